@@ -1,0 +1,63 @@
+"""Which frames of a clip are trained on and which are held out (Sec. 5.1)."""
+
+import logging
+from dataclasses import dataclass
+
+from src.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Frame indices of a clip, rising.
+
+    Attributes:
+        train: the N frames to fine-tune on.
+        test: the held-out frames, the last ones of the clip; empty if none were asked for.
+        num_available: the frames before the held-out ones, from which `train` is taken.
+    """
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    num_available: int
+
+
+def split_frames(num_frames: int, *, num_train: int, num_test: int) -> Split:
+    """Hold out the last `num_test` frames and take `num_train` uniformly from those before them.
+
+    The training frames include the first and the last frame available; a single one is the first. A clip
+    too short for that keeps a fifth of its frames, and never fewer than `num_train`, to train on and holds
+    out the rest; the log says so. The paper's clips of 130 frames and more are not affected.
+
+    Raises:
+        UserError: too few frames for `num_train` and, where any are asked for, one held-out frame.
+
+    >>> split_frames(16, num_train=3, num_test=5)
+    Split(train=(0, 5, 10), test=(11, 12, 13, 14, 15), num_available=11)
+    """
+    if num_train < 1 or num_test < 0:
+        raise UserError(
+            f"data.num_frames must be at least 1 and data.num_test_frames at least 0, got {num_train} and {num_test}"
+        )
+    needed = num_train + (num_test > 0)
+    if num_frames < needed:
+        raise UserError(
+            f"the clip has {num_frames} frames, but data.num_frames={num_train} training frames"
+            f"{' and at least one held-out frame' if num_test else ''} need {needed}: use a longer clip or fewer frames"
+        )
+    available = num_frames
+    if num_test:
+        available = max(num_frames - num_test, num_train, num_frames // 5)
+        if num_frames - available < num_test:
+            log.warning(
+                "%d frames are too few to hold out %d: the last %d are held out, the first %d are there to train on",
+                num_frames,
+                num_test,
+                num_frames - available,
+                available,
+            )
+    gaps = max(num_train - 1, 1)
+    # Rounded i (available - 1) / gaps in integers, so that no two indices can meet.
+    train = tuple((2 * i * (available - 1) + gaps) // (2 * gaps) for i in range(num_train))
+    return Split(train, tuple(range(available, num_frames)), available)

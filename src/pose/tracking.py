@@ -1,0 +1,181 @@
+"""Several people in the picture: follow the largest one through the clip.
+
+Dimensions: F frames, K = 128 keypoints.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from src.errors import UserError
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+
+log = logging.getLogger(__name__)
+
+# How far a person may be from where they are expected and still be the same, in units of their own size
+# (square root of the box): the first for a person seen one frame ago, more for each frame without them.
+MAX_JUMP = 0.5
+JUMP_PER_MISSED_FRAME = 0.1
+# Motion is carried on for this many frames at most: a person out of sight soon stops or turns.
+MAX_PREDICTED_FRAMES = 5
+
+
+class Person(NamedTuple):
+    """One detected person in one frame.
+
+    Attributes:
+        xy: (K, 2) float, units of the frame.
+        confidence: (K,) float in [0, 1], 0 where the keypoint is unseen.
+    """
+
+    xy: np.ndarray
+    confidence: np.ndarray
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(K,) bool."""
+        return self.confidence > 0
+
+    def box(self) -> np.ndarray:
+        """(4,) left, top, right, bottom of the seen keypoints, cut to the frame."""
+        xy = np.clip(self.xy[self.seen], 0, 1)
+        return np.concatenate([xy.min(0), xy.max(0)])
+
+    def area(self) -> float:
+        """Area of `box` as a share of the frame."""
+        left, top, right, bottom = self.box()
+        return float((right - left) * (bottom - top))
+
+
+@dataclass
+class _Track:
+    """One person over time: `indices[f]` says which detection of frame f is theirs."""
+
+    person: Person
+    frame: int
+    indices: dict[int, int]
+    area: float
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+
+    def distance(self, person: Person, frame: int) -> float:
+        """Mean distance of common keypoints to where they are expected, in units of the person's size."""
+        expected = self.person.xy + self.velocity * min(frame - self.frame, MAX_PREDICTED_FRAMES)
+        common = self.person.seen & person.seen
+        if common.sum() >= 3:
+            distance = np.linalg.norm(person.xy[common] - expected[common], axis=-1).mean()
+        else:
+            distance = np.linalg.norm(person.xy[person.seen].mean(0) - expected[self.person.seen].mean(0))
+        return float(distance / np.sqrt(max(self.person.area(), person.area(), 1e-6)))
+
+    def allowed(self, frame: int) -> float:
+        return MAX_JUMP + JUMP_PER_MISSED_FRAME * (frame - self.frame - 1)
+
+    def extend(self, person: Person, frame: int, index: int) -> None:
+        common = self.person.seen & person.seen
+        if common.any():
+            step = np.median(person.xy[common] - self.person.xy[common], axis=0) / (frame - self.frame)
+            # Half of the old motion: one jittering detection must not throw the prediction.
+            self.velocity = step if len(self.indices) == 1 else (self.velocity + step) / 2
+        self.person, self.frame = person, frame
+        self.indices[frame] = index
+        self.area += person.area()
+
+
+def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
+    """Say which detection of each frame is the clip's largest person.
+
+    Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each
+    person would be at constant speed); the track with the largest area summed over the clip is followed.
+
+    Args:
+        people_F: the people found in each of F frames; none is allowed. Each has at least one seen keypoint.
+
+    Returns:
+        F indices into the frame's people, None where the followed person was not found.
+
+    Example:
+        >>> near = Person(np.random.default_rng(0).uniform(0, 0.9, (128, 2)), np.ones(128))
+        >>> far = Person(near.xy / 10, near.confidence)
+        >>> follow_largest([[far, near], [], [near, far]])
+        [1, None, 0]
+    """
+    tracks: list[_Track] = []
+    for frame, people in enumerate(people_F):
+        free = set(range(len(people)))
+        if tracks and people:
+            distance = np.array([[track.distance(person, frame) for person in people] for track in tracks])
+            allowed = np.array([track.allowed(frame) for track in tracks])[:, None]
+            # Forbidden links cost more than all allowed ones together, so that they never push one of those out.
+            cost = np.where(distance <= allowed, distance / allowed, 10.0 * (1 + len(people)))
+            for row, column in zip(*linear_sum_assignment(cost), strict=True):
+                if distance[row, column] <= allowed[row]:
+                    tracks[row].extend(people[column], frame, int(column))
+                    free.discard(int(column))
+        for index in sorted(free):
+            person = people[index]
+            tracks.append(_Track(person, frame, {frame: index}, person.area()))
+    if not tracks:
+        return [None] * len(people_F)
+    followed = max(tracks, key=lambda track: track.area)
+    return [followed.indices.get(frame) for frame in range(len(people_F))]
+
+
+def select_person(people_F: Sequence[Sequence[Person]], *, source: str) -> PoseSequence:
+    """Turn per-frame detections into the poses of the clip's largest person, and log what was chosen.
+
+    Args:
+        people_F: as in `follow_largest`; people without a seen keypoint are ignored.
+        source: who found them, for messages (an extractor's name or a file).
+
+    Returns:
+        F poses; the mask is False throughout a frame in which the person was not found.
+
+    Raises:
+        UserError: nobody was found in any frame.
+    """
+    people_F = [[person for person in people if person.seen.any()] for people in people_F]
+    count = len(people_F)
+    chosen = follow_largest(people_F)
+    found = sum(index is not None for index in chosen)
+    if not found:
+        raise UserError(
+            f"{source}: no person found in any of {count} frames; a person must be seen in the picture"
+            " (another extractor may find them: pose=dwpose, pose=mediapipe, or pose=file with your own keypoints)"
+        )
+    xy = np.zeros((count, NUM_KEYPOINTS, 2), np.float32)
+    confidence = np.zeros((count, NUM_KEYPOINTS), np.float32)
+    for frame, index in enumerate(chosen):
+        if index is not None:
+            xy[frame], confidence[frame] = people_F[frame][index]
+    crowded = sum(len(people) > 1 for people in people_F)
+    if crowded:
+        log.info(
+            "%s: up to %d people in a frame (several in %d of %d frames); following the largest over the clip",
+            *(source, max(map(len, people_F)), crowded, count),
+        )
+    if found < count:
+        missing = [frame for frame, index in enumerate(chosen) if index is None]
+        log.warning("%s: person not found in %d of %d frames: %s", source, count - found, count, _ranges(missing))
+    else:
+        log.info("%s: person found in all %d frames", source, count)
+    return PoseSequence(xy, confidence, confidence > 0)
+
+
+def _ranges(frames: Sequence[int], *, limit: int = 8) -> str:
+    """Frame numbers in short form.
+
+    >>> _ranges([0, 1, 2, 7, 9, 10])
+    '0-2, 7, 9-10'
+    """
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:limit])
+    return text + (f", and {len(runs) - limit} more stretches" if len(runs) > limit else "")

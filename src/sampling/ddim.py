@@ -1,0 +1,75 @@
+"""DDIM inversion (Eq. 4) and DDIM sampling on diffusers' schedulers; no network is known here.
+
+Dimensions: B clips, F frames, C channels, h×w latent cells.
+"""
+
+from collections.abc import Callable, Iterable
+
+from diffusers import DDIMInverseScheduler, DDIMScheduler
+from torch import Tensor
+
+PredictNoise = Callable[[Tensor, int], Tensor]
+EditLatents = Callable[[Tensor, int], Tensor]
+Progress = Callable[[Iterable, str], Iterable]
+
+
+def _quiet(items: Iterable, description: str) -> Iterable:
+    return items
+
+
+def ddim_invert(
+    latents_BFChw: Tensor,
+    predict_noise: PredictNoise,
+    scheduler: DDIMScheduler,
+    num_steps: int,
+    *,
+    progress: Progress = _quiet,
+) -> list[Tensor]:
+    """Z_T = DDIM-inv(X, Q, p_s) (Eq. 4): run the deterministic sampler backwards, from clean latents to noise.
+
+    As in the public ControlVideo code the noise is predicted at the timestep that a step leads to.
+
+    Args:
+        latents_BFChw: clean latents Z_0.
+        predict_noise: ε_θ(latents, timestep).
+        scheduler: the sampler's scheduler, whose noise levels are used.
+        num_steps: number of steps, the same as for sampling.
+        progress: wraps the iterable of timesteps.
+
+    Returns:
+        num_steps + 1 latents: Z_0 and then the latents at each timestep of the sampler, the last of them Z_T.
+    """
+    inverse = DDIMInverseScheduler.from_config(scheduler.config)
+    inverse.set_timesteps(num_steps)
+    trajectory = [latents_BFChw]
+    for t in progress(inverse.timesteps.tolist(), "inversion"):
+        noise = predict_noise(trajectory[-1], t)
+        trajectory.append(inverse.step(noise, t, trajectory[-1]).prev_sample)
+    return trajectory
+
+
+def ddim_sample(
+    latents_BFChw: Tensor,
+    predict_noise: PredictNoise,
+    scheduler: DDIMScheduler,
+    num_steps: int,
+    *,
+    edit_latents: EditLatents | None = None,
+    progress: Progress = _quiet,
+) -> Tensor:
+    """DDIM sampling with eta 0, from Z_T to clean latents.
+
+    Args:
+        latents_BFChw: initial latents Z_T.
+        predict_noise: ε_θ(latents, timestep), guidance included.
+        scheduler: DDIM scheduler; its timesteps are set here.
+        num_steps: number of steps.
+        edit_latents: called as (latents, index of the step) before each step, returns the latents to go on with.
+        progress: wraps the iterable of timesteps.
+    """
+    scheduler.set_timesteps(num_steps)
+    for index, t in enumerate(progress(scheduler.timesteps.tolist(), "sampling")):
+        if edit_latents is not None:
+            latents_BFChw = edit_latents(latents_BFChw, index)
+        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0).prev_sample
+    return latents_BFChw

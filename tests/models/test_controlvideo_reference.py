@@ -1,0 +1,118 @@
+"""Equality with the public ControlVideo model on the same random weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+
+from src.models.adapter import controlvideo_state_dict, load_controlvideo_state_dict
+from src.models.backbone import VideoBackbone
+from src.sampling.ddim import ddim_invert, ddim_sample
+
+REFERENCE = Path(__file__).resolve().parents[3] / "shared/data/controlvideo_reference.safetensors"
+pytestmark = pytest.mark.skipif(not REFERENCE.is_file(), reason=f"{REFERENCE.name} is not beside this checkout")
+TOLERANCE = {"rtol": 0, "atol": 1e-4}
+GUIDANCE_SCALE = 4.0
+NUM_STEPS = 10
+
+
+def build_backbone(group_norm: str = "clip") -> VideoBackbone:
+    config = {
+        "block_out_channels": (32, 32, 64, 64),
+        "layers_per_block": 1,
+        "cross_attention_dim": 32,
+        "attention_head_dim": 2,
+        "norm_num_groups": 32,
+    }
+    controlnet = ControlNetModel(**config, conditioning_embedding_out_channels=(8, 8, 16, 16))
+    return VideoBackbone(UNet2DConditionModel(**config), controlnet, group_norm=group_norm).eval()
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, torch.Tensor]:
+    return load_file(REFERENCE)
+
+
+def part(tensors: dict, prefix: str) -> dict:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+@pytest.fixture(scope="module")
+def backbone(tensors) -> VideoBackbone:
+    model = build_backbone()
+    load_controlvideo_state_dict(model, part(tensors, "unet."), part(tensors, "controlnet."))
+    return model
+
+
+@pytest.fixture(scope="module")
+def inputs(tensors) -> dict:
+    """Inputs in our layout (B, F, C, H, W); the file's is (B, C, F, H, W)."""
+    return {
+        "latents": tensors["in.latents"].transpose(1, 2),
+        "poses": tensors["in.cond"].transpose(1, 2),
+        "uncond": tensors["in.text_uncond_cond"][:1],
+        "cond": tensors["in.text_uncond_cond"][1:],
+        "timestep": int(tensors["in.timestep"]),
+    }
+
+
+@pytest.fixture
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
+
+
+def predictor(backbone, inputs, scale):
+    def predict(latents, timestep):
+        noise = backbone(latents, timestep, inputs["poses"], inputs["cond"])
+        if scale == 1:
+            return noise
+        uncond = backbone(latents, timestep, inputs["poses"], inputs["uncond"])
+        return uncond + scale * (noise - uncond)
+
+    return predict
+
+
+@pytest.mark.parametrize("frame_chunk", [None, 1, 3])
+@torch.no_grad()
+def test_noise_prediction(backbone, tensors, inputs, frame_chunk):
+    with backbone.chunked(frame_chunk):
+        noise = backbone(inputs["latents"], inputs["timestep"], inputs["poses"], inputs["cond"])
+    torch.testing.assert_close(noise.transpose(1, 2), tensors["out.noise_pred"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_group_norm_over_single_frames_is_another_model(tensors, inputs):
+    model = build_backbone("frame")
+    load_controlvideo_state_dict(model, part(tensors, "unet."), part(tensors, "controlnet."))
+    noise = model(inputs["latents"], inputs["timestep"], inputs["poses"], inputs["cond"])
+    assert (noise.transpose(1, 2) - tensors["out.noise_pred"]).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_inversion_of_the_clip(backbone, tensors, inputs, scheduler):
+    trajectory = ddim_invert(inputs["latents"], predictor(backbone, inputs, 1), scheduler, NUM_STEPS)
+    torch.testing.assert_close(trajectory[-1].transpose(1, 2), tensors["out.inverted"], **TOLERANCE)
+
+
+@torch.no_grad()
+def test_guided_sampling(backbone, tensors, inputs, scheduler):
+    latents = tensors["out.inverted"].transpose(1, 2)
+    sampled = ddim_sample(latents, predictor(backbone, inputs, GUIDANCE_SCALE), scheduler, NUM_STEPS)
+    torch.testing.assert_close(sampled.transpose(1, 2), tensors["out.sampled"], **TOLERANCE)
+
+
+def test_names_round_trip(backbone, tensors):
+    unet_state, controlnet_state = controlvideo_state_dict(backbone)
+    for ours, prefix in ((unet_state, "unet."), (controlnet_state, "controlnet.")):
+        public = part(tensors, prefix)
+        assert ours.keys() == public.keys()
+        assert all(torch.equal(ours[name], public[name]) for name in public)
