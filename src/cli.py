@@ -1,19 +1,27 @@
 """What every entry point shares: Hydra, one-line errors, exit codes."""
 
 import functools
+import logging
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+import transformers
+from diffusers.utils import logging as diffusers_logging
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from src.errors import UserError
 
-CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+PACKAGE_ROOT = Path(__file__).resolve().parent.parent
+CONF_DIR = PACKAGE_ROOT / "conf"
 USER_ERROR_STATUS = 2
+
+# What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
+OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 
 
 def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
@@ -26,11 +34,15 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
         @functools.wraps(main)
         def run(cfg: DictConfig) -> None:
-            warnings.filterwarnings("ignore", category=FutureWarning)
+            _quiet_libraries()
             try:
                 main(cfg)
             except UserError as error:
                 _exit(f"error: {error}", USER_ERROR_STATUS)
+            except InstantiationException as error:
+                if not isinstance(error.__cause__, UserError):
+                    raise
+                _exit(f"error: {error.__cause__}", USER_ERROR_STATUS)
             except MissingMandatoryValue as error:
                 key = str(error).split("full_key: ")[-1].splitlines()[0] if "full_key" in str(error) else str(error)
                 _exit(f"error: {key} is not set: give it on the command line as {key}=VALUE", USER_ERROR_STATUS)
@@ -40,6 +52,17 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
         return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
 
     return decorate
+
+
+def _quiet_libraries() -> None:
+    """Leave what our own log does not say better: warnings that a user can do nothing about, banners, tips."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    diffusers_logging.disable_progress_bar()
 
 
 def _exit(message: str, status: int) -> None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from lightning.pytorch.utilities import rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -24,6 +24,6 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    quiet = rank_zero_only.rank != 0 or not sys.stderr.isatty()
+    quiet = getattr(rank_zero_only, "rank", 0) != 0 or not sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         yield from progress.track(items, total=total, description=description)

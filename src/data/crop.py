@@ -62,7 +62,7 @@ def crop_box(poses: PoseSequence, *, width: int, height: int, mode: CropMode, mi
     extent = float((high - low).max())
     side = min(max(round(extent * (1 + 2 * MARGIN)), min_side), short)
     corner = (low + high - side) / 2
-    corner[1] = min(corner[1], low[1] - MARGIN * side)
+    corner[1] = min(corner[1], low[1] - MARGIN * min(extent, side))
     left, top = np.clip(np.round(corner), 0, size - side).astype(int).tolist()
     return CropBox(left, top, side)
 

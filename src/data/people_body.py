@@ -11,8 +11,9 @@ import numpy as np
 from src.data.people_identity import Identity
 
 SIDES = (-1.0, 1.0)
-FRAMING = {"talk": (0.335, 0.60), "dance": (0.147, 0.925)}  # scale, y of the neck (talk) or of the ground (dance)
+FRAMING = {"talk": (0.32, 0.585), "dance": (0.147, 0.925)}  # scale, y of the neck (talk) or of the ground (dance)
 VIEW_DISTANCE = 14.0
+HAND_LENGTH = 0.66
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +53,11 @@ class Posed:
     """A person in a pose: 3-D points and the camera.
 
     Attributes:
-        body: (18, 3), face: (68, 3), hands: (2, 21, 3), feet: (2, 3) tips of the shoes, hips: (2, 3).
+        body: (18, 3), face: (68, 3), hands: (2, 21, 3) of the person's right and left hand, feet: (2, 3) tips of
+            the shoes.
         face_normals_z: (68,) z of the outward normal of each face point after turning the head.
         head: (3, 3) rotation of the head; torso: (3, 3) rotation of the torso; centre: (3,) of the head.
-        scale, offset: the camera: frame coordinates are offset + scale * xy * (1 + perspective).
+        scale, offset: the camera, see `project`.
     """
 
     identity: Identity
@@ -73,12 +75,16 @@ class Posed:
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) world to (..., 2) in units of the frame."""
-        near = 1 / (1 - points[..., 2:] / VIEW_DISTANCE)
-        return self.offset + self.scale * points[..., :2] * near
+        return self.offset + self.scale * points[..., :2] * magnification(points[..., 2:])
 
     def head_points(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) in the frame of the head to (N, 3) world."""
         return self.centre + self.identity.head * (points @ self.head.T)
+
+
+def magnification(z: np.ndarray) -> np.ndarray:
+    """How much larger a thing at depth z looks than one at the depth of the neck."""
+    return 1 / (1 - z / VIEW_DISTANCE)
 
 
 def rotation(angles: np.ndarray) -> np.ndarray:
@@ -102,7 +108,7 @@ _JAW_W = np.array([1, 0.985, 0.93, 0.82, 0.66, 0.47, 0.3, 0.13, 0.0])
 def half_width(identity: Identity, y: np.ndarray) -> np.ndarray:
     """Half width of the head at height y in [-0.5, 0.5]."""
     upper = np.maximum(1 - np.abs(np.minimum(y, 0) / 0.5) ** 2.3, 0) ** (1 / 2.3)
-    jaw = 1 + (identity.jaw - 1) * np.clip(y / 0.35, 0, 1)
+    jaw = 1 + (identity.jaw - 1) * np.minimum(np.maximum(y / 0.35, 0), 1)
     return 0.365 * identity.face_width * np.where(y < 0, upper, np.interp(y, _JAW_Y, _JAW_W) * jaw)
 
 
@@ -110,7 +116,7 @@ def surface(identity: Identity, y: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Points on the head: height y, angle about the vertical axis (0 in front, positive to the right)."""
     y, angle = np.broadcast_arrays(np.asarray(y, float), np.asarray(angle, float))
     width = half_width(identity, y)
-    down = np.clip(y / 0.5, 0, 1)
+    down = np.maximum(y, 0) / 0.5
     round_top = np.sqrt(np.maximum(1 - np.minimum(y, 0) ** 2 / 0.25, 0))
     centre = 0.3 * down**1.5
     front = (0.44 - 0.05 * down) * round_top - centre
@@ -124,19 +130,43 @@ def on_face(identity: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return surface(identity, y, np.arcsin(ratio))
 
 
+def _mouth_points(identity: Identity, opening: float, wide: float, smile: float) -> np.ndarray:
+    """(20, 3): 12 points around the lips, 8 around the opening."""
+    mw = 0.128 * identity.mouth * (1 + 0.16 * smile + 0.22 * wide)
+    lip = 0.028 + 0.012 * identity.lip
+    gap = 0.105 * opening
+    up, low, corner = 0.33 - 0.22 * gap, 0.33 + 0.78 * gap, 0.332 - 0.03 * smile + 0.2 * gap
+    f = np.array([0.66, 0.3, 0.0, -0.3, -0.66])
+    top = np.array([up - 0.5 * lip, up - lip, up - 0.82 * lip, up - lip, up - 0.5 * lip])
+    top = top + 0.18 * (corner - up) * np.abs(f)
+    bottom = np.array([low + 0.55 * lip, low + 1.15 * lip, low + 1.3 * lip, low + 1.15 * lip, low + 0.55 * lip])
+    bottom = bottom + 0.35 * (corner - low) * np.abs(f)
+    outer_x = np.concatenate([[-1], -f, [1], f]) * mw
+    outer_y = np.concatenate([[corner], top, [corner], bottom])
+    g = np.array([0.5, 0, -0.5])
+    inner_top, inner_low = up + 0.4 * (corner - up) * np.abs(g), low + 0.4 * (corner - low) * np.abs(g)
+    inner_x = np.concatenate([[-0.86], -g, [0.86], g]) * mw
+    inner_y = np.concatenate([[corner], inner_top, [corner], inner_low])
+    mouth = on_face(identity, np.concatenate([outer_x, inner_x]), np.concatenate([outer_y, inner_y]))
+    mouth[:, 2] += 0.03
+    return mouth
+
+
 def face_points(identity: Identity, face: np.ndarray) -> np.ndarray:
     """(68, 3) iBUG landmarks in the frame of the head, for the expression `MotionState.face`."""
     closed, (opening, wide, smile, brow) = face[:2], face[2:6]
     half = np.array([0, 0.09, 0.18, 0.27, 0.345, 0.405, 0.45, 0.48])
     side = np.full(8, np.pi / 2)
-    jaw = np.concatenate([surface(identity, half, -side), surface(identity, [0.5], [0]), surface(identity, half, side)[::-1]])
+    jaw = np.concatenate(
+        [surface(identity, half, -side), surface(identity, [0.5], [0]), surface(identity, half, side)[::-1]]
+    )
     jaw[8, 2] = 0.36
     bx = np.array([0.27, 0.225, 0.175, 0.125, 0.075]) * identity.eye_spacing
-    by = np.array([-0.055, -0.098, -0.112, -0.1, -0.08]) - 0.045 * brow
+    by = np.array([-0.08, -0.122, -0.138, -0.132, -0.118]) - 0.04 * brow
     brows = on_face(identity, np.concatenate([-bx, bx[::-1]]), np.concatenate([by, by[::-1]]))
     eyes = []
     for side_, shut in zip(SIDES, closed, strict=True):
-        w, h = 0.088 * identity.eye_size, 0.058 * identity.eye_size
+        w, h = 0.088 * identity.eye_size, 0.063 * identity.eye_size
         x = side_ * 0.165 * identity.eye_spacing + w * np.array([-1, -0.42, 0.42, 1, 0.42, -0.42])
         top, low = -h * (1 - shut) + 0.018 * shut, 0.72 * h * (1 - shut) + 0.024 * shut
         y = 0.035 + np.array([0.008, top, top, 0.008, low, low])
@@ -146,22 +176,7 @@ def face_points(identity: Identity, face: np.ndarray) -> np.ndarray:
     base_x = np.array([-0.072, -0.038, 0, 0.038, 0.072]) * n
     base_y = 0.165 + 0.06 * n + np.array([0, 0.012, 0.018, 0.012, 0])
     base = np.stack([base_x, base_y, [0.44, 0.465, 0.485, 0.465, 0.44]], -1)
-    mw = 0.128 * identity.mouth * (1 + 0.16 * smile + 0.22 * wide)
-    lip = 0.028 + 0.012 * identity.lip
-    gap = 0.105 * opening
-    up, low, corner = 0.33 - 0.22 * gap, 0.33 + 0.78 * gap, 0.332 - 0.03 * smile + 0.2 * gap
-    f = np.array([0.66, 0.3, 0.0, -0.3, -0.66])
-    top = np.array([up - 0.5 * lip, up - lip, up - 0.82 * lip, up - lip, up - 0.5 * lip]) + 0.18 * (corner - up) * np.abs(f)
-    bottom = np.array([low + 0.55 * lip, low + 1.15 * lip, low + 1.3 * lip, low + 1.15 * lip, low + 0.55 * lip])
-    bottom = bottom + (0.35 * (corner - low) * np.abs(f) if True else 0)
-    outer_x = np.concatenate([[-1], -f, [1], f]) * mw
-    outer_y = np.concatenate([[corner], top, [corner], bottom])
-    g = np.array([0.5, 0, -0.5])
-    inner_top, inner_low = up + 0.4 * (corner - up) * np.abs(g), low + 0.4 * (corner - low) * np.abs(g)
-    inner_x = np.concatenate([[-0.86], -g, [0.86], g]) * mw
-    inner_y = np.concatenate([[corner], inner_top, [corner], inner_low])
-    mouth = on_face(identity, np.concatenate([outer_x, inner_x]), np.concatenate([outer_y, inner_y]))
-    mouth[:, 2] += 0.03
+    mouth = _mouth_points(identity, opening, wide, smile)
     points = np.concatenate([jaw, brows, bridge, base, *eyes, mouth])
     # The jaw swings down with an open mouth.
     points[:17, 1] += 0.055 * opening * np.clip((points[:17, 1] - 0.2) / 0.3, 0, 1)
@@ -187,7 +202,9 @@ def hand_points(wrist: np.ndarray, axes: np.ndarray, fingers: np.ndarray, length
     c = fingers[0]
     thumb_base = 0.13 * along + 0.14 * thumb
     out = 0.95 - 0.35 * c
-    t = [unit((0.75 + 0.15 * c) * along + (out - 0.75 * c * k) * thumb + (0.15 + 0.75 * c) * normal) for k in (0, 1, 1.9)]
+    t = [
+        unit((0.75 + 0.15 * c) * along + (out - 0.75 * c * k) * thumb + (0.15 + 0.75 * c) * normal) for k in (0, 1, 1.9)
+    ]
     t = thumb_base + np.cumsum(np.array(t) * np.array([[0.2], [0.16], [0.13]]), axis=0)
     chain = np.concatenate([base[:, None], joints], axis=1).reshape(16, 3)
     return wrist + length * np.concatenate([np.zeros((1, 3)), thumb_base[None], t, chain])
@@ -221,16 +238,17 @@ def pose_person(identity: Identity, state: MotionState) -> Posed:
         along = unit(along)
         normal = unit(normal - (normal @ along) * along)
         thumb = sign * np.cross(along, normal)
-        hands[side] = hand_points(wrist, np.stack([along, thumb, normal]), state.fingers[side], 0.66 * identity.head)
+        hands[side] = hand_points(
+            wrist, np.stack([along, thumb, normal]), state.fingers[side], HAND_LENGTH * identity.head
+        )
         toe = unit(np.array([sign * 0.3, 0.28, 0.75]) + 0.5 * (leg[1] - np.array([0, 1, 0])))
         feet[side] = ankle + 0.36 * toe
     body[1] = (body[2] + body[5]) / 2
     head = rotation(state.head)
-    centre = neck - 0.27 * spine + identity.head * (head @ np.array([0, -0.46, 0.05]))
+    centre = neck - 0.21 * spine + identity.head * (head @ np.array([0, -0.44, 0.05]))
     local = face_points(identity, state.face)
     world = centre + identity.head * (local @ head.T)
     normals = unit(local * np.array([1.4, 0.5, 1.0]))
-    extra = np.array([[0, 0.19, 0.55], [-1, 0, 0], [1, 0, 0]])
     ear = 0.37 * identity.face_width
     extra = np.array([[-ear, 0.07, -0.03], [ear, 0.07, -0.03]])
     body[0] = world[30]
@@ -242,4 +260,6 @@ def pose_person(identity: Identity, state: MotionState) -> Posed:
     if state.kind == "dance":
         offset[1] -= scale * (max(body[10, 1], body[13, 1]) + 0.1)
         offset[0] -= scale * pelvis[0]
-    return Posed(identity, state, body, world, (normals @ head.T)[:, 2], hands, feet, head, torso, centre, scale, offset)
+    return Posed(
+        identity, state, body, world, (normals @ head.T)[:, 2], hands, feet, head, torso, centre, scale, offset
+    )

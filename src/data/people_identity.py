@@ -23,7 +23,7 @@ BACKGROUND_COLOURS: dict[str, Colour] = {
     "teal": (116, 188, 184), "beige": (236, 220, 190), "gray": (178, 182, 192), "navy": (58, 72, 116),
     "pink": (246, 198, 204), "mint": (186, 224, 190),
 }  # fmt: skip
-EYE_COLOURS: tuple[Colour, ...] = ((96, 60, 36), (60, 116, 172), (74, 132, 84), (52, 44, 48))
+EYE_COLOURS: tuple[Colour, ...] = ((112, 70, 40), (60, 116, 172), (74, 132, 84), (84, 62, 56))
 FRINGES = ("none", "bangs", "swept", "parted")
 OBJECTS = ("picture", "shelf", "plant", "window", "lamp")
 

@@ -26,9 +26,7 @@ FOLDER_FPS = Fraction(10)
 _BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T H.273)
 _LIMITED_RANGE = 1
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
-_EXACT = int(
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
+_EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,9 +63,7 @@ class VideoBackbone(nn.Module):
             block.attn2.set_processor(TextAttnProcessor(self.layout))
             block.attn1.to_out.requires_grad_(True)
 
-    def forward(
-        self, latents_BFChw: Tensor, timestep: Tensor | int, poses_BFCHW: Tensor, text_BTC: Tensor
-    ) -> Tensor:
+    def forward(self, latents_BFChw: Tensor, timestep: Tensor | int, poses_BFCHW: Tensor, text_BTC: Tensor) -> Tensor:
         """Predict the noise in `latents_BFChw`.
 
         Args:

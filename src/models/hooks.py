@@ -38,7 +38,9 @@ class ClipGroupNorm(ModelHook):
         scale_BC, shift_BC = self._affine(module, x_BFCHW)
         y_BFCHW = torch.empty_like(x_BFCHW)
         for frames in self.layout.chunks(num_frames):
-            y_BFCHW[:, frames] = x_BFCHW[:, frames] * scale_BC[:, None, :, None, None] + shift_BC[:, None, :, None, None]
+            y_BFCHW[:, frames] = (
+                x_BFCHW[:, frames] * scale_BC[:, None, :, None, None] + shift_BC[:, None, :, None, None]
+            )
         return y_BFCHW.flatten(0, 1)
 
     def _affine(self, module: nn.GroupNorm, x_BFCHW: Tensor) -> tuple[Tensor, Tensor]:

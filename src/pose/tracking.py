@@ -90,6 +90,8 @@ def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
 
     Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each
     person would be at constant speed); the track with the largest area summed over the clip is followed.
+    Where no frame has more than one person there is nothing to choose, and jumps (cuts, hand-made poses) do not
+    matter.
 
     Args:
         people_F: the people found in each of F frames; none is allowed. Each has at least one seen keypoint.
@@ -103,6 +105,8 @@ def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
         >>> follow_largest([[far, near], [], [near, far]])
         [1, None, 0]
     """
+    if all(len(people) <= 1 for people in people_F):
+        return [0 if people else None for people in people_F]
     tracks: list[_Track] = []
     for frame, people in enumerate(people_F):
         free = set(range(len(people)))
@@ -118,8 +122,6 @@ def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
         for index in sorted(free):
             person = people[index]
             tracks.append(_Track(person, frame, {frame: index}, person.area()))
-    if not tracks:
-        return [None] * len(people_F)
     followed = max(tracks, key=lambda track: track.area)
     return [followed.indices.get(frame) for frame in range(len(people_F))]
 

@@ -70,6 +70,11 @@ def test_one_person_is_followed_through_every_frame():
     assert np.array_equal(poses.xy, np.float32([people[0].xy for people in people_F]))
 
 
+def test_alone_in_every_frame_jumps_do_not_matter():
+    people_F = [[person(0.1)], [person(0.9)], [], [person(0.1, 0.9, size=0.01)]]
+    assert follow_largest(people_F) == [0, 0, None, 0]
+
+
 def test_another_person_in_view_is_never_taken_for_the_missing_one():
     people_F = [[person(0.2, size=0.3), person(0.8, size=0.2)] for _ in range(10)] + [[person(0.8, size=0.2)]] * 5
     assert follow_largest(people_F) == [0] * 10 + [None] * 5
@@ -77,8 +82,9 @@ def test_another_person_in_view_is_never_taken_for_the_missing_one():
 
 def test_few_common_keypoints_still_link():
     """Face seen first, body later: linked by their centres."""
-    people_F = [[person(0.5, seen=slice(0, 18))], [person(0.5, seen=slice(18, 86))], [person(0.5)]]
-    assert follow_largest(people_F) == [0, 0, 0]
+    far = person(0.9, size=0.05)
+    people_F = [[far, person(0.5, seen=slice(0, 18))], [person(0.5, seen=slice(18, 86)), far], [far, person(0.5)]]
+    assert follow_largest(people_F) == [1, 0, 1]
 
 
 def test_nobody_is_an_error_that_names_the_source():

@@ -1,0 +1,39 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make: they build .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+CONSTRAINTS := .ci/constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## build the virtual environment with the tested set of packages
+
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[mediapipe,dev]'
+	@# Dependencies bring OpenCV builds that need a display's libraries; the headless one, put on top, does not.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --reinstall --no-deps opencv-python-headless
+	@touch $@
+
+demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU
+	$(BIN)/python -m src.train subject=people_001 model=mini run_dir=outputs/demo $(ARGS)
+
+test: $(INSTALLED)  ## run the tests
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: $(INSTALLED)  ## ruff: style and formatting
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+bench: $(INSTALLED)  ## seconds and peak memory at full size (random weights)
+	$(BIN)/python -m tests.bench.full_size $(ARGS)
+
+clean:  ## remove the virtual environment and caches; data and outputs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,0 +1,164 @@
+"""Networks loaded once, and a clip's features computed once, for all metrics of a run."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from eval.frames import Clip
+from eval.metrics.base import NotComputable
+from eval.metrics.fvd import clip_starts, cut_clips
+from eval.metrics.lpips import LPIPSNetwork
+from eval.networks import CLIP, I3D, Inception, Network
+from eval.protocol import Protocol
+from eval.weights import HUB, WeightStore, mini_folder
+from src.cli import CONF_DIR
+from src.errors import UserError
+from src.files import sha256
+from src.pose.extractors import PoseExtractor
+from src.pose.keypoints import PoseSequence
+
+T = TypeVar("T")
+Side = Literal["generated", "real"]
+# I3D holds the activations of 16 frames a clip.
+FRAMES_PER_I3D_CLIP = 16
+
+
+class Toolbox:
+    """The networks that a protocol names, each loaded when first asked for.
+
+    Every network raises `eval.weights.WeightsMissing` where its network is not to be had.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        store: WeightStore,
+        extractor: PoseExtractor,
+        *,
+        device: torch.device,
+        batch_size: int,
+    ) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, got {batch_size}")
+        if extractor.name != protocol.mse_p.extractor:
+            raise UserError(
+                f"protocol {protocol.name} takes poses by {protocol.mse_p.extractor}, but pose={extractor.name}: to "
+                f"depart from it, say so in both: pose={extractor.name} protocol.mse_p.extractor={extractor.name}"
+            )
+        self.protocol, self.store, self.extractor = protocol, store, extractor
+        self.device, self.batch_size = device, batch_size
+
+    @functools.cached_property
+    def lpips(self) -> LPIPSNetwork:
+        choice = self.protocol.lpips
+        network = LPIPSNetwork(choice.backbone, self.store.file(choice.backbone), input_range=choice.input_range)
+        return network.to(self.device)
+
+    @functools.cached_property
+    def inception(self) -> Inception:
+        kind = self.protocol.fid.network
+        return Inception(kind, self.store.file(kind)).to(self.device)
+
+    @functools.cached_property
+    def i3d(self) -> I3D:
+        kind = self.protocol.fvd.network
+        return I3D(kind, self.store.file(kind)).to(self.device)
+
+    @functools.cached_property
+    def clip(self) -> CLIP:
+        model = HUB[self.protocol.clip.model]
+        folder = self.store.hub_folder(model.repo)
+        return CLIP(folder, name=model.repo, digest=sha256(folder / model.weights)).to(self.device)
+
+    @functools.cached_property
+    def clip_mini(self) -> CLIP:
+        folder = mini_folder("mini-clip")
+        return CLIP(folder, name="mini-clip", digest=sha256(folder / "model.safetensors")).to(self.device)
+
+    @functools.cached_property
+    def extractor_mini(self) -> PoseExtractor:
+        mini_folder("mini-keypoints")
+        return instantiate(OmegaConf.load(CONF_DIR / "pose" / "mini.yaml"))
+
+    def batched(self, network: Callable[..., Tensor], *inputs: Tensor, batch_size: int | None = None) -> Tensor:
+        """Run a network over the first axis in batches, on the device; (B, …)."""
+        step = batch_size or self.batch_size
+        chunks = zip(*(tensor.split(step) for tensor in inputs), strict=True)
+        return torch.cat([network(*(chunk.to(self.device) for chunk in group)) for group in chunks])
+
+
+@dataclass
+class ClipView:
+    """One clip on the device, with its features computed when first asked for and then shared."""
+
+    clip: Clip
+    tools: Toolbox
+    _cache: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def frames(self, side: Side) -> Tensor:
+        """(F, 3, H, W) uint8 on the device."""
+        frames_FHWC = self.clip.generated if side == "generated" else self.clip.real
+        assert frames_FHWC is not None, "the scorer asks for real frames only where there are some"
+        return self._once((side,), lambda: _tensor(frames_FHWC).to(self.tools.device))
+
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of generated and real frames."""
+        step = self.tools.batch_size
+        yield from zip(self.frames("generated").split(step), self.frames("real").split(step), strict=True)
+
+    def inception(self, side: Side) -> Tensor:
+        """(F, 2048) features."""
+        return self._once(("inception", side), lambda: self.tools.batched(self.tools.inception, self.frames(side)))
+
+    def i3d(self, side: Side) -> Tensor:
+        """(clips, 400) features of the clips that the protocol cuts."""
+        return self._once(("i3d", side), lambda: self._i3d(side))
+
+    def _i3d(self, side: Side) -> Tensor:
+        choice, network = self.tools.protocol.fvd, self.tools.i3d
+        frames_FCHW = self.frames(side)
+        starts = clip_starts(
+            len(frames_FCHW), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
+        )
+        prepared_FCHW = self.tools.batched(network.prepare, frames_FCHW)
+        clips_BFCHW = cut_clips(prepared_FCHW, starts, choice.clip_length)
+        batch_size = max(1, self.tools.batch_size // FRAMES_PER_I3D_CLIP)
+        return self.tools.batched(network, clips_BFCHW, batch_size=batch_size)
+
+    def embeddings(self, network: Network) -> Tensor:
+        """(F, D) CLIP embeddings of the generated frames."""
+        return self._once((network.name,), lambda: self.tools.batched(network, self.frames("generated")))
+
+    def reference(self, network: Network) -> Tensor:
+        """(D,) CLIP embedding of the reference image."""
+        assert self.clip.reference is not None, "the scorer asks for a reference only where there is one"
+        image_1CHW = _tensor(self.clip.reference[None])
+        return self._once((network.name, "reference"), lambda: self.tools.batched(network, image_1CHW)[0])
+
+    def poses(self, extractor: PoseExtractor, side: Side) -> PoseSequence:
+        """Poses of one side; NotComputable where the extractor finds none or lacks its weights."""
+        return self._once((extractor.name, side), lambda: self._poses(extractor, side))
+
+    def _poses(self, extractor: PoseExtractor, side: Side) -> PoseSequence:
+        frames_FHWC = self.clip.generated if side == "generated" else self.clip.real
+        assert frames_FHWC is not None
+        try:
+            return extractor.extract(iter(frames_FHWC), total=len(frames_FHWC))
+        except UserError as error:
+            raise NotComputable(f"{side} frames of {self.clip.name}: {error}") from error
+
+    def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]  # type: ignore[return-value]
+
+
+def _tensor(frames_FHWC: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(frames_FHWC)).permute(0, 3, 1, 2).contiguous()

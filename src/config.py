@@ -1,0 +1,36 @@
+"""From Hydra's configs to typed, checked settings, before any weight is loaded."""
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from src.errors import UserError
+
+T = TypeVar("T")
+
+
+def typed(cls: type[T], node: DictConfig | dict, where: str) -> T:
+    """Build the dataclass `cls` from a config node of exactly its fields.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
+    """
+    values: Any = OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, UserError):
+            raise cause from error
+        key = ".".join([where, *map(str, first["loc"])])
+        known = ", ".join(field.name for field in fields(cls))
+        raise UserError(f"{key}={first['input']}: {first['msg']} ({where} has {known})") from error
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a UserError where `value` is none of `choices`."""
+    if value not in choices:
+        raise UserError(f"{name}={value} is unknown: choose one of {', '.join(choices)}")

@@ -1,0 +1,91 @@
+"""From what a user calls `subject` to a `Subject`: a video, a prepared name or a rendered person."""
+
+import difflib
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from src.data.people_subjects import SEEDS, people_subject
+from src.data.subject import ClipSettings, Subject, content_sha256, load_subject, prepare_subject, resized
+from src.errors import UserError
+from src.pose.extractors import PoseExtractor
+
+log = logging.getLogger(__name__)
+
+_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".ts"})
+
+
+def resolve_subject(
+    subject: str,
+    *,
+    settings: ClipSettings,
+    root: str | Path,
+    extractor: Callable[[], PoseExtractor],
+    prompt: str | None = None,
+) -> Subject:
+    """Find, render or prepare a subject at `settings.resolution`.
+
+    A name stands for the prepared subject `<root>/<name>` or for a rendered person (people_001 ... people_012),
+    anything else for a video file or a folder of images, which is prepared under the name of the file unless
+    that was done before. A subject prepared at a higher resolution is shrunk.
+
+    Args:
+        subject: name or path.
+        extractor: builds the pose extractor; called only for a video.
+        prompt: the source prompt; None: the subject's own.
+
+    Raises:
+        UserError: unknown subject, with the known ones closest to it; and all that preparing raises.
+    """
+    path = Path(subject)
+    if path.name == subject and (Path(root) / subject / "subject.yaml").exists():
+        found = resized(load_subject(subject, root), settings.resolution)
+    elif (path / "subject.yaml").exists():
+        found = resized(load_subject(path.name, path.parent), settings.resolution)
+    elif subject in SEEDS:
+        found = people_subject(subject, resolution=settings.resolution)
+    elif path.exists():
+        name = default_name(path, root)
+        return prepare_subject(path, name=name, extractor=extractor(), settings=settings, root=root, prompt=prompt)
+    else:
+        raise UserError(_unknown(subject, root))
+    return replace(found, prompt=prompt) if prompt else found
+
+
+def known_subjects(root: str | Path) -> list[str]:
+    """Names of the prepared and of the rendered subjects."""
+    prepared = [path.parent.name for path in Path(root).glob("*/subject.yaml") if path.parent.name[0] != "."]
+    return sorted(prepared) + list(SEEDS)
+
+
+def default_name(video: Path, root: str | Path) -> str:
+    """The name under which a video is prepared when none is given: its own, made unique by its content.
+
+    Raises:
+        UserError: no video there.
+    """
+    stem = (video.name if video.is_dir() else video.stem) or video.resolve().name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "clip"
+    if re.fullmatch(r"people_[0-9]+", name):
+        name = f"{name}-video"
+    digest = content_sha256(video)
+    if (Path(root) / name / "subject.yaml").exists():
+        owner = load_subject(name, root).provenance["source"]["sha256"]
+        if owner != digest:
+            name = f"{name}-{digest[:6]}"
+            log.info("another clip is called %s already: %s is prepared as %s", stem, video, name)
+    return name
+
+
+def _unknown(subject: str, root: str | Path) -> str:
+    if Path(subject).suffix.lower() in _VIDEO_SUFFIXES or Path(subject).name != subject:
+        return f"no video at {subject}: expected a video file, a folder of images or the name of a known subject"
+    known = known_subjects(root)
+    close = difflib.get_close_matches(subject, known, n=len(known), cutoff=0.4)
+    ordered = close + [name for name in known if name not in close]
+    return (
+        f"unknown subject {subject}; known, closest first: {', '.join(ordered[:15])}"
+        f"{', ...' if len(ordered) > 15 else ''}; or give a video file or a folder of images"
+    )

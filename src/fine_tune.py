@@ -1,0 +1,122 @@
+"""The one-shot fine-tune of a run folder: fit, resume, save the adapter (Sec. 4.1)."""
+
+import logging
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from omegaconf import DictConfig, OmegaConf
+
+from src.callbacks import Cost, peak_memory_gib
+from src.data.datamodule import OneShotDataModule
+from src.errors import UserError
+from src.models.adapter import load_adapter, save_adapter
+from src.models.backbone import VideoBackbone
+from src.models.image_model import ImageModel
+from src.models.one_shot import OneShotModule
+from src.run_folder import ADAPTER, CONFIG, TrainingClip, save_config
+
+log = logging.getLogger(__name__)
+# What a fine-tune depends on; everything else may differ when a run goes on.
+_DECISIVE = ("subject", "prompt", "seed", "data", "model", "optimizer", "trainer.max_steps", "trainer.precision")
+
+
+def fine_tune(
+    image_model: ImageModel,
+    backbone: VideoBackbone,
+    clip: TrainingClip,
+    cfg: DictConfig,
+    folder: Path,
+    callbacks: list[Callback],
+) -> dict:
+    """Train the backbone on the clip and leave `adapter.safetensors` in the run folder.
+
+    A fine-tune that was stopped goes on from its last checkpoint with the same next loss; a finished one is loaded.
+
+    Returns:
+        What it cost.
+
+    Raises:
+        UserError: trainer.max_steps is not positive.
+    """
+    if cfg.trainer.max_steps < 1:
+        raise UserError(f"trainer.max_steps={cfg.trainer.max_steps}: the fine-tune needs at least one step")
+    if (folder / ADAPTER).is_file():
+        load_adapter(folder / ADAPTER, backbone, base=image_model.base)
+        log.info("%s is fine-tuned already: its adapter is used", folder)
+        return {"resumed": "finished"}
+    save_config(folder, cfg)
+    clip.save(folder)
+    lightning.seed_everything(cfg.seed, verbose=False)
+
+    checkpoints = folder / "checkpoints"
+    saver = ModelCheckpoint(checkpoints, "{step}", every_n_train_steps=cfg.checkpoint_every_n_steps, save_top_k=1)
+    cost = Cost()
+    trainer = instantiate(
+        cfg.trainer,
+        logger=instantiate(cfg.logger),
+        callbacks=[saver, cost, RichProgressBar(), *callbacks],
+        default_root_dir=str(folder),
+    )
+    module = OneShotModule(
+        backbone,
+        image_model.scheduler,
+        partial(instantiate(cfg.optimizer)),
+        batch_frames=cfg.data.batch_frames,
+        seed=cfg.seed,
+    )
+    data = OneShotDataModule(clip.frames, clip.poses, clip.prompt, encoder=image_model, num_steps=cfg.trainer.max_steps)
+    last = last_checkpoint(checkpoints)
+    if last is not None:
+        log.info("going on from %s", last)
+    started = time.perf_counter()
+    trainer.fit(module, data, ckpt_path=last)
+    backbone.clear_reused()
+
+    save_adapter(
+        folder / ADAPTER, backbone, base=image_model.base, config=OmegaConf.to_container(cfg.model, resolve=True)
+    )
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return {
+        "steps": trainer.global_step,
+        "loss": cost.loss,
+        "seconds": round(time.perf_counter() - started, 3),
+        "seconds_per_step": cost.seconds_per_step,
+        "peak_memory_gib": round(peak_memory_gib(trainer.strategy.root_device), 3),
+        "trained_parameters": backbone.num_trainable(),
+        "device": str(trainer.strategy.root_device),
+        "precision": str(cfg.trainer.precision),
+    }
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, if there is any."""
+    found = sorted(folder.glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
+    return found[-1] if found else None
+
+
+def check_same_run(folder: Path, cfg: DictConfig) -> None:
+    """Refuse to go on with a run folder whose fine-tune has other settings.
+
+    Raises:
+        UserError: names the first setting that differs.
+    """
+    if not (folder / CONFIG).is_file():
+        return
+    before = OmegaConf.load(folder / CONFIG)
+    for key in _DECISIVE:
+        old, new = (_plain(OmegaConf.select(c, key)) for c in (before, cfg))
+        if old != new:
+            raise UserError(
+                f"run_dir={folder} holds a run with another {key} ({old}, not {new}): choose another run_dir, or give "
+                "the same settings to go on with it"
+            )
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

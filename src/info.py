@@ -1,0 +1,59 @@
+"""`python -m src.info model=sd15`: sizes of a model as JSON, from its configs alone."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from omegaconf import DictConfig
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from src.cli import entry
+from src.config import typed
+from src.models.backbone import VideoBackbone
+from src.models.loading import from_config, shipped_configs, vae_class
+from src.models.settings import ModelSettings
+
+
+def describe_model(settings: ModelSettings, resolution: int) -> dict:
+    """Parameter counts and shapes of a model, built on the meta device: needs no weights and no memory."""
+    folder = Path(settings.base) if Path(settings.base).is_dir() else shipped_configs(settings.configs)
+    with torch.device("meta"):
+        vae = from_config(vae_class(str(folder)), folder / "vae")
+        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(folder / "text_encoder")))
+        unet = from_config(UNet2DConditionModel, folder / "unet")
+        controlnet = from_config(ControlNetModel, folder / "controlnet")
+        networks = {"vae": vae, "text_encoder": text_encoder, "unet": unet, "controlnet": controlnet}
+        parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+        backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
+    cells = resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    trainable = backbone.trainable_state()
+    temporal = sum(p.numel() for name, p in trainable.items() if ".temporal." in name)
+    return {
+        "model": settings.name,
+        "base": settings.base,
+        "trainable_parameters": backbone.num_trainable(),
+        "trainable": {
+            "temporal_attention": temporal,
+            "key_frame_attention_output": backbone.num_trainable() - temporal,
+        },
+        "parameters": parameters,
+        "adapter_bytes": 4 * backbone.num_trainable(),
+        "resolution": resolution,
+        "latent_shape": [unet.config.in_channels, cells, cells],
+        "text_tokens": text_encoder.config.max_position_embeddings,
+    }
+
+
+@entry("info")
+def main(cfg: DictConfig) -> None:
+    """Print the description on standard output."""
+    logging.disable(logging.INFO)
+    description = describe_model(typed(ModelSettings, cfg.model, "model"), cfg.data.resolution)
+    sys.stdout.write(json.dumps(description, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The image model that everything stands on: VAE, text encoder, UNet and pose ControlNet in the libraries' own classes.
+
+Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
+"""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from src.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ImageModel:
+    """Stable Diffusion and its pose ControlNet, or a model of the same structure.
+
+    Attributes:
+        base: what the weights are called: folder, hub id or file; an adapter remembers it.
+    """
+
+    base: str
+    vae: AutoencoderKL | AutoencoderTiny
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    unet: UNet2DConditionModel
+    controlnet: ControlNetModel
+    scheduler: DDIMScheduler
+
+    def __post_init__(self) -> None:
+        pose_stride = 2 ** (len(self.controlnet.config.conditioning_embedding_out_channels) - 1)
+        if pose_stride != self.downsampling:
+            raise UserError(
+                f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose embedding "
+                f"{pose_stride} times: they do not belong together"
+            )
+        for network in self.networks.values():
+            network.eval().requires_grad_(False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The modules that hold weights, by name."""
+        return {name: getattr(self, name) for name in ("vae", "text_encoder", "unet", "controlnet")}
+
+    @property
+    def downsampling(self) -> int:
+        """Pixels to a latent cell, along one axis."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def check_resolution(self, resolution: int) -> None:
+        """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
+        multiple = self.downsampling * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        if resolution <= 0 or resolution % multiple:
+            raise UserError(f"data.resolution={resolution} does not suit this model: use a multiple of {multiple}")
+
+    def move_encoders(self, device: torch.device) -> None:
+        """Bring the VAE and the text encoder to a device."""
+        self.vae.to(device)
+        self.text_encoder.to(device)
+
+    @torch.no_grad()
+    def encode_frames(self, frames_FHWC: np.ndarray, *, chunk: int = 8) -> Tensor:
+        """Z_0 = E(X): uint8 RGB frames to scaled latents (F, C, h, w), the mode of the posterior, `chunk` at a time."""
+        parts = []
+        for start in range(0, len(frames_FHWC), chunk):
+            images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
+            with _full_precision(self.vae.device):
+                posterior = self.vae.encode(images * 2 - 1)
+            latents = posterior.latent_dist.mode() if hasattr(posterior, "latent_dist") else posterior.latents
+            parts.append(latents.float() * self.vae.config.scaling_factor)
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def decode_latents(self, latents_FChw: Tensor) -> np.ndarray:
+        """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3)."""
+        latents = (latents_FChw / self.vae.config.scaling_factor).to(self.vae.device, self.vae.dtype)
+        with _full_precision(self.vae.device):
+            images = self.vae.decode(latents).sample.float()
+        return ((images / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    @torch.no_grad()
+    def encode_prompt(self, prompt: str) -> Tensor:
+        """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with a warning naming it."""
+        length = self.tokenizer.model_max_length
+        whole = self.tokenizer(prompt).input_ids
+        if len(whole) > length:
+            cut = self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True)
+            log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut.strip())
+        tokens = self.tokenizer(
+            prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        ).input_ids
+        with _full_precision(self.text_encoder.device):
+            return self.text_encoder(tokens.to(self.text_encoder.device))[0].float()
+
+
+def _full_precision(device: torch.device) -> torch.autocast:
+    """Encoders run once a clip: half precision would save nothing and cost eight-bit steps in the picture."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def to_unit_range(frames_FHWC: np.ndarray) -> Tensor:
+    """uint8 images (F, H, W, 3) to a float tensor (F, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames_FHWC)).permute(0, 3, 1, 2).float() / 255

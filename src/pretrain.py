@@ -1,0 +1,80 @@
+"""`python -m src.pretrain part=vae|base|keypoints|clip`: train the miniature models on rendered people."""
+
+import logging
+from pathlib import Path
+
+import lightning
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli import entry
+from src.data.people_dataset import render_pool
+from src.files import write_json
+
+log = logging.getLogger(__name__)
+
+
+def pretrain(cfg: DictConfig) -> dict[str, float]:
+    """Train one part on rendered people, or go on where an earlier run in `run_dir` stopped.
+
+    Renders the people that are missing first. If training reaches `part.max_steps`, the averaged weights are measured
+    on held-out people and written to `weights_dir`; if `max_time` ends it before, the checkpoint is all it leaves.
+
+    Returns:
+        The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
+
+    Raises:
+        UserError: another pool is in the folders, or a part that this one stands on is missing.
+    """
+    lightning.seed_everything(cfg.seed)
+    run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
+    pools = {name: render_pool(**cfg.data[name]) for name in ("train", "heldout")}
+    module = instantiate(cfg.part.module)(**pools)
+    trainer = build_trainer(cfg)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
+    # Our own file with our own tensors: the optimiser's state is more than weights.
+    trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=False)
+    if trainer.global_step < trainer.max_steps:
+        log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
+        return {}
+    figures = trainer.validate(module, verbose=False)[0]
+    figures["steps"] = trainer.global_step
+    module.export(weights_dir)
+    write_json(run_dir / "figures.json", figures)
+    log.info("weights in %s; held-out people: %s", weights_dir, figures)
+    return figures
+
+
+def build_trainer(cfg: DictConfig) -> lightning.Trainer:
+    """The trainer of `cfg.trainer` with checkpoints, averaged weights, a progress bar and a table of the losses."""
+    part = cfg.part
+    checkpoint = ModelCheckpoint(
+        f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
+    )
+    return instantiate(
+        cfg.trainer,
+        max_steps=part.max_steps,
+        val_check_interval=part.validate_every,
+        check_val_every_n_epoch=None,
+        callbacks=[
+            checkpoint,
+            EMAWeightAveraging(decay=part.ema_decay),
+            LearningRateMonitor("step"),
+            RichProgressBar(),
+        ],
+        logger=CSVLogger(cfg.run_dir, name="", version="csv"),
+    )
+
+
+@entry("pretrain")
+def main(cfg: DictConfig) -> None:
+    """Command line."""
+    pretrain(cfg)
+
+
+if __name__ == "__main__":
+    main()

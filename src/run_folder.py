@@ -1,0 +1,121 @@
+"""What a run leaves behind, and how a finished run is read again.
+
+Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
+"""
+
+import datetime
+import platform
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from src.data.sheet import contact_sheet, side_by_side
+from src.data.video import read_video, write_frames, write_video
+from src.errors import UserError
+from src.files import atomic_path, write_json
+from src.pose.draw import draw_poses
+from src.pose.formats import load_poses, save_poses
+from src.pose.keypoints import PoseSequence
+
+CONFIG, ADAPTER, TRAINING = "config.yaml", "adapter.safetensors", "training"
+RECORDED_PACKAGES = ("torch", "lightning", "diffusers", "transformers", "hydra-core", "numpy")
+
+
+def choose_run_dir(cfg: DictConfig) -> Path:
+    """`run_dir`, or a new folder named after subject, method and time; in a sweep, the job's own folder."""
+    if cfg.run_dir is not None:
+        return Path(cfg.run_dir)
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return Path(HydraConfig.get().runtime.output_dir)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(cfg.subject).stem).strip("-.")
+    return Path("outputs") / f"{name}_{cfg.method.name}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+def environment() -> dict:
+    """Versions that a result depends on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
+
+
+def save_config(folder: Path, cfg: DictConfig) -> None:
+    """Write the resolved config of the run."""
+    with atomic_path(folder / CONFIG) as temporary:
+        OmegaConf.save(cfg, temporary, resolve=True)
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """The N frames that a run was fine-tuned on, kept in the run so that it can film again on its own.
+
+    Attributes:
+        frames: (N, H, W, 3); poses: N poses; prompt: p_s; fps: of the clip they come from.
+    """
+
+    frames: np.ndarray
+    poses: PoseSequence
+    prompt: str
+    fps: float
+
+    def save(self, run: Path) -> None:
+        """Write into the run folder, whole or not at all."""
+        with atomic_path(run / TRAINING) as temporary:
+            temporary.mkdir()
+            write_frames(temporary / "frames", self.frames)
+            save_poses(temporary / "poses.npz", self.poses, fps=self.fps)
+            write_json(temporary / "clip.json", {"prompt": self.prompt, "fps": float(self.fps)})
+
+    @staticmethod
+    def load(run: Path) -> "TrainingClip":
+        """Read what `save` wrote."""
+        clip = OmegaConf.load(run / TRAINING / "clip.json")
+        frames = read_video(run / TRAINING / "frames").frames
+        return TrainingClip(frames, load_poses(run / TRAINING / "poses.npz"), clip.prompt, clip.fps)
+
+
+def load_run(run: str | Path) -> tuple[DictConfig, TrainingClip]:
+    """Config and training frames of a fine-tuned run.
+
+    Raises:
+        UserError: no such folder, or its fine-tune did not finish.
+    """
+    run = Path(run)
+    if not (run / CONFIG).is_file():
+        raise UserError(f"run={run} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote")
+    if not (run / ADAPTER).is_file():
+        raise UserError(f"run={run} has not finished its fine-tune: continue it with python -m src.train run_dir={run}")
+    return OmegaConf.load(run / CONFIG), TrainingClip.load(run)
+
+
+def save_results(
+    folder: Path,
+    *,
+    generated: np.ndarray,
+    target_poses: PoseSequence,
+    fps: float,
+    beside: tuple[str, np.ndarray] | None,
+    reference_frame: np.ndarray,
+    reference: dict,
+) -> None:
+    """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
+
+    Args:
+        generated: (M, H, W, 3).
+        target_poses: M poses.
+        beside: label and (M, H, W, 3) frames of the same poses, true or the driver's, where there are any.
+        reference_frame: (H, W, 3) the training frame r.
+        reference: as `reference.json` is to hold it.
+    """
+    drawn = draw_poses(target_poses, generated.shape[1:3])
+    videos = {"pose": drawn, "generated": generated, **dict([beside] if beside else [])}
+    write_frames(folder / "frames", generated)
+    write_video(folder / "generated.mp4", generated, fps)
+    write_video(folder / "comparison.mp4", side_by_side(list(videos.values()), list(videos)), fps)
+    rows = [*videos.items(), ("reference", reference_frame[None])]
+    contact_sheet(rows, folder / "contact_sheet.png", columns=8)
+    save_poses(folder / "poses.npz", target_poses, fps=fps)
+    write_json(folder / "reference.json", reference)

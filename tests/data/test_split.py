@@ -1,0 +1,54 @@
+"""The split of Sec. 5.1, and what becomes of clips that are too short for it."""
+
+import logging
+
+import pytest
+
+from src.data.split import split_frames
+from src.errors import UserError
+
+
+@pytest.mark.parametrize("num_frames", [130, 155, 160, 288])
+@pytest.mark.parametrize("num_train", [1, 8, 30])
+def test_long_clips_follow_the_paper(num_frames, num_train, caplog):
+    split = split_frames(num_frames, num_train=num_train, num_test=100)
+    assert split.test == tuple(range(num_frames - 100, num_frames))
+    assert split.num_available == num_frames - 100
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("num_frames", range(2, 140, 3))
+@pytest.mark.parametrize("num_train", [1, 2, 5, 8, 32])
+@pytest.mark.parametrize("num_test", [0, 1, 24, 100])
+def test_every_split_is_sound(num_frames, num_train, num_test):
+    if num_frames < num_train + (num_test > 0):
+        with pytest.raises(UserError, match=f"has {num_frames} frames"):
+            split_frames(num_frames, num_train=num_train, num_test=num_test)
+        return
+    split = split_frames(num_frames, num_train=num_train, num_test=num_test)
+    assert len(set(split.train)) == num_train and list(split.train) == sorted(split.train)
+    assert split.train[0] == 0 and (num_train == 1 or split.train[-1] == split.num_available - 1)
+    assert split.test == tuple(range(split.num_available, num_frames))
+    assert len(split.test) <= num_test and bool(split.test) == bool(num_test)
+    step = (split.num_available - 1) / max(num_train - 1, 1)
+    assert all(abs(index - i * step) <= 0.5 + 1e-9 for i, index in enumerate(split.train)), "not the nearest frames"
+    gaps = [b - a for a, b in zip(split.train, split.train[1:], strict=False)]
+    assert not gaps or max(gaps) - min(gaps) <= 1, "training frames are not uniform"
+
+
+def test_short_clips_keep_a_fifth_to_train_on_and_say_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        split = split_frames(50, num_train=8, num_test=100)
+    assert split.num_available == 10 and len(split.test) == 40
+    assert "50 frames are too few to hold out 100: the last 40" in caplog.text
+
+
+def test_the_rendered_benchmark_has_32_and_24():
+    split = split_frames(56, num_train=32, num_test=24)
+    assert split.train == tuple(range(32)) and len(split.test) == 24
+
+
+def test_numbers_that_make_no_sense():
+    for num_train, num_test in ((0, 10), (8, -1)):
+        with pytest.raises(UserError, match="at least"):
+            split_frames(100, num_train=num_train, num_test=num_test)

@@ -1,0 +1,274 @@
+"""Subjects are prepared once, found again, and never mixed up."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from src.data.people_subjects import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
+from src.data.resolve import known_subjects, resolve_subject
+from src.data.split import split_frames
+from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, prepare_subject
+from src.data.video import write_frames, write_video
+from src.errors import UserError
+from src.pose.extractors import FileExtractor, PoseExtractor
+from src.pose.formats import save_poses
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+
+SETTINGS = ClipSettings(resolution=32)
+CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
+
+
+class BrightestSpot(PoseExtractor):
+    """Marks the brightest pixel of each frame as every keypoint; counts how often it is run."""
+
+    name = "spot"
+
+    def __init__(self, version: str = "1") -> None:
+        self.version, self.runs = version, 0
+
+    def fingerprint(self) -> str:
+        return f"spot {self.version}"
+
+    def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+        self.runs += 1
+        points = []
+        for frame in frames:
+            y, x = np.unravel_index(frame.sum(-1).argmax(), frame.shape[:2])
+            points.append([(x + 0.5) / frame.shape[1], (y + 0.5) / frame.shape[0]])
+        xy = np.repeat(np.array(points, np.float32)[:, None], NUM_KEYPOINTS, 1)
+        return PoseSequence(xy, np.ones(xy.shape[:2]), np.ones(xy.shape[:2], bool))
+
+
+def clip(path: Path, *, count: int = 12, width: int = 80, height: int = 48, shade: int = 40) -> Path:
+    """A grey clip in which a white square walks to the right."""
+    frames = np.full((count, height, width, 3), shade, np.uint8)
+    for i, frame in enumerate(frames):
+        frame[20:26, 20 + 2 * i : 26 + 2 * i] = 255
+    write_video(path, frames, 10)
+    return path
+
+
+def prepare(video: Path, root: Path, **changes):
+    arguments = {"name": "me", "extractor": BrightestSpot(), "settings": SETTINGS, "root": root, **changes}
+    return prepare_subject(video, **arguments)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return clip(tmp_path / "clip.mp4")
+
+
+def test_frames_and_poses_agree(video, tmp_path):
+    subject = prepare(video, tmp_path / "data")
+    assert subject.frames.shape == (12, 32, 32, 3) and subject.frames.dtype == np.uint8
+    assert len(subject.poses) == 12 and subject.fps == 10 and subject.resolution == 32
+    assert subject.prompt == DEFAULT_PROMPT
+    for frame, (x, y) in zip(subject.frames, subject.poses.xy[:, 0], strict=True):
+        assert frame[int(y * 32), int(x * 32)].min() > 150
+
+
+def test_prepared_again_gives_the_same_without_work(video, tmp_path, caplog):
+    root, extractor = tmp_path / "data", BrightestSpot()
+    first = prepare(video, root, extractor=extractor)
+    written = (root / "me" / "frames.npy").stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        second = prepare(video, root, extractor=extractor)
+    assert "prepared already" in caplog.text
+    assert extractor.runs == 1 and (root / "me" / "frames.npy").stat().st_mtime_ns == written
+    assert np.array_equal(first.frames, second.frames) and np.array_equal(first.poses.xy, second.poses.xy)
+    assert prepare(video, root, extractor=extractor, force=True) and extractor.runs == 2
+
+
+def test_another_resolution_or_crop_needs_no_detector(video, tmp_path, caplog):
+    root, extractor = tmp_path / "data", BrightestSpot()
+    prepare(video, root, extractor=extractor)
+    with caplog.at_level(logging.INFO):
+        bigger = prepare(video, root, extractor=extractor, settings=ClipSettings(resolution=40, crop="pad"))
+    assert extractor.runs == 1 and bigger.frames.shape == (12, 40, 40, 3)
+    assert "prepared again: resolution 32 -> 40, crop person -> pad" in caplog.text
+    prepare(video, root, extractor=BrightestSpot("2"), settings=SETTINGS)
+    fresh = BrightestSpot()
+    prepare(video, root, extractor=fresh, settings=ClipSettings(resolution=32, start=2, max_frames=5))
+    assert fresh.runs == 1 and len(load_subject("me", root)) == 5
+
+
+def test_other_weights_of_the_same_extractor_are_noticed(video, tmp_path, caplog):
+    prepare(video, tmp_path / "data")
+    other = BrightestSpot("2")
+    with caplog.at_level(logging.INFO):
+        prepare(video, tmp_path / "data", extractor=other)
+    assert other.runs == 1 and "spot has other settings or weights" in caplog.text
+
+
+def test_a_name_belongs_to_one_clip(video, tmp_path):
+    root, other = tmp_path / "data", clip(tmp_path / "other.mp4", shade=90)
+    prepare(video, root)
+    with pytest.raises(UserError, match=r"name me belongs to another clip, clip\.mp4.*force=true"):
+        prepare(other, root)
+    prepare(video, root, prompt="the first clip")
+    taken_over = prepare(other, root, force=True)
+    assert taken_over.provenance["source"]["name"] == "other.mp4"
+    assert taken_over.prompt == DEFAULT_PROMPT, "a prompt belongs to its clip"
+
+
+def test_a_folder_that_is_no_subject_is_left_alone(tmp_path):
+    images = tmp_path / "data" / "me"
+    write_frames(images, np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8))
+    with pytest.raises(UserError, match="is no prepared subject"):
+        prepare(images, tmp_path / "data")
+    assert len(list(images.iterdir())) == 4
+
+
+def test_a_copy_of_the_clip_is_the_same_clip(video, tmp_path):
+    extractor = BrightestSpot()
+    prepare(video, tmp_path / "data", extractor=extractor)
+    copy = tmp_path / "renamed.mp4"
+    copy.write_bytes(video.read_bytes())
+    prepare(copy, tmp_path / "data", extractor=extractor)
+    assert extractor.runs == 1
+
+
+def test_an_edited_prompt_is_honoured(video, tmp_path):
+    root = tmp_path / "data"
+    prepare(video, root)
+    record = root / "me" / "subject.yaml"
+    record.write_text(record.read_text().replace(DEFAULT_PROMPT, "a white square, déjà vu"))
+    assert load_subject("me", root).prompt == "a white square, déjà vu"
+    assert prepare(video, root, settings=ClipSettings(resolution=16)).prompt == "a white square, déjà vu"
+    assert prepare(video, root, settings=ClipSettings(resolution=16), prompt="new").prompt == "new"
+    assert load_subject("me", root).prompt == "new"
+    record.write_text(record.read_text().replace("prompt: new", "prompt: ''"))
+    with pytest.raises(UserError, match="must hold a prompt"):
+        load_subject("me", root)
+
+
+def test_the_record_says_where_everything_is_from(video, tmp_path):
+    prepare(video, tmp_path / "data")
+    record = yaml.safe_load((tmp_path / "data" / "me" / "subject.yaml").read_text())
+    assert record["source"]["name"] == "clip.mp4" and len(record["source"]["sha256"]) == 64
+    assert record["settings"]["resolution"] == 32 and record["extractor"] == {"name": "spot", "fingerprint": "spot 1"}
+    assert record["frame_size"] == {"width": 80, "height": 48} and record["fps"] == "10" and record["num_frames"] == 12
+    assert set(record["crop_box"]) == {"left", "top", "side"}
+    assert str(tmp_path) not in (tmp_path / "data" / "me" / "subject.yaml").read_text()
+    assert (tmp_path / "data" / "me" / "sheet.png").exists()
+
+
+def test_stopped_in_between_leaves_nothing_half_written(video, tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    before = prepare(video, root).frames.copy()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.data.subject.contact_sheet", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(video, root, settings=ClipSettings(resolution=16))
+    assert np.array_equal(load_subject("me", root).frames, before)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(video, root, name="you")
+    assert sorted(p.name for p in root.iterdir()) == [".poses", "me"]
+
+
+def test_damage_is_said(video, tmp_path):
+    root = tmp_path / "data"
+    prepare(video, root)
+    (root / "me" / "frames.npy").write_bytes(b"")
+    with pytest.raises(UserError, match=r"is damaged .* prepare it again"):
+        load_subject("me", root)
+    (root / "me" / "subject.yaml").write_text("version: 99\n")
+    with pytest.raises(UserError, match="not of version 1"):
+        load_subject("me", root)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a b", ".hidden", "people_001", "people_77"])
+def test_unusable_names(video, tmp_path, name):
+    with pytest.raises(UserError, match="name"):
+        prepare(video, tmp_path / "data", name=name)
+
+
+def test_poses_from_a_file_must_fit_the_clip(video, tmp_path):
+    poses = BrightestSpot().extract(np.zeros((5, 8, 8, 3), np.uint8))
+    save_poses(tmp_path / "five.npz", poses)
+    with pytest.raises(UserError, match="5 poses for a clip of 12 frames"):
+        prepare(video, tmp_path / "data", extractor=FileExtractor(path=tmp_path / "five.npz"))
+
+
+def resolve(subject: str, root: Path, extractor: PoseExtractor | None = None, **changes):
+    def build() -> PoseExtractor:
+        assert extractor is not None, "a known subject needs no extractor"
+        return extractor
+
+    return resolve_subject(subject, root=root, extractor=build, **{"settings": SETTINGS, **changes})
+
+
+def test_resolving_a_video_then_its_name(video, tmp_path):
+    root = tmp_path / "data"
+    by_path = resolve(str(video), root, BrightestSpot())
+    by_name = resolve("clip", root, prompt="other")
+    assert by_path.name == by_name.name == "clip" and by_name.prompt == "other"
+    assert np.array_equal(by_path.frames, by_name.frames)
+    assert resolve(str(root / "clip"), root).name == "clip"
+    assert load_subject("clip", root).prompt == DEFAULT_PROMPT, "a run's prompt is not the subject's"
+
+
+def test_videos_of_one_name_are_kept_apart(video, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    other = clip(tmp_path / "elsewhere" / "clip.mp4", shade=90)
+    first, second = (resolve(str(path), tmp_path / "data", BrightestSpot()) for path in (video, other))
+    assert first.name == "clip" and second.name.startswith("clip-")
+    again = BrightestSpot()
+    assert resolve(str(other), tmp_path / "data", again).name == second.name and again.runs == 0
+
+
+def test_a_folder_of_images_is_a_subject(tmp_path):
+    write_frames(tmp_path / "shots", np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8))
+    subject = resolve(str(tmp_path / "shots"), tmp_path / "data", BrightestSpot())
+    assert subject.name == "shots" and subject.frames.shape == (4, 32, 32, 3)
+
+
+def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
+    root = tmp_path / "data"
+    full = prepare(video, root)
+    small = resolve("me", root, settings=ClipSettings(resolution=16))
+    assert small.frames.shape == (12, 16, 16, 3) and np.array_equal(small.poses.xy, full.poses.xy)
+    with pytest.raises(UserError, match=r"prepared at 32 pixels, too few for 64.*data\.resolution=64"):
+        resolve("me", root, settings=ClipSettings(resolution=64))
+
+
+def test_rendered_people():
+    subject = resolve("people_009", Path("nowhere"))
+    assert subject.frames.shape == (NUM_AVAILABLE + NUM_TEST, 32, 32, 3) and subject.prompt != DEFAULT_PROMPT
+    assert np.array_equal(subject.frames, people_subject("people_009", resolution=32).frames)
+    assert len(SEEDS) == 12 and sorted(SEEDS) == [f"people_{i:03d}" for i in range(1, 13)]
+    assert split_frames(len(subject), num_train=8, num_test=NUM_TEST).num_available == NUM_AVAILABLE
+
+
+def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
+    prepare(video, tmp_path / "data", name="ted_001")
+    assert known_subjects(tmp_path / "data")[0] == "ted_001"
+    with pytest.raises(UserError, match=r"unknown subject ted_01; known, closest first: ted_001,"):
+        resolve("ted_01", tmp_path / "data")
+    with pytest.raises(UserError, match=r"closest first: people_01.*, ted_001;"):
+        resolve("people_013", tmp_path / "data")
+    for missing in ("missing.mp4", "folder/clip"):
+        with pytest.raises(UserError, match="no video at"):
+            resolve(missing, tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"resolution": 0}, "at least 1"), ({"start": -1}, "at least 0"), ({"crop": "tight"}, r"data\.crop must be")],
+)
+def test_bad_settings(options, message):
+    with pytest.raises(UserError, match=message):
+        ClipSettings(**{"resolution": 32, **options})
+
+
+@pytest.mark.skipif(not CLIPS.exists(), reason="the real clips are not there")
+def test_a_real_clip(tmp_path):
+    subject = prepare(CLIPS / "ted_clip_3.mp4", tmp_path / "data", settings=ClipSettings(resolution=64, max_frames=20))
+    assert subject.frames.shape == (20, 64, 64, 3) and subject.fps == 10 and subject.frames.std() > 20

@@ -1,0 +1,214 @@
+"""All metrics together, through the configuration and on the command line."""
+
+import json
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+import eval.weights
+from eval.frames import Clip
+from eval.protocol import Protocol
+from eval.networks import Network
+from eval.score import main, score
+from eval.scorer import RECIPES, Scorer
+from eval.toolbox import Toolbox
+from eval.weights import WeightStore
+from src.cli import CONF_DIR
+from src.data.video import write_frames
+from src.errors import UserError
+from src.pose.extractors import PoseExtractor
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from tests.eval.conftest import smooth_frames
+from tests.eval.test_frechet import by_singular_values
+
+ALL = ["ssim", "psnr", "lpips", "mse-p", "fid", "clip-i", "fvd", "clip-t"]
+
+
+class BrightestPoint(PoseExtractor):
+    """A pose that a test can move: every keypoint lies where the frame is brightest."""
+
+    name = "dwpose"
+
+    def fingerprint(self) -> str:
+        return "brightest point"
+
+    def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+        points = []
+        for frame in frames:
+            gray = cv2.GaussianBlur(frame, (0, 0), 2).sum(-1)
+            y, x = np.unravel_index(gray.argmax(), gray.shape)
+            points.append((x / frame.shape[1], y / frame.shape[0]))
+        xy = np.repeat(np.array(points, np.float32)[:, None], NUM_KEYPOINTS, axis=1)
+        return PoseSequence(xy, np.ones(xy.shape[:2], np.float32), np.ones(xy.shape[:2], bool))
+
+
+def config(*overrides: str):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("score", [*overrides])
+
+
+def tools(store: WeightStore, *overrides: str) -> Toolbox:
+    protocol = Protocol.from_config(config("generated=x", *overrides).protocol)
+    return Toolbox(protocol, store, BrightestPoint(), device=torch.device("cpu"), batch_size=8)
+
+
+def run(toolbox: Toolbox, names: list[str], clips: list[Clip]) -> dict:
+    scorer = Scorer(names, toolbox, real=True, reference=True)
+    for clip in clips:
+        scorer.add(clip)
+    result = scorer.result()
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    return result
+
+
+def test_identical_clips_reach_the_best_value_of_every_metric(random_weights: WeightStore) -> None:
+    frames = smooth_frames(32, 48, seed=0)
+    still = np.repeat(frames[:1], 32, axis=0)
+    names = [name for name in ALL if name != "fid"]  # the root of its 2048 x 2048 covariance is slow on a CPU
+    result = run(tools(random_weights), names, [Clip("still", still, still, frames[0])])
+    values = {name: entry["value"] for name, entry in result["metrics"].items()}
+    assert result["missing"] == {} and list(values) == names
+    assert values["psnr"] == "inf" and values["ssim"] == pytest.approx(1, abs=1e-12)
+    assert values["lpips"] == values["mse-p"] == 0
+    assert values["clip-i"] == pytest.approx(1, abs=1e-5) and values["clip-t"] == pytest.approx(1, abs=1e-5)
+    assert values["fvd"] == pytest.approx(0, abs=1e-6)
+    assert result["metrics"]["fvd"]["clips"] == 2 and "2 clips for 400" in result["metrics"]["fvd"]["note"]
+    assert {entry["frames"] for entry in result["metrics"].values()} == {32}
+    assert result["metrics"]["mse-p"]["network"]["fingerprint"] == "brightest point"
+    assert len(result["metrics"]["lpips"]["network"]["sha256"]) == 64 * 2 + 1
+
+
+def test_degradations_move_the_right_metrics(random_weights: WeightStore) -> None:
+    toolbox = tools(random_weights)
+    names = ["ssim", "psnr", "lpips", "mse-p", "fvd", "clip-t"]
+    real = smooth_frames(20, 48, seed=0)
+    rng = np.random.default_rng(0)
+    sides = {
+        "noise 4": np.clip(real + rng.normal(0, 4, real.shape), 0, 255).astype(np.uint8),
+        "noise 40": np.clip(real + rng.normal(0, 40, real.shape), 0, 255).astype(np.uint8),
+        "shuffled": real[rng.permutation(20)],
+        "shifted": np.roll(real, 8, axis=2),
+    }
+    clips = {
+        name: [Clip("a", side, real, None), Clip("b", side[::-1], real[::-1], None)] for name, side in sides.items()
+    }
+    scores = {
+        side: {name: entry["value"] for name, entry in run(toolbox, names, pair)["metrics"].items()}
+        for side, pair in clips.items()
+    }
+    for name in names[:-1]:
+        higher = RECIPES[name].higher_is_better
+        ranked = sorted(scores, key=lambda side: scores[side][name], reverse=higher)
+        assert scores["noise 4"][name] != scores["noise 40"][name] or name == "mse-p"
+        assert ranked.index("noise 4") <= ranked.index("noise 40"), name
+        assert ranked[0] == "noise 4", f"{name} prefers little noise to a wrong order or place"
+    assert scores["shifted"]["mse-p"] > 0.001 and scores["shuffled"]["mse-p"] > 0.001
+    assert scores["shuffled"]["clip-t"] == pytest.approx(scores["noise 4"]["clip-t"], abs=0.05), "it is blind to order"
+
+
+class MeanColor(Network):
+    """Features that a test can compute itself."""
+
+    num_features = 3
+
+    def forward(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
+        return frames_BCHW.float().mean((2, 3))
+
+
+def test_fid_pools_all_clips(random_weights: WeightStore) -> None:
+    toolbox = tools(random_weights)
+    toolbox.inception = MeanColor("mean colour", "none")
+    generated, real = smooth_frames(6, 48, seed=0), smooth_frames(6, 48, seed=1)
+    clips = [Clip("a", generated[:2], real[:2], None), Clip("b", generated[2:], real[2:], None)]
+    result = run(toolbox, ["fid"], clips)
+    entry = result["metrics"]["fid"]
+    expected = by_singular_values(*(side.mean((1, 2), dtype=np.float64) for side in (generated, real)))
+    assert entry["value"] == pytest.approx(expected, rel=1e-4)
+    assert entry["frames"] == entry["real_frames"] == 6 and result["clips"] == {"a": {}, "b": {}}
+    assert "note" not in entry, "6 samples are enough for 3 features"
+
+
+def test_pooling_over_frames_and_over_videos(random_weights: WeightStore) -> None:
+    real = smooth_frames(6, 32, seed=0)
+    worse, better = (255 - real[:1]), np.clip(real[1:].astype(int) + 3, 0, 255).astype(np.uint8)
+    clips = [Clip("one", worse, real[:1], None), Clip("five", better, real[1:], None)]
+    frames = run(tools(random_weights), ["ssim"], clips)
+    videos = run(tools(random_weights, "protocol.pooling=videos"), ["ssim"], clips)
+    own = frames["clips"]
+    assert frames["metrics"]["ssim"]["value"] == pytest.approx((own["one"]["ssim"] + 5 * own["five"]["ssim"]) / 6)
+    assert videos["metrics"]["ssim"]["value"] == pytest.approx((own["one"]["ssim"] + own["five"]["ssim"]) / 2)
+
+
+def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
+    random_weights: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eval.weights, "MINI_WEIGHTS", tmp_path)
+    frames = smooth_frames(3, 32, seed=0)
+    scorer = Scorer(["ssim", "clip-i", "fvd", "clip-t-mini"], tools(random_weights), real=True, reference=False)
+    scorer.add(Clip("short", frames, frames, None))
+    assert "reference=<image>" in scorer.missing["clip-i"]
+    assert "at least 16 frames, got one of 3" in scorer.missing["fvd"]
+    assert "mini-clip is not in this copy" in scorer.missing["clip-t-mini"]
+    assert list(scorer.result()["metrics"]) == ["ssim"]
+    with pytest.raises(UserError, match="scored already"):
+        scorer.add(Clip("short", frames, frames, None))
+    with pytest.raises(UserError, match=r"metrics must be some of ssim, psnr.*got ssim, niqe"):
+        Scorer(["ssim", "niqe"], tools(random_weights), real=True, reference=True)
+    without_real = Scorer(ALL, tools(random_weights), real=False, reference=False)
+    assert set(without_real.missing) == set(ALL) - {"clip-t"}
+
+
+def test_a_network_that_returns_nan_stops_the_run(random_weights: WeightStore) -> None:
+    toolbox = tools(random_weights)
+    with torch.no_grad():
+        toolbox.lpips.model.lin0.model[1].weight.fill_(torch.nan)
+    frames = smooth_frames(2, 48, seed=0)
+    with pytest.raises(UserError, match="LPIPS is not finite"):
+        run(toolbox, ["lpips"], [Clip("a", frames, frames, None)])
+
+
+def test_the_extractor_must_be_the_protocols(random_weights: WeightStore) -> None:
+    protocol = Protocol.from_config(config("generated=x", "protocol.mse_p.extractor=mediapipe").protocol)
+    with pytest.raises(UserError, match=r"takes poses by mediapipe, but pose=dwpose"):
+        Toolbox(protocol, random_weights, BrightestPoint(), device=torch.device("cpu"), batch_size=8)
+
+
+def test_score_of_folders_has_the_promised_shape(tmp_path: Path) -> None:
+    real = smooth_frames(12, 32, seed=0)
+    write_frames(tmp_path / "real", real)
+    write_frames(tmp_path / "generated", np.clip(real.astype(int) + 2, 0, 255).astype(np.uint8))
+    options = [f"generated={tmp_path}/generated", f"real={tmp_path}/real", "metrics=[ssim,psnr,fvd]"]
+    result = score(config(*options, "download=false", f"weights={tmp_path}", "device=cpu"))
+    assert result["metrics"]["psnr"]["frames"] == 12
+    assert result["metrics"]["psnr"]["value"] == pytest.approx(20 * math.log10(255 / 2), abs=0.2)
+    assert set(result["missing"]) == {"fvd"} and "i3d_torchscript.pt is absent" in result["missing"]["fvd"]
+    assert result["protocol"]["name"] == "paper" and result["sizes"] == ["32x32"]
+    assert set(result["clips"]["generated"]) == {"ssim", "psnr"}
+
+
+def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_frames(tmp_path / "a", smooth_frames(3, 32, seed=0))
+    write_frames(tmp_path / "b", smooth_frames(2, 32, seed=0))
+    command = ["score", f"generated={tmp_path}/a", "metrics=[psnr]", "device=cpu"]
+    monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/a", f"output={tmp_path}/out.json"])
+    main()
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["metrics"]["psnr"] == {"value": "inf", "frames": 3, "identical": 3}
+    assert written["missing"] == {}
+    monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/a"])
+    main()
+    assert json.loads(capsys.readouterr().out)["metrics"] == written["metrics"]
+    monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/b"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: clip a: 3 generated frames")
