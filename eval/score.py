@@ -39,7 +39,7 @@ def score(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         `{"protocol": …, "metrics": {"psnr": {"value": 31.2, "frames": 100}, …}, "missing": {"fvd": "why"}, …}`, see
-        `Scorer.result`.
+        `eval.results`.
 
     Raises:
         UserError: an option or a file is wrong, or the two sides do not match.
@@ -52,7 +52,19 @@ def score(cfg: DictConfig) -> dict[str, Any]:
     scorer = Scorer(_names(cfg.metrics), tools, real=cfg.real is not None, reference=cfg.reference is not None)
     for paths in track(clips, "Scoring", total=len(clips)):
         scorer.add(read_clip(paths, resolution=protocol.resolution, resize=protocol.resize))
-    return scorer.result()
+    return {
+        "benchmark": cfg.table.benchmark,
+        "method": cfg.table.method,
+        "num_frames": cfg.table.num_frames,
+        **scorer.result(),
+        "files": {
+            paths.name: {"generated": _absolute(paths.generated), "real": _absolute(paths.real)} for paths in clips
+        },
+    }
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
 
 
 def _short(value: float | str) -> str:

@@ -38,21 +38,17 @@ class Recipe:
     """How a metric is built and fed.
 
     Attributes:
-        title: as tables print it.
-        higher_is_better: its direction.
-        needs_real, needs_reference: what must be given.
         judge: its network or extractor; None: it has none.
         build: a fresh metric, with the judge.
         feed: add one clip.
+        needs_real, needs_reference: what must be given.
     """
 
-    title: str
-    higher_is_better: bool
-    needs_real: bool
-    needs_reference: bool
     judge: Callable[[Toolbox], Judge | None]
     build: Callable[[Toolbox], Metric]
     feed: Callable[[Any, ClipView], None]
+    needs_real: bool = True
+    needs_reference: bool = False
 
 
 def _feed_pairs(metric: SSIM | PSNR | LPIPS, view: ClipView) -> None:
@@ -70,57 +66,41 @@ def _feed_fvd(metric: FVD, view: ClipView) -> None:
         metric.update(view.i3d(side), real=side == "real", frames=len(view.clip.generated))
 
 
-def _mse_p(title: str, judge: Callable[[Toolbox], PoseExtractor]) -> Recipe:
+def _mse_p(judge: Callable[[Toolbox], PoseExtractor]) -> Recipe:
     def feed(metric: MSEP, view: ClipView) -> None:
         extractor = judge(view.tools)
         metric.update(view.poses(extractor, "generated"), view.poses(extractor, "real"))
 
-    return Recipe(title, False, True, False, judge, lambda tools: MSEP(), feed)
+    return Recipe(judge, lambda tools: MSEP(), feed)
 
 
-def _clip_i(title: str, judge: Callable[[Toolbox], Network]) -> Recipe:
+def _clip_i(judge: Callable[[Toolbox], Network]) -> Recipe:
     def feed(metric: CLIPI, view: ClipView) -> None:
         network = judge(view.tools)
         metric.update(view.embeddings(network), view.reference(network))
 
-    return Recipe(title, True, False, True, judge, lambda tools: CLIPI(), feed)
+    return Recipe(judge, lambda tools: CLIPI(), feed, needs_real=False, needs_reference=True)
 
 
-def _clip_t(title: str, judge: Callable[[Toolbox], Network]) -> Recipe:
+def _clip_t(judge: Callable[[Toolbox], Network]) -> Recipe:
     def feed(metric: CLIPT, view: ClipView) -> None:
         metric.update(view.embeddings(judge(view.tools)))
 
-    return Recipe(title, True, False, False, judge, lambda tools: CLIPT(), feed)
+    return Recipe(judge, lambda tools: CLIPT(), feed, needs_real=False)
 
 
 RECIPES: dict[str, Recipe] = {
-    "ssim": Recipe(
-        "SSIM", True, True, False, lambda tools: None, lambda tools: SSIM(**vars(tools.protocol.ssim)), _feed_pairs
-    ),
-    "psnr": Recipe(
-        "PSNR", True, True, False, lambda tools: None, lambda tools: PSNR(**vars(tools.protocol.psnr)), _feed_pairs
-    ),
-    "lpips": Recipe(
-        "LPIPS", False, True, False, lambda tools: tools.lpips, lambda tools: LPIPS(tools.lpips), _feed_pairs
-    ),
-    "mse-p": _mse_p("MSE-P", lambda tools: tools.extractor),
-    "fid": Recipe(
-        "FID",
-        False,
-        True,
-        False,
-        lambda tools: tools.inception,
-        lambda tools: FID(tools.inception.num_features),
-        _feed_fid,
-    ),
-    "clip-i": _clip_i("CLIP-I", lambda tools: tools.clip),
-    "fvd": Recipe(
-        "FVD", False, True, False, lambda tools: tools.i3d, lambda tools: FVD(tools.i3d.num_features), _feed_fvd
-    ),
-    "clip-t": _clip_t("CLIP-T", lambda tools: tools.clip),
-    "mse-p-mini": _mse_p("MSE-P-mini", lambda tools: tools.extractor_mini),
-    "clip-i-mini": _clip_i("CLIP-I-mini", lambda tools: tools.clip_mini),
-    "clip-t-mini": _clip_t("CLIP-T-mini", lambda tools: tools.clip_mini),
+    "ssim": Recipe(lambda tools: None, lambda tools: SSIM(**vars(tools.protocol.ssim)), _feed_pairs),
+    "psnr": Recipe(lambda tools: None, lambda tools: PSNR(**vars(tools.protocol.psnr)), _feed_pairs),
+    "lpips": Recipe(lambda tools: tools.lpips, lambda tools: LPIPS(tools.lpips), _feed_pairs),
+    "mse-p": _mse_p(lambda tools: tools.extractor),
+    "fid": Recipe(lambda tools: tools.inception, lambda tools: FID(tools.inception.num_features), _feed_fid),
+    "clip-i": _clip_i(lambda tools: tools.clip),
+    "fvd": Recipe(lambda tools: tools.i3d, lambda tools: FVD(tools.i3d.num_features), _feed_fvd),
+    "clip-t": _clip_t(lambda tools: tools.clip),
+    "mse-p-mini": _mse_p(lambda tools: tools.extractor_mini),
+    "clip-i-mini": _clip_i(lambda tools: tools.clip_mini),
+    "clip-t-mini": _clip_t(lambda tools: tools.clip_mini),
 }
 
 
@@ -176,7 +156,7 @@ class Scorer:
             log.warning(warning)
         self.warnings += clip.warnings
         self.sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
-        self.clips[clip.name] = values = {}
+        self.clips[clip.name] = values = {"frames": len(clip.generated)}
         view = ClipView(clip, self.tools)
         for name in list(self._pooled):
             metric = RECIPES[name].build(self.tools).to(self.tools.device)
@@ -193,8 +173,8 @@ class Scorer:
         """Values of all clips together, JSON-ready.
 
         `protocol`: every choice; `metrics`: by name `value` (the string "inf" for infinity) with its counts, notes and
-        network; `missing`: by name the reason; `clips`: each clip's own values of the metrics that are means;
-        `sizes` of the frames; `warnings` about the files; `versions` of the libraries.
+        network; `missing`: by name the reason; `clips`: each clip's `frames` and its own values of the metrics that
+        are means; `sizes` of the frames; `warnings` about the files; `versions` of the libraries.
         """
         metrics: dict[str, dict[str, Any]] = {}
         for name in list(self._pooled):
@@ -205,7 +185,7 @@ class Scorer:
                 continue
             metrics[name] = {"value": to_json(value), **self._pooled[name].details()} | self._judge(name)
         clips = {
-            clip: {name: to_json(value) for name, value in values.items() if name in metrics}
+            clip: {name: to_json(value) for name, value in values.items() if name in metrics or name == "frames"}
             for clip, values in self.clips.items()
         }
         return {

@@ -7,6 +7,8 @@ interrupted and training can begin on the part that is there. Identities come in
 prefix of the pool is a fair sample of it.
 """
 
+import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -41,6 +43,7 @@ class PeoplePool:
         xy: (N, K, 2) float32 in units of the frame.
         mask: (N, K) bool, which keypoints are seen.
         prompts: N sentences that describe the person.
+        fingerprint: tells pools of equal size apart.
     """
 
     frames: list[np.ndarray]
@@ -48,6 +51,7 @@ class PeoplePool:
     xy: np.ndarray
     mask: np.ndarray
     prompts: list[str]
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -109,9 +113,9 @@ def open_pool(folder: str | Path, *, identities: int | None = None) -> PeoplePoo
         raise UserError(f"{folder} holds no rendered people: `python -m src.pretrain part=vae` renders them")
     arrays = {name: [np.load(path / f"{name}.npy", mmap_mode="r") for path in paths] for name in ARRAYS}
     prompts = [prompt for path in paths for prompt in json.loads((path / "prompts.json").read_text())]
-    return PeoplePool(
-        arrays["frames"], arrays["drawings"], np.concatenate(arrays["xy"]), np.concatenate(arrays["mask"]), prompts
-    )
+    xy, mask = np.concatenate(arrays["xy"]), np.concatenate(arrays["mask"])
+    fingerprint = hashlib.sha256(xy.tobytes() + "".join(prompts).encode()).hexdigest()[:12]
+    return PeoplePool(arrays["frames"], arrays["drawings"], xy, mask, prompts, fingerprint)
 
 
 def _check_meta(folder: Path, meta: dict[str, int]) -> None:
@@ -160,11 +164,13 @@ class IndexBatches(IterableDataset):
     """Endless batches of pool indices, as int64 tensors (B,).
 
     The models gather what they need of the pool themselves: worker processes would take the cores from training.
+    A resumed run leaves out the first `start` batches and so goes on as an unbroken one would.
     """
 
-    def __init__(self, count: int, *, batch_size: int, seed: int) -> None:
+    def __init__(self, count: int, *, batch_size: int, seed: int, start: int) -> None:
         super().__init__()
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.count, self.batch_size, self.seed, self.start = count, batch_size, seed, start
 
     def __iter__(self) -> Iterator[Tensor]:
-        return map(torch.from_numpy, batch_indices(self.count, self.batch_size, self.seed))
+        batches = batch_indices(self.count, self.batch_size, self.seed)
+        return map(torch.from_numpy, itertools.islice(batches, self.start, None))

@@ -60,13 +60,18 @@ def random_image_model(configs: str, *, base: str, seed: int) -> ImageModel:
     text_config = CLIPTextConfig.from_pretrained(str(folder / "text_encoder"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        controlnet = from_config(ControlNetModel, folder / "controlnet")
+        # A ControlNet starts with zero convolutions; drawn, they let the poses take part.
+        for zero in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
+            torch.nn.init.normal_(zero.weight, std=0.1)
+        torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.1)
         return ImageModel(
             base=base,
             vae=from_config(vae_class(str(folder)), folder / "vae"),
             text_encoder=CLIPTextModel(text_config),
             tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer")),
             unet=from_config(UNet2DConditionModel, folder / "unet"),
-            controlnet=from_config(ControlNetModel, folder / "controlnet"),
+            controlnet=controlnet,
             scheduler=DDIMScheduler.from_pretrained(str(folder / "scheduler")),
         )
 

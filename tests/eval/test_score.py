@@ -13,9 +13,10 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import eval.weights
+from eval.catalog import CATALOG
 from eval.frames import Clip
-from eval.protocol import Protocol
 from eval.networks import Network
+from eval.protocol import Protocol
 from eval.score import main, score
 from eval.scorer import RECIPES, Scorer
 from eval.toolbox import Toolbox
@@ -104,7 +105,7 @@ def test_degradations_move_the_right_metrics(random_weights: WeightStore) -> Non
         for side, pair in clips.items()
     }
     for name in names[:-1]:
-        higher = RECIPES[name].higher_is_better
+        higher = CATALOG[name].higher_is_better
         ranked = sorted(scores, key=lambda side: scores[side][name], reverse=higher)
         assert scores["noise 4"][name] != scores["noise 40"][name] or name == "mse-p"
         assert ranked.index("noise 4") <= ranked.index("noise 40"), name
@@ -131,7 +132,7 @@ def test_fid_pools_all_clips(random_weights: WeightStore) -> None:
     entry = result["metrics"]["fid"]
     expected = by_singular_values(*(side.mean((1, 2), dtype=np.float64) for side in (generated, real)))
     assert entry["value"] == pytest.approx(expected, rel=1e-4)
-    assert entry["frames"] == entry["real_frames"] == 6 and result["clips"] == {"a": {}, "b": {}}
+    assert entry["frames"] == entry["real_frames"] == 6 and result["clips"] == {"a": {"frames": 2}, "b": {"frames": 4}}
     assert "note" not in entry, "6 samples are enough for 3 features"
 
 
@@ -190,7 +191,7 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path) -> None:
     assert result["metrics"]["psnr"]["value"] == pytest.approx(20 * math.log10(255 / 2), abs=0.2)
     assert set(result["missing"]) == {"fvd"} and "i3d_torchscript.pt is absent" in result["missing"]["fvd"]
     assert result["protocol"]["name"] == "paper" and result["sizes"] == ["32x32"]
-    assert set(result["clips"]["generated"]) == {"ssim", "psnr"}
+    assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
 
 
 def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
@@ -212,3 +213,7 @@ def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
         main()
     assert stopped.value.code == 2
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: clip a: 3 generated frames")
+
+
+def test_every_metric_has_a_place_in_the_tables() -> None:
+    assert list(RECIPES) == list(CATALOG)

@@ -82,9 +82,8 @@ class PoolModule(lightning.LightningModule):
         return max(0.0, min(1.0, (step + 1) / max(1, self.warmup_steps), left))
 
     def train_dataloader(self) -> DataLoader:
-        # A resumed run goes on with frames of another order instead of the ones it began with.
         batches = IndexBatches(
-            len(self.pools["train"]), batch_size=self.batch_size, seed=self.seed + self.trainer.global_step
+            len(self.pools["train"]), batch_size=self.batch_size, seed=self.seed, start=self.trainer.global_step
         )
         return DataLoader(batches, batch_size=None)
 

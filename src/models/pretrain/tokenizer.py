@@ -28,7 +28,11 @@ def build_tokenizer(prompts: Iterable[str], *, length: int) -> CLIPTokenizer:
     learner.train_from_iterator(
         words,
         trainers.BpeTrainer(
-            vocab_size=MOST_TOKENS, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+            vocab_size=MOST_TOKENS,
+            min_frequency=1,
+            initial_alphabet=alphabet,
+            end_of_word_suffix="</w>",
+            show_progress=False,
         ),
     )
     merges = json.loads(learner.to_str())["model"]["merges"]

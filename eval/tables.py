@@ -1,0 +1,138 @@
+"""The paper's tables beside ours: one table a benchmark and protocol.
+
+Results of different protocols, or of frames of different size, never share a table. The published rows stand apart
+from the measured ones, since nobody knows the code that made them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from eval.catalog import CATALOG
+from eval.results import Result
+
+PUBLISHED = Path(__file__).parent / "published.yaml"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table.
+
+    Attributes:
+        interval: its bootstrap interval over subjects, or None.
+        difference: from the published number of the same method and training frames, or None.
+        note: what must be known of it, or None.
+    """
+
+    value: float
+    interval: tuple[float, float] | None = None
+    difference: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method. `published` rows come from the paper; `subjects` is None for them."""
+
+    label: str
+    method: str
+    num_frames: int | None
+    published: bool
+    subjects: int | None
+    cells: dict[str, Cell]
+    missing: dict[str, str]
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rows that may be compared.
+
+    Attributes:
+        columns: metrics by name, in the order of the catalogue.
+        notes: to be printed below.
+    """
+
+    benchmark: str
+    protocol: dict[str, Any]
+    sizes: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.benchmark} · protocol {self.protocol['name']} · {', '.join(self.sizes) or 'size not recorded'}"
+
+
+def build_tables(results: Sequence[Result], *, published: dict[str, Any] | None = None) -> list[Table]:
+    """Group results into tables and put the published rows of their benchmark above them.
+
+    Args:
+        published: the content of `published.yaml`; None reads it.
+    """
+    if published is None:
+        published = yaml.safe_load(PUBLISHED.read_text())
+    groups: dict[tuple[str, str, tuple[str, ...]], list[Result]] = {}
+    for result in results:
+        key = (result.benchmark, repr(result.protocol), result.sizes)
+        groups.setdefault(key, []).append(result)
+    return [_table(group, published) for _, group in sorted(groups.items())]
+
+
+def _table(results: list[Result], published: dict[str, Any]) -> Table:
+    first = results[0]
+    paper = published.get(first.benchmark, [])
+    results = sorted(results, key=lambda result: (result.method, result.num_frames or 0, str(result.path)))
+    labels = [result.label for result in results]
+    rows = [_published_row(entry) for entry in paper]
+    rows += [
+        _measured_row(r, paper, label=r.label if labels.count(r.label) == 1 else f"{r.label}, {r.path.parent.name}")
+        for r in results
+    ]
+    columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
+    notes = [f"Published rows: {published['source']}. {published['note']}"] if paper else []
+    notes.append(
+        "Brackets: 95 % bootstrap interval over subjects."
+        + (" Parentheses: difference from the published row of the same method and NFs." if paper else "")
+    )
+    for result in results:
+        notes += _notes(result)
+    return Table(
+        first.benchmark, first.protocol.as_dict(), first.sizes, columns, tuple(rows), tuple(notes), tuple(results)
+    )
+
+
+def _published_row(entry: dict[str, Any]) -> Row:
+    cells = {name: Cell(float(entry[name])) for name in CATALOG if name in entry}
+    return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {})
+
+
+def _measured_row(result: Result, paper: list[dict[str, Any]], *, label: str) -> Row:
+    same = [e for e in paper if (e["method"], e["num_frames"]) == (result.method, result.num_frames)]
+    cells = {}
+    for name, entry in result.metrics.items():
+        difference = entry["value"] - float(same[0][name]) if same and name in same[0] else None
+        cells[name] = Cell(entry["value"], result.interval(name), difference, entry.get("note"))
+    return Row(
+        label, result.method, result.num_frames, False, len(result.clips), cells, dict(result.missing), str(result.path)
+    )
+
+
+def _notes(result: Result) -> list[str]:
+    notes = [
+        f"{result.label}, {CATALOG[name].title}: {entry['note']}."
+        for name, entry in result.metrics.items()
+        if "note" in entry
+    ]
+    notes += [f"{result.label}, {CATALOG[name].title} is missing: {reason}." for name, reason in result.missing.items()]
+    if result.warnings:
+        more = f" (and {len(result.warnings) - 1} more files)" if len(result.warnings) > 1 else ""
+        notes.append(f"{result.label}: {result.warnings[0]}{more}.")
+    if result.dataset is not None and len(result.clips) < result.dataset["expected"]:
+        notes.append(f"{result.label}: partial, {len(result.clips)} of {result.dataset['expected']} subjects.")
+    return notes

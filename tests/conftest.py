@@ -1,0 +1,71 @@
+"""Fixtures that the suites share: the toy model, a short rendered clip, the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import src.cli
+from src.data.people import render_clip, sample_identity
+from src.models.backbone import VideoBackbone
+from src.models.image_model import ImageModel
+from src.models.loading import random_image_model
+from src.models.settings import ModelSettings, build_backbone
+
+ROOT = Path(__file__).resolve().parent.parent
+CLIPS = ROOT.parent / "shared/data/clips"
+TINY = ModelSettings(name="tiny", base="tiny", configs="tiny", random_seed=0)
+# Two workers on two cores: more threads only wait for each other.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> ImageModel:
+    return random_image_model("tiny", base="tiny", seed=0)
+
+
+@pytest.fixture
+def backbone(tiny: ImageModel) -> VideoBackbone:
+    """Toy backbone whose temporal branch is no longer zero, so that frames depend on each other."""
+    return perturbed(build_backbone(tiny, TINY))
+
+
+def perturbed(backbone: VideoBackbone) -> VideoBackbone:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in backbone.trainable_state().values():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return backbone.eval()
+
+
+@pytest.fixture(scope="session")
+def people_clip():
+    """Twelve frames of one rendered person at 64 pixels, with exact poses."""
+    return render_clip(sample_identity(2), "talk", 12, 64, 2)
+
+
+@pytest.fixture
+def compose_config() -> Callable[..., DictConfig]:
+    def make(name: str, *overrides: str) -> DictConfig:
+        with initialize_config_dir(str(src.cli.CONF_DIR), version_base="1.3"):
+            return compose(name, overrides=list(overrides))
+
+    return make
+
+
+@pytest.fixture
+def run_module(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """Run `python -m MODULE ARGS…` from an empty folder, as a user would."""
+
+    def run(module: str, *args: str) -> subprocess.CompletedProcess:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        command = [sys.executable, "-m", module, *args]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+
+    return run

@@ -1,0 +1,41 @@
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from src.sampling.ddim import ddim_invert, ddim_sample
+
+
+@pytest.fixture
+def scheduler() -> DDIMScheduler:
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        steps_offset=1,
+        set_alpha_to_one=False,
+        clip_sample=False,
+    )
+
+
+def test_sampling_undoes_inversion_where_the_noise_does_not_depend_on_the_latents(scheduler):
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(1, 2, 4, 8, 8, generator=generator)
+    noise = {t: torch.randn(clean.shape, generator=generator) for t in range(1000)}
+
+    def predict(latents, timestep):
+        return noise[timestep]
+
+    trajectory = ddim_invert(clean, predict, scheduler, 20)
+    assert len(trajectory) == 21 and torch.equal(trajectory[0], clean)
+    torch.testing.assert_close(ddim_sample(trajectory[-1], predict, scheduler, 20), clean, rtol=0, atol=1e-4)
+
+
+def test_the_edit_is_called_before_each_step_and_its_result_is_used(scheduler):
+    seen = []
+
+    def edit(latents, step):
+        seen.append(step)
+        return torch.zeros_like(latents) if step == 2 else latents
+
+    out = ddim_sample(torch.randn(1, 1, 4, 2, 2), lambda z, t: torch.zeros_like(z), scheduler, 4, edit_latents=edit)
+    assert seen == [0, 1, 2, 3] and not out.any()

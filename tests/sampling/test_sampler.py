@@ -1,0 +1,117 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from src.errors import UserError
+from src.sampling.ddim import ddim_invert, ddim_sample
+from src.sampling.sampler import Sampler, SamplingJob
+from src.sampling.settings import LatentEditingSettings, MethodSettings, SamplingSettings
+
+NO_EDITING = LatentEditingSettings(parts=[])
+CONTROLVIDEO = MethodSettings("controlvideo", False, False, "inversion", NO_EDITING)
+FAST = SamplingSettings(num_steps=4, guidance_scale=2.0, frame_chunk=None)
+
+
+@pytest.fixture
+def job(people_clip) -> SamplingJob:
+    frames, poses = people_clip
+    return SamplingJob(frames[:4], poses[:4], poses[6:9], "a person", "a person", seed=0)
+
+
+@pytest.fixture
+def make_latents(tiny, backbone, job):
+    def make(method: MethodSettings, sampling: SamplingSettings = FAST, **changes):
+        return Sampler(tiny, backbone, method, sampling).sample_latents(replace(job, **changes))
+
+    return make
+
+
+def test_every_technique_changes_the_result_and_none_changes_its_shape(make_latents):
+    variants = {
+        "controlvideo": CONTROLVIDEO,
+        "selection": replace(CONTROLVIDEO, reference_selection=True),
+        "insertion": replace(CONTROLVIDEO, reference_insertion=True),
+        "editing": replace(CONTROLVIDEO, latent_editing=LatentEditingSettings()),
+        "noise": replace(CONTROLVIDEO, init="noise"),
+        "posecrafter": MethodSettings(),
+    }
+    latents = {name: make_latents(method)[0] for name, method in variants.items()}
+    assert {tuple(z.shape) for z in latents.values()} == {(3, 4, 8, 8)}
+    names = list(latents)
+    same = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if torch.allclose(latents[a], latents[b])]
+    assert not same
+
+
+def test_the_same_job_gives_the_same_video(make_latents):
+    for method in (MethodSettings(), replace(CONTROLVIDEO, init="noise")):
+        torch.manual_seed(0)
+        first, _ = make_latents(method)
+        torch.manual_seed(1)
+        assert torch.equal(first, make_latents(method)[0])
+    other, _ = make_latents(replace(CONTROLVIDEO, init="noise"), seed=1)
+    assert not torch.allclose(first, other)
+
+
+@pytest.mark.parametrize("frame_chunk", [1, 3])
+def test_chunks_do_not_change_the_video(make_latents, frame_chunk):
+    whole, _ = make_latents(MethodSettings())
+    chunked, _ = make_latents(MethodSettings(), replace(FAST, frame_chunk=frame_chunk))
+    torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_reference_is_rebuilt_from_its_inversion(tiny, backbone):
+    """Invert, then sample with the same pose and no guidance: what is lost is the discretisation alone."""
+    generator = torch.Generator().manual_seed(0)
+    clean, pose = torch.randn(1, 1, 4, 8, 8, generator=generator), torch.rand(1, 1, 3, 64, 64, generator=generator)
+    text = tiny.encode_prompt("a person")
+
+    def predict(latents, timestep):
+        return backbone(latents, timestep, pose, text)
+
+    errors = []
+    for num_steps in (20, 200):
+        noise = ddim_invert(clean, predict, tiny.scheduler, num_steps)[-1]
+        rebuilt = ddim_sample(noise, predict, tiny.scheduler, num_steps)
+        errors.append(float((rebuilt - clean).square().mean().sqrt()))
+    assert errors[1] < errors[0] / 4 and errors[1] < 0.2, errors
+
+
+def test_the_inserted_frame_is_dropped_and_never_edited(make_latents, job):
+    with_insertion = MethodSettings(latent_editing=NO_EDITING)
+    latents, reference = make_latents(with_insertion)
+    assert len(latents) == len(job.target_poses) and reference.num_edits == 0
+
+
+def test_selection_finds_a_training_pose(make_latents, job):
+    _, reference = make_latents(MethodSettings(), target_poses=job.training_poses[2])
+    assert reference.index == 2 and np.argmin(reference.distances) == 2
+    _, first = make_latents(CONTROLVIDEO, target_poses=job.training_poses[2])
+    assert first.index == 0 and np.argmin(first.distances) == 2
+
+
+def test_editing_below_T_uses_the_latent_of_that_timestep(make_latents):
+    late = MethodSettings(latent_editing=LatentEditingSettings(timestep=500))
+    at_T, late_latents = make_latents(MethodSettings())[0], make_latents(late)[0]
+    without = make_latents(MethodSettings(latent_editing=NO_EDITING))[0]
+    assert not torch.allclose(late_latents, at_T) and not torch.allclose(late_latents, without)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LatentEditingSettings(parts=["nose"]), r"parts=nose is unknown: choose one of .*face"),
+        (lambda: LatentEditingSettings(timestep=0), "timestep=0 is not in 1 to 1000"),
+        (lambda: LatentEditingSettings(interpolation="cubic"), "interpolation=cubic is unknown"),
+        (lambda: MethodSettings(init="zeros"), "method.init=zeros is unknown"),
+        (lambda: MethodSettings(init="noise", latent_editing=LatentEditingSettings(timestep=5)), "set method.init="),
+        (lambda: SamplingSettings(num_steps=0), "num_steps=0 is not in"),
+        (lambda: SamplingSettings(guidance_scale=0.5), "guidance_scale=0.5 is below 1"),
+        (lambda: SamplingSettings(frame_chunk=0), "frame_chunk=0 must be at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
