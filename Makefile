@@ -33,7 +33,7 @@ lint: $(INSTALLED)  ## ruff: style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 bench: $(INSTALLED)  ## seconds and peak memory at full size (random weights)
-	$(BIN)/python -m tests.bench.full_size $(ARGS)
+	$(BIN)/python -m src.bench $(ARGS)
 
 clean:  ## remove the virtual environment and caches; data and outputs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -114,7 +114,11 @@ def _section(table: Table, *, num_videos: int, rank_by: str | None, video_height
     ]
     ranked_by = rank_by if rank_by in measured else (measured[0] if measured and rank_by is None else None)
     subjects = worst_first(table.results, ranked_by) if ranked_by is not None else []
-    labels = tuple(row.label for row in table.rows if not row.published)
+    labels = tuple(
+        row.label if row.num_frames is None else f"{row.label} ({row.num_frames})"
+        for row in table.rows
+        if not row.published
+    )
     comparisons = [
         compare(subject, table.results, labels, height=video_height)
         for subject in track(subjects[:num_videos], f"Videos ({table.benchmark})")

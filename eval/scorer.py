@@ -68,8 +68,7 @@ def _feed_fvd(metric: FVD, view: ClipView) -> None:
 
 def _mse_p(judge: Callable[[Toolbox], PoseExtractor]) -> Recipe:
     def feed(metric: MSEP, view: ClipView) -> None:
-        extractor = judge(view.tools)
-        metric.update(view.poses(extractor, "generated"), view.poses(extractor, "real"))
+        metric.update(*view.poses(judge(view.tools)))
 
     return Recipe(judge, lambda tools: MSEP(), feed)
 
@@ -162,12 +161,15 @@ class Scorer:
             metric = RECIPES[name].build(self.tools).to(self.tools.device)
             try:
                 RECIPES[name].feed(metric, view)
-                if isinstance(metric, MeanMetric):
-                    values[name] = float(metric.compute())
             except NotComputable as error:
                 self._drop(name, f"clip {clip.name}: {error}")
                 continue
             self._pooled[name].merge_state(metric)
+            if isinstance(metric, MeanMetric):
+                try:
+                    values[name] = float(metric.compute())
+                except NotComputable as error:
+                    log.warning("clip %s has no %s of its own: %s", clip.name, name, error)
 
     def result(self) -> dict[str, Any]:
         """Values of all clips together, JSON-ready.
@@ -201,7 +203,9 @@ class Scorer:
     def _value(self, name: str) -> float:
         metric = self._pooled[name]
         if self.tools.protocol.pooling == "videos" and not isinstance(metric, FrechetMetric):
-            values = [clip[name] for clip in self.clips.values()]
+            values = [clip[name] for clip in self.clips.values() if name in clip]
+            if not values:
+                raise NotComputable("no clip has a value of it")
             finite = [value for value in values if math.isfinite(value)]
             return sum(finite) / len(finite) if finite else math.inf
         with warnings.catch_warnings():

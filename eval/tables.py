@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. `published` rows come from the paper; `subjects` is None for them."""
+    """One method. `published` rows come from the paper; `subjects` and `path` are None for them."""
 
     label: str
     method: str
@@ -44,7 +44,7 @@ class Row:
     subjects: int | None
     cells: dict[str, Cell]
     missing: dict[str, str]
-    path: str | None = None
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -88,20 +88,19 @@ def _table(results: list[Result], published: dict[str, Any]) -> Table:
     first = results[0]
     paper = published.get(first.benchmark, [])
     results = sorted(results, key=lambda result: (result.method, result.num_frames or 0, str(result.path)))
-    labels = [result.label for result in results]
+    legends = [result.label for result in results]
     rows = [_published_row(entry) for entry in paper]
-    rows += [
-        _measured_row(r, paper, label=r.label if labels.count(r.label) == 1 else f"{r.label}, {r.path.parent.name}")
-        for r in results
-    ]
-    columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
-    notes = [f"Published rows: {published['source']}. {published['note']}"] if paper else []
-    notes.append(
-        "Brackets: 95 % bootstrap interval over subjects."
-        + (" Parentheses: difference from the published row of the same method and NFs." if paper else "")
-    )
     for result in results:
-        notes += _notes(result)
+        # The same method twice (another seed, another model) is told apart by its folder.
+        folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
+        rows.append(_measured_row(result, paper, label=result.method + folder))
+    columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
+    notes = []
+    if paper:
+        notes.append(f"Published rows: {published['source']}. {published['note']}")
+        notes.append("Parentheses: difference from the published row of the same method and NFs.")
+    notes.append("Brackets: 95 % bootstrap interval over subjects.")
+    notes += _notes(results)
     return Table(
         first.benchmark, first.protocol.as_dict(), first.sizes, columns, tuple(rows), tuple(notes), tuple(results)
     )
@@ -109,7 +108,7 @@ def _table(results: list[Result], published: dict[str, Any]) -> Table:
 
 def _published_row(entry: dict[str, Any]) -> Row:
     cells = {name: Cell(float(entry[name])) for name in CATALOG if name in entry}
-    return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {})
+    return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {}, None)
 
 
 def _measured_row(result: Result, paper: list[dict[str, Any]], *, label: str) -> Row:
@@ -123,16 +122,17 @@ def _measured_row(result: Result, paper: list[dict[str, Any]], *, label: str) ->
     )
 
 
-def _notes(result: Result) -> list[str]:
-    notes = [
-        f"{result.label}, {CATALOG[name].title}: {entry['note']}."
-        for name, entry in result.metrics.items()
-        if "note" in entry
-    ]
-    notes += [f"{result.label}, {CATALOG[name].title} is missing: {reason}." for name, reason in result.missing.items()]
-    if result.warnings:
-        more = f" (and {len(result.warnings) - 1} more files)" if len(result.warnings) > 1 else ""
-        notes.append(f"{result.label}: {result.warnings[0]}{more}.")
-    if result.dataset is not None and len(result.clips) < result.dataset["expected"]:
-        notes.append(f"{result.label}: partial, {len(result.clips)} of {result.dataset['expected']} subjects.")
-    return notes
+def _notes(results: Sequence[Result]) -> list[str]:
+    """What must be known of the measured rows, each thing once with the rows that it holds for."""
+    said: dict[str, list[str]] = {}
+    for result in results:
+        texts = [f"{CATALOG[name].title}: {entry['note']}" for name, entry in result.metrics.items() if "note" in entry]
+        texts += [f"{CATALOG[name].title} is missing: {reason}" for name, reason in result.missing.items()]
+        if result.warnings:
+            more = f" (and {len(result.warnings) - 1} warnings more)" if len(result.warnings) > 1 else ""
+            texts.append(result.warnings[0] + more)
+        if result.dataset is not None and len(result.clips) < result.dataset["expected"]:
+            texts.append(f"partial, {len(result.clips)} of {result.dataset['expected']} subjects")
+        for text in texts:
+            said.setdefault(text, []).append(result.label)
+    return [f"{', '.join(labels)}: {text}." for text, labels in said.items()]

@@ -1,6 +1,7 @@
 """Networks loaded once, and a clip's features computed once, for all metrics of a run."""
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -22,7 +23,9 @@ from src.cli import CONF_DIR
 from src.errors import UserError
 from src.files import sha256
 from src.pose.extractors import PoseExtractor
-from src.pose.keypoints import PoseSequence
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Side = Literal["generated", "real"]
@@ -142,17 +145,30 @@ class ClipView:
         image_1CHW = _tensor(self.clip.reference[None])
         return self._once((network.name, "reference"), lambda: self.tools.batched(network, image_1CHW)[0])
 
-    def poses(self, extractor: PoseExtractor, side: Side) -> PoseSequence:
-        """Poses of one side; NotComputable where the extractor finds none or lacks its weights."""
-        return self._once((extractor.name, side), lambda: self._poses(extractor, side))
+    def poses(self, extractor: PoseExtractor) -> tuple[PoseSequence, PoseSequence]:
+        """Poses of the generated and of the real frames.
 
-    def _poses(self, extractor: PoseExtractor, side: Side) -> PoseSequence:
-        frames_FHWC = self.clip.generated if side == "generated" else self.clip.real
-        assert frames_FHWC is not None
+        Generated frames in which the extractor sees nobody have poses without a keypoint.
+
+        Raises:
+            NotComputable: nobody is seen in the real frames, or the extractor lacks its weights.
+        """
+        return self._once((extractor.name,), lambda: self._poses(extractor))
+
+    def _poses(self, extractor: PoseExtractor) -> tuple[PoseSequence, PoseSequence]:
+        generated_FHWC, real_FHWC = self.clip.generated, self.clip.real
+        assert real_FHWC is not None
         try:
-            return extractor.extract(iter(frames_FHWC), total=len(frames_FHWC))
+            real = extractor.extract(iter(real_FHWC), total=len(real_FHWC))
         except UserError as error:
-            raise NotComputable(f"{side} frames of {self.clip.name}: {error}") from error
+            raise NotComputable(f"real frames of {self.clip.name}: {error}") from error
+        try:
+            generated = extractor.extract(iter(generated_FHWC), total=len(generated_FHWC))
+        except UserError as error:
+            log.warning("generated frames of %s: %s", self.clip.name, error)
+            nothing = np.zeros((len(generated_FHWC), NUM_KEYPOINTS))
+            generated = PoseSequence(np.zeros((*nothing.shape, 2)), nothing, nothing)
+        return generated, real
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         if key not in self._cache:

@@ -35,7 +35,7 @@ class Cost(Callback):
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._seconds: list[float] = []
+        self.seconds: list[float] = []
         self.loss: float | None = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -46,12 +46,12 @@ class Cost(Callback):
     ) -> None:
         # Reading the loss waits for the device, so the time is that of the whole step.
         self.loss = float(outputs["loss"])
-        self._seconds.append(time.perf_counter() - self._started)
+        self.seconds.append(time.perf_counter() - self._started)
 
     @property
     def seconds_per_step(self) -> float | None:
         """Mean over the steps of this process but the first; None before the second."""
-        return float(np.mean(self._seconds[1:])) if len(self._seconds) > 1 else None
+        return float(np.mean(self.seconds[1:])) if len(self.seconds) > 1 else None
 
 
 class Preview(Callback):

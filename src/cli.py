@@ -57,7 +57,12 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
 def _quiet_libraries() -> None:
     """Leave what our own log does not say better: warnings that a user can do nothing about, banners, tips."""
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for message in (
+        ".*does not have many workers.*",
+        ".*in eval mode at the start of training.*",
+        ".*lr_scheduler.step.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
     transformers.logging.set_verbosity_error()

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import lightning
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli import entry
 from src.data.people_dataset import render_pool
 from src.files import write_json
+from src.models.pretrain.common import MovingAverage
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +63,11 @@ def build_trainer(cfg: DictConfig) -> lightning.Trainer:
         check_val_every_n_epoch=None,
         callbacks=[
             checkpoint,
-            EMAWeightAveraging(decay=part.ema_decay),
+            MovingAverage(part.ema_decay),
             LearningRateMonitor("step"),
             RichProgressBar(),
         ],
-        logger=CSVLogger(cfg.run_dir, name="", version="csv"),
+        logger=CSVLogger(cfg.run_dir, name="logs"),
     )
 
 

@@ -1,6 +1,7 @@
 """LPIPS: learned perceptual distance of each generated frame and its ground truth."""
 
 import importlib.resources
+import warnings
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,7 +26,10 @@ class LPIPSNetwork(Network):
     def __init__(
         self, backbone: Literal["alex", "vgg"], path: Path | None, *, input_range: tuple[float, float]
     ) -> None:
-        model = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+        with warnings.catch_warnings():
+            # lpips calls torchvision by its option names of 2021.
+            warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
+            model = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
         heads = importlib.resources.files(lpips) / "weights" / "v0.1" / f"{backbone}.pth"
         digests = [sha256(str(heads))]
         if path is not None:

@@ -4,6 +4,7 @@ Dimensions: B frames, C channels, S = 128 pixels (side of the input), G = 32 cel
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -45,7 +46,7 @@ class KeypointNet(nn.Module, PyTorchModelHubMixin):
     def __init__(self, channels: tuple[int, ...] = (16, 48, 96, 128, 128)) -> None:
         super().__init__()
         sizes = [3, *channels]
-        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in pairwise(sizes))
         self.up = nn.ModuleList(
             _block(deep + skip, skip) for deep, skip in zip(channels[:1:-1], channels[-2:0:-1], strict=True)
         )

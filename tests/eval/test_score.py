@@ -1,9 +1,10 @@
 """All metrics together, through the configuration and on the command line."""
 
 import json
+import logging
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -194,6 +195,16 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path) -> None:
     assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
 
 
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """Hydra points the root logger at this test's streams; put it back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.usefixtures("own_logging")
 def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Pre-training of the miniature models: the pool, each part end to end, resuming, and what the weights can be read by."""
+"""Pre-training of the miniature models: the pool, each part end to end, resuming, and who can read the weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ def config(pools: Path, tmp_path: Path, compose_config: Callable) -> Callable[..
             for name in ("train", "heldout")
             for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
         ]
-        trainer = ("trainer=cpu", "trainer.precision=32-true", "+trainer.enable_progress_bar=false")
+        trainer = ("trainer=cpu", "trainer.precision=32-true")
         settings = (f"part={part}", f"folder={tmp_path}", *trainer, *data, *SMALL, *PARTS[part], *overrides)
         return compose_config("pretrain", *settings)
 
@@ -94,7 +94,7 @@ def test_rendering_resumes_at_the_shard_that_is_missing(pools: Path, tmp_path: P
 @pytest.mark.parametrize("change", [{"size": 64}, {"first_seed": 2000}, {"identities": 60}])
 def test_another_pool_in_the_same_folder_is_refused(pools: Path, change: dict[str, int]) -> None:
     settings = {"identities": 50, "frames_per_identity": 1, "size": 32, "first_seed": 1000} | change
-    with pytest.raises(UserError, match="holds another pool|multiple of 50"):
+    with pytest.raises(UserError, match=r"holds another pool|multiple of 50"):
         render_pool(pools / "train", **settings)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -90,6 +91,21 @@ class PoolModule(lightning.LightningModule):
     def val_dataloader(self) -> DataLoader:
         index = torch.arange(len(self.pools["heldout"]))
         return DataLoader(index, batch_size=self.batch_size)
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights, which is what is measured and exported.
+
+    The decay starts low, min(decay, (1 + n) / (10 + n)) after n steps, so that short runs forget where they began.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            if not averaged.is_floating_point():  # counters and positions
+                return current
+            return averaged.lerp(current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+        super().__init__(avg_fn=average, use_buffers=True)
 
 
 def psnr(error_B: Tensor) -> Tensor:

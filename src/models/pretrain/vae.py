@@ -98,7 +98,9 @@ class VaeModule(PoolModule):
         figures = {"heldout_psnr": psnr(errors.mean((1, 2))).mean()}
         for name in DETAILS:
             rectangle = self.part_rectangles(index_B.cpu().numpy(), PARTS[name], images.shape[-1])
-            values = [psnr(e[y0:y1, x0:x1].mean()) for e, (x0, y0, x1, y1) in zip(errors, rectangle) if x1 > x0]
+            values = [
+                psnr(e[y0:y1, x0:x1].mean()) for e, (x0, y0, x1, y1) in zip(errors, rectangle, strict=True) if x1 > x0
+            ]
             if values:
                 figures[f"heldout_psnr_{name}"] = torch.stack(values).mean()
         figures["latent_std"] = latents.float().std()

@@ -1,0 +1,122 @@
+"""The main job from the command line: what a user runs and what it leaves behind."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from src.data.people import render_clip, sample_identity
+from src.data.video import read_video, write_video
+from src.pose.formats import load_poses, save_poses
+from src.train import main, train
+from tests.conftest import CLIPS
+
+RESULTS = ("adapter.safetensors", "comparison.mp4", "config.yaml", "contact_sheet.png", "generated.mp4")
+RESULTS += ("poses.npz", "reference.json", "summary.json")
+FAST = ("model=tiny", "trainer=cpu", "data.num_frames=4", "data.num_test_frames=5", "sampling.num_steps=2")
+
+
+def assert_whole(run: Path, num_frames: int, size: int) -> dict:
+    """Every promised file is there and says the same."""
+    assert not [name for name in RESULTS if not (run / name).is_file()]
+    assert len(list((run / "frames").glob("*.png"))) == num_frames == len(load_poses(run / "poses.npz"))
+    assert read_video(run / "generated.mp4").frames.shape == (num_frames, size, size, 3)
+    reference = json.loads((run / "reference.json").read_text())
+    assert 0 <= reference["reference_frame"] < len(reference["distances"])
+    assert not [path for path in run.rglob("*") if ".tmp" in path.name]
+    return json.loads((run / "summary.json").read_text())
+
+
+@pytest.fixture
+def clip_with_poses(tmp_path) -> tuple[Path, Path]:
+    """A rendered clip as a video file, and its exact poses as keypoints files."""
+    frames, poses = render_clip(sample_identity(3), "talk", 14, 96, 3)
+    write_video(tmp_path / "clip.mp4", frames, 10)
+    save_poses(tmp_path / "clip.npz", poses, fps=10)
+    return tmp_path / "clip.mp4", tmp_path / "clip.npz"
+
+
+def test_a_video_with_poses_from_a_file_to_a_new_video(run_module, clip_with_poses, tmp_path):
+    video, poses = clip_with_poses
+    run = tmp_path / "outputs/run"
+    command = (
+        f"subject={video}",
+        "pose=file",
+        f"pose.path={poses}",
+        *FAST,
+        f"run_dir={run}",
+        "preview.every_n_steps=2",
+    )
+    done = run_module("src.train", *command, "preview.num_steps=1", "preview.num_poses=2")
+    assert done.returncode == 0, done.stderr
+    summary = assert_whole(run, 5, 64)
+    assert summary["test_frames"] == [9, 10, 11, 12, 13] and len(summary["training_frames"]) == 4
+    assert summary["training"]["steps"] == 3 and summary["training"]["seconds_per_step"] > 0
+    assert summary["training"]["peak_memory_gib"] > 0 and summary["sampling"]["seconds_per_frame"] > 0
+    assert (run / "preview/step_00002.png").is_file() and not (run / "checkpoints").exists()
+
+    # The same person, filmed in another's poses, with another prompt.
+    done = run_module("src.sample", f"run={run}", f"poses={poses}", "prompt=red hair", "method.latent_editing.parts=[]")
+    assert done.returncode == 0, done.stderr
+    other = json.loads((run / "samples/clip/summary.json").read_text())
+    assert other["prompt"] == "red hair" and other["method"]["latent_editing"]["parts"] == []
+    assert len(list((run / "samples/clip/frames").glob("*.png"))) == 14
+
+
+@pytest.mark.parametrize("name", ["ted_clip_1", "dance_clip_1"])
+def test_the_main_job_on_a_real_clip(run_module, name, tmp_path):
+    if not (CLIPS / f"{name}.mp4").is_file():
+        pytest.skip(f"{name}.mp4 is not beside this checkout")
+    pytest.importorskip("mediapipe")
+    run = tmp_path / "run"
+    command = (f"subject={CLIPS / name}.mp4", "pose=mediapipe", "data.max_frames=20", *FAST, f"run_dir={run}")
+    done = run_module("src.train", *command)
+    assert done.returncode == 0, done.stderr
+    assert_whole(run, 5, 64)
+    poses = load_poses(run / "poses.npz")
+    assert poses.mask[:, :8].mean() > 0.8, "the upper body is seen in nearly every frame"
+
+
+def test_same_config_same_video_and_a_finished_run_is_not_trained_again(compose_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(folder: str, *changes: str) -> dict:
+        return train(compose_config("train", "subject=people_001", *FAST, "logger=csv", f"run_dir={folder}", *changes))
+
+    one = run("one")
+    two = run("two")
+    frames = [read_video(tmp_path / name / "frames").frames for name in ("one", "two")]
+    assert np.array_equal(*frames) and one["training"]["loss"] == two["training"]["loss"]
+    again = run("one", "sampling.num_steps=3")
+    assert again["training"] == {"resumed": "finished"}
+    third = run("three", "seed=1")
+    assert third["training"]["loss"] != one["training"]["loss"]
+    saved = OmegaConf.load(tmp_path / "one/config.yaml")
+    assert saved.model.name == "tiny" and saved.subject == "people_001"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: subject is not set"),
+        (("subject=gone.mp4",), "error: no video at gone.mp4"),
+        (("subject=people_099",), "error: unknown subject people_099"),
+        (("subject=people_001", "method.init=zeros"), "error: method.init=zeros is unknown"),
+        (("subject=people_001", "sampling.guidance_scale=high"), "error: sampling.guidance_scale=high"),
+        (("subject=people_001", "data.resolution=100"), "error: data.resolution=100 does not suit this model"),
+        (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
+        (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
+        (("subject=people_001", "model=giant"), "model/giant"),
+        (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),
+        (("subject=people_001", "metod=posecrafter"), "metod"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call_main, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    model = () if any(argument.startswith("model=") for argument in arguments) else ("model=tiny",)
+    status, stderr = call_main(main, *model, "run_dir=run", *arguments)
+    assert status not in (0, None)
+    assert message in stderr and "Traceback" not in stderr
+    assert not (tmp_path / "run").exists()
