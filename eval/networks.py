@@ -5,6 +5,7 @@ All run in float32 without TF32, so that a GPU and a CPU agree.
 """
 
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -130,7 +131,8 @@ class CLIP(Network):
 def _resize_pillow(frames_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     resize = make_resizer("PIL", False, "bicubic", size)
     frames_BHWC = frames_BCHW.permute(0, 2, 3, 1).cpu().numpy()
-    resized_BHWC = np.stack([resize(frame) for frame in frames_BHWC])
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
+        resized_BHWC = np.stack(list(pool.map(resize, frames_BHWC)))
     return torch.from_numpy(resized_BHWC).permute(0, 3, 1, 2).contiguous().to(frames_BCHW.device)
 
 

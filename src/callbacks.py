@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from src.data.sheet import contact_sheet
 from src.pose.draw import draw_poses
+from src.progress import progress_bar
 from src.sampling.sampler import Sampler, SamplingJob
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,26 @@ class Cost(Callback):
     def seconds_per_step(self) -> float | None:
         """Mean over the steps of this process but the first; None before the second."""
         return float(np.mean(self.seconds[1:])) if len(self.seconds) > 1 else None
+
+
+class FineTuneProgress(Callback):
+    """The bar of a fine-tune: steps of the whole run, time left and the loss; a resumed run starts where it stopped."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._bar = progress_bar()
+        self._bar.start()
+        self._task = self._bar.add_task("fine-tune", total=trainer.max_steps, completed=trainer.global_step, note="")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._bar.update(self._task, completed=trainer.global_step, note=f"loss {float(outputs['loss']):.4f}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._bar.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._bar.stop()
 
 
 class Preview(Callback):

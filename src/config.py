@@ -1,6 +1,6 @@
 """From Hydra's configs to typed, checked settings, before any weight is loaded."""
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +18,7 @@ def typed(cls: type[T], node: DictConfig | dict, where: str) -> T:
         UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
     """
     values: Any = OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+    _refuse_unknown(cls, values, where)
     try:
         return TypeAdapter(cls).validate_python(values)
     except ValidationError as error:
@@ -28,6 +29,15 @@ def typed(cls: type[T], node: DictConfig | dict, where: str) -> T:
         key = ".".join([where, *map(str, first["loc"])])
         known = ", ".join(field.name for field in fields(cls))
         raise UserError(f"{key}={first['input']}: {first['msg']} ({where} has {known})") from error
+
+
+def _refuse_unknown(cls: type, values: dict, where: str) -> None:
+    known = {field.name: field.type for field in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(f"{where}.{key} is unknown: {where} has {', '.join(known)}")
+        if is_dataclass(known[key]) and isinstance(value, dict):
+            _refuse_unknown(known[key], value, f"{where}.{key}")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -3,16 +3,15 @@
 import logging
 import shutil
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
-from src.callbacks import Cost, peak_memory_gib
+from src.callbacks import Cost, FineTuneProgress, peak_memory_gib
 from src.data.datamodule import OneShotDataModule
 from src.errors import UserError
 from src.models.adapter import load_adapter, save_adapter
@@ -60,13 +59,14 @@ def fine_tune(
     trainer = instantiate(
         cfg.trainer,
         logger=instantiate(cfg.logger),
-        callbacks=[saver, cost, RichProgressBar(), *callbacks],
+        callbacks=[saver, cost, FineTuneProgress(), *callbacks],
+        enable_progress_bar=False,
         default_root_dir=str(folder),
     )
     module = OneShotModule(
         backbone,
         image_model.scheduler,
-        partial(instantiate(cfg.optimizer)),
+        instantiate(cfg.optimizer),
         batch_frames=cfg.data.batch_frames,
         seed=cfg.seed,
     )

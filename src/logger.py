@@ -1,5 +1,6 @@
 """Loggers that need more than their class."""
 
+import netrc
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from src.errors import UserError
 
 def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> WandbLogger:
     """A W&B logger that works offline where there is no key, instead of asking for one."""
-    offline = not wandb.api.api_key and os.environ.get("WANDB_MODE", "offline") != "disabled"
+    offline = not _has_key()
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     try:
         return WandbLogger(
@@ -19,3 +20,14 @@ def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[s
         )
     except wandb.errors.Error as error:
         raise UserError(f"logger=wandb could not start: {error}; use logger=csv or WANDB_MODE=offline") from error
+
+
+def _has_key() -> bool:
+    """Whether W&B would find a key without asking: in the environment, or where `wandb login` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,4 +1,8 @@
-"""Turn a clip into a subject: square frames and poses, cached. `python -m src.prepare video=clip.mp4 name=me`"""
+"""Turn a clip, or a data set of clips, into subjects: square frames and poses, cached.
+
+python -m src.prepare video=clip.mp4 name=me
+python -m src.prepare dataset=tiktok dataset.root=<folder of DisCo's TSV files>
+"""
 
 from pathlib import Path
 
@@ -6,22 +10,31 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.cli import entry
+from src.data.manifest import PreparedDataset, prepare_dataset
 from src.data.resolve import default_name
 from src.data.subject import ClipSettings, Subject, prepare_subject
+from src.errors import UserError
 
 
-def prepare(cfg: DictConfig) -> Subject:
-    """Prepare the clip that the configuration `prepare` names."""
+def prepare(cfg: DictConfig) -> Subject | PreparedDataset:
+    """Prepare what the configuration `prepare` names: one clip, or all of a data set.
+
+    Raises:
+        UserError: neither or both are named; and all that preparing raises.
+    """
+    prompt = None if cfg.prompt is None else str(cfg.prompt)
+    how = {"extractor": instantiate(cfg.pose), "settings": ClipSettings.from_config(cfg.data), "root": cfg.data.root}
+    if cfg.get("dataset") is not None:
+        if cfg.video is not None or cfg.name is not None:
+            raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
+        only = None if cfg.subjects is None else [str(name) for name in cfg.subjects]
+        dataset, num_test = instantiate(cfg.dataset), cfg.data.num_test_frames
+        return prepare_dataset(dataset, **how, num_test=num_test, only=only, prompt=prompt, force=cfg.force)
+    if cfg.video is None:
+        raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
     video = Path(str(cfg.video))
-    return prepare_subject(
-        video,
-        name=default_name(video, cfg.data.root) if cfg.name is None else str(cfg.name),
-        extractor=instantiate(cfg.pose),
-        settings=ClipSettings.from_config(cfg.data),
-        root=cfg.data.root,
-        prompt=None if cfg.prompt is None else str(cfg.prompt),
-        force=cfg.force,
-    )
+    name = default_name(video, cfg.data.root) if cfg.name is None else str(cfg.name)
+    return prepare_subject(video, name=name, **how, prompt=prompt, force=cfg.force)
 
 
 @entry(config_name="prepare")

@@ -44,9 +44,10 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
         return {}
     figures = trainer.validate(module, verbose=False)[0]
     figures["steps"] = trainer.global_step
-    module.export(weights_dir)
-    write_json(run_dir / "figures.json", figures)
-    log.info("weights in %s; held-out people: %s", weights_dir, figures)
+    if trainer.is_global_zero:
+        module.export(weights_dir)
+        write_json(run_dir / "figures.json", figures)
+        log.info("weights in %s; held-out people: %s", weights_dir, figures)
     return figures
 
 

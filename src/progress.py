@@ -11,11 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate over `items` under a bar with count, time spent and time left.
-
-    Quiet outside the main process and where standard error is not a terminal.
-    """
+def progress_bar() -> Progress:
+    """A bar with count, time spent, time left and a note; quiet outside the main process and away from a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,7 +20,17 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     quiet = getattr(rank_zero_only, "rank", 0) != 0 or not sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        yield from progress.track(items, total=total, description=description)
+    return Progress(*columns, console=Console(stderr=True), disable=quiet)
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `items` under a bar; `total` where they have no length."""
+    with progress_bar() as progress:
+        total = len(items) if total is None and hasattr(items, "__len__") else total
+        task = progress.add_task(description, total=total, note="")
+        for item in items:
+            yield item
+            progress.advance(task)

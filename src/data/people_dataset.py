@@ -164,13 +164,15 @@ class IndexBatches(IterableDataset):
     """Endless batches of pool indices, as int64 tensors (B,).
 
     The models gather what they need of the pool themselves: worker processes would take the cores from training.
-    A resumed run leaves out the first `start` batches and so goes on as an unbroken one would.
+    A resumed run leaves out the first `start` batches and so goes on as an unbroken one would; of several processes
+    each takes every `every`-th.
     """
 
-    def __init__(self, count: int, *, batch_size: int, seed: int, start: int) -> None:
+    def __init__(self, count: int, *, batch_size: int, seed: int, start: int, every: int) -> None:
         super().__init__()
-        self.count, self.batch_size, self.seed, self.start = count, batch_size, seed, start
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.start, self.every = start, every
 
     def __iter__(self) -> Iterator[Tensor]:
         batches = batch_indices(self.count, self.batch_size, self.seed)
-        return map(torch.from_numpy, itertools.islice(batches, self.start, None))
+        return map(torch.from_numpy, itertools.islice(batches, self.start, None, self.every))

@@ -14,7 +14,7 @@ from src.pose.extractors import PoseExtractor
 
 log = logging.getLogger(__name__)
 
-_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".ts"})
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".ts"})
 
 
 def resolve_subject(
@@ -80,7 +80,12 @@ def default_name(video: Path, root: str | Path) -> str:
 
 
 def _unknown(subject: str, root: str | Path) -> str:
-    if Path(subject).suffix.lower() in _VIDEO_SUFFIXES or Path(subject).name != subject:
+    if member := re.fullmatch(r"(tiktok|ted|youtube)_[0-9]+", subject):
+        return (
+            f"{subject} of the data set {member[1]} is not prepared in {root}: "
+            f"run python -m src.prepare dataset={member[1]} first"
+        )
+    if Path(subject).suffix.lower() in VIDEO_SUFFIXES or Path(subject).name != subject:
         return f"no video at {subject}: expected a video file, a folder of images or the name of a known subject"
     known = known_subjects(root)
     close = difflib.get_close_matches(subject, known, n=len(known), cutoff=0.4)

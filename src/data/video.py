@@ -216,7 +216,12 @@ def _fraction(fps: Fraction | float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Sort key of file names that counts numbers as numbers.
+
+    >>> sorted(["10.png", "2.png"], key=natural_key)
+    ['2.png', '10.png']
+    """
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", name.lower()) if part]
 
 
@@ -224,7 +229,7 @@ def _images(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     if not found:
         raise UserError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=lambda path: _natural(path.name))
+    return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def _read_image(path: Path) -> np.ndarray:

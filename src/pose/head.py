@@ -54,7 +54,7 @@ def _mirror(points: tuple) -> list[tuple[float, float, float]]:
 def _template() -> np.ndarray:
     left_eye = [(-x, y, z) for x, y, z in (_EYE[i] for i in (3, 2, 1, 0, 5, 4))]
     points = [*_JAW, *_mirror(_JAW[:-1]), *_BROW, *_mirror(_BROW), *_BRIDGE, *_NOSTRILS, *_mirror(_NOSTRILS[:-1])]
-    points += [*_EYE, *left_eye, *_UPPER_LIP, *_mirror(_UPPER_LIP[:-1]), *_mirror(_LOWER_LIP[:-1])]
+    points += [*_EYE, *left_eye, *_UPPER_LIP, *_mirror(_UPPER_LIP[:-1]), *_mirror(_LOWER_LIP[1::-1])]
     points += [*reversed(_LOWER_LIP), *_INNER_UPPER_LIP, *_mirror(_INNER_UPPER_LIP[:-1])]
     points += [*_mirror(_INNER_LOWER_LIP[:-1]), *reversed(_INNER_LOWER_LIP)]
     points += [_BRIDGE[3], _BODY_EYE, *_mirror((_BODY_EYE,)), _BODY_EAR, *_mirror((_BODY_EAR,))]

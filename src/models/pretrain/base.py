@@ -90,7 +90,7 @@ class BaseModule(PoolModule):
 
     def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
         squared_B, _ = self.squared_error("heldout", index_B, index_B.cpu(), self.generator(batch_idx))
-        self.log("heldout_loss", squared_B.mean(), batch_size=len(index_B))
+        self.log("heldout_loss", squared_B.mean(), batch_size=len(index_B), sync_dist=True)
 
     def squared_error(
         self, stage: str, index_B: Tensor, prompt_rows_B: Tensor, generator: torch.Generator

@@ -72,7 +72,7 @@ class ClipModule(PoolModule):
     def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
         loss, correct = self.compare("heldout", index_B)
         # Retrieval among the batch: any frame or prompt of the same description counts as found.
-        self.log_dict({"heldout_loss": loss, "heldout_retrieval": correct}, batch_size=len(index_B))
+        self.log_dict({"heldout_loss": loss, "heldout_retrieval": correct}, batch_size=len(index_B), sync_dist=True)
 
     def compare(self, stage: str, index_B: Tensor) -> tuple[Tensor, Tensor]:
         """Contrastive loss of a batch, and the share of frames whose nearest prompt is their own."""

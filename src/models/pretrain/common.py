@@ -26,7 +26,7 @@ class PoolModule(lightning.LightningModule):
     Args:
         train: the pool to train on.
         heldout: the pool to measure on.
-        batch_size: B.
+        batch_size: B, of all processes together.
         learning_rate: at its highest, of AdamW.
         weight_decay: of AdamW.
         warmup_steps: see above.
@@ -65,7 +65,7 @@ class PoolModule(lightning.LightningModule):
         With `batch_idx`, that of a validation batch: the same at every validation.
         """
         step = self.global_step if batch_idx is None else -1 - batch_idx
-        words = np.random.SeedSequence([self.seed, abs(step), int(step < 0)]).generate_state(2)
+        words = np.random.SeedSequence([self.seed, abs(step), int(step < 0), self.global_rank]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
     def images(self, stage: str, name: str, index: np.ndarray) -> Tensor:
@@ -83,8 +83,14 @@ class PoolModule(lightning.LightningModule):
         return max(0.0, min(1.0, (step + 1) / max(1, self.warmup_steps), left))
 
     def train_dataloader(self) -> DataLoader:
+        # Processes take turns in one order of batches, so that together they are one run of a larger batch.
+        processes = self.trainer.world_size
         batches = IndexBatches(
-            len(self.pools["train"]), batch_size=self.batch_size, seed=self.seed, start=self.trainer.global_step
+            len(self.pools["train"]),
+            batch_size=self.batch_size // processes,
+            seed=self.seed,
+            start=self.trainer.global_step * processes + self.global_rank,
+            every=processes,
         )
         return DataLoader(batches, batch_size=None)
 

@@ -105,7 +105,7 @@ class VaeModule(PoolModule):
                 figures[f"heldout_psnr_{name}"] = torch.stack(values).mean()
         figures["latent_std"] = latents.float().std()
         figures["latent_mean_largest"] = latents.float().mean((0, 2, 3)).abs().max()
-        self.log_dict(figures, batch_size=len(index_B), prog_bar=False)
+        self.log_dict(figures, batch_size=len(index_B), sync_dist=True)
 
     def part_rectangles(self, index_B: np.ndarray, part: slice, side: int) -> np.ndarray:
         """Bounding rectangles (B, 4) of a part's seen keypoints as x0, y0, x1, y1 in pixels; zeros where none is."""

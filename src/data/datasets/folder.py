@@ -1,0 +1,54 @@
+"""Any clips: a folder of videos, or of folders of frames."""
+
+from pathlib import Path
+
+from src.data.datasets.base import Clip, Dataset, numbered
+from src.data.resolve import VIDEO_SUFFIXES
+from src.data.video import IMAGE_SUFFIXES, natural_key
+from src.errors import UserError
+
+# The TikTok data set keeps a clip's frames in <clip>/images, beside masks and dense poses.
+FRAMES = "images"
+
+
+class Folder(Dataset):
+    """The clips in a folder, numbered in natural order of their file names ("2" before "10").
+
+    Args:
+        name: of the data set.
+        root: the folder. A clip is a video file, a folder of images, or a folder that holds one in `images/`.
+        pattern: which of its entries are clips, as a shell would match them.
+        published: see `Dataset`.
+        fps: at which clips are read: of a folder of frames how fast they follow each other; None: a video's own, and
+            10 for frames.
+    """
+
+    def __init__(self, *, name: str, root: str, pattern: str, published: int | None, fps: float | None) -> None:
+        self.name, self.root, self.pattern, self.published, self.fps = name, Path(root), pattern, published, fps
+
+    def clips(self) -> list[Clip]:
+        if not self.root.is_dir():
+            raise UserError(f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames")
+        paths = [found for entry in self.root.glob(self.pattern) if (found := _clip(entry)) is not None]
+        if not paths:
+            raise UserError(
+                f"dataset.root={self.root} holds no clip that matches dataset.pattern={self.pattern}: expected video "
+                "files, or folders of images"
+            )
+        paths.sort(key=lambda path: natural_key(path.relative_to(self.root).as_posix()))
+        return [self._numbered(index, path) for index, path in enumerate(paths)]
+
+    def _numbered(self, index: int, path: Path) -> Clip:
+        source = {"file": path.relative_to(self.root).as_posix()}
+        return Clip(numbered(self.name, index), source, lambda: path, self.fps)
+
+
+def _clip(entry: Path) -> Path | None:
+    if entry.name.startswith("."):
+        return None
+    if entry.is_file():
+        return entry if entry.suffix.lower() in VIDEO_SUFFIXES else None
+    for folder in (entry, entry / FRAMES):
+        if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+            return folder
+    return None

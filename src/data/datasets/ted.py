@@ -1,0 +1,196 @@
+"""TED: speakers, from the public list of videos, frame ranges and boxes (Siarohin et al. 2021) or from cut clips.
+
+Dimensions: H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.data.datasets.base import Clip, Dataset, Unavailable, numbered
+from src.data.datasets.folder import Folder
+from src.data.video import VideoReader, write_frames
+from src.data.youtube import YouTube
+from src.errors import UserError
+
+COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
+# A box may be a pixel or two off square; more means that width and height are not those of the video.
+SQUARE_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the list.
+
+    Attributes:
+        youtube_id: of the video.
+        start, end: frames, counted at `fps`; `end` is not included.
+        box: left, top, right, bottom in pixels of a frame of `width` x `height`.
+        partition: `train` or `test`.
+    """
+
+    youtube_id: str
+    start: int
+    end: int
+    box: tuple[int, int, int, int]
+    fps: float
+    width: int
+    height: int
+    partition: str
+
+
+class TED(Dataset):
+    """TED, numbered by YouTube id and first frame, whatever the order of the list and whatever can be had.
+
+    Args:
+        metadata: the CSV file. Where its columns start and end are both 0, as in one published version, they are taken
+            from the id, `<YouTube id>#<start>#<end>`.
+        clips: instead of it, a folder of clips that are cut already, numbered by file name.
+        pattern: which files of that folder.
+        partition: which rows of the list.
+        crop_to_box: cut the rows' boxes out of the frames; False: keep the whole frame, for `data.crop` to cut.
+        cache: of downloads and cut clips.
+        retry: ask again for videos that were gone.
+        published: see `Dataset`.
+    """
+
+    name = "ted"
+
+    def __init__(
+        self,
+        *,
+        metadata: str | None,
+        clips: str | None,
+        pattern: str,
+        partition: str,
+        crop_to_box: bool,
+        cache: str,
+        retry: bool,
+        published: int | None,
+    ) -> None:
+        if (metadata is None) == (clips is None):
+            raise UserError(
+                "dataset=ted needs either dataset.metadata=<its CSV file>, to download the videos, or "
+                "dataset.clips=<folder of clips that are cut already>"
+            )
+        self.metadata, self.folder, self.pattern = metadata, clips, pattern
+        self.partition, self.crop_to_box, self.published = partition, crop_to_box, published
+        self.cache = Path(cache)
+        self.youtube = YouTube(self.cache / "videos", retry=retry)
+
+    def clips(self) -> list[Clip]:
+        if self.folder is not None:
+            return Folder(
+                name=self.name, root=self.folder, pattern=self.pattern, published=self.published, fps=None
+            ).clips()
+        rows = read_rows(Path(str(self.metadata)))
+        chosen = [row for row in rows if row.partition == self.partition]
+        if not chosen:
+            there = ", ".join(sorted({row.partition for row in rows}))
+            raise UserError(f"{self.metadata} has no rows of dataset.partition={self.partition}, only of {there}")
+        chosen.sort(key=lambda row: (row.youtube_id, row.start, row.end, row.box))
+        return [self._clip(index, row) for index, row in enumerate(chosen)]
+
+    def _clip(self, index: int, row: Row) -> Clip:
+        box = "-".join(map(str, row.box)) if self.crop_to_box else "whole"
+        folder = self.cache / "clips" / f"{row.youtube_id}_{row.start}-{row.end}_{box}"
+
+        def fetch() -> Path:
+            if not folder.is_dir():
+                cut_clip(self.youtube.video(row.youtube_id), row, folder, crop_to_box=self.crop_to_box)
+            return folder
+
+        source = {
+            "youtube": row.youtube_id,
+            "frames": [row.start, row.end],
+            "fps": row.fps,
+            "box": list(row.box) if self.crop_to_box else None,
+            "box_of_frame": [row.width, row.height] if self.crop_to_box else None,
+            "partition": row.partition,
+        }
+        return Clip(numbered(self.name, index), source, fetch, row.fps)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read the list.
+
+    Raises:
+        UserError: no such file, other columns, or a line that makes no sense; names it.
+    """
+    if not path.is_file():
+        raise UserError(f"dataset.metadata={path} does not exist: give the CSV file that lists the TED videos")
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise UserError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+        rows = []
+        for line in reader:
+            try:
+                rows.append(_row(line))
+            except (ValueError, TypeError, IndexError, AttributeError) as error:
+                raise UserError(f"{path}, line {reader.line_num}: {error}") from error
+    if not rows:
+        raise UserError(f"{path} lists no videos")
+    return rows
+
+
+def cut_clip(video: Path, row: Row, folder: Path, *, crop_to_box: bool) -> None:
+    """Write a row's frames as PNGs, at its rate and, with `crop_to_box`, cut to its box.
+
+    Raises:
+        Unavailable: the video ends before the clip does.
+        UserError: the box is not square in this video's pixels.
+    """
+    total = len(VideoReader(video, fps=row.fps))
+    if total < row.end:
+        raise Unavailable(
+            f"the clip is frames {row.start} to {row.end} at {row.fps:g} a second, but the video {row.youtube_id} has "
+            f"{total}: the list and the video do not belong together"
+        )
+    reader = VideoReader(video, start=row.start, stop=row.end, fps=row.fps)
+    box = box_in_pixels(row, reader.width, reader.height) if crop_to_box else (0, 0, reader.width, reader.height)
+    write_frames(folder, _cropped(reader, box))
+
+
+def box_in_pixels(row: Row, width: int, height: int) -> tuple[int, int, int, int]:
+    """The row's box in a frame of that size: left, top, right, bottom, rounded down as in the authors' loader.
+
+    Raises:
+        UserError: it is not square there, so that the size in the list cannot be the video's.
+    """
+    scales = (width / row.width, height / row.height) * 2
+    left, top, right, bottom = (int(value * scale) for value, scale in zip(row.box, scales, strict=True))
+    across, down = right - left, bottom - top
+    if min(across, down) < 1 or abs(across - down) > SQUARE_TOLERANCE * max(across, down) + 1:
+        raise UserError(
+            f"{row.youtube_id}: the box of the list is {across}x{down} pixels of this video's {width}x{height}, not "
+            f"square: the list's frame size {row.width}x{row.height} is another one. The list that was first published "
+            "is known for it (snap-research/articulated-animation, issues 12 and 17 say where the right one is); or "
+            "set dataset.crop_to_box=false to crop around the person"
+        )
+    return left, top, right, bottom
+
+
+def _cropped(frames: VideoReader, box: tuple[int, int, int, int]) -> Iterator[np.ndarray]:
+    left, top, right, bottom = box
+    for frame_HWC in frames:
+        yield frame_HWC[top:bottom, left:right]
+
+
+def _row(line: dict[str, str]) -> Row:
+    parts = line["video_id"].split("#")
+    start, end = int(line["start"]), int(line["end"])
+    if start == end == 0:
+        start, end = int(parts[1]), int(parts[2])
+    if not 0 <= start < end:
+        raise ValueError(f"frames {start} to {end} are no range")
+    box = tuple(int(value) for value in line["bbox"].split("-"))
+    if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        raise ValueError(f"bbox {line['bbox']} is not left-top-right-bottom")
+    fps, width, height = float(line["fps"]), int(line["width"]), int(line["height"])
+    if min(fps, width, height) <= 0:
+        raise ValueError("fps, width and height must be positive")
+    return Row(parts[0], start, end, box, fps, width, height, line["partition"])

@@ -1,0 +1,168 @@
+"""A whole data set prepared, with a manifest that says which clips, which frames of them, and their checksums.
+
+    data/<data set>.manifest.json
+        dataset, published      its name; how many clips the published results are over, or null
+        complete                "3 of 128"
+        settings, extractor     how the frames and poses were made
+        subjects                by name: source, frames, fps, size, training and held-out frames, checksums
+        absent, failed          by name: why a clip is gone, or could not be prepared
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.people_subjects import NUM_AVAILABLE, NUM_TEST
+from src.data.split import split_frames
+from src.data.subject import ClipSettings, Subject, content_sha256, prepare_subject
+from src.errors import UserError
+from src.files import sha256, write_json
+from src.pose.extractors import PoseExtractor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """What of a data set is there.
+
+    Attributes:
+        name, published: see `src.data.datasets.base.Dataset`.
+        subjects: by name, the entry of the manifest.
+        absent: by name, why the clip is gone.
+        failed: by name, why it could not be prepared.
+    """
+
+    name: str
+    published: int | None
+    subjects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> str:
+        """How much of the published data set is there: `3 of 128`."""
+        total = len(self.subjects) + len(self.absent) + len(self.failed)
+        return f"{len(self.subjects)} of {total if self.published is None else self.published}"
+
+
+def manifest_path(root: str | Path, dataset: str) -> Path:
+    """Where the manifest of a data set lies."""
+    return Path(root) / f"{dataset}.manifest.json"
+
+
+def prepare_dataset(
+    dataset: Dataset,
+    *,
+    extractor: PoseExtractor,
+    settings: ClipSettings,
+    root: str | Path,
+    num_test: int,
+    only: Collection[str] | None = None,
+    prompt: str | None = None,
+    force: bool = False,
+) -> PreparedDataset:
+    """Prepare every clip that can be had, and write the manifest.
+
+    A clip that is gone or cannot be prepared is listed with its reason and does not stop the others. The manifest is
+    written after each clip; clips that are prepared already are not touched.
+
+    Args:
+        num_test: held-out frames, for the manifest.
+        only: names of the clips to prepare; None: all. The manifest then lists those.
+        settings, root, prompt, force: see `prepare_subject`. `settings.fps` None reads a clip at the data set's rate.
+
+    Raises:
+        UserError: bad configuration, a name in `only` that is none of the data set's, or not a single clip to be had.
+    """
+    clips = [clip for clip in dataset if only is None or clip.name in only]
+    if unknown := sorted(set(only or ()) - {clip.name for clip in clips}):
+        names = [clip.name for clip in dataset]
+        raise UserError(
+            f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
+            f"{len(names)} clips"
+        )
+    path = manifest_path(root, dataset.name)
+    before = _read_subjects(path)
+    result = PreparedDataset(dataset.name, dataset.published)
+    for clip in clips:
+        rate = clip.fps if settings.fps is None else settings.fps
+        how = {"settings": replace(settings, fps=rate), "root": root, "prompt": prompt, "force": force}
+        try:
+            if clip.fetch is None:
+                entry = {"source": dict(clip.source), **_frames(NUM_AVAILABLE + NUM_TEST, NUM_TEST)}
+            else:
+                video = clip.fetch()
+                subject = prepare_subject(video, name=clip.name, extractor=extractor, **how)
+                entry = _entry(clip, video, subject, Path(root), num_test, before.get(clip.name, {}))
+            result.subjects[clip.name] = entry
+        except Unavailable as error:
+            log.warning("%s is gone: %s", clip.name, error)
+            result.absent[clip.name] = str(error)
+        except UserError as error:
+            log.warning("%s is not prepared: %s", clip.name, error)
+            result.failed[clip.name] = str(error)
+        write_json(path, _manifest(result, settings, extractor))
+    if not result.subjects:
+        reasons = {**result.failed, **result.absent}
+        name, reason = next(iter(reasons.items()))
+        more = f" ({len(reasons) - 1} others failed too: see {path})" if len(reasons) > 1 else ""
+        raise UserError(f"no clip of the data set {dataset.name} could be prepared; {name}: {reason}{more}")
+    log.info("data set %s: %s subjects are prepared; manifest: %s", dataset.name, result.complete, path)
+    return result
+
+
+def _manifest(result: PreparedDataset, settings: ClipSettings, extractor: PoseExtractor) -> dict[str, Any]:
+    rendered = all("rendered" in entry["source"] for entry in result.subjects.values())
+    made = {} if rendered else {"extractor": extractor.fingerprint(), "settings": asdict(settings)}
+    head = {"dataset": result.name, "published": result.published, "complete": result.complete}
+    return {**head, **made, "subjects": result.subjects, "absent": result.absent, "failed": result.failed}
+
+
+def _entry(
+    clip: Clip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A subject's lines in the manifest; checksums of files that did not change are taken from the last one."""
+    folder = root / clip.name
+    record = sha256(folder / "subject.yaml")
+    if before.get("record_sha256") == record:
+        checksums = {key: value for key, value in before.items() if key.endswith("sha256")}
+    else:
+        checksums = {
+            "source_sha256": content_sha256(video),
+            "frames_sha256": sha256(folder / "frames.npy"),
+            "poses_sha256": _poses_sha256(subject),
+            "record_sha256": record,
+        }
+    size = {"fps": float(subject.fps), "resolution": subject.resolution}
+    return {"source": dict(clip.source), **_frames(len(subject), num_test), **size, **checksums}
+
+
+def _frames(num_frames: int, num_test: int) -> dict[str, Any]:
+    """How many frames there are, and which of them are held out: [first, end), end not included."""
+    if num_frames < 2 or num_test < 1:
+        return {"frames": num_frames, "held_out": None}
+    return {
+        "frames": num_frames,
+        "held_out": [split_frames(num_frames, num_train=1, num_test=num_test).num_available, num_frames],
+    }
+
+
+def _poses_sha256(subject: Subject) -> str:
+    """Of coordinates, confidences and mask: the file holds them compressed, which versions of zlib do differently."""
+    digest = hashlib.sha256()
+    for array in (subject.poses.xy, subject.poses.confidence, subject.poses.mask):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read_subjects(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())["subjects"] if path.is_file() else {}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path} is no manifest ({error!r}): delete it, it is written again") from error

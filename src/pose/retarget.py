@@ -1,0 +1,126 @@
+"""One person's motion on another person's body.
+
+The paper names as its limitation that the proportions of the driver carry over (Sec. 5.3). Here directions come from
+the driver and lengths from the subject. A picture holds no depth, so a bone that the driver foreshortens to some
+fraction of its length is foreshortened to the same fraction: its length in the picture is multiplied by the ratio of
+the two persons' lengths.
+
+Dimensions: F frames, K = 128 keypoints, P = 73 head points. Coordinates in units of a square frame.
+"""
+
+import logging
+from typing import Literal
+
+import numpy as np
+
+from src.errors import UserError
+from src.pose.edit import HANDS, NECK, arm, leg
+from src.pose.head import HEAD, HeadPose
+from src.pose.keypoints import PoseSequence
+from src.pose.proportions import BONES, MID_HIP, SIDES, Proportions, fit_heads, fit_proportions, joints
+
+log = logging.getLogger(__name__)
+
+RetargetMode = Literal["none", "scale", "bones"]
+MODES: tuple[RetargetMode, ...] = ("none", "scale", "bones")
+# What tells the sizes of two persons apart, whatever else differs.
+_SIZE_BONES = ("shoulder", "upper_arm", "forearm", "torso", "thigh", "shank", "head")
+
+
+def retarget(driver: PoseSequence, training: PoseSequence, mode: RetargetMode) -> PoseSequence:
+    """Fit the driver's poses to the subject.
+
+    Args:
+        driver: F poses of anyone.
+        training: poses of the subject, as many as there are.
+        mode: `none`: as they are; `scale`: one scale and shift of the whole picture; `bones`: directions of bones
+            from the driver, lengths from the subject (body, hands), and expressions as offsets from the neutral face.
+
+    Returns:
+        F poses; with `scale` and `bones`, points that come to lie outside the frame are unseen, as in extracted poses.
+
+    Raises:
+        UserError: another mode, or either person's neck is never seen.
+    """
+    if mode not in MODES:
+        raise UserError(f"retarget={mode} is unknown: choose one of {', '.join(MODES)}")
+    if mode == "none":
+        return driver
+    heads = fit_heads(driver)
+    theirs = fit_proportions(driver, heads, whose="driver")
+    own = fit_proportions(training, fit_heads(training), whose="subject")
+    ratios = _ratios(own, theirs)
+    log.info(
+        "retarget=%s: %s of the subject's over the driver's lengths",
+        mode,
+        ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items()),
+    )
+    xy, mask = joints(driver.xy, driver.mask)
+    moved = np.zeros_like(xy)
+    for f in range(len(driver)):
+        if mode == "scale" or not mask[f, NECK]:
+            moved[f] = _similar(xy[f], own, theirs, ratios["size"])
+        else:
+            moved[f] = _one_frame(xy[f], mask[f], heads[f], own, theirs, ratios)
+            moved[f] += _anchor(xy[f], moved[f], mask[f], own, theirs, ratios["size"])
+    moved = moved[:, :-1]
+    inside = ((moved >= 0) & (moved < 1)).all(-1)
+    return PoseSequence(moved, driver.confidence, driver.mask & inside)
+
+
+def _ratios(own: Proportions, theirs: Proportions) -> dict[str, float]:
+    """Subject over driver, of every length; those not seen in both have the ratio of size, hands that of heads."""
+    known = {name: own.lengths[name] / length for name, length in theirs.lengths.items() if name in own.lengths}
+    sizes = [known[name] for name in _SIZE_BONES if name in known]
+    if not sizes:
+        raise UserError("no bone is seen in both the driver's and the subject's poses: set retarget=none")
+    size = float(np.median(sizes))
+    head = known.get("head", size)
+    fallback = {name: size for name in BONES} | {"head": head, "head_height": head, "hand": head}
+    return {"size": size} | fallback | known
+
+
+def _similar(xy: np.ndarray, own: Proportions, theirs: Proportions, size: float) -> np.ndarray:
+    if own.ground is not None and theirs.ground is not None:
+        return (own.hips_x, own.ground) + size * (xy - (theirs.hips_x, theirs.ground))
+    return own.neck + size * (xy - theirs.neck)
+
+
+def _anchor(
+    xy: np.ndarray, moved: np.ndarray, mask: np.ndarray, own: Proportions, theirs: Proportions, size: float
+) -> np.ndarray:
+    """(2,) shift that puts a retargeted pose where it belongs: on the ground if both stand, else by the neck."""
+    target = _similar(xy, own, theirs, size)
+    ankles = [leg(side)[2] for side in SIDES]
+    if own.ground is not None and theirs.ground is not None and mask[ankles].all() and mask[MID_HIP]:
+        return np.array([target[MID_HIP, 0] - moved[MID_HIP, 0], target[ankles, 1].max() - moved[ankles, 1].max()])
+    return target[NECK] - moved[NECK]
+
+
+def _one_frame(
+    xy: np.ndarray,
+    mask: np.ndarray,
+    head: HeadPose | None,
+    own: Proportions,
+    theirs: Proportions,
+    ratios: dict[str, float],
+) -> np.ndarray:
+    """A pose on the subject's bones, with the neck where the driver's is: (K + 1, 2)."""
+    # What hangs on nothing seen keeps its place relative to the neck.
+    out = xy[NECK] + ratios["size"] * (xy - xy[NECK])
+    placed = {NECK}
+    for name, pairs in BONES.items():
+        for parent, child in pairs:
+            if mask[parent] and mask[child] and parent in placed:
+                out[child] = out[parent] + ratios[name] * (xy[child] - xy[parent])
+                placed.add(child)
+    for side in SIDES:
+        hand, wrist = HANDS[side], arm(side)[2]
+        root = wrist if mask[wrist] else hand.start
+        out[hand] = out[root] + ratios["hand"] * (xy[hand] - xy[root])
+    if head is not None:
+        offset = out[NECK] + ratios["head_height"] * (head.offset - xy[NECK])
+        moved_head = HeadPose(head.rotation, head.scale * ratios["head"], offset)
+        expression = head.unproject(xy[HEAD]) - theirs.neutral_P3
+        out[HEAD] = moved_head.project(own.neutral_P3 + expression)
+    return out

@@ -1,0 +1,227 @@
+"""Pose scripts: keyframed edits of one pose or of a clip, written in YAML.
+
+    frames: 8                 # length of the result
+    frame: null               # start pose, an index of the training frames; null: where the script moves most
+    edits:                    # applied in this order, to every frame
+      - {edit: blink, side: right, keys: {0: 0, 7: 1}, easing: smooth}
+
+`keys` holds the amount of an edit at some frames (one number: at all of them); `easing` says how it goes from one key
+to the next. With `period`, in frames, the amount swings as a sine of that amplitude, beginning at the first key.
+
+Dimensions: F frames.
+"""
+
+import inspect
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from src.errors import UserError
+from src.pose import edit
+from src.pose.edit import Puppet
+from src.pose.keypoints import PoseSequence
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset({".yaml", ".yml"})
+EDITS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (
+        *(edit.blink, edit.open_mouth, edit.smile, edit.turn_head, edit.tilt_head, edit.nod),
+        *(edit.raise_arm, edit.bend_arm, edit.pose_arm, edit.sway, edit.walk, edit.translate, edit.zoom),
+    )
+}
+EASINGS: dict[str, Callable[[float], float]] = {
+    "linear": lambda t: t,
+    "smooth": lambda t: t * t * (3 - 2 * t),
+    "ease_in": lambda t: t * t,
+    "ease_out": lambda t: t * (2 - t),
+    "hold": lambda t: 0.0,
+}
+MAX_FRAMES = 10_000
+
+
+@dataclass(frozen=True)
+class KeyedEdit:
+    """One edit over time.
+
+    Attributes:
+        name: of `EDITS`.
+        keys: amount at some frames, in the order of time; constant before the first and after the last.
+        easing: of `EASINGS`.
+        period: of the swing in frames; None: no swing.
+        options: further arguments of the edit.
+    """
+
+    name: str
+    keys: Mapping[int, float]
+    easing: str
+    period: float | None
+    options: Mapping[str, Any]
+
+    def amount(self, frame: int) -> float:
+        """The edit's amount at a frame."""
+        times = list(self.keys)
+        value = self.keys[times[0]] if frame <= times[0] else self.keys[times[-1]]
+        for start, end in itertools.pairwise(times):
+            if start <= frame < end:
+                eased = EASINGS[self.easing]((frame - start) / (end - start))
+                value = self.keys[start] + eased * (self.keys[end] - self.keys[start])
+        if self.period is not None:
+            value *= float(np.sin(2 * np.pi * max(frame - times[0], 0) / self.period))
+        return value
+
+    def apply(self, puppet: Puppet, frame: int) -> None:
+        """Edit a pose as it is to be at a frame.
+
+        Raises:
+            UserError: keypoints that the edit needs are not seen.
+        """
+        EDITS[self.name](puppet, self.amount(frame), **self.options)
+
+
+@dataclass(frozen=True)
+class PoseScript:
+    """A script that was read and checked: see the module."""
+
+    path: Path
+    num_frames: int
+    frame: int | None
+    edits: tuple[KeyedEdit, ...]
+
+
+def load_script(path: str | Path) -> PoseScript:
+    """Read a pose script.
+
+    Raises:
+        UserError: missing or not YAML, or a key, an edit, an option or a value that there is not; says which.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"no pose script at {path} ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    _only(content, {"frames", "frame", "edits"}, f"{path}")
+    num_frames = _checked(int, content.get("frames"), f"{path}: frames")
+    if not 1 <= num_frames <= MAX_FRAMES:
+        raise UserError(f"{path}: frames={num_frames} is not in 1 to {MAX_FRAMES}")
+    edits = content.get("edits")
+    if not isinstance(edits, list) or not edits:
+        raise UserError(f"{path}: edits must be a list of at least one edit, such as {{edit: blink, side: right, ...}}")
+    keyed = tuple(_keyed(entry, f"{path}: edit {i + 1}", num_frames) for i, entry in enumerate(edits))
+    return PoseScript(path, num_frames, _checked(int | None, content.get("frame"), f"{path}: frame"), keyed)
+
+
+def apply_script(script: PoseScript, poses: PoseSequence) -> PoseSequence:
+    """Edit one pose, or a clip frame by frame.
+
+    Args:
+        poses: one pose, which every frame starts from, or as many as the script has frames.
+
+    Returns:
+        `script.num_frames` poses. Points that no edit moves are bit-identical to those of `poses`.
+
+    Raises:
+        UserError: another number of poses, or keypoints that an edit needs are not seen.
+    """
+    if len(poses) not in (1, script.num_frames):
+        raise UserError(f"{script.path} edits 1 pose or a clip of {script.num_frames}, got {len(poses)} poses")
+    xy, mask, confidence = [], [], []
+    for frame in range(script.num_frames):
+        source = frame if len(poses) > 1 else 0
+        puppet = Puppet.of(poses, source)
+        for keyed in script.edits:
+            try:
+                keyed.apply(puppet, frame)
+            except UserError as error:
+                raise UserError(f"{script.path}: {keyed.name}: {error}") from error
+        xy.append(puppet.xy)
+        mask.append(puppet.mask)
+        confidence.append(poses.confidence[source])
+    return PoseSequence(np.stack(xy), np.stack(confidence), np.stack(mask))
+
+
+def perform_script(script: PoseScript, training: PoseSequence, *, frame: int | None = None) -> PoseSequence:
+    """Edit a training pose: `frame` if given, else the script's, else that in which the script moves most.
+
+    Moving most (the summed paths of all seen points) prefers open eyes to shut ones, arms across the view to arms
+    towards the camera, and hands that are seen. The log says which frame it is.
+
+    Raises:
+        UserError: no such training frame, or none in which the script's points are seen.
+    """
+    frame = script.frame if frame is None else frame
+    if frame is not None:
+        if not 0 <= frame < len(training):
+            raise UserError(
+                f"the start frame {frame} of {script.path} is not one of the {len(training)} training frames: choose "
+                f"pose_script.frame from 0 to {len(training) - 1}"
+            )
+        return apply_script(script, training[frame])
+    performed, failure = {}, None
+    for i in range(len(training)):
+        try:
+            performed[i] = apply_script(script, training[i])
+        except UserError as error:
+            failure = failure or error
+    if not performed:
+        raise UserError(f"{failure} (so it is in each of the {len(training)} training frames)")
+    best = max(performed, key=lambda i: _path_length(performed[i]))
+    log.info("%s starts from training frame %d; pose_script.frame= chooses another", script.path, best)
+    return performed[best]
+
+
+def _path_length(poses: PoseSequence) -> float:
+    both = poses.mask[1:] & poses.mask[:-1]
+    return float(np.linalg.norm(np.diff(poses.xy, axis=0), axis=-1)[both].sum())
+
+
+def _keyed(entry: Any, where: str, num_frames: int) -> KeyedEdit:
+    name = entry.get("edit") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or name not in EDITS:
+        raise UserError(f"{where}: {name} is no edit; choose one of {', '.join(EDITS)}")
+    where = f"{where} ({name})"
+    signature = inspect.signature(EDITS[name])
+    options = {key: p for key, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    _only(entry, {"edit", "keys", "easing", "period", *options}, where)
+    keys = entry.get("keys")
+    keys = keys if isinstance(keys, dict) else {0: keys}
+    keys = _checked(dict[int, float], keys, f"{where}: keys")
+    if not keys or min(keys) < 0 or max(keys) >= num_frames or not np.isfinite(list(keys.values())).all():
+        raise UserError(f"{where}: keys must give finite amounts at frames from 0 to {num_frames - 1}, got {keys}")
+    easing = entry.get("easing", "smooth")
+    if easing not in EASINGS:
+        raise UserError(f"{where}: easing={easing} is unknown; choose one of {', '.join(EASINGS)}")
+    period = _checked(float | None, entry.get("period"), f"{where}: period")
+    if period is not None and not period > 0:
+        raise UserError(f"{where}: period={period} must be a positive number of frames")
+    given = {}
+    for key, parameter in options.items():
+        if key in entry:
+            given[key] = _checked(parameter.annotation, entry[key], f"{where}: {key}")
+        elif parameter.default is inspect.Parameter.empty:
+            raise UserError(f"{where} needs {key}: {parameter.annotation}".replace("typing.Literal", "one of "))
+    return KeyedEdit(name, dict(sorted(keys.items())), easing, period, given)
+
+
+def _only(value: Any, allowed: set[str], where: str) -> None:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} must hold the keys {', '.join(sorted(allowed))}, got {value!r}")
+    if unknown := sorted(map(str, value.keys() - allowed)):
+        raise UserError(f"{where} has no {', '.join(unknown)}; known are {', '.join(sorted(allowed))}")
+
+
+def _checked(kind: Any, value: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise UserError(f"{where}={value!r}: {error.errors()[0]['msg']}") from error
