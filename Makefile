@@ -37,3 +37,19 @@ bench: $(INSTALLED)  ## seconds and peak memory at full size (random weights)
 
 clean:  ## remove the virtual environment and caches; data and outputs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+
+.PHONY: eval-tiktok eval-ted eval-people
+
+eval-tiktok: $(INSTALLED)  ## Table 1, what is missing of it: ARGS="dataset.root=<DisCo's TSV files>"
+	$(BIN)/python -m eval.run -m benchmark=tiktok method=controlvideo,posecrafter $(ARGS)
+	$(BIN)/python -m eval.run benchmark=tiktok num_frames=16 trainer.max_steps=500 $(ARGS)
+	$(BIN)/python -m eval.run benchmark=tiktok num_frames=32 trainer.max_steps=1000 $(ARGS)
+	$(BIN)/python -m eval.report results=outputs/eval/tiktok
+
+eval-ted: $(INSTALLED)  ## Table 2, what is missing of it: ARGS="dataset.metadata=<CSV>" or ARGS="dataset.clips=<folder>"
+	$(BIN)/python -m eval.run -m benchmark=ted method=controlvideo,posecrafter $(ARGS)
+	$(BIN)/python -m eval.report results=outputs/eval/ted
+
+eval-people: $(INSTALLED)  ## the same on rendered people with the miniature model and judges: no download, no GPU
+	$(BIN)/python -m eval.run -m benchmark=people method=noise,controlvideo,posecrafter $(ARGS)
+	$(BIN)/python -m eval.report results=outputs/eval/people

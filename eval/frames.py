@@ -62,7 +62,8 @@ def find_clips(
     """Pair up the clips of both sides, reading no pixels.
 
     A side is a video file, a folder of images (one clip), a folder of videos or of such folders (a clip each), or a
-    list of any. A single clip pairs with a single one whatever their names, several pair by name (without suffix).
+    list of any. A folder with a folder `frames` in it, as sampling writes, stands for that one. A single clip pairs
+    with a single one whatever their names, several pair by name (without suffix).
 
     Args:
         reference: an image for all clips, or a folder of images named like the clips.
@@ -142,7 +143,8 @@ def _side(paths: str | Path | Sequence[str | Path], side: str) -> dict[str, Path
     clips: dict[str, Path] = {}
     for path in given:
         for clip in _clips_in(Path(path), side):
-            name = clip.name if clip.is_dir() else clip.stem
+            folder = clip.parent if clip.name == "frames" else clip
+            name = folder.name if clip.is_dir() else clip.stem
             if name in clips:
                 raise UserError(f"two {side} clips are called {name}: {clips[name]} and {clip}")
             clips[name] = clip
@@ -155,6 +157,9 @@ def _clips_in(path: Path, side: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
+    if (path / "frames").is_dir():
+        yield path / "frames"
+        return
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     images = [entry for entry in visible if entry.suffix.lower() in IMAGE_SUFFIXES]
     videos = [entry for entry in visible if entry.is_file() and entry.suffix.lower() in VIDEO_SUFFIXES]
@@ -165,7 +170,10 @@ def _clips_in(path: Path, side: str) -> Iterator[Path]:
             f"{side}={path} holds {' and '.join(kinds) or 'neither images nor videos'}: give a folder of frames, or "
             "one whose videos or folders are a clip each"
         )
-    yield from [path] if images else videos or folders
+    if images:
+        yield path
+    else:
+        yield from videos or (folder / "frames" if (folder / "frames").is_dir() else folder for folder in folders)
 
 
 def _references(reference: str | Path | None, names: list[str]) -> dict[str, Path | None]:
@@ -188,7 +196,7 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
             warnings.append(f"{side} frames in {path} are {', '.join(sorted(lossy))} files, which lose detail")
         return read_video(path).frames
     reader = VideoReader(path)
-    shown_F = reader._repeats
+    shown_F = reader.repeats
     if (shown_F != 1).any():
         raise UserError(
             f"{path} has a variable frame rate: at a constant one {int((shown_F == 0).sum())} of its frames are "

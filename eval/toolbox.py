@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from eval.features import FeatureStore
 from eval.frames import Clip
 from eval.metrics.base import NotComputable
 from eval.metrics.fvd import clip_starts, cut_clips
@@ -36,6 +37,9 @@ FRAMES_PER_I3D_CLIP = 16
 class Toolbox:
     """The networks that a protocol names, each loaded when first asked for.
 
+    Args:
+        features: keeps what was computed from real frames; None: nothing is kept.
+
     Every network raises `eval.weights.WeightsMissing` where its network is not to be had.
     """
 
@@ -47,6 +51,7 @@ class Toolbox:
         *,
         device: torch.device,
         batch_size: int,
+        features: FeatureStore | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {batch_size}")
@@ -56,7 +61,7 @@ class Toolbox:
                 f"depart from it, say so in both: pose={extractor.name} protocol.mse_p.extractor={extractor.name}"
             )
         self.protocol, self.store, self.extractor = protocol, store, extractor
-        self.device, self.batch_size = device, batch_size
+        self.device, self.batch_size, self.features = device, batch_size, features
 
     @functools.cached_property
     def lpips(self) -> LPIPSNetwork:
@@ -118,11 +123,16 @@ class ClipView:
 
     def inception(self, side: Side) -> Tensor:
         """(F, 2048) features."""
-        return self._once(("inception", side), lambda: self.tools.batched(self.tools.inception, self.frames(side)))
+        network = self.tools.inception
+        return self._once(("inception", side), lambda: self._stored(side, network, lambda: self._inception(side)))
+
+    def _inception(self, side: Side) -> Tensor:
+        return self.tools.batched(self.tools.inception, self.frames(side))
 
     def i3d(self, side: Side) -> Tensor:
         """(clips, 400) features of the clips that the protocol cuts."""
-        return self._once(("i3d", side), lambda: self._i3d(side))
+        network, choice = self.tools.i3d, repr(self.tools.protocol.fvd)
+        return self._once(("i3d", side), lambda: self._stored(side, network, lambda: self._i3d(side), choice))
 
     def _i3d(self, side: Side) -> Tensor:
         choice, network = self.tools.protocol.fvd, self.tools.i3d
@@ -159,7 +169,7 @@ class ClipView:
         generated_FHWC, real_FHWC = self.clip.generated, self.clip.real
         assert real_FHWC is not None
         try:
-            real = extractor.extract(iter(real_FHWC), total=len(real_FHWC))
+            real = self._real_poses(extractor, real_FHWC)
         except UserError as error:
             raise NotComputable(f"real frames of {self.clip.name}: {error}") from error
         try:
@@ -169,6 +179,21 @@ class ClipView:
             nothing = np.zeros((len(generated_FHWC), NUM_KEYPOINTS))
             generated = PoseSequence(np.zeros((*nothing.shape, 2)), nothing, nothing)
         return generated, real
+
+    def _real_poses(self, extractor: PoseExtractor, real_FHWC: np.ndarray) -> PoseSequence:
+        def extract() -> PoseSequence:
+            return extractor.extract(iter(real_FHWC), total=len(real_FHWC))
+
+        store = self.tools.features
+        return extract() if store is None else store.poses(real_FHWC, [extractor.fingerprint()], extract)
+
+    def _stored(self, side: Side, network: Network, make: Callable[[], Tensor], choice: str = "") -> Tensor:
+        """Of the real frames, what the store has of them."""
+        if side == "generated" or self.tools.features is None:
+            return make()
+        assert self.clip.real is not None
+        how = [network.name, network.sha256, self.tools.device.type, choice]
+        return self.tools.features.tensor(self.clip.real, how, make).to(self.tools.device)
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         if key not in self._cache:

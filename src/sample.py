@@ -4,23 +4,18 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli import entry
 from src.config import typed
-from src.data.resolve import resolve_subject
-from src.data.subject import ClipSettings
 from src.files import write_json
 from src.film import film
 from src.models.adapter import load_adapter
 from src.models.settings import ModelSettings, build_models
-from src.pose.formats import load_poses
-from src.pose.keypoints import PoseSequence
 from src.run_folder import ADAPTER, environment, load_run
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
+from src.target_poses import target_poses
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +33,9 @@ def sample(cfg: DictConfig) -> dict:
     trained, clip = load_run(run)
     method = typed(MethodSettings, _changed(trained.method, cfg.method), "method")
     sampling = typed(SamplingSettings, _changed(trained.sampling, cfg.sampling), "sampling")
-    poses, fps, driver = resolve_poses(cfg, clip.frames.shape[1], clip.fps)
+    target = target_poses(
+        cfg, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=str(trained.subject)
+    )
     name = Path(str(cfg.poses)).stem
     folder = Path(cfg.output) if cfg.output is not None else run / "samples" / name
 
@@ -46,35 +43,13 @@ def sample(cfg: DictConfig) -> dict:
     load_adapter(run / ADAPTER, backbone, base=image_model.base)
     prompt = clip.prompt if cfg.prompt is None else str(cfg.prompt)
     seed = trained.seed if cfg.seed is None else cfg.seed
-    job = SamplingJob(clip.frames, clip.poses, poses, clip.prompt, prompt, seed)
+    job = SamplingJob(clip.frames, clip.poses, target.poses, clip.prompt, prompt, seed)
     results = {"method": method, "sampling": sampling, "trainer": _changed(trained.trainer, cfg.trainer)}
-    cost = film(image_model, backbone, job, **results, folder=folder, fps=fps, beside=driver)
+    cost = film(image_model, backbone, job, **results, folder=folder, fps=target.fps, beside=target.beside)
     summary = {"run": str(run), "poses": str(cfg.poses), "prompt": prompt, "seed": seed}
     summary |= {"method": asdict(method), "sampling": cost}
     write_json(folder / "summary.json", summary | {"versions": environment()})
     return summary
-
-
-def resolve_poses(
-    cfg: DictConfig, resolution: int, fps: float
-) -> tuple[PoseSequence, float, tuple[str, np.ndarray] | None]:
-    """Target poses from a keypoints file, a video or a subject.
-
-    Returns:
-        The poses, their frames a second (the run's, where a file does not say), and the frames that they were taken
-        from, labelled, where there are any.
-    """
-    source = Path(str(cfg.poses))
-    if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        return load_poses(source), fps, None
-    cfg.data.resolution = resolution
-    subject = resolve_subject(
-        str(cfg.poses),
-        settings=ClipSettings.from_config(cfg.data),
-        root=cfg.data.root,
-        extractor=lambda: instantiate(cfg.pose),
-    )
-    return subject.poses, float(subject.fps), ("driver", subject.frames)
 
 
 def _changed(trained: DictConfig, changes: DictConfig) -> DictConfig:

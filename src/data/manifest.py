@@ -1,11 +1,11 @@
 """A whole data set prepared, with a manifest that says which clips, which frames of them, and their checksums.
 
-    data/<data set>.manifest.json
-        dataset, published      its name; how many clips the published results are over, or null
-        complete                "3 of 128"
-        settings, extractor     how the frames and poses were made
-        subjects                by name: source, frames, fps, size, training and held-out frames, checksums
-        absent, failed          by name: why a clip is gone, or could not be prepared
+data/<data set>.manifest.json
+    dataset, published      its name; how many clips the published results are over, or null
+    complete                "3 of 128"
+    settings, extractor     how the frames and poses were made
+    subjects                by name: source, frames, fps, size, training and held-out frames, checksums
+    absent, failed          by name: why a clip is gone, or could not be prepared
 """
 
 import hashlib
@@ -18,7 +18,6 @@ from typing import Any
 
 from src.data.datasets.base import Clip, Dataset, Unavailable
 from src.data.people_subjects import NUM_AVAILABLE, NUM_TEST
-from src.data.split import split_frames
 from src.data.subject import ClipSettings, Subject, content_sha256, prepare_subject
 from src.errors import UserError
 from src.files import sha256, write_json
@@ -74,7 +73,7 @@ def prepare_dataset(
 
     Args:
         num_test: held-out frames, for the manifest.
-        only: names of the clips to prepare; None: all. The manifest then lists those.
+        only: names of the clips to prepare; None: all. The manifest keeps what it says of the others.
         settings, root, prompt, force: see `prepare_subject`. `settings.fps` None reads a clip at the data set's rate.
 
     Raises:
@@ -107,7 +106,9 @@ def prepare_dataset(
         except UserError as error:
             log.warning("%s is not prepared: %s", clip.name, error)
             result.failed[clip.name] = str(error)
-        write_json(path, _manifest(result, settings, extractor))
+        others = {} if only is None else {name: entry for name, entry in before.items() if name not in only}
+        everything = replace(result, subjects=dict(sorted({**others, **result.subjects}.items())))
+        write_json(path, _manifest(everything, settings, extractor))
     if not result.subjects:
         reasons = {**result.failed, **result.absent}
         name, reason = next(iter(reasons.items()))
@@ -144,12 +145,13 @@ def _entry(
 
 
 def _frames(num_frames: int, num_test: int) -> dict[str, Any]:
-    """How many frames there are, and which of them are held out: [first, end), end not included."""
-    if num_frames < 2 or num_test < 1:
-        return {"frames": num_frames, "held_out": None}
+    """How many frames there are and which are held out, [first, end) with the end not included.
+
+    A clip too short for that is split by the number of training frames (`src.data.split`): None.
+    """
     return {
         "frames": num_frames,
-        "held_out": [split_frames(num_frames, num_train=1, num_test=num_test).num_available, num_frames],
+        "held_out": [num_frames - num_test, num_frames] if 0 < num_test < num_frames else None,
     }
 
 

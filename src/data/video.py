@@ -95,8 +95,8 @@ class VideoReader:
         if start >= total:
             raise UserError(f"{self.path} has {total} frames, so it cannot start at frame {start}")
         ends = np.clip(ends, start, total if stop is None else stop)
-        self._repeats = np.diff(ends, prepend=start)
-        self.num_frames = int(self._repeats.sum())
+        self.repeats = np.diff(ends, prepend=start)
+        self.num_frames = int(self.repeats.sum())
         self.height, self.width = next(iter(self)).shape[:2]
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield (H, W, 3) uint8 RGB frames."""
-        last = int(np.flatnonzero(self._repeats)[-1])
+        last = int(np.flatnonzero(self.repeats)[-1])
         frames = _decode(self.path) if self._images is None else map(_read_image, self._images)
         size, read = None, 0
         for index, frame in enumerate(frames):
@@ -115,7 +115,7 @@ class VideoReader:
                     f"{size[1]}x{size[0]}; all frames of a clip must have one size"
                 )
             read = index + 1
-            for _ in range(self._repeats[index] if index <= last else 0):
+            for _ in range(self.repeats[index] if index <= last else 0):
                 yield frame
             if index >= last:
                 return

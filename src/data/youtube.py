@@ -16,7 +16,8 @@ FORMAT = "bestvideo[ext=mp4][vcodec^=avc1]/bestvideo[ext=mp4]/best[ext=mp4]/best
 # What YouTube says of a video that will not come back, unlike a login, a rate limit or a proxy in between.
 _GONE = re.compile(
     r"video (is )?(unavailable|not available|no longer available|does not exist)|private video|"
-    r"(has been|was) (removed|deleted|terminated)|account .*(terminated|closed)|copyright|not available in your country",
+    r"(has been|was) (removed|deleted|terminated)|account .*(terminated|closed)|copyright|"
+    r"not available in your country",
     re.IGNORECASE,
 )
 

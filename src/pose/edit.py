@@ -54,7 +54,9 @@ class Puppet:
         """Raise UserError unless all these keypoints are seen."""
         missing = [_name(point) for point in points if not self.mask[point]]
         if missing:
-            raise UserError(f"the edit needs the {', '.join(missing)}, not seen in the start pose: choose another frame")
+            raise UserError(
+                f"the edit needs the {', '.join(missing)}, not seen in the start pose: choose another frame"
+            )
 
     def rotate(self, points: np.ndarray | list[int], centre: np.ndarray, radians: float) -> None:
         """Turn points about a centre, from the picture's x axis towards its y axis: clockwise on the screen."""

@@ -131,7 +131,7 @@ def fit_head(xy_P2: np.ndarray, mask_P: np.ndarray) -> HeadPose | None:
     scale = float(np.sqrt(np.square(seen_N2).sum() / np.square(shape_N3[:, :2]).sum()))
     for _ in range(_FIT_STEPS):
         lifted_N3 = np.concatenate([seen_N2, scale * (shape_N3 @ turn[2])[:, None]], 1)
-        left, values, right = np.linalg.svd(lifted_N3.T @ shape_N3)
+        left, _, right = np.linalg.svd(lifted_N3.T @ shape_N3)
         sign = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
         turn = (left * sign) @ right
         flat_N2 = shape_N3 @ turn[:2].T

@@ -1,7 +1,8 @@
 """The proportions of a person, measured on the poses of a clip.
 
 A picture shows bones foreshortened, and never longer than they are. So the length of a bone is a high quantile over
-all frames and both sides, which is robust to outliers and, in two clips of similar gestures, shortened alike.
+all frames and both sides, which is robust to outliers and, in two clips of similar gestures, shortened alike. Who
+only ever gestures towards the camera shows no forearm at its length: limbs have a least ratio of their two bones.
 
 Dimensions: F frames, P = 73 head points (`src.pose.head`). Lengths in units of a square frame.
 """
@@ -29,7 +30,9 @@ BONES: dict[str, tuple[tuple[int, int], ...]] = {
 }
 # The wrist and the knuckles of the four fingers: what a curled hand keeps.
 _PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))
-_QUANTILE = 0.9
+_QUANTILE = 0.95
+# Human forearms and shanks, from joint to joint, are about 0.9 of upper arms and thighs.
+_LEAST_RATIO = 0.8
 _STANDING_SHARE = 0.5
 
 
@@ -41,16 +44,28 @@ class Proportions:
         lengths: of each of `BONES`, of "hand" (its palm), of "head" (half its width) and of "head_height" (from the
             neck to the point between the ears); without those that were never seen.
         neutral_P3: (P, 3) neutral face in head coordinates, in units of "head".
-        neck: (2,) median place of the neck.
-        ground: median height y of the lower ankle, or None where ankles are seen in less than half of the frames.
-        hips_x: median x of the middle of the hips, or None as above.
+        neck: where the neck is.
+        footing: x of the middle of the hips and y of the lower ankle, or None where these are seen in less than half
+            of the frames.
     """
 
     lengths: dict[str, float]
     neutral_P3: np.ndarray
-    neck: np.ndarray
-    ground: float | None
-    hips_x: float | None
+    neck: "Place"
+    footing: "Place | None"
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where something is over a clip: (2,) median, and (2,) half the width of the middle two thirds."""
+
+    middle: np.ndarray
+    spread: np.ndarray
+
+    @staticmethod
+    def of(points_N2: np.ndarray) -> "Place":
+        low, middle, high = np.quantile(points_N2, (1 / 6, 1 / 2, 5 / 6), axis=0)
+        return Place(middle, (high - low) / 2)
 
 
 def joints(xy_FK2: np.ndarray, mask_FK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +94,9 @@ def fit_proportions(poses: PoseSequence, heads: list[HeadPose | None], *, whose:
         raise UserError(f"the neck of the {whose} is seen in no pose: its proportions cannot be measured")
     xy, mask = joints(poses.xy, poses.mask)
     lengths = {name: _length(xy, mask, pairs) for name, pairs in BONES.items()}
+    for upper, lower in (("upper_arm", "forearm"), ("thigh", "shank")):
+        long, short = lengths[upper], lengths[lower]
+        lengths[upper], lengths[lower] = max(long, _LEAST_RATIO * short), max(short, _LEAST_RATIO * long)
     palms = [(hand.start + a, hand.start + b) for hand in HANDS.values() for a, b in _PALM]
     # One bone at a time, so that a quantile never mixes long and short bones.
     palm = [_length(xy, mask, (palms[i], palms[i + len(_PALM)])) for i in range(len(_PALM))]
@@ -92,13 +110,12 @@ def fit_proportions(poses: PoseSequence, heads: list[HeadPose | None], *, whose:
         neutral = _neutral(xy, mask, seen)
     ankles = [leg(side)[2] for side in SIDES]
     standing = mask[:, ankles].all(1) & mask[:, MID_HIP]
-    on_ground = standing.mean() >= _STANDING_SHARE
+    footing = np.stack([xy[:, MID_HIP, 0], xy[:, ankles, 1].max(1)], -1)[standing]
     return Proportions(
         {name: length for name, length in lengths.items() if np.isfinite(length) and length > 0},
         neutral,
-        np.median(xy[mask[:, NECK], NECK], axis=0),
-        float(np.median(xy[standing][:, ankles, 1].max(1))) if on_ground else None,
-        float(np.median(xy[standing, MID_HIP, 0])) if on_ground else None,
+        Place.of(xy[mask[:, NECK], NECK]),
+        Place.of(footing) if standing.mean() >= _STANDING_SHARE else None,
     )
 
 

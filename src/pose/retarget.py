@@ -81,9 +81,18 @@ def _ratios(own: Proportions, theirs: Proportions) -> dict[str, float]:
 
 
 def _similar(xy: np.ndarray, own: Proportions, theirs: Proportions, size: float) -> np.ndarray:
-    if own.ground is not None and theirs.ground is not None:
-        return (own.hips_x, own.ground) + size * (xy - (theirs.hips_x, theirs.ground))
-    return own.neck + size * (xy - theirs.neck)
+    """Points scaled about the driver's place, which moves to the subject's: feet to feet if both stand, else neck to
+    neck.
+
+    The places are medians of persons who wander, and the subject's of a few frames at that. As far as they differ
+    less than either wanders, the difference says nothing, and the driver's place is kept.
+    """
+    standing = own.footing is not None and theirs.footing is not None
+    here, there = (own.footing, theirs.footing) if standing else (own.neck, theirs.neck)
+    shift = here.middle - there.middle
+    noise = np.square(here.spread) + np.square(there.spread)
+    shift = shift * np.square(shift) / np.maximum(np.square(shift) + noise, np.finfo(float).tiny)
+    return there.middle + shift + size * (xy - there.middle)
 
 
 def _anchor(
@@ -92,7 +101,7 @@ def _anchor(
     """(2,) shift that puts a retargeted pose where it belongs: on the ground if both stand, else by the neck."""
     target = _similar(xy, own, theirs, size)
     ankles = [leg(side)[2] for side in SIDES]
-    if own.ground is not None and theirs.ground is not None and mask[ankles].all() and mask[MID_HIP]:
+    if own.footing is not None and theirs.footing is not None and mask[ankles].all() and mask[MID_HIP]:
         return np.array([target[MID_HIP, 0] - moved[MID_HIP, 0], target[ankles, 1].max() - moved[ankles, 1].max()])
     return target[NECK] - moved[NECK]
 

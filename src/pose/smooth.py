@@ -3,6 +3,7 @@
 Dimensions: F frames, K = 128 keypoints. Coordinates in units of the frame, rates in Hz.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def fill_gaps(poses: PoseSequence, *, max_gap: int) -> PoseSequence:
     xy, confidence, mask = poses.xy.copy(), poses.confidence.copy(), poses.mask.copy()
     for point in range(mask.shape[1]):
         seen = np.flatnonzero(poses.mask[:, point])
-        for before, after in zip(seen[:-1], seen[1:], strict=True):
+        for before, after in itertools.pairwise(seen):
             if 1 < after - before <= max_gap + 1:
                 share = np.arange(1, after - before)[:, None] / (after - before)
                 inside = slice(before + 1, after)

@@ -115,6 +115,17 @@ def test_several_clips_pair_by_name(tmp_path: Path, frames: np.ndarray) -> None:
         find_clips(tmp_path / "generated", None, tmp_path / "faces")
 
 
+def test_folders_that_sampling_writes_stand_for_their_frames(tmp_path: Path, frames: np.ndarray) -> None:
+    for name in ("ann", "bob"):
+        write_frames(tmp_path / name / "frames", frames[:2])
+        write_video(tmp_path / name / "generated.mp4", frames[:2], 10)
+    assert [(clip.name, clip.generated.name) for clip in find_clips(tmp_path / "ann", None, None)] == [
+        ("ann", "frames")
+    ]
+    assert [clip.name for clip in find_clips(tmp_path, None, None)] == ["ann", "bob"]
+    assert find_clips(tmp_path / "ann" / "frames", None, None)[0].name == "ann"
+
+
 def test_ambiguous_and_absent_paths_are_refused(tmp_path: Path, frames: np.ndarray) -> None:
     with pytest.raises(UserError, match="does not exist"):
         find_clips(tmp_path / "nowhere", None, None)

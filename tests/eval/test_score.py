@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from transformers import CLIPImageProcessor, CLIPModel
 
 import eval.weights
 from eval.catalog import CATALOG
@@ -165,6 +166,22 @@ def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
         Scorer(["ssim", "niqe"], tools(random_weights), real=True, reference=True)
     without_real = Scorer(ALL, tools(random_weights), real=False, reference=False)
     assert set(without_real.missing) == set(ALL) - {"clip-t"}
+
+
+def test_mini_judges_answer_under_their_own_names_only(
+    random_weights: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder as `src.pretrain` exports it: half precision, safetensors."""
+    published = random_weights.hub_folder("openai/clip-vit-base-patch32")
+    CLIPModel.from_pretrained(published).half().save_pretrained(tmp_path / "mini-clip")
+    CLIPImageProcessor.from_pretrained(published).save_pretrained(tmp_path / "mini-clip")
+    monkeypatch.setattr(eval.weights, "MINI_WEIGHTS", tmp_path)
+    frames = smooth_frames(3, 48, seed=0)
+    names = ["clip-t", "clip-i-mini", "clip-t-mini"]
+    result = run(tools(WeightStore(tmp_path, download=False)), names, [Clip("a", frames, frames, frames[0])])
+    assert list(result["metrics"]) == names[1:] and list(result["missing"]) == ["clip-t"]
+    assert result["metrics"]["clip-t-mini"]["network"]["name"] == "mini-clip"
+    assert 0 < result["metrics"]["clip-t-mini"]["value"] <= 1
 
 
 def test_a_network_that_returns_nan_stops_the_run(random_weights: WeightStore) -> None:

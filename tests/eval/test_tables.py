@@ -1,11 +1,14 @@
 """Tables, intervals and the page."""
 
 import csv
+import http.server
 import io
 import json
+import queue
 import re
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -167,51 +170,67 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
         write_report(results, page.parent, num_videos=0, rank_by="clip-t", video_height=64)
 
 
-def test_the_page_works_in_a_browser(page: Path) -> None:
-    """Chromium sorts by a click, knows the videos' length and steps by a frame."""
+PROBE = """<script>
+  addEventListener("load", () => {
+    const column = 3, heading = document.querySelector("table.sortable").tHead.rows[0].cells[column];
+    const rows = () => [...document.querySelectorAll("table.sortable tbody tr")];
+    const values = () => rows().map(row => row.cells[column].dataset.value);
+    heading.querySelector("button").click();
+    const rising = values();
+    heading.querySelector("button").click();
+    const video = document.querySelector("video");
+    const step = () => {
+      document.querySelector("button[data-step='1']").click();
+      video.addEventListener("seeked", () => fetch("/", {method: "POST", body: JSON.stringify({
+        rising, falling: values(), heading: heading.textContent, duration: video.duration, time: video.currentTime,
+        width: video.videoWidth, error: video.error})}), {once: true});
+    };
+    video.preload = "auto";
+    if (video.readyState >= 2) step();
+    else video.addEventListener("loadeddata", step);
+  });
+</script></body>"""
+
+
+def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    """Chromium sorts by a click, knows the videos' length and steps by a frame; the page's probe sends what it sees."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
-    probe = """<script>
-      addEventListener("load", () => {
-        const column = 3, heading = document.querySelector("table.sortable").tHead.rows[0].cells[column];
-        const rows = () => [...document.querySelectorAll("table.sortable tbody tr")];
-        const values = () => rows().map(row => row.cells[column].dataset.value);
-        heading.querySelector("button").click();
-        const rising = values();
-        heading.querySelector("button").click();
-        const video = document.querySelector("video");
-        const finish = () => {
-          document.querySelector("button[data-step='1']").click();
-          video.addEventListener("seeked", () => {
-            document.body.dataset.probe = JSON.stringify({rising, falling: values(), heading: heading.textContent,
-              duration: video.duration, time: video.currentTime, width: video.videoWidth, error: video.error});
-          }, {once: true});
-        };
-        video.preload = "auto";
-        if (video.readyState >= 2) finish();
-        else video.addEventListener("loadeddata", finish);
-      });
-    </script>"""
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("</body>", probe + "</body>"))
-    done = subprocess.run(
-        [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-            probed.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
+    text = page.read_text().replace("</body>", PROBE).encode()
+    seen: queue.Queue[bytes] = queue.Queue()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(text)
+
+        def do_POST(self) -> None:
+            seen.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(b"")
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    chromium = subprocess.Popen(
+        [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_port}/"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
-    found = re.search(r'data-probe="([^"]*)"', done.stdout)
-    assert found is not None, done.stderr[-2000:]
-    state = json.loads(found[1].replace("&quot;", '"'))
+    try:
+        state = json.loads(seen.get(timeout=90))
+    finally:
+        chromium.terminate()
+        chromium.wait()
+        server.shutdown()
     rising = [float(value) for value in state["rising"]]
     assert state["heading"].startswith("SSIM") and rising == sorted(rising) and len(rising) == 9
     assert state["falling"] == state["rising"][::-1]

@@ -75,7 +75,9 @@ def find_clips(images: TsvFile, clip_of_row: TsvFile) -> list[Rows]:
         UserError: the files do not belong together, or the rows agree in neither reading.
     """
     if len(images) != len(clip_of_row):
-        raise UserError(f"{images.path} has {len(images)} rows, {clip_of_row.path} {len(clip_of_row)}: expected as many")
+        raise UserError(
+            f"{images.path} has {len(images)} rows, {clip_of_row.path} {len(clip_of_row)}: expected as many"
+        )
     keys, ranges = [], []
     for index in range(len(clip_of_row)):
         key, text = clip_of_row.row(index)[:2]
@@ -99,7 +101,9 @@ def extract_frames(images: TsvFile, clip_of_row: TsvFile, rows: Rows, folder: Pa
         for number, index in enumerate(range(rows.first, rows.last + 1)):
             key, text = (columns := images.row(index))[0], columns[-1]
             if key != clip_of_row.row(index)[0]:
-                raise UserError(f"{images.path}: row {index} is {key}, but {clip_of_row.row(index)[0]} in the clip list")
+                raise UserError(
+                    f"{images.path}: row {index} is {key}, but {clip_of_row.row(index)[0]} in the clip list"
+                )
             try:
                 data = base64.b64decode(text, validate=True)
             except binascii.Error as error:

@@ -1,0 +1,31 @@
+"""Configurations of the other entry points, composed inside a running one."""
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from src.cli import CONF_DIR
+
+
+def compose_config(name: str) -> DictConfig:
+    """The configuration `conf/<name>.yaml` as it is without overrides."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(name)
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose(name)
+
+
+def compose_train(cfg: DictConfig) -> DictConfig:
+    """The configuration of `src.train` with the groups of `conf/eval.yaml`; subject and run_dir are open."""
+    composed = compose_config("train")
+    for group in ("data", "optimizer", "sampling", "method", "trainer", "logger", "model"):
+        composed[group] = cfg[group]
+    composed.data.num_frames, composed.seed = cfg.num_frames, cfg.seed
+    if "group" in composed.logger:
+        composed.logger.group, composed.logger.tags = cfg.benchmark.name, tags(cfg, "train")
+    return composed
+
+
+def tags(cfg: DictConfig, job: str) -> list[str]:
+    """What a benchmark's runs are filtered by in W&B; their group is the benchmark."""
+    return [job, cfg.benchmark.name, cfg.method.name, cfg.model.name, f"{cfg.num_frames} frames", cfg.protocol.name]

@@ -1,0 +1,215 @@
+"""A benchmark from data to numbers: python -m eval.run benchmark=tiktok method=posecrafter num_frames=8."""
+
+import gc
+import logging
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from eval.compose import compose_train, tags
+from eval.features import FeatureStore
+from eval.frames import ClipPaths, read_clip
+from eval.protocol import Protocol
+from eval.scorer import Scorer, choose_device, library_versions
+from eval.subject_run import SubjectRun, digest, read_json, run_subject
+from eval.toolbox import Toolbox
+from eval.tracking import log_result
+from eval.weights import WeightStore
+from src.cli import PACKAGE_ROOT, entry
+from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
+from src.data.subject import ClipSettings
+from src.errors import UserError
+from src.files import sha256, write_json
+from src.progress import track
+from src.run_folder import environment
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "results.json"
+CHECKSUMS = ("frames_sha256", "poses_sha256", "record_sha256")
+
+
+def run(cfg: DictConfig) -> dict[str, Any]:
+    """Prepare, fine-tune, sample and score what `conf/eval.yaml` describes, as far as that was not done before.
+
+    Returns:
+        The content of `results.json`: as of `eval.score` (see `eval.results`), with `dataset`, `subjects`, `settings`,
+        `versions`, `git`, `seconds` and `peak_memory_gib`.
+
+    Raises:
+        UserError: bad settings, or not one subject could be scored. Single subjects that fail are in the result.
+    """
+    started = time.perf_counter()
+    protocol = Protocol.from_config(cfg.protocol)
+    train_cfg = compose_train(cfg)
+    folder = Path(cfg.output) / cfg.benchmark.name / cfg.label
+    names = [str(name) for name in cfg.metrics]
+    extractor = instantiate(cfg.pose)
+    store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
+    device, features = choose_device(cfg.device), FeatureStore(Path(cfg.runs) / "features")
+    tools = Toolbox(protocol, store, extractor, device=device, batch_size=cfg.batch_size, features=features)
+    scorer = Scorer(names, tools, real=True, reference=True)
+
+    resolution = max(cfg.prepared_resolution, cfg.data.resolution)
+    prepared = prepare_dataset(
+        instantiate(cfg.dataset),
+        extractor=extractor,
+        settings=replace(ClipSettings.from_config(cfg.data), resolution=resolution),
+        root=cfg.data.root,
+        num_test=train_cfg.data.num_test_frames,
+        only=None if cfg.subjects is None else [str(name) for name in cfg.subjects],
+    )
+    prepare_seconds = time.perf_counter() - started
+    runs, failed = run_subjects(prepared, train_cfg, Path(cfg.runs) / cfg.benchmark.name)
+
+    key = digest(
+        [protocol.as_dict(), names, {r.name: r.key for r in runs}, failed, prepared.absent, library_versions()]
+    )
+    if (done := _finished(folder / FILE_NAME, key)) is not None:
+        log.info("scored before: %s", folder / FILE_NAME)
+        return done
+    scoring = time.perf_counter()
+    scored = []
+    for subject in track(runs, "Scoring"):
+        try:
+            scorer.add(read_clip(_paths(subject, protocol), resolution=protocol.resolution, resize=protocol.resize))
+            scored.append(subject)
+        except UserError as error:
+            log.error("%s is not scored: %s", subject.name, error)
+            failed[subject.name] = f"score: {error}"
+    if not scored:
+        name, reason = next(iter(failed.items()))
+        raise UserError(f"no subject of {cfg.benchmark.name} could be scored; {name}: {reason}")
+    result = scorer.result()
+    result = {
+        "benchmark": cfg.benchmark.name,
+        "method": cfg.method.name,
+        "num_frames": cfg.num_frames,
+        "model": cfg.model.name,
+        **result,
+        "dataset": _dataset(prepared, failed, Path(cfg.data.root)),
+        "subjects": {r.name: {"fine_tune": r.fine_tune, "sampling": r.sampling} for r in scored},
+        "files": {r.name: {"generated": str(r.generated.resolve()), "real": str(r.real.resolve())} for r in scored},
+        "settings": OmegaConf.to_container(_resolvable(train_cfg), resolve=True),
+        "versions": {**environment(), **result["versions"]},
+        "git": git_revision(),
+        "seconds": {
+            "prepare": round(prepare_seconds, 3),
+            "fine_tune": _total(scored, "fine_tune"),
+            "sample": _total(scored, "sampling"),
+            "score": round(time.perf_counter() - scoring, 3),
+        },
+        "peak_memory_gib": max(cost.get("peak_memory_gib", 0.0) for r in scored for cost in (r.fine_tune, r.sampling)),
+        "key": key,
+    }
+    write_json(folder / FILE_NAME, result)
+    if "group" in cfg.logger:
+        log_result(result, scored, project=train_cfg.logger.project, folder=folder, tags=tags(cfg, "eval"))
+    summary = ", ".join(f"{name} {entry['value']:.4g}" for name, entry in _finite(result["metrics"]).items())
+    log.info("%s: %s subjects, %s", folder / FILE_NAME, _complete(result["dataset"], scored), summary or "no metric")
+    return result
+
+
+def run_subjects(
+    prepared: PreparedDataset, train_cfg: DictConfig, runs: Path
+) -> tuple[list[SubjectRun], dict[str, str]]:
+    """Every prepared subject through fine-tune and sampling.
+
+    Returns:
+        Those that are finished, and by name why the others are not: preparation's failures too.
+    """
+    finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
+    for number, (name, known) in enumerate(prepared.subjects.items(), 1):
+        log.info("subject %d of %d: %s", number, len(prepared.subjects), name)
+        checksums = {key: known[key] for key in CHECKSUMS if key in known}
+        try:
+            finished.append(run_subject(name, checksums or known["source"], train_cfg, runs))
+        except UserError as error:
+            log.error("%s failed: %s", name, error)
+            failed[name] = str(error)
+        except Exception as error:
+            # Whatever it is, hours of other subjects are not lost for it; the log keeps the traceback.
+            log.exception("%s failed", name)
+            failed[name] = f"{type(error).__name__}: {error}"
+        gc.collect()
+        torch.cuda.empty_cache()
+    return finished, failed
+
+
+def git_revision() -> dict[str, Any] | None:
+    """Commit of this source tree, and whether files differ from it; None outside of a git checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"commit": commit, "modified": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(PACKAGE_ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _finished(path: Path, key: str) -> dict[str, Any] | None:
+    """The result of before, if it is of the same key; one that lacks a metric is tried again."""
+    if not path.is_file():
+        return None
+    before = read_json(path)
+    return before if before.get("key") == key and not before["missing"] else None
+
+
+def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:
+    index = 0 if protocol.reference_frame == "first" else subject.reference
+    return ClipPaths(subject.name, subject.generated, subject.real, subject.training / f"{index:05d}.png")
+
+
+def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], root: Path) -> dict[str, Any]:
+    path = manifest_path(root, prepared.name)
+    known = len(prepared.subjects) + len(prepared.absent) + len(prepared.failed)
+    return {
+        "name": prepared.name,
+        "expected": known if prepared.published is None else prepared.published,
+        "absent": prepared.absent,
+        "failed": dict(failed),
+        "manifest": {"path": str(path.resolve()), "sha256": sha256(path)},
+    }
+
+
+def _complete(dataset: Mapping[str, Any], scored: Sequence[SubjectRun]) -> str:
+    return f"{len(scored)} of {dataset['expected']}"
+
+
+def _total(runs: Sequence[SubjectRun], stage: str) -> float | None:
+    """Seconds of a stage over all subjects; None where one was interrupted, so that its time is not known."""
+    seconds = [getattr(run, stage).get("seconds") for run in runs]
+    return None if None in seconds else round(sum(seconds), 3)
+
+
+def _finite(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    return {name: entry for name, entry in metrics.items() if not isinstance(entry["value"], str)}
+
+
+def _resolvable(train_cfg: DictConfig) -> DictConfig:
+    """Without what each subject fills in."""
+    kept = train_cfg.copy()
+    OmegaConf.set_struct(kept, False)
+    for key in ("subject", "run_dir", "logger"):
+        del kept[key]
+    return kept
+
+
+@entry("eval")
+def main(cfg: DictConfig) -> None:
+    """Command line."""
+    run(cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""One subject of a benchmark: fine-tune and sample, each once for what it depends on.
+
+A stage's key is the SHA-256 of its settings and of the content of its input. Folders are named by it, so a stage is
+finished if its folder says so, and methods that differ in sampling alone share a fine-tune.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb
+from omegaconf import DictConfig, OmegaConf
+
+from eval.compose import compose_config
+from src.data.resolve import resolve_subject
+from src.data.split import split_frames
+from src.data.subject import ClipSettings
+from src.data.video import write_frames
+from src.errors import UserError
+from src.pose.formats import save_poses
+from src.sample import sample
+from src.train import train
+
+log = logging.getLogger(__name__)
+
+# What neither a fine-tune nor a video depends on.
+_IRRELEVANT = (
+    *("run_dir", "logger", "preview", "checkpoint_every_n_steps", "sample_after_train", "pose", "data.root"),
+    *("trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps", "trainer.enable_model_summary"),
+)
+# What a fine-tune does not depend on besides.
+_OF_SAMPLING = ("method", "sampling", "target_prompt")
+SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class SubjectRun:
+    """What scoring needs of a finished subject.
+
+    Attributes:
+        generated, real: folders of the frames; the same count and size.
+        training: folder of the training frames.
+        reference: index of the reference frame among those.
+        key: of the sampling.
+        fine_tune, sampling: what they cost, as the summaries say.
+    """
+
+    name: str
+    generated: Path
+    real: Path
+    training: Path
+    reference: int
+    key: str
+    fine_tune: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Path) -> SubjectRun:
+    """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
+
+    Args:
+        name: of the subject.
+        content: what identifies its frames and poses: checksums, or how it is rendered.
+        cfg: composed configuration `train`; subject and run_dir are filled in here.
+        runs: where runs are kept.
+
+    Raises:
+        UserError: bad settings, or a subject too short for them.
+    """
+    cfg = cfg.copy()
+    cfg.subject, cfg.sample_after_train = name, False
+    inputs = {"subject": dict(content), "weights": [_identity(cfg.model.base), _identity(cfg.model.controlnet)]}
+    fine_tune_key = digest([inputs, _settings(cfg, (*_IRRELEVANT, *_OF_SAMPLING))])
+    key = digest([inputs, _settings(cfg, _IRRELEVANT)])
+    run = runs / f"{name}_{cfg.model.name}-{cfg.data.num_frames}_{fine_tune_key[:10]}"
+    cfg.run_dir = str(run)
+    if (run / SUMMARY).is_file():
+        log.info("%s: fine-tuned before, in %s", name, run)
+    else:
+        try:
+            train(cfg)
+        finally:
+            if wandb.run is not None:
+                # The next subject would go on logging into this one's run.
+                wandb.finish()
+    real, poses = _held_out(name, cfg, run)
+    samples = run / "samples" / f"{cfg.method.name}_{key[:10]}"
+    if (samples / SUMMARY).is_file():
+        log.info("%s: sampled before, in %s", name, samples)
+    else:
+        film = compose_config("sample")
+        film.run, film.poses, film.output, film.prompt = str(run), str(poses), str(samples), cfg.target_prompt
+        film.method, film.sampling = cfg.method, cfg.sampling
+        sample(film)
+    sampling = read_json(samples / SUMMARY)["sampling"]
+    return SubjectRun(
+        name=name,
+        generated=samples / "frames",
+        real=real,
+        training=run / "training" / "frames",
+        reference=sampling["reference_frame"],
+        key=key,
+        fine_tune=read_json(run / SUMMARY)["training"],
+        sampling=sampling,
+    )
+
+
+def _held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
+    """The run's held-out frames and poses as files, written once."""
+    real, poses = run / "held_out" / "frames", run / "held_out" / "poses.npz"
+    if not (real.is_dir() and poses.is_file()):
+        subject = resolve_subject(
+            name, settings=ClipSettings.from_config(cfg.data), root=cfg.data.root, extractor=_no_extractor
+        )
+        split = split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
+        write_frames(real, subject.frames[list(split.test)])
+        save_poses(poses, subject.poses[list(split.test)], fps=float(subject.fps))
+    return real, poses
+
+
+def _no_extractor() -> Any:
+    raise AssertionError("a prepared subject has its poses")
+
+
+def _settings(cfg: DictConfig, without: tuple[str, ...]) -> Any:
+    """Plain values of a configuration without some keys."""
+    kept = cfg.copy()
+    OmegaConf.set_struct(kept, False)
+    for key in without:
+        parent, _, last = key.rpartition(".")
+        node = OmegaConf.select(kept, parent) if parent else kept
+        if node is not None and last in node:
+            del node[last]
+    return OmegaConf.to_container(kept, resolve=True)
+
+
+def _identity(weights: str | None) -> Any:
+    """What tells local weights from others of that name: name, size and time of their files; of a hub id, the id."""
+    if weights is None or not Path(weights).exists():
+        return weights
+    path = Path(weights)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what a finished stage left.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): delete {path.parent} and run again") from error

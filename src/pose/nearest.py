@@ -1,0 +1,85 @@
+"""How far poses are from anything seen in training, where quality degrades (the paper's limitations).
+
+Dimensions: M target poses, N training poses.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from src.pose.keypoints import PoseSequence
+
+FAR_FACTOR = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Nearness:
+    """Distances of target poses to the training poses.
+
+    Attributes:
+        distance: (M,) to the nearest training pose: the root of the mean squared distance over the keypoints seen in
+            both, in units of the frame; infinite where there are none.
+        nearest: (M,) which training pose that is.
+        threshold: distance beyond which a pose is far: 1.5 times the largest distance of a training pose to the
+            nearest other one; None with fewer than two training poses.
+        far: frames beyond it, rising.
+    """
+
+    distance: np.ndarray
+    nearest: np.ndarray
+    threshold: float | None
+    far: list[int]
+
+    def describe(self) -> str:
+        """What is to be said about it, in one line."""
+        count = f"{len(self.far)} of {len(self.distance)} target poses"
+        if self.threshold is None:
+            return "one training pose has no spread that target poses could be compared with"
+        if not self.far:
+            return f"no target pose is far from the training poses (threshold {self.threshold:.3f} of the frame)"
+        return (
+            f"{count} are far from every training pose (more than {self.threshold:.3f} of the frame, up to "
+            f"{self.distance[self.far].max():.3f}), which degrades quality: frames {frame_ranges(self.far)}"
+        )
+
+
+def nearness(poses: PoseSequence, training: PoseSequence) -> Nearness:
+    """Compare M target poses with the N training poses."""
+    distance_MN = _distances(poses, training)
+    distance = distance_MN.min(1)
+    threshold, far = None, []
+    if len(training) > 1:
+        among_NN = _distances(training, training)
+        np.fill_diagonal(among_NN, np.inf)
+        spread_N = among_NN.min(1)
+        finite = spread_N[np.isfinite(spread_N)]
+        threshold = FAR_FACTOR * float(finite.max()) if len(finite) else None
+    if threshold is not None:
+        far = np.flatnonzero(distance > threshold).tolist()
+    return Nearness(distance, distance_MN.argmin(1), threshold, far)
+
+
+def _distances(a: PoseSequence, b: PoseSequence) -> np.ndarray:
+    """(len(a), len(b)) root mean squared distances, infinite without a shared keypoint."""
+    out = np.full((len(a), len(b)), np.inf)
+    for j in range(len(b)):
+        shared = a.mask & b.mask[j]
+        squared = np.square(a.xy.astype(np.float64) - b.xy[j]).sum(-1)
+        count = shared.sum(1)
+        out[count > 0, j] = np.sqrt((squared * shared).sum(1)[count > 0] / count[count > 0])
+    return out
+
+
+def frame_ranges(frames: list[int]) -> str:
+    """Frame numbers for reading.
+
+    >>> frame_ranges([3, 4, 5, 9])
+    '3-5, 9'
+    """
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in runs)
