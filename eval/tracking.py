@@ -37,6 +37,6 @@ def log_result(
         ]
         logger.log_table("subjects", columns=["subject", "frames", *measured], data=rows)
         videos = {run.name: run.generated.parent / VIDEO for run in runs}
-        logger.experiment.log({f"videos/{name}": wandb.Video(str(path)) for name, path in videos.items()})
+        logger.experiment.log({f"videos/{name}": wandb.Video(str(path), format="mp4") for name, path in videos.items()})
     finally:
         wandb.finish()

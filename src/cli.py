@@ -10,12 +10,15 @@ from pathlib import Path
 import hydra
 import transformers
 from diffusers.utils import logging as diffusers_logging
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from src.errors import UserError
 
+log = logging.getLogger(__name__)
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
 CONF_DIR = PACKAGE_ROOT / "conf"
 USER_ERROR_STATUS = 2
@@ -38,14 +41,14 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
             try:
                 main(cfg)
             except UserError as error:
-                _exit(f"error: {error}", USER_ERROR_STATUS)
+                _end(error)
             except InstantiationException as error:
                 if not isinstance(error.__cause__, UserError):
                     raise
-                _exit(f"error: {error.__cause__}", USER_ERROR_STATUS)
+                _end(error.__cause__)
             except MissingMandatoryValue as error:
                 key = str(error).split("full_key: ")[-1].splitlines()[0] if "full_key" in str(error) else str(error)
-                _exit(f"error: {key} is not set: give it on the command line as {key}=VALUE", USER_ERROR_STATUS)
+                _end(UserError(f"{key} is not set: give it on the command line as {key}=VALUE"))
             except KeyboardInterrupt:
                 _exit("interrupted: what was finished is kept; the same command goes on from there", 130)
 
@@ -68,6 +71,14 @@ def _quiet_libraries() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     diffusers_logging.disable_progress_bar()
+
+
+def _end(error: UserError) -> None:
+    """One line and status 2; in a sweep the error goes on to Hydra, which runs the other jobs before it reports it."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        log.error("%s", error)
+        raise error
+    _exit(f"error: {error}", USER_ERROR_STATUS)
 
 
 def _exit(message: str, status: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -28,6 +29,12 @@ torch.set_num_threads(1)
 @pytest.fixture
 def tiny() -> ImageModel:
     return random_image_model("tiny", base="tiny", seed=0)
+
+
+@pytest.fixture
+def scheduler(tiny: ImageModel) -> DDIMScheduler:
+    """Stable Diffusion's scheduler as the public ControlVideo code sets it."""
+    return tiny.scheduler
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file
 
 from src.models.adapter import controlvideo_state_dict, load_controlvideo_state_dict
@@ -56,18 +56,6 @@ def inputs(tensors) -> dict:
         "cond": tensors["in.text_uncond_cond"][1:],
         "timestep": int(tensors["in.timestep"]),
     }
-
-
-@pytest.fixture
-def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-    )
 
 
 def predictor(backbone, inputs, scale):

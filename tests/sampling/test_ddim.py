@@ -1,20 +1,6 @@
-import pytest
 import torch
-from diffusers import DDIMScheduler
 
 from src.sampling.ddim import ddim_invert, ddim_sample
-
-
-@pytest.fixture
-def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        steps_offset=1,
-        set_alpha_to_one=False,
-        clip_sample=False,
-    )
 
 
 def test_sampling_undoes_inversion_where_the_noise_does_not_depend_on_the_latents(scheduler):

@@ -1,0 +1,154 @@
+"""A data set prepared as a whole."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from src.cli import CONF_DIR
+from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.manifest import manifest_path, prepare_dataset
+from src.data.resolve import resolve_subject
+from src.data.subject import ClipSettings
+from src.data.video import write_frames
+from src.errors import UserError
+from src.files import sha256
+from src.pose.extractors import PoseExtractor
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.prepare import prepare
+from tests.data.datasets.helpers import random_clips, write_split
+
+SETTINGS = ClipSettings(resolution=16)
+
+
+class Centre(PoseExtractor):
+    """Every keypoint in the middle, in as many frames as there are; counts how often it is asked."""
+
+    name = "centre"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def fingerprint(self) -> str:
+        return "centre"
+
+    def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+        self.calls += 1
+        seen = np.ones((sum(1 for _ in frames), NUM_KEYPOINTS), bool)
+        return PoseSequence(np.full((*seen.shape, 2), 0.5), seen, seen)
+
+
+class Listed(Dataset):
+    """Folders of frames by length; a negative length is a clip that is gone, 0 one that cannot be read."""
+
+    name, published = "some", 5
+
+    def __init__(self, root: Path, lengths: list[int]) -> None:
+        self.root, self.lengths = root, lengths
+
+    def clips(self) -> list[Clip]:
+        return [self._clip(number, length) for number, length in enumerate(self.lengths, 1)]
+
+    def _clip(self, number: int, length: int) -> Clip:
+        def fetch() -> Path:
+            if length < 0:
+                raise Unavailable("taken down")
+            rng = np.random.default_rng(number)
+            write_frames(self.root / str(number), rng.integers(0, 256, (length, 16, 16, 3), np.uint8))
+            return self.root / str(number)
+
+        return Clip(f"some_{number:03d}", {"number": number}, fetch, fps=25.0)
+
+
+def run(tmp_path: Path, lengths: list[int], extractor: PoseExtractor | None = None, only: list[str] | None = None):
+    return prepare_dataset(
+        Listed(tmp_path / "clips", lengths),
+        extractor=extractor or Centre(),
+        settings=SETTINGS,
+        root=tmp_path / "data",
+        num_test=3,
+        only=only,
+    )
+
+
+def test_what_cannot_be_had_is_listed_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    result = run(tmp_path, [4, -1, 0, 3])
+    assert list(result.subjects) == ["some_001", "some_004"] and result.complete == "2 of 5"
+    assert result.absent == {"some_002": "taken down"}
+    assert list(result.failed) == ["some_003"] and "holds no images" in result.failed["some_003"]
+    manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
+    assert manifest["published"] == 5 and manifest["complete"] == "2 of 5"
+    assert {key: manifest[key] for key in ("subjects", "absent", "failed")} == {
+        "subjects": result.subjects,
+        "absent": result.absent,
+        "failed": result.failed,
+    }
+    first = manifest["subjects"]["some_001"]
+    assert first["frames"] == 4 and first["held_out"] == [1, 4] and first["fps"] == 25
+    assert first["frames_sha256"] == sha256(tmp_path / "data/some_001/frames.npy")
+    assert manifest["subjects"]["some_004"]["held_out"] is None, "too short to hold out 3 frames"
+    assert first["frames_sha256"] != manifest["subjects"]["some_004"]["frames_sha256"]
+
+
+def test_a_prepared_name_is_a_subject(tmp_path: Path) -> None:
+    run(tmp_path, [4])
+    subject = resolve_subject("some_001", settings=SETTINGS, root=tmp_path / "data", extractor=Centre)
+    assert len(subject) == 4 and subject.fps == 25
+    with pytest.raises(UserError, match="python -m src.prepare dataset=ted"):
+        resolve_subject("ted_001", settings=SETTINGS, root=tmp_path / "data", extractor=Centre)
+
+
+def test_a_second_run_changes_nothing_and_a_part_keeps_the_rest(tmp_path: Path) -> None:
+    extractor = Centre()
+    run(tmp_path, [4, 3], extractor)
+    path = manifest_path(tmp_path / "data", "some")
+    before = path.read_text()
+    run(tmp_path, [4, 3], extractor)
+    part = run(tmp_path, [4, 3], extractor, only=["some_002"])
+    assert path.read_text() == before and extractor.calls == 2
+    assert list(part.subjects) == ["some_002"] and part.complete == "1 of 5"
+    with pytest.raises(UserError, match="subjects=some_007: the data set some has some_001 to some_002 here"):
+        run(tmp_path, [4, 3], only=["some_007"])
+
+
+def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no clip of the data set some .* some_002: .*holds no images.*1 others"):
+        run(tmp_path, [-1, 0])
+
+
+def composed(*overrides: str):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("prepare", [*overrides, "pose=file"])
+
+
+def test_the_command_prepares_a_data_set(tmp_path: Path) -> None:
+    write_split(tmp_path / "tsv", random_clips([2, 3]))
+    cfg = composed("dataset=tiktok", f"dataset.root={tmp_path}/tsv", f"data.root={tmp_path}/data")
+    with pytest.raises(UserError, match=r"no clip of the data set tiktok .*pose.path"):
+        prepare(cfg)
+    cfg.pose = {"_target_": f"{Centre.__module__}.Centre"}
+    cfg.data.resolution = 16
+    result = prepare(cfg)
+    assert list(result.subjects) == ["tiktok_001", "tiktok_002"] and result.complete == "2 of 10"
+    assert result.subjects["tiktok_002"]["source"] == {"split": "val", "clip": "Custom_001", "rows": [2, 4]}
+
+
+def test_video_and_dataset_exclude_each_other() -> None:
+    with pytest.raises(UserError, match="nothing to prepare"):
+        prepare(composed())
+    with pytest.raises(UserError, match="leave out video= and name="):
+        prepare(composed("dataset=people", "video=x.mp4"))
+
+
+@pytest.mark.parametrize("name", ["tiktok", "ted", "folder", "youtube", "people"])
+def test_every_data_set_composes(name: str, tmp_path: Path) -> None:
+    given = {"ted": [f"dataset.clips={tmp_path}"], "people": []}.get(name, [f"dataset.root={tmp_path}"])
+    cfg = composed(f"dataset={name}", f"data.root={tmp_path}/data", *given)
+    if name == "people":
+        assert prepare(cfg).complete == "12 of 12"
+        return
+    with pytest.raises(UserError, match="holds no clip"):
+        prepare(cfg)

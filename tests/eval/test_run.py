@@ -1,0 +1,160 @@
+"""The benchmark runner on two rendered subjects with the toy model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+import eval.run
+import eval.subject_run
+import eval.tracking
+from eval.compose import compose_train
+from eval.results import load_results
+from eval.run import FILE_NAME, run
+from src.cli import CONF_DIR
+from src.data.video import read_video
+from src.errors import UserError
+
+SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=2", "data.resolution=32", "prepared_resolution=32"]
+FAST = ["trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "metrics=[ssim,psnr]", "device=cpu"]
+TWO = "subjects=[people_001,people_007]"
+
+
+def config(folder: Path, *overrides: str) -> DictConfig:
+    where = [f"output={folder}/eval", f"runs={folder}/runs", f"data.root={folder}/data"]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose("eval", ["benchmark=people", TWO, *SMALL, *FAST, *where, *overrides])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A folder with a finished benchmark, and its result."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("benchmark")
+    return folder, run(config(folder))
+
+
+def not_again(*_: object, **__: object) -> None:
+    raise AssertionError("this stage was finished before")
+
+
+def test_the_result_says_what_was_measured_on_what(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = finished
+    path = folder / "eval/people/posecrafter-2-tiny-paper" / FILE_NAME
+    assert json.loads(path.read_text()) == result
+    assert (result["benchmark"], result["method"], result["num_frames"]) == ("people", "posecrafter", 2)
+    assert result["dataset"]["expected"] == 12 and result["dataset"]["failed"] == {}
+    assert set(result["clips"]) == set(result["subjects"]) == {"people_001", "people_007"}
+    assert result["metrics"]["psnr"]["frames"] == 4
+    own = [clip["ssim"] for clip in result["clips"].values()]
+    assert result["metrics"]["ssim"]["value"] == pytest.approx(sum(own) / 2)
+    assert result["protocol"]["name"] == "paper" and result["settings"]["trainer"]["max_steps"] == 1
+    assert {"torch", "diffusers", "torchmetrics"} <= set(result["versions"])
+    assert result["seconds"]["fine_tune"] > 0 and result["seconds"]["sample"] > 0 and result["peak_memory_gib"] > 0
+    for files in result["files"].values():
+        assert {len(read_video(Path(files[side])).frames) for side in ("generated", "real")} == {2}
+
+
+def test_the_report_reads_it_and_says_how_partial_it_is(finished: tuple[Path, dict[str, Any]]) -> None:
+    [result] = load_results([finished[0] / "eval"])
+    assert result.label == "posecrafter (2)" and result.interval("psnr") is not None
+    assert len(result.clips) == 2 and result.dataset["expected"] == 12
+
+
+def test_what_is_finished_is_not_done_again(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, result = finished
+    monkeypatch.setattr(eval.subject_run, "train", not_again)
+    monkeypatch.setattr(eval.subject_run, "sample", not_again)
+    monkeypatch.setattr(eval.run.Scorer, "add", not_again)
+    assert run(config(folder)) == result
+    with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):
+        run(config(folder, "trainer.max_steps=2"))
+
+
+def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, posecrafter = finished
+    monkeypatch.setattr(eval.subject_run, "train", not_again)
+    noise = run(config(folder, "method=noise"))
+    assert noise["method"] == "noise" and noise["dataset"]["failed"] == {}
+    for name, files in noise["files"].items():
+        ours, other = Path(files["generated"]), Path(posecrafter["files"][name]["generated"])
+        assert ours.parents[1] == other.parents[1]
+        assert (read_video(ours).frames != read_video(other).frames).any(), "another method, another video"
+    assert len(list((folder / "runs/people").iterdir())) == 2
+
+
+def test_one_failing_subject_is_reported_and_does_not_stop_the_rest(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, whole = finished
+    real = eval.run.run_subject
+
+    def fail_first(name: str, *rest: Any) -> Any:
+        if name == "people_001":
+            raise RuntimeError("out of memory")
+        return real(name, *rest)
+
+    monkeypatch.setattr(eval.run, "run_subject", fail_first)
+    result = run(config(folder, "label=partial"))
+    assert result["dataset"]["failed"] == {"people_001": "RuntimeError: out of memory"}
+    assert set(result["clips"]) == {"people_007"}
+    assert result["metrics"]["psnr"]["value"] == pytest.approx(whole["clips"]["people_007"]["psnr"])
+
+
+def test_all_failing_is_an_error(finished: tuple[Path, dict[str, Any]]) -> None:
+    with pytest.raises(UserError, match="no subject of people could be scored; people_001: .*num_frames"):
+        run(config(finished[0], "num_frames=80"))
+
+
+def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, result = finished
+    seen: dict[str, Any] = {}
+
+    class Recorder:
+        def __init__(self, **options: Any) -> None:
+            seen.update(options, metrics={}, logged={})
+            self.experiment = self
+            self.config = seen.setdefault("config", {})
+
+        def log_metrics(self, metrics: dict[str, float]) -> None:
+            seen["metrics"].update(metrics)
+
+        def log_table(self, name: str, columns: list[str], data: list[list[Any]]) -> None:
+            seen["table"] = (columns, data)
+
+        def log(self, values: dict[str, Any]) -> None:
+            seen["logged"].update(values)
+
+    monkeypatch.setattr(eval.tracking, "wandb_logger", Recorder)
+    cfg = config(folder, "logger=wandb", "label=tracked")
+    run(cfg)
+    assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])
+    assert seen["config"]["protocol"] == result["protocol"]
+    assert seen["metrics"]["psnr"] == result["metrics"]["psnr"]["value"]
+    assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
+    assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]
+    assert set(seen["logged"]) == {"videos/people_001", "videos/people_007"}
+    train = compose_train(cfg)
+    assert train.logger.group == "people" and set(train.logger.tags) - {"train"} == set(seen["tags"]) - {"eval"}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "model", "num_test"), [("tiktok", "sd15", 100), ("ted", "sd15", 100), ("people", "mini", 24)]
+)
+def test_every_benchmark_composes(benchmark: str, model: str, num_test: int) -> None:
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        own = compose("eval", [f"benchmark={benchmark}"])
+        tiny = compose("eval", [f"benchmark={benchmark}", "model=tiny", "num_frames=16", "method=controlvideo"])
+    assert own.model.name == model and own.data.num_test_frames == num_test
+    assert own.dataset._target_.startswith(f"src.data.datasets.{benchmark}.")
+    assert tiny.label == "controlvideo-16-tiny-paper" and tiny.trainer.max_steps == 3
+    train = compose_train(tiny)
+    assert train.data.num_frames == 16 and train.data.num_test_frames == num_test and train.model.name == "tiny"
