@@ -8,7 +8,7 @@ import wandb
 
 from eval.catalog import CATALOG
 from eval.subject_run import SubjectRun
-from src.logger import wandb_logger
+from src.logger import log_video, wandb_logger
 
 VIDEO = "generated.mp4"
 
@@ -36,7 +36,7 @@ def log_result(
             for name, clip in result["clips"].items()
         ]
         logger.log_table("subjects", columns=["subject", "frames", *measured], data=rows)
-        videos = {run.name: run.generated.parent / VIDEO for run in runs}
-        logger.experiment.log({f"videos/{name}": wandb.Video(str(path), format="mp4") for name, path in videos.items()})
+        for run in runs:
+            log_video(f"videos/{run.name}", run.generated.parent / VIDEO)
     finally:
         wandb.finish()

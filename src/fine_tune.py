@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.callbacks import Cost, FineTuneProgress, peak_memory_gib
 from src.data.datamodule import OneShotDataModule
 from src.errors import UserError
+from src.logger import log_config
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
@@ -63,6 +64,7 @@ def fine_tune(
         enable_progress_bar=False,
         default_root_dir=str(folder),
     )
+    log_config(trainer.loggers, cfg)
     module = OneShotModule(
         backbone,
         image_model.scheduler,

@@ -1,11 +1,13 @@
-"""Loggers that need more than their class."""
+"""Loggers that need more than their class, and what they are given besides metrics."""
 
 import netrc
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import wandb
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 
@@ -31,3 +33,16 @@ def _has_key() -> bool:
         return netrc.netrc().authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
+    """Give W&B the resolved configuration; beside the other loggers' files lies `config.yaml`."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+
+
+def log_video(name: str, path: Path) -> None:
+    """Add a video file to this process's W&B run, if there is one."""
+    if wandb.run is not None:
+        wandb.run.log({name: wandb.Video(str(path), format=path.suffix[1:])})

@@ -17,6 +17,7 @@ from src.data.subject import ClipSettings
 from src.files import write_json
 from src.film import film
 from src.fine_tune import check_same_run, fine_tune
+from src.logger import log_video
 from src.models.settings import ModelSettings, build_models
 from src.run_folder import TrainingClip, choose_run_dir, environment
 from src.sampling.sampler import Sampler, SamplingJob
@@ -71,6 +72,7 @@ def train(cfg: DictConfig) -> dict:
         results = {"method": method, "sampling": sampling, "trainer": cfg.trainer, "folder": folder}
         real = ("real", subject.frames[held_out])
         summary["sampling"] = film(image_model, backbone, job, **results, fps=clip.fps, beside=real)
+        log_video("comparison", folder / "comparison.mp4")
     summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
     write_json(folder / "summary.json", summary)
     log.info("run: %s", folder)

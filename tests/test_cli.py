@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 import src.cli
 import src.info
@@ -10,6 +11,7 @@ from src.config import typed
 from src.errors import UserError
 from src.files import atomic_path
 from src.sampling.settings import MethodSettings, SamplingSettings
+from tests.conftest import ROOT
 
 # Each entry point with each choice of each of its groups, and what must be given.
 ENTRY_POINTS = {"train": ["subject=x"], "sample": ["run=x", "poses=y"], "info": [], "bench": []}
@@ -102,3 +104,16 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
             temporary.mkdir()
             (temporary / content).touch()
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml")))
+def test_every_experiment_composes_with_each_of_its_values(experiment, compose_config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = OmegaConf.load(ROOT / "experiments" / f"{experiment}.yaml")
+    swept = OmegaConf.select(text, "hydra.sweeper.params")
+    assert swept, "an experiment says what it sweeps"
+    for key, values in swept.items():
+        for value in str(values).replace("],[", "];[").split(";" if "[" in str(values) else ","):
+            required = [] if key == "subject" else ["subject=people_001"]
+            cfg = compose_config("train", f"experiments={experiment}", *required, f"{key}={value}")
+            assert cfg.subject.startswith("people_")

@@ -19,7 +19,7 @@ from src.cli import CONF_DIR
 from src.data.video import read_video
 from src.errors import UserError
 
-SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=2", "data.resolution=32", "prepared_resolution=32"]
+SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=2", "data.resolution=64", "prepared_resolution=64"]
 FAST = ["trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "metrics=[ssim,psnr]", "device=cpu"]
 TWO = "subjects=[people_001,people_007]"
 
@@ -120,9 +120,9 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
 
     class Recorder:
         def __init__(self, **options: Any) -> None:
-            seen.update(options, metrics={}, logged={})
+            seen.update(options, metrics={}, videos={})
             self.experiment = self
-            self.config = seen.setdefault("config", {})
+            self.config = seen["config"] = {}
 
         def log_metrics(self, metrics: dict[str, float]) -> None:
             seen["metrics"].update(metrics)
@@ -130,10 +130,8 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
         def log_table(self, name: str, columns: list[str], data: list[list[Any]]) -> None:
             seen["table"] = (columns, data)
 
-        def log(self, values: dict[str, Any]) -> None:
-            seen["logged"].update(values)
-
     monkeypatch.setattr(eval.tracking, "wandb_logger", Recorder)
+    monkeypatch.setattr(eval.tracking, "log_video", lambda name, path: seen["videos"].update({name: path.is_file()}))
     cfg = config(folder, "logger=wandb", "label=tracked")
     run(cfg)
     assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])
@@ -141,7 +139,7 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert seen["metrics"]["psnr"] == result["metrics"]["psnr"]["value"]
     assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
     assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]
-    assert set(seen["logged"]) == {"videos/people_001", "videos/people_007"}
+    assert seen["videos"] == {"videos/people_001": True, "videos/people_007": True}
     train = compose_train(cfg)
     assert train.logger.group == "people" and set(train.logger.tags) - {"train"} == set(seen["tags"]) - {"eval"}
 
