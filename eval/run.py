@@ -13,6 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from eval.catalog import CATALOG
 from eval.compose import compose_train, tags
 from eval.features import FeatureStore
 from eval.frames import ClipPaths, read_clip
@@ -27,6 +28,7 @@ from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.data.subject import ClipSettings
 from src.errors import UserError
 from src.files import sha256, write_json
+from src.pose.extractors import PoseExtractor
 from src.progress import track
 from src.run_folder import environment
 
@@ -48,73 +50,93 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     started = time.perf_counter()
     protocol = Protocol.from_config(cfg.protocol)
+    if unknown := [name for name in cfg.metrics if name not in CATALOG]:
+        raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(CATALOG)}")
     train_cfg = compose_train(cfg)
-    folder = Path(cfg.output) / cfg.benchmark.name / cfg.label
-    names = [str(name) for name in cfg.metrics]
     extractor = instantiate(cfg.pose)
-    store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
-    device, features = choose_device(cfg.device), FeatureStore(Path(cfg.runs) / "features")
-    tools = Toolbox(protocol, store, extractor, device=device, batch_size=cfg.batch_size, features=features)
-    scorer = Scorer(names, tools, real=True, reference=True)
-
-    resolution = max(cfg.prepared_resolution, cfg.data.resolution)
     prepared = prepare_dataset(
         instantiate(cfg.dataset),
         extractor=extractor,
-        settings=replace(ClipSettings.from_config(cfg.data), resolution=resolution),
+        settings=replace(
+            ClipSettings.from_config(cfg.data), resolution=max(cfg.prepared_resolution, cfg.data.resolution)
+        ),
         root=cfg.data.root,
-        num_test=train_cfg.data.num_test_frames,
+        num_test=cfg.data.num_test_frames,
         only=None if cfg.subjects is None else [str(name) for name in cfg.subjects],
     )
     prepare_seconds = time.perf_counter() - started
     runs, failed = run_subjects(prepared, train_cfg, Path(cfg.runs) / cfg.benchmark.name)
 
-    key = digest(
-        [protocol.as_dict(), names, {r.name: r.key for r in runs}, failed, prepared.absent, library_versions()]
-    )
-    if (done := _finished(folder / FILE_NAME, key)) is not None:
-        log.info("scored before: %s", folder / FILE_NAME)
+    path = Path(cfg.output) / cfg.benchmark.name / cfg.label / FILE_NAME
+    decisive = [protocol.as_dict(), list(cfg.metrics), failed, prepared.absent, library_versions()]
+    key = digest([*decisive, {subject.name: subject.key for subject in runs}])
+    if (done := _finished(path, key)) is not None:
+        log.info("scored before: %s", path)
         return done
     scoring = time.perf_counter()
+    scores, scored = score_runs(runs, failed, cfg, protocol, extractor)
+    result = {
+        **{"benchmark": cfg.benchmark.name, "method": cfg.method.name},
+        **{"num_frames": cfg.num_frames, "model": cfg.model.name},
+        **scores,
+        "dataset": _dataset(prepared, failed, Path(cfg.data.root)),
+        "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
+        "files": {
+            run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
+        },
+        "settings": OmegaConf.to_container(_resolvable(train_cfg), resolve=True),
+        "versions": {**environment(), **scores["versions"]},
+        "git": git_revision(),
+        "seconds": {
+            **{"prepare": round(prepare_seconds, 3), "fine_tune": _total(scored, "fine_tune")},
+            **{"sample": _total(scored, "sampling"), "score": round(time.perf_counter() - scoring, 3)},
+        },
+        "peak_memory_gib": max(
+            cost.get("peak_memory_gib", 0.0) for run in scored for cost in (run.fine_tune, run.sampling)
+        ),
+        "key": key,
+    }
+    write_json(path, result)
+    if "group" in cfg.logger:
+        log_result(result, scored, project=cfg.logger.project, folder=path.parent, tags=tags(cfg, "eval"))
+    values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
+    log.info("%s: %d of %d subjects; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
+    return result
+
+
+def score_runs(
+    runs: Sequence[SubjectRun],
+    failed: dict[str, str],
+    cfg: DictConfig,
+    protocol: Protocol,
+    extractor: PoseExtractor,
+) -> tuple[dict[str, Any], list[SubjectRun]]:
+    """Score all subjects together and each by itself; one whose files cannot be scored goes into `failed`.
+
+    Returns:
+        What `Scorer.result` returns, and the subjects that are in it.
+
+    Raises:
+        UserError: not one could be scored.
+    """
+    store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
+    device, features = choose_device(cfg.device), FeatureStore(Path(cfg.runs) / "features")
+    tools = Toolbox(protocol, store, extractor, device=device, batch_size=cfg.batch_size, features=features)
+    scorer = Scorer([str(name) for name in cfg.metrics], tools, real=True, reference=True)
     scored = []
-    for subject in track(runs, "Scoring"):
+    for run in track(runs, "Scoring"):
         try:
-            scorer.add(read_clip(_paths(subject, protocol), resolution=protocol.resolution, resize=protocol.resize))
-            scored.append(subject)
+            clip = read_clip(_paths(run, protocol), resolution=protocol.resolution, resize=protocol.resize)
         except UserError as error:
-            log.error("%s is not scored: %s", subject.name, error)
-            failed[subject.name] = f"score: {error}"
+            log.error("%s is not scored: %s", run.name, error)
+            failed[run.name] = f"score: {error}"
+            continue
+        scorer.add(clip)
+        scored.append(run)
     if not scored:
         name, reason = next(iter(failed.items()))
         raise UserError(f"no subject of {cfg.benchmark.name} could be scored; {name}: {reason}")
-    result = scorer.result()
-    result = {
-        "benchmark": cfg.benchmark.name,
-        "method": cfg.method.name,
-        "num_frames": cfg.num_frames,
-        "model": cfg.model.name,
-        **result,
-        "dataset": _dataset(prepared, failed, Path(cfg.data.root)),
-        "subjects": {r.name: {"fine_tune": r.fine_tune, "sampling": r.sampling} for r in scored},
-        "files": {r.name: {"generated": str(r.generated.resolve()), "real": str(r.real.resolve())} for r in scored},
-        "settings": OmegaConf.to_container(_resolvable(train_cfg), resolve=True),
-        "versions": {**environment(), **result["versions"]},
-        "git": git_revision(),
-        "seconds": {
-            "prepare": round(prepare_seconds, 3),
-            "fine_tune": _total(scored, "fine_tune"),
-            "sample": _total(scored, "sampling"),
-            "score": round(time.perf_counter() - scoring, 3),
-        },
-        "peak_memory_gib": max(cost.get("peak_memory_gib", 0.0) for r in scored for cost in (r.fine_tune, r.sampling)),
-        "key": key,
-    }
-    write_json(folder / FILE_NAME, result)
-    if "group" in cfg.logger:
-        log_result(result, scored, project=train_cfg.logger.project, folder=folder, tags=tags(cfg, "eval"))
-    summary = ", ".join(f"{name} {entry['value']:.4g}" for name, entry in _finite(result["metrics"]).items())
-    log.info("%s: %s subjects, %s", folder / FILE_NAME, _complete(result["dataset"], scored), summary or "no metric")
-    return result
+    return scorer.result(), scored
 
 
 def run_subjects(
@@ -127,7 +149,7 @@ def run_subjects(
     """
     finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
     for number, (name, known) in enumerate(prepared.subjects.items(), 1):
-        log.info("subject %d of %d: %s", number, len(prepared.subjects), name)
+        log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
         checksums = {key: known[key] for key in CHECKSUMS if key in known}
         try:
             finished.append(run_subject(name, checksums or known["source"], train_cfg, runs))
@@ -182,18 +204,10 @@ def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], root: Path) -
     }
 
 
-def _complete(dataset: Mapping[str, Any], scored: Sequence[SubjectRun]) -> str:
-    return f"{len(scored)} of {dataset['expected']}"
-
-
 def _total(runs: Sequence[SubjectRun], stage: str) -> float | None:
     """Seconds of a stage over all subjects; None where one was interrupted, so that its time is not known."""
     seconds = [getattr(run, stage).get("seconds") for run in runs]
     return None if None in seconds else round(sum(seconds), 3)
-
-
-def _finite(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    return {name: entry for name, entry in metrics.items() if not isinstance(entry["value"], str)}
 
 
 def _resolvable(train_cfg: DictConfig) -> DictConfig:

@@ -99,7 +99,8 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
     else:
         film = compose_config("sample")
         film.run, film.poses, film.output, film.prompt = str(run), str(poses), str(samples), cfg.target_prompt
-        film.method, film.sampling = cfg.method, cfg.sampling
+        # The held-out poses are the subject's own.
+        film.method, film.sampling, film.retarget = cfg.method, cfg.sampling, "none"
         sample(film)
     sampling = read_json(samples / SUMMARY)["sampling"]
     return SubjectRun(

@@ -3,6 +3,7 @@
 Dimensions: L frames of a segment and its good neighbours, S side of the square frames in pixels; RGB uint8.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from src.cli import entry
 from src.config import check_choice, typed
 from src.data.crop import CropBox
 from src.data.resolve import resolve_subject
-from src.data.rewrite import MP4_SUFFIXES, check_rewritable, replace_frames
+from src.data.rewrite import MP4_SUFFIXES, check_rewritable, count_frames, replace_frames
 from src.data.sheet import contact_sheet
 from src.data.split import split_frames
 from src.data.subject import ClipSettings, Subject
@@ -85,7 +86,7 @@ def repair(cfg: DictConfig) -> dict:
     settings = typed(ModelSettings, cfg.model, "model")
     check_choice("segment_poses", cfg.segment_poses, POSES)
     reader = _open(cfg)
-    segments = parse_segments(OmegaConf.to_container(cfg.segments), len(reader))
+    segments = parse_segments(OmegaConf.to_container(cfg)["segments"], len(reader))
     folder = Path("outputs/repair") / reader.path.stem if cfg.run_dir is None else Path(cfg.run_dir)
     cfg.run_dir = str(folder)
     _check_same_repair(folder, cfg)
@@ -142,7 +143,7 @@ def parse_segments(value: Any, length: int) -> list[Segment]:
     for first, last in pairs:
         if not 0 <= first <= last < length:
             raise UserError(f"the segment [{first},{last}] is not in the clip: its frames are 0 to {length - 1}")
-    for (a, b), (c, d) in zip(pairs[:-1], pairs[1:], strict=True):
+    for (a, b), (c, d) in itertools.pairwise(pairs):
         if c <= b + 1:
             raise UserError(f"the segments [{a},{b}] and [{c},{d}] touch: join them into [{a},{max(b, d)}]")
     if pairs == [(0, length - 1)]:
@@ -186,6 +187,11 @@ def _open(cfg: DictConfig) -> VideoReader:
     reader = VideoReader(str(cfg.video))
     if not reader.path.is_dir():
         check_rewritable(reader.path)
+        if (count := count_frames(reader.path)) != len(reader):
+            raise UserError(
+                f"{reader.path} shows {count} frames at changing intervals, read as {len(reader)}: convert it to a "
+                "constant frame rate first"
+            )
     return reader
 
 
@@ -195,7 +201,7 @@ def _check_same_repair(folder: Path, cfg: DictConfig) -> None:
     before = OmegaConf.load(folder / CONFIG).get("segments") if (folder / CONFIG).is_file() else cfg.segments
     if before != cfg.segments:
         raise UserError(
-            f"run_dir={folder} holds the repair of other segments ({before}, not {cfg.segments}): choose another run_dir"
+            f"run_dir={folder} holds the repair of other segments, {before}: choose another run_dir for {cfg.segments}"
         )
 
 
@@ -210,7 +216,6 @@ def _mend(
     squares = generated_LSSC[[at[f] for f in segment.bad]]
     before, after = segment.before, segment.after
     squares = blend_in_time(squares, difference.get(before), difference.get(after), blend_frames=blend_frames)
-    # A square video is not cropped, and its prepared frames have no other place than all of it.
     box = CropBox(**subject.provenance["crop_box"])
     mended = {}
     for i, f in enumerate(segment.bad):
@@ -231,13 +236,7 @@ def _write(reader: VideoReader, mended: dict[int, np.ndarray], folder: Path, crf
         write_video(output, frames(), reader.fps, crf=max(crf, 1))
     else:
         output = folder / f"repaired{'.mp4' if reader.path.suffix.lower() in MP4_SUFFIXES else '.mkv'}"
-        count = replace_frames(reader.path, output, mended, crf=crf)
-        if count != len(reader):
-            output.unlink()
-            raise UserError(
-                f"{reader.path} has {count} frames at changing intervals, read as {len(reader)}: convert it to a "
-                f"constant frame rate first. The repaired frames are in {folder / 'frames'}"
-            )
+        replace_frames(reader.path, output, mended, crf=crf)
     old = np.stack([frame for f, frame in enumerate(reader) if f in mended])
     contact_sheet([("original", old), ("repaired", np.stack(list(mended.values())))], folder / "contact_sheet.png")
     return output

@@ -14,8 +14,15 @@ from src.sampling.settings import MethodSettings, SamplingSettings
 from tests.conftest import ROOT
 
 # Each entry point with each choice of each of its groups, and what must be given.
-ENTRY_POINTS = {"train": ["subject=x"], "sample": ["run=x", "poses=y"], "info": [], "bench": []}
-GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "sampling")
+ENTRY_POINTS = {
+    "train": ["subject=x"],
+    "sample": ["run=x", "poses=y"],
+    "info": [],
+    "bench": [],
+    "poses": ["poses=x"],
+    "repair": ["video=x", "segments=[[1,2]]"],
+}
+GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "sampling", "smooth")
 
 
 def choices(group: str) -> list[str]:
@@ -27,7 +34,7 @@ def test_every_choice_of_every_group_composes(entry, compose_config):
     required = ENTRY_POINTS[entry]
     base = compose_config(entry, *required)
     for group in (group for group in GROUPS if group in base):
-        for choice in choices(group) if entry != "sample" or group == "pose" else []:
+        for choice in choices(group) if entry != "sample" or group in ("pose", "smooth") else []:
             cfg = compose_config(entry, *required, f"{group}={choice}")
             assert group in cfg, (group, choice)
 

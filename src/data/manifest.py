@@ -104,7 +104,9 @@ def prepare_dataset(
             log.warning("%s is gone: %s", clip.name, error)
             result.absent[clip.name] = str(error)
         except UserError as error:
-            log.warning("%s is not prepared: %s", clip.name, error)
+            # Without a network it would be the same line for every clip.
+            level = logging.DEBUG if str(error) in result.failed.values() else logging.WARNING
+            log.log(level, "%s is not prepared: %s", clip.name, error)
             result.failed[clip.name] = str(error)
         others = {} if only is None else {name: entry for name, entry in before.items() if name not in only}
         everything = replace(result, subjects=dict(sorted({**others, **result.subjects}.items())))
@@ -112,7 +114,7 @@ def prepare_dataset(
     if not result.subjects:
         reasons = {**result.failed, **result.absent}
         name, reason = next(iter(reasons.items()))
-        more = f" ({len(reasons) - 1} others failed too: see {path})" if len(reasons) > 1 else ""
+        more = f" ({len(reasons) - 1} more: see {path})" if len(reasons) > 1 else ""
         raise UserError(f"no clip of the data set {dataset.name} could be prepared; {name}: {reason}{more}")
     log.info("data set %s: %s subjects are prepared; manifest: %s", dataset.name, result.complete, path)
     return result

@@ -18,7 +18,7 @@ from src.files import atomic_path
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
 _ENCODER = "libx264"
 _EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
-# Matrix coefficients (ITU-T H.273) that swscale knows by another name; it takes all others for BT.601, as when decoding.
+# Matrix coefficients (ITU-T H.273); swscale takes all others for BT.601, as when decoding.
 _BT709 = 1
 
 
@@ -38,7 +38,13 @@ def check_rewritable(path: str | Path) -> None:
             )
 
 
-def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, np.ndarray], *, crf: int = 0) -> int:
+def count_frames(path: str | Path) -> int:
+    """Frames that a video file holds, whatever the intervals at which they are shown."""
+    with av.open(str(path)) as container:
+        return sum(bool(p.size) and not p.is_discard for p in container.demux(container.streams.video[0]))
+
+
+def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, np.ndarray], *, crf: int = 0) -> None:
     """Write `source` with some frames replaced, whole or not at all.
 
     Args:
@@ -46,9 +52,6 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
         target: .mp4, or .mkv, which holds any kind of sound.
         frames: index in order of display to (H, W, 3) uint8 RGB of the video's size.
         crf: libx264's constant rate factor; 0 is lossless, but some players show H.264 only from 1 on.
-
-    Returns:
-        How many frames the video has.
 
     Raises:
         UserError: the video cannot be decoded to its end, or its sound does not fit the target.
@@ -80,7 +83,6 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
         raise UserError(
             f"{source} cannot be written as {target}: {getattr(error, 'strerror', None) or error}"
         ) from error
-    return count
 
 
 def _take_over(old: "av.VideoCodecContext", new: "av.VideoCodecContext") -> None:

@@ -11,6 +11,9 @@ from src.errors import UserError
 from src.files import atomic_path
 
 log = logging.getLogger(__name__)
+# It logs every retry and then raises what it logged.
+_yt_dlp_log = log.getChild("yt_dlp")
+_yt_dlp_log.setLevel(logging.CRITICAL)
 
 FORMAT = "bestvideo[ext=mp4][vcodec^=avc1]/bestvideo[ext=mp4]/best[ext=mp4]/best"
 # What YouTube says of a video that will not come back, unlike a login, a rate limit or a proxy in between.
@@ -65,7 +68,7 @@ class YouTube:
             with atomic_path(path) as temporary:
                 # yt-dlp expands a percent sign in a file name.
                 target = str(temporary).replace("%", "%%")
-                options = {"format": FORMAT, "outtmpl": target, "logger": log.getChild("yt_dlp"), "noprogress": True}
+                options = {"format": FORMAT, "outtmpl": target, "logger": _yt_dlp_log, "noprogress": True}
                 with yt_dlp.YoutubeDL(options) as downloader:
                     downloader.download([f"https://www.youtube.com/watch?v={video_id}"])
         except yt_dlp.utils.DownloadError as error:

@@ -115,7 +115,7 @@ def test_a_second_run_changes_nothing_and_a_part_keeps_the_rest(tmp_path: Path) 
 
 
 def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no clip of the data set some .* some_002: .*holds no images.*1 others"):
+    with pytest.raises(UserError, match=r"no clip of the data set some .* some_002: .*holds no images.*1 more"):
         run(tmp_path, [-1, 0])
 
 

@@ -107,6 +107,12 @@ def test_one_failing_subject_is_reported_and_does_not_stop_the_rest(
     assert result["metrics"]["psnr"]["value"] == pytest.approx(whole["clips"]["people_007"]["psnr"])
 
 
+def test_an_unknown_metric_stops_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="metrics=niqe: choose some of ssim, psnr"):
+        run(config(tmp_path, "metrics=[ssim,niqe]"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_all_failing_is_an_error(finished: tuple[Path, dict[str, Any]]) -> None:
     with pytest.raises(UserError, match="no subject of people could be scored; people_001: .*num_frames"):
         run(config(finished[0], "num_frames=80"))

@@ -1,0 +1,140 @@
+"""Looking at poses before filming, and what sampling does with them: scripts, other people's poses, far poses."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from src.data.people_subjects import people_subject
+from src.data.split import split_frames
+from src.data.video import read_video
+from src.errors import UserError
+from src.pose.formats import load_poses, save_poses
+from src.pose.nearest import nearness
+from src.pose.retarget import retarget
+from src.poses import show
+from src.run_folder import load_run
+from src.sample import sample
+from src.train import train
+
+SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=2", "data.num_test_frames=1")
+BLINK = "poses=conf/pose_script/blink_right.yaml"
+
+
+@pytest.fixture
+def look(compose_config, tmp_path):
+    def run(*overrides):
+        return show(compose_config("poses", *SMALL, f"output={tmp_path / 'out'}", *overrides))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run of people_001 with the toy model."""
+    from hydra import compose, initialize_config_dir
+
+    from src.cli import CONF_DIR
+
+    folder = tmp_path_factory.mktemp("run") / "run"
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        cfg = compose("train", ["subject=people_001", *FAST, "data.num_frames=6", f"run_dir={folder}"])
+        cfg.sample_after_train = False
+        train(cfg)
+    return folder
+
+
+def people(name: str):
+    return people_subject(name, resolution=64)
+
+
+def test_show_compares_each_pose_with_the_training_frames(look, tmp_path):
+    summary = look("poses=people_002", "subject=people_001")
+    subject, driver = people("people_001"), people("people_002")
+    chosen = list(split_frames(len(subject), num_train=8, num_test=24).train)
+    fitted = retarget(driver.poses, subject.poses[chosen], "bones")
+    near = nearness(fitted, subject.poses[chosen])
+    assert summary["far_frames"] == near.far and summary["threshold"] == near.threshold
+    np.testing.assert_allclose(summary["distance"], near.distance)
+    assert set(summary["nearest_training_frame"]) <= set(chosen)
+    assert json.loads((tmp_path / "out/poses.json").read_text()) == summary
+    assert len(read_video(tmp_path / "out/poses.mp4").frames) == len(driver)
+    np.testing.assert_array_equal(load_poses(tmp_path / "out/poses.npz").xy, fitted.xy)
+    assert read_video(tmp_path / "out/poses.mp4").frames.shape[2] > 3 * 64
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"distance.png", "contact_sheet.png"}
+
+
+def test_show_without_a_subject_draws_the_poses_and_measures_nothing(look, tmp_path):
+    save_poses(tmp_path / "poses.npz", people("people_003").poses[:5], fps=12)
+    summary = look(f"poses={tmp_path / 'poses.npz'}")
+    assert (summary["frames"], summary["fps"]) == (5, 12) and "distance" not in summary
+    assert not (tmp_path / "out/distance.png").exists()
+
+
+def test_own_poses_are_kept_and_others_are_fitted(look, caplog, tmp_path):
+    caplog.set_level(logging.INFO)
+    look("poses=people_001", "subject=people_001")
+    assert "retarget=none" in caplog.text
+    np.testing.assert_array_equal(load_poses(tmp_path / "out/poses.npz").xy, people("people_001").poses.xy)
+    caplog.clear()
+    look("poses=people_002", "subject=people_001", "retarget=none")
+    assert "retarget=none (as given)" in caplog.text
+
+
+def test_smoothing_is_optional(look, tmp_path):
+    look("poses=people_001")
+    rough = load_poses(tmp_path / "out/poses.npz")
+    look("poses=people_001", "smooth=one_euro")
+    calm = load_poses(tmp_path / "out/poses.npz")
+    both = rough.mask & calm.mask
+    jerk = [np.abs(np.diff(p.xy, 2, axis=0))[both[2:]].mean() for p in (rough, calm)]
+    assert jerk[1] < jerk[0]
+
+
+def test_a_script_is_filmed_and_far_frames_are_named(run, compose_config, caplog, tmp_path):
+    caplog.set_level(logging.INFO)
+    summary = sample(compose_config("sample", f"run={run}", BLINK, "pose_script.frame=2", "sampling.num_steps=1"))
+    assert summary["sampling"]["frames"] == 8
+    filmed = load_poses(run / "samples/blink_right/poses.npz")
+    _, clip = load_run(run)
+    np.testing.assert_array_equal(filmed.xy[0], clip.poses.xy[2])
+    assert "far from" in caplog.text
+    caplog.clear()
+    moved = clip.poses[:2].transformed((1, 1), (0.4, 0))
+    save_poses(tmp_path / "moved.npz", moved)
+    sample(compose_config("sample", f"run={run}", f"poses={tmp_path / 'moved.npz'}", "sampling.num_steps=1"))
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert any("2 of 2 target poses are far" in text and "frames 0-1" in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([BLINK], "edits a pose of a subject: give subject="),
+        (["poses=people_001", "retarget=bones"], "needs the subject whose body"),
+        (["poses=people_001", "subject=people_002", "retarget=stretch"], "retarget=stretch is unknown"),
+        (["poses=people_001", "pose_script.frame=1"], "needs a pose script"),
+        (["poses=nowhere.yaml", "subject=people_001"], "no pose script at nowhere.yaml"),
+        (["poses=nowhere.mp4"], "no video at nowhere.mp4"),
+        ([BLINK, "subject=people_001", "pose_script.frame=8"], "choose pose_script.frame from 0 to 7"),
+        (["poses=people_001", "smooth.min_cutoff=-1"], "smooth.min_cutoff=-1.0 must be positive"),
+    ],
+)
+def test_bad_input_is_refused(overrides, message, look):
+    with pytest.raises(UserError, match=message):
+        look(*overrides)
+
+
+def test_poses_without_anyone_are_refused(look, tmp_path):
+    poses = people("people_001").poses[:3]
+    save_poses(tmp_path / "empty.npz", type(poses)(poses.xy, poses.confidence, np.zeros_like(poses.mask)))
+    with pytest.raises(UserError, match="shows no person in any frame"):
+        look(f"poses={tmp_path / 'empty.npz'}")
+
+
+def test_the_command_is_named_where_it_is_missing(run_module):
+    done = run_module("src.poses", "poses=people_001")
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("error: the command is python -m src.poses show")

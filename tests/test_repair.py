@@ -1,0 +1,138 @@
+"""Properties of a repair: bad frames are made anew, all others stay as they are."""
+
+import json
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+
+from src.data.crop import CropBox
+from src.data.video import read_video, write_frames
+from src.errors import UserError
+from src.mend import background, blend_in_time, set_in
+from src.pose.formats import save_poses
+from src.pose.keypoints import PoseSequence
+from src.repair import Segment, parse_segments, repair, segment_poses
+from tests.data.test_rewrite import sound_packets, with_sound
+
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "sampling.num_steps=2", "data.num_frames=3", "pose=file")
+
+
+@pytest.fixture
+def clip(people_clip, tmp_path):
+    """Twelve frames with sound, three of them spoilt, and their poses."""
+    frames, poses = people_clip
+    spoilt = frames.copy()
+    spoilt[5:8] = 255 - spoilt[5:8]
+    save_poses(tmp_path / "poses.npz", poses)
+    return with_sound(tmp_path / "clip.mp4", spoilt, 10), tmp_path
+
+
+@pytest.fixture
+def config(clip, compose_config):
+    video, folder = clip
+    paths = (f"data.root={folder / 'data'}", f"pose.path={folder / 'poses.npz'}", f"run_dir={folder / 'run'}")
+
+    def make(*overrides, video=video):
+        return compose_config("repair", f"video={video}", *FAST, *paths, "data.resolution=64", *overrides)
+
+    return make
+
+
+@pytest.mark.parametrize("source", ["own", "interpolate"])
+def test_only_the_segment_changes(source, clip, config):
+    video, folder = clip
+    summary = repair(config("segments=[[5,7]]", f"segment_poses={source}"))
+    before, after = read_video(video), read_video(folder / "run/repaired.mp4")
+    kept = [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    assert (after.frames[kept] == before.frames[kept]).all() and after.fps == before.fps
+    lossless = read_video(folder / "run/frames").frames
+    assert (lossless[kept] == before.frames[kept]).all()
+    assert (lossless[5:8] != before.frames[5:8]).any((1, 2, 3)).all()
+    # The toy model makes noise, whose colour yuv420p blurs; light stays.
+    light = [frames[5:8] @ np.array([0.2126, 0.7152, 0.0722]) for frames in (after.frames, lossless)]
+    assert np.abs(light[0] - light[1]).mean() < 2
+    assert sound_packets(folder / "run/repaired.mp4") == sound_packets(video)
+    assert not set(summary["training_frames"]) & {5, 6, 7} and len(summary["training_frames"]) == 3
+    assert json.loads((folder / "run/summary.json").read_text())["segments"] == [[5, 7]]
+
+
+def test_folders_of_images_and_segments_at_the_ends(clip, config, people_clip):
+    _, folder = clip
+    write_frames(folder / "images", people_clip[0])
+    repair(config("segments=[[10,11],[0,1]]", "segment_poses=interpolate", video=folder / "images"))
+    repaired = read_video(folder / "run/frames").frames
+    assert (repaired[2:10] == people_clip[0][2:10]).all() and (repaired[:2] != people_clip[0][:2]).any()
+    with pytest.raises(UserError, match=r"repair of other segments"):
+        repair(config("segments=[[10,11]]", video=folder / "images"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["segments=[[5,12]]"], r"\[5,12\] is not in the clip: its frames are 0 to 11"),
+        (["segments=[[7,5]]"], "is not in the clip"),
+        (["segments=40"], "must be pairs"),
+        (["segments=[]"], "names no bad frame"),
+        (["segments=[[1,3],[4,5]]"], r"touch: join them into \[1,5\]"),
+        (["segments=[[0,11]]"], "whole clip"),
+        (["segments=[[0,9]]"], "data.num_frames=3"),
+        (["segments=[[5,7]]", "segment_poses=guess"], "segment_poses=guess is unknown"),
+        (["segments=[[5,7]]", "data.fps=5"], "data.fps=5: a repair keeps the whole clip"),
+        (["segments=[[5,7]]", "crf=60"], "crf=60"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_trained(overrides, message, clip, config):
+    with pytest.raises(UserError, match=message):
+        repair(config(*overrides))
+    assert not (clip[1] / "run").exists()
+
+
+def test_interpolated_poses_move_in_straight_lines():
+    xy = np.zeros((6, 128, 2), np.float32)
+    xy[:, :, 0] = np.array([0.1, 0.2, 0.9, 0.9, 0.5, 0.6])[:, None]
+    seen = np.ones((6, 128), bool)
+    poses = PoseSequence(xy, seen, seen)
+    filmed = segment_poses(poses, Segment(2, 3, 6), "interpolate")
+    np.testing.assert_allclose(filmed.xy[:, 0, 0], [0.2, 0.3, 0.4, 0.5], atol=1e-6)
+    held = segment_poses(poses, Segment(4, 5, 6), "interpolate")
+    np.testing.assert_allclose(held.xy[:, 0, 0], [0.9, 0.9, 0.9], atol=1e-6)
+    seen[3] = False
+    with pytest.raises(UserError, match="no person is seen in frames 3: set segment_poses=interpolate"):
+        segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")
+
+
+def test_blending_removes_a_jump_in_light_and_leaves_a_perfect_segment_alone():
+    generated = np.full((6, 32, 32, 3), 100, np.uint8)
+    none = np.zeros((32, 32, 3))
+    assert (blend_in_time(generated, none, none, blend_frames=4) == generated).all()
+    brighter = blend_in_time(generated, none + 20, none - 10, blend_frames=2)
+    assert brighter.mean((1, 2, 3)).tolist() == [120, 110, 100, 100, 95, 90]
+    assert (blend_in_time(generated, none + 20, None, blend_frames=0) == generated).all()
+
+
+def test_a_square_is_set_in_without_seams():
+    frame, square = np.full((60, 40, 3), 50, np.uint8), np.full((20, 20, 3), 150, np.uint8)
+    out = set_in(frame, square, CropBox(0, 10, 40)).astype(int)
+    assert (out[:10] == 50).all() and (out[50:] == 50).all() and (out[20:40] == 150).all()
+    assert np.abs(np.diff(out[:, 20, 0])).max() < 60
+    whole = set_in(frame[:40], square, CropBox(0, 0, 40))
+    assert (whole == 150).all()
+    beyond = set_in(frame, square, CropBox(-10, 0, 60))
+    assert beyond.shape == frame.shape and (beyond == 150).all()
+
+
+def test_the_background_fades_between_the_good_frames():
+    dark, light = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 200, np.uint8)
+    assert (background(dark, light, 0.25) == 50).all()
+    assert (background(None, light, 0.25) == 200).all() and (background(dark, None, 0.5) == 0).all()
+
+
+def test_segments_are_sorted():
+    assert [s.first for s in parse_segments([[8, 9], [2, 3]], 12)] == [2, 8]
+    assert Segment(0, 3, 12).filmed == [0, 1, 2, 3, 4] and Segment(9, 11, 12).filmed == [8, 9, 10, 11]
+
+
+def test_the_config_builds_every_part(config):
+    cfg = config("segments=[[5,7]]")
+    assert instantiate(cfg.pose).name == "file" and cfg.subject == cfg.video
