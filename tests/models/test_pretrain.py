@@ -10,9 +10,10 @@ from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 
-from src.data.people import describe, render_frame, sample_identity
+from src.data.people import describe, render_clip, render_frame, sample_identity
 from src.data.people_dataset import PeoplePool, batch_indices, open_pool, render_pool
 from src.errors import UserError
+from src.models import loading
 from src.models.keypoint_net import KeypointNet, MiniExtractor
 from src.models.loading import load_image_model
 from src.models.pretrain.base import stratified_timesteps
@@ -22,6 +23,7 @@ from src.models.pretrain.vae import VaeModule
 from src.pose.draw import draw_poses
 from src.pretrain import pretrain
 
+SHIPPED = Path(loading.__file__).parent / "weights"
 SMALL = ("checkpoint_every=2", "part.max_steps=4", "part.validate_every=4", "part.module.settings.batch_size=4")
 PARTS = {
     "vae": (
@@ -176,6 +178,14 @@ def _fail_at(step: int, method: Callable) -> Callable:
     return failing
 
 
+def test_a_finished_run_gives_the_same_weights_again(config: Callable[..., DictConfig], tmp_path: Path) -> None:
+    first = pretrain(config("keypoints"))
+    path = tmp_path / "weights" / "mini-keypoints" / "model.safetensors"
+    before = path.read_bytes()
+    assert pretrain(config("keypoints")) == pytest.approx(first)
+    assert path.read_bytes() == before
+
+
 def test_keypoints_train_and_extract(config: Callable[..., DictConfig], pools: Path, tmp_path: Path) -> None:
     figures = pretrain(config("keypoints"))
     assert 0 < figures["heldout_error_body"] < 1
@@ -212,3 +222,36 @@ def test_clip_trains_and_loads(config: Callable[..., DictConfig], pools: Path, t
     )
     output = model(**pixels, input_ids=tokens.input_ids)
     assert output.logits_per_image.shape == (2, 2)
+
+
+def test_the_shipped_vae_keeps_a_person_it_never_saw() -> None:
+    frames, _ = render_clip(sample_identity(1), "talk", 4, 128, 1)
+    model = load_image_model(str(SHIPPED / "mini"))
+    latents = model.encode_frames(frames)
+    error = np.square(model.decode_latents(latents).astype(float) - frames).mean((1, 2, 3))
+    assert (20 * np.log10(255 / np.sqrt(error)) > 27.5).all()
+    assert float(latents.std()) == pytest.approx(1, abs=0.15)
+
+
+def test_the_shipped_base_predicts_noise_better_with_the_pose_and_prompt_of_the_frame() -> None:
+    """Early in sampling, where pose and prompt say most: the error is small, and larger with those of a stranger."""
+    model = load_image_model(str(SHIPPED / "mini"))
+    identities = [sample_identity(seed) for seed in range(900, 906)]
+    pictures = [render_frame(person, "talk", 128, np.random.default_rng(i)) for i, person in enumerate(identities)]
+    latents = model.encode_frames(np.stack([frame for frame, _ in pictures]))
+    poses = [torch.from_numpy(draw_poses(pose, 128)).permute(0, 3, 1, 2) / 255 for _, pose in pictures]
+    text = torch.cat([model.encode_prompt(describe(person)) for person in identities])
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    timesteps = torch.full((6,), 700)
+    noisy = model.scheduler.add_noise(latents, noise, timesteps)
+
+    @torch.no_grad()
+    def error(pose: torch.Tensor, text: torch.Tensor) -> float:
+        down, mid = model.controlnet(noisy, timesteps, text, pose, return_dict=False)
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        return float((model.unet(noisy, timesteps, text, **residuals).sample - noise).square().mean())
+
+    own = error(torch.cat(poses), text)
+    assert own < 0.02
+    assert error(torch.cat(poses).roll(1, 0), text) > 1.5 * own
+    assert error(torch.cat(poses), text.roll(1, 0)) > 1.3 * own

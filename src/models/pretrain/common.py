@@ -113,6 +113,10 @@ class MovingAverage(WeightAveraging):
 
         super().__init__(avg_fn=average, use_buffers=True)
 
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leave the average in the module, also where a finished run had no step left to train."""
+        self.on_train_end(trainer, pl_module)
+
 
 def psnr(error_B: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB (B,) of mean squared errors (B,) of images in [0, 1]."""

@@ -3,6 +3,7 @@
 Dimensions: B frames, C channels, H×W pixels, h×w latent cells, K keypoints, S side of a crop in pixels.
 """
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ class VaeModule(PoolModule):
 
     def export(self, folder: Path) -> None:
         self.measure_scale()
-        self.vae.half().save_pretrained(folder / "mini" / "vae")
+        copy.deepcopy(self.vae).half().save_pretrained(folder / "mini" / "vae")
 
     @torch.no_grad()
     def measure_scale(self, count: int = 256) -> None:
