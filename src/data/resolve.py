@@ -80,7 +80,7 @@ def default_name(video: Path, root: str | Path) -> str:
 
 
 def _unknown(subject: str, root: str | Path) -> str:
-    if member := re.fullmatch(r"(tiktok|ted|youtube)_[0-9]+", subject):
+    if member := re.fullmatch(r"(tiktok|ted|youtube)_[0-9]{3}", subject):
         return (
             f"{subject} of the data set {member[1]} is not prepared in {root}: "
             f"run python -m src.prepare dataset={member[1]} first"

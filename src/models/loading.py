@@ -107,7 +107,8 @@ def _folder_parts(base: str) -> dict[str, Any]:
 
     return {
         "vae": load(vae_class(base), "vae"),
-        "text_encoder": load(CLIPTextModel, "text_encoder"),
+        # transformers keeps the precision of the file; half precision is a choice of the run, not of the file.
+        "text_encoder": load(CLIPTextModel, "text_encoder").float(),
         "tokenizer": load(CLIPTokenizer, "tokenizer"),
         "unet": load(UNet2DConditionModel, "unet"),
         "scheduler": load(DDIMScheduler, "scheduler"),

@@ -47,7 +47,7 @@ def fit_affine(source_K2: np.ndarray, target_K2: np.ndarray) -> np.ndarray | Non
         or nearly flattens the plane.
 
     >>> triangle = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> fit_affine(triangle, 2 * triangle + [3, 4]).round(9)
+    >>> fit_affine(triangle, 2 * triangle + [3, 4]).round(9) + 0.0
     array([[2., 0., 3.],
            [0., 2., 4.]])
     >>> fit_affine(triangle, triangle * [-1, 1]) is None
