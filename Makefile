@@ -7,7 +7,7 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench reproduce-mini clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ lint: $(INSTALLED)  ## ruff: style and formatting
 
 bench: $(INSTALLED)  ## seconds and peak memory at full size (random weights)
 	$(BIN)/python -m src.bench $(ARGS)
+
+reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on
+	for part in vae base keypoints clip; do $(BIN)/python -m src.pretrain part=$$part $(ARGS) || exit; done
 
 clean:  ## remove the virtual environment and caches; data and outputs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
