@@ -21,7 +21,8 @@ from src.files import atomic_path, write_json
 from src.pose.draw import draw_poses
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
-from src.pose.nearest import Nearness, frame_ranges, nearness
+from src.pose.nearest import Nearness, nearness
+from src.pose.tracking import frame_ranges
 from src.target_poses import Target, target_poses
 
 log = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ from src.fine_tune import check_same_run, fine_tune
 from src.mend import background, blend_in_time, set_in
 from src.models.settings import ModelSettings, build_models
 from src.pose.keypoints import PoseSequence
-from src.pose.nearest import frame_ranges
 from src.pose.smooth import fill_gaps
+from src.pose.tracking import frame_ranges
 from src.run_folder import CONFIG, TrainingClip, environment
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings

@@ -87,7 +87,9 @@ def load_run(run: str | Path) -> tuple[DictConfig, TrainingClip]:
     if not (run / CONFIG).is_file():
         raise UserError(f"run={run} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote")
     if not (run / ADAPTER).is_file():
-        raise UserError(f"run={run} has not finished its fine-tune: continue it with python -m src.train run_dir={run}")
+        raise UserError(
+            f"run={run} has not finished its fine-tune: give its src.train command again with run_dir={run}"
+        )
     return OmegaConf.load(run / CONFIG), TrainingClip.load(run)
 
 

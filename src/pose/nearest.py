@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.pose.keypoints import PoseSequence
+from src.pose.tracking import frame_ranges
 
 FAR_FACTOR = 1.5
 
@@ -68,18 +69,3 @@ def _distances(a: PoseSequence, b: PoseSequence) -> np.ndarray:
         count = shared.sum(1)
         out[count > 0, j] = np.sqrt((squared * shared).sum(1)[count > 0] / count[count > 0])
     return out
-
-
-def frame_ranges(frames: list[int]) -> str:
-    """Frame numbers for reading.
-
-    >>> frame_ranges([3, 4, 5, 9])
-    '3-5, 9'
-    """
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    return ", ".join(f"{a}-{b}" if b > a else str(a) for a, b in runs)

@@ -161,17 +161,21 @@ def select_person(people_F: Sequence[Sequence[Person]], *, source: str) -> PoseS
         )
     if found < count:
         missing = [frame for frame, index in enumerate(chosen) if index is None]
-        log.warning("%s: person not found in %d of %d frames: %s", source, count - found, count, _ranges(missing))
+        log.warning(
+            "%s: person not found in %d of %d frames: %s", source, count - found, count, frame_ranges(missing, limit=8)
+        )
     else:
         log.info("%s: person found in all %d frames", source, count)
     return PoseSequence(xy, confidence, confidence > 0)
 
 
-def _ranges(frames: Sequence[int], *, limit: int = 8) -> str:
-    """Frame numbers in short form.
+def frame_ranges(frames: Sequence[int], *, limit: int | None = None) -> str:
+    """Frame numbers in short form, at most `limit` stretches of them.
 
-    >>> _ranges([0, 1, 2, 7, 9, 10])
+    >>> frame_ranges([0, 1, 2, 7, 9, 10])
     '0-2, 7, 9-10'
+    >>> frame_ranges([0, 2, 4], limit=1)
+    '0, and 2 more stretches'
     """
     runs: list[list[int]] = []
     for frame in frames:
@@ -179,5 +183,6 @@ def _ranges(frames: Sequence[int], *, limit: int = 8) -> str:
             runs[-1][1] = frame
         else:
             runs.append([frame, frame])
-    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs[:limit])
-    return text + (f", and {len(runs) - limit} more stretches" if len(runs) > limit else "")
+    shown = runs[:limit]
+    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in shown)
+    return text + (f", and {len(runs) - len(shown)} more stretches" if len(runs) > len(shown) else "")

@@ -175,7 +175,8 @@ class Sampler:
         device = next(self.backbone.parameters()).device
         poses_1FCHW = to_unit_range(draw_poses(poses, size))[None].to(device)
         cond = self.image_model.encode_prompt(prompt).to(device)
-        uncond = self.image_model.encode_prompt(self.sampling.negative_prompt).to(device)
+        if guidance_scale != 1:
+            uncond = self.image_model.encode_prompt(self.sampling.negative_prompt).to(device)
 
         def predict_noise(latents_1FChw: Tensor, timestep: int) -> Tensor:
             noise = self.backbone(latents_1FChw, timestep, poses_1FCHW, cond).float()
