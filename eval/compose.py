@@ -1,18 +1,8 @@
 """Configurations of the other entry points, composed inside a running one."""
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from src.cli import CONF_DIR
-
-
-def compose_config(name: str) -> DictConfig:
-    """The configuration `conf/<name>.yaml` as it is without overrides."""
-    if GlobalHydra.instance().is_initialized():
-        return compose(name)
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose(name)
+from src.compose import compose_config
 
 
 def compose_train(cfg: DictConfig) -> DictConfig:

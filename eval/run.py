@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,18 +18,18 @@ from eval.features import FeatureStore
 from eval.frames import ClipPaths, read_clip
 from eval.protocol import Protocol
 from eval.scorer import Scorer, choose_device, library_versions
-from eval.subject_run import SubjectRun, digest, read_json, run_subject
+from eval.subject_run import SubjectRun, run_subject
 from eval.toolbox import Toolbox
 from eval.tracking import log_result
 from eval.weights import WeightStore
-from src.cli import PACKAGE_ROOT, entry
+from src.cli import entry
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.data.subject import ClipSettings
 from src.errors import UserError
-from src.files import sha256, write_json
+from src.files import digest, read_json, sha256, write_json
 from src.pose.extractors import PoseExtractor
 from src.progress import track
-from src.run_folder import environment
+from src.provenance import environment, git_revision
 
 log = logging.getLogger(__name__)
 
@@ -163,20 +162,6 @@ def run_subjects(
         gc.collect()
         torch.cuda.empty_cache()
     return finished, failed
-
-
-def git_revision() -> dict[str, Any] | None:
-    """Commit of this source tree, and whether files differ from it; None outside of a git checkout."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {"commit": commit, "modified": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(PACKAGE_ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _finished(path: Path, key: str) -> dict[str, Any] | None:

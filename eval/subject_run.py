@@ -4,8 +4,6 @@ A stage's key is the SHA-256 of its settings and of the content of its input. Fo
 finished if its folder says so, and methods that differ in sampling alone share a fine-tune.
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,27 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eval.compose import compose_config
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject import ClipSettings
 from src.data.video import write_frames
-from src.errors import UserError
+from src.files import digest, read_json
 from src.pose.formats import save_poses
+from src.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
 from src.sample import sample
 from src.train import train
 
 log = logging.getLogger(__name__)
 
-# What neither a fine-tune nor a video depends on.
-_IRRELEVANT = (
-    *("run_dir", "logger", "preview", "checkpoint_every_n_steps", "sample_after_train", "pose", "data.root"),
-    *("trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps", "trainer.enable_model_summary"),
-)
-# What a fine-tune does not depend on besides.
-_OF_SAMPLING = ("method", "sampling", "target_prompt")
 SUMMARY = "summary.json"
 
 
@@ -59,11 +51,6 @@ class SubjectRun:
     sampling: Mapping[str, Any]
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Path) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 
@@ -78,9 +65,9 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
     """
     cfg = cfg.copy()
     cfg.subject, cfg.sample_after_train = name, False
-    inputs = {"subject": dict(content), "weights": [_identity(cfg.model.base), _identity(cfg.model.controlnet)]}
-    fine_tune_key = digest([inputs, _settings(cfg, (*_IRRELEVANT, *_OF_SAMPLING))])
-    key = digest([inputs, _settings(cfg, _IRRELEVANT)])
+    inputs = {"subject": dict(content), "weights": weights_identity(cfg.model)}
+    fine_tune_key = digest([inputs, plain_settings(cfg, (*IRRELEVANT, *OF_SAMPLING))])
+    key = digest([inputs, plain_settings(cfg, IRRELEVANT)])
     run = runs / f"{name}_{cfg.model.name}-{cfg.data.num_frames}_{fine_tune_key[:10]}"
     cfg.run_dir = str(run)
     if (run / SUMMARY).is_file():
@@ -92,7 +79,7 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
             if wandb.run is not None:
                 # The next subject would go on logging into this one's run.
                 wandb.finish()
-    real, poses = _held_out(name, cfg, run)
+    real, poses = held_out(name, cfg, run)
     samples = run / "samples" / f"{cfg.method.name}_{key[:10]}"
     if (samples / SUMMARY).is_file():
         log.info("%s: sampled before, in %s", name, samples)
@@ -115,7 +102,7 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
     )
 
 
-def _held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
+def held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
     """The run's held-out frames and poses as files, written once."""
     real, poses = run / "held_out" / "frames", run / "held_out" / "poses.npz"
     if not (real.is_dir() and poses.is_file()):
@@ -130,36 +117,3 @@ def _held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
 
 def _no_extractor() -> Any:
     raise AssertionError("a prepared subject has its poses")
-
-
-def _settings(cfg: DictConfig, without: tuple[str, ...]) -> Any:
-    """Plain values of a configuration without some keys."""
-    kept = cfg.copy()
-    OmegaConf.set_struct(kept, False)
-    for key in without:
-        parent, _, last = key.rpartition(".")
-        node = OmegaConf.select(kept, parent) if parent else kept
-        if node is not None and last in node:
-            del node[last]
-    return OmegaConf.to_container(kept, resolve=True)
-
-
-def _identity(weights: str | None) -> Any:
-    """What tells local weights from others of that name: name, size and time of their files; of a hub id, the id."""
-    if weights is None or not Path(weights).exists():
-        return weights
-    path = Path(weights)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what a finished stage left.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}): delete {path.parent} and run again") from error

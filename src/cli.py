@@ -52,9 +52,30 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
             except KeyboardInterrupt:
                 _exit("interrupted: what was finished is kept; the same command goes on from there", 130)
 
-        return hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
+        launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
+
+        @functools.wraps(main)
+        def command_line() -> None:
+            sys.argv[1:] = _from_working_directory(sys.argv[1:])
+            launch()
+
+        return command_line
 
     return decorate
+
+
+def _from_working_directory(arguments: list[str]) -> list[str]:
+    """Make `--config-path` absolute: Hydra takes it as relative to the source file, which nobody would expect."""
+    arguments = list(arguments)
+    for i, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name not in ("--config-path", "-cp"):
+            continue
+        if equals:
+            arguments[i] = f"{name}={Path(value).resolve()}"
+        elif i + 1 < len(arguments):
+            arguments[i + 1] = str(Path(arguments[i + 1]).resolve())
+    return arguments
 
 
 def _quiet_libraries() -> None:

@@ -14,12 +14,14 @@ from omegaconf import DictConfig, OmegaConf
 from src.callbacks import Cost, FineTuneProgress, peak_memory_gib
 from src.data.datamodule import OneShotDataModule
 from src.errors import UserError
+from src.files import atomic_path, digest, read_json, write_json
 from src.logger import log_config
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.models.one_shot import OneShotModule
-from src.run_folder import ADAPTER, CONFIG, TrainingClip, save_config
+from src.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
+from src.run_folder import ADAPTER, CONFIG, COST, TrainingClip, save_config
 
 log = logging.getLogger(__name__)
 # What a fine-tune depends on; everything else may differ when a run goes on.
@@ -36,22 +38,27 @@ def fine_tune(
 ) -> dict:
     """Train the backbone on the clip and leave `adapter.safetensors` in the run folder.
 
-    A fine-tune that was stopped goes on from its last checkpoint with the same next loss; a finished one is loaded.
+    A fine-tune that was stopped goes on from its last checkpoint with the same next loss. A finished one is loaded,
+    from the run folder or, where `fine_tune_cache` holds one of the same frames, weights and settings, from there.
 
     Returns:
-        What it cost.
+        What it cost, or had cost.
 
     Raises:
         UserError: trainer.max_steps is not positive.
     """
     if cfg.trainer.max_steps < 1:
         raise UserError(f"trainer.max_steps={cfg.trainer.max_steps}: the fine-tune needs at least one step")
-    if (folder / ADAPTER).is_file():
-        load_adapter(folder / ADAPTER, backbone, base=image_model.base)
-        log.info("%s is fine-tuned already: its adapter is used", folder)
-        return {"resumed": "finished"}
     save_config(folder, cfg)
-    clip.save(folder)
+    if not (folder / ADAPTER).is_file():
+        clip.save(folder)
+    cached = None if cfg.fine_tune_cache is None else Path(cfg.fine_tune_cache) / _content_key(cfg, clip)
+    for finished in filter(None, (folder, cached)):
+        if (finished / ADAPTER).is_file() and (finished / COST).is_file():
+            load_adapter(finished / ADAPTER, backbone, base=image_model.base)
+            log.info("fine-tuned already: the adapter in %s is used", finished)
+            _copy_finished(finished, folder)
+            return read_json(finished / COST)
     lightning.seed_everything(cfg.seed, verbose=False)
 
     checkpoints = folder / "checkpoints"
@@ -84,7 +91,7 @@ def fine_tune(
         folder / ADAPTER, backbone, base=image_model.base, config=OmegaConf.to_container(cfg.model, resolve=True)
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return {
+    spent = {
         "steps": trainer.global_step,
         "loss": cost.loss,
         "seconds": round(time.perf_counter() - started, 3),
@@ -94,6 +101,24 @@ def fine_tune(
         "device": str(trainer.strategy.root_device),
         "precision": str(cfg.trainer.precision),
     }
+    write_json(folder / COST, spent)
+    if cached is not None:
+        _copy_finished(folder, cached)
+    return spent
+
+
+def _content_key(cfg: DictConfig, clip: TrainingClip) -> str:
+    """Of everything that the adapter depends on: frames, poses, prompt, weights and settings."""
+    settings = plain_settings(cfg, (*IRRELEVANT, *OF_SAMPLING, "subject", "prompt"))
+    return digest([clip.checksums(), clip.prompt, weights_identity(cfg.model), settings])[:24]
+
+
+def _copy_finished(source: Path, target: Path) -> None:
+    """Adapter and cost from one folder to another; the adapter last, since it is what says that all is there."""
+    for name in (COST, ADAPTER):
+        if not (target / name).is_file():
+            with atomic_path(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -34,7 +34,8 @@ from src.models.settings import ModelSettings, build_models
 from src.pose.keypoints import PoseSequence
 from src.pose.smooth import fill_gaps
 from src.pose.tracking import frame_ranges
-from src.run_folder import CONFIG, TrainingClip, environment
+from src.provenance import environment
+from src.run_folder import CONFIG, TrainingClip
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 

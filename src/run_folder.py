@@ -4,11 +4,10 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
 """
 
 import datetime
-import platform
 import re
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
@@ -18,13 +17,19 @@ from omegaconf import DictConfig, OmegaConf
 from src.data.sheet import contact_sheet, side_by_side
 from src.data.video import read_video, write_frames, write_video
 from src.errors import UserError
-from src.files import atomic_path, write_json
+from src.files import atomic_path, read_json, write_json
 from src.pose.draw import draw_poses
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
+from src.provenance import IRRELEVANT, arrays_sha256, plain_settings, poses_sha256
 
-CONFIG, ADAPTER, TRAINING = "config.yaml", "adapter.safetensors", "training"
-RECORDED_PACKAGES = ("torch", "lightning", "diffusers", "transformers", "hydra-core", "numpy")
+CONFIG, ADAPTER, COST, TRAINING = "config.yaml", "adapter.safetensors", "fine_tune.json", "training"
+SUMMARY = "summary.json"
+# What makes the saved config a primary config of Hydra's: a run repeats with --config-path <run> --config-name config.
+_HYDRA = {
+    "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
+    "hydra": {"run": {"dir": "."}, "output_subdir": None},
+}
 
 
 def choose_run_dir(cfg: DictConfig) -> Path:
@@ -37,15 +42,26 @@ def choose_run_dir(cfg: DictConfig) -> Path:
     return Path("outputs") / f"{name}_{cfg.method.name}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
 
 
-def environment() -> dict:
-    """Versions that a result depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
+def overrides() -> list[str]:
+    """What this run's command line says, or its job's in a sweep; empty where nobody used one."""
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
 def save_config(folder: Path, cfg: DictConfig) -> None:
-    """Write the resolved config of the run."""
+    """Write the run's config, resolved but for what follows the run folder, so that a repeat gets its own."""
+    kept = OmegaConf.to_container(cfg, resolve=True) | {"logger": OmegaConf.to_container(cfg.logger), "run_dir": None}
     with atomic_path(folder / CONFIG) as temporary:
-        OmegaConf.save(cfg, temporary, resolve=True)
+        OmegaConf.save(_HYDRA | kept, temporary)
+
+
+def finished_summary(folder: Path, cfg: DictConfig, inputs: dict[str, str]) -> dict[str, Any] | None:
+    """The summary of the run in `folder` if it is the one that `cfg` describes, from the same frames, and finished."""
+    if not ((folder / SUMMARY).is_file() and (folder / CONFIG).is_file()):
+        return None
+    before, summary = OmegaConf.load(folder / CONFIG), read_json(folder / SUMMARY)
+    same = plain_settings(before, (*_HYDRA, *IRRELEVANT)) == plain_settings(cfg, IRRELEVANT)
+    complete = "sampling" in summary or not cfg.sample_after_train
+    return summary if same and complete and summary.get("inputs") == inputs else None
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,13 @@ class TrainingClip:
     poses: PoseSequence
     prompt: str
     fps: float
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of frames and poses."""
+        return {
+            "training_frames_sha256": arrays_sha256(self.frames),
+            "training_poses_sha256": poses_sha256(self.poses),
+        }
 
     def save(self, run: Path) -> None:
         """Write into the run folder, whole or not at all."""

@@ -12,7 +12,8 @@ from src.files import write_json
 from src.film import film
 from src.models.adapter import load_adapter
 from src.models.settings import ModelSettings, build_models
-from src.run_folder import ADAPTER, environment, load_run
+from src.provenance import environment, git_revision
+from src.run_folder import ADAPTER, load_run
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.target_poses import target_poses
@@ -48,7 +49,7 @@ def sample(cfg: DictConfig) -> dict:
     cost = film(image_model, backbone, job, **results, folder=folder, fps=target.fps, beside=target.beside)
     summary = {"run": str(run), "poses": str(cfg.poses), "prompt": prompt, "seed": seed}
     summary |= {"method": asdict(method), "sampling": cost}
-    write_json(folder / "summary.json", summary | {"versions": environment()})
+    write_json(folder / "summary.json", summary | {"versions": environment(), "git": git_revision()})
     return summary
 
 

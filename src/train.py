@@ -19,7 +19,8 @@ from src.film import film
 from src.fine_tune import check_same_run, fine_tune
 from src.logger import log_video
 from src.models.settings import ModelSettings, build_models
-from src.run_folder import TrainingClip, choose_run_dir, environment
+from src.provenance import environment, git_revision, poses_sha256
+from src.run_folder import SUMMARY, TrainingClip, choose_run_dir, finished_summary, overrides
 from src.sampling.sampler import Sampler, SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 
@@ -53,10 +54,14 @@ def train(cfg: DictConfig) -> dict:
     split = split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
     chosen = list(split.train)
     clip = TrainingClip(subject.frames[chosen], subject.poses[chosen], subject.prompt, float(subject.fps))
+    held_out = list(split.test)
+    inputs = clip.checksums() | {"test_poses_sha256": poses_sha256(subject.poses[held_out])}
+    if (finished := finished_summary(folder, cfg, inputs)) is not None:
+        log.info("finished before: %s", folder)
+        return finished
     image_model, backbone = build_models(settings)
     image_model.check_resolution(cfg.data.resolution)
 
-    held_out = list(split.test)
     target_prompt = cfg.target_prompt or clip.prompt
     job = SamplingJob(clip.frames, clip.poses, subject.poses[held_out], clip.prompt, target_prompt, cfg.seed)
     callbacks = []
@@ -65,16 +70,22 @@ def train(cfg: DictConfig) -> dict:
         sampler = Sampler(image_model, backbone, method, replace(sampling, num_steps=cfg.preview.num_steps))
         callbacks.append(Preview(sampler, few, folder / "preview", cfg.preview.every_n_steps))
 
-    summary = {"subject": subject.name, "model": settings.name, "method": method.name, "seed": cfg.seed}
-    summary |= {"prompt": clip.prompt, "training_frames": chosen, "test_frames": held_out}
+    summary = {
+        "subject": subject.name,
+        "overrides": overrides(),
+        "model": settings.name,
+        "method": method.name,
+        "seed": cfg.seed,
+    }
+    summary |= {"prompt": clip.prompt, "training_frames": chosen, "test_frames": held_out, "inputs": inputs}
     summary["training"] = fine_tune(image_model, backbone, clip, cfg, folder, callbacks)
     if cfg.sample_after_train:
         results = {"method": method, "sampling": sampling, "trainer": cfg.trainer, "folder": folder}
         real = ("real", subject.frames[held_out])
         summary["sampling"] = film(image_model, backbone, job, **results, fps=clip.fps, beside=real)
         log_video("comparison", folder / "comparison.mp4")
-    summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
-    write_json(folder / "summary.json", summary)
+    summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment(), "git": git_revision()}
+    write_json(folder / SUMMARY, summary)
     log.info("run: %s", folder)
     return summary
 

@@ -89,12 +89,43 @@ def test_same_config_same_video_and_a_finished_run_is_not_trained_again(compose_
     two = run("two")
     frames = [read_video(tmp_path / name / "frames").frames for name in ("one", "two")]
     assert np.array_equal(*frames) and one["training"]["loss"] == two["training"]["loss"]
+    assert run("one") == one, "a finished run is not repeated"
     again = run("one", "sampling.num_steps=3")
-    assert again["training"] == {"resumed": "finished"}
+    assert again["training"] == one["training"] and again["sampling"]["num_steps"] == 3
     third = run("three", "seed=1")
     assert third["training"]["loss"] != one["training"]["loss"]
     saved = OmegaConf.load(tmp_path / "one/config.yaml")
     assert saved.model.name == "tiny" and saved.subject == "people_001"
+
+
+def test_a_run_repeats_from_its_config_to_the_same_bits(compose_config, call_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(compose_config("train", "subject=people_002", *FAST, "run_dir=first", "seed=3", "target_prompt=red hair"))
+    assert call_main(main, "--config-path", "first", "--config-name", "config", "run_dir=second") == (0, "")
+    assert (tmp_path / "first/adapter.safetensors").read_bytes() == (
+        tmp_path / "second/adapter.safetensors"
+    ).read_bytes()
+    frames = [read_video(tmp_path / name / "frames").frames for name in ("first", "second")]
+    assert np.array_equal(*frames)
+    first, second = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("first", "second"))
+    assert first["inputs"] == second["inputs"] and len(first["inputs"]["training_frames_sha256"]) == 64
+    assert first["versions"] == second["versions"] and first["seed"] == 3 and "git" in first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"], "Hydra leaves no folders of its own"
+
+
+def test_runs_that_differ_in_sampling_share_a_fine_tune(compose_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(folder: str, *changes: str) -> dict:
+        shared = ("subject=people_001", *FAST, "fine_tune_cache=cache", f"run_dir={folder}")
+        return train(compose_config("train", *shared, *changes))
+
+    one, two = run("one"), run("two", "method=controlvideo")
+    assert two["training"] == one["training"] and len(list((tmp_path / "cache").iterdir())) == 1
+    assert (tmp_path / "one/adapter.safetensors").read_bytes() == (tmp_path / "two/adapter.safetensors").read_bytes()
+    run("three", "optimizer.lr=1e-4")
+    run("four", "subject=people_002")
+    assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
 @pytest.mark.parametrize(

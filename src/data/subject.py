@@ -9,8 +9,6 @@ Dimensions: F frames of S x S pixels.
     data/.poses/<key>.npz      keypoints of the full frame, so that another crop or resolution needs no detector
 """
 
-import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -27,7 +25,7 @@ from src.data.crop import CROP_MODES, CropBox, CropMode, crop_box, crop_frame, c
 from src.data.sheet import contact_sheet, spread
 from src.data.video import IMAGE_SUFFIXES, VideoReader
 from src.errors import UserError
-from src.files import atomic_path, sha256
+from src.files import atomic_path, digest, sha256
 from src.pose.draw import draw_overlay
 from src.pose.extractors import PoseExtractor
 from src.pose.formats import load_poses, save_poses
@@ -238,14 +236,14 @@ def content_sha256(video: Path) -> str:
     if not video.is_dir():
         return sha256(video)
     images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return _digest([[path.name, sha256(path)] for path in images])
+    return digest([[path.name, sha256(path)] for path in images])
 
 
 def _full_frame_poses(
     reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
 ) -> PoseSequence:
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
-    key = _digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
+    key = digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
     cached = root / ".poses" / f"{key}.npz"
     if cached.exists() and not force:
         log.info("poses of %s were extracted before: %s", reader.path, cached)
@@ -264,10 +262,6 @@ def _write_npy(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...])
         np.lib.format.write_array_header_1_0(file, header)
         for frame in frames:
             file.write(frame.tobytes())
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _changes(record: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

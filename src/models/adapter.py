@@ -13,7 +13,8 @@ from src.errors import UserError
 from src.files import atomic_path
 from src.models.backbone import VideoBackbone
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = 2
+METADATA_KEY = "posecrafter-adapter"
 PROBE_TOLERANCE = 1e-2  # half precision moves weights by 0.4 % at most, another training by far more
 _BLOCK = r"(.*transformer_blocks\.\d+)"
 
@@ -28,11 +29,10 @@ def save_adapter(path: str | Path, backbone: VideoBackbone, *, base: str, config
         config: whatever should travel with the weights, as JSON.
     """
     state = {name: p.detach().to("cpu", torch.float32).contiguous() for name, p in backbone.trainable_state().items()}
-    metadata = {"format": "posecrafter-adapter", "version": FORMAT_VERSION, "base": base}
-    metadata["base_probe"] = json.dumps(_probe(backbone).tolist())
-    metadata["config"] = json.dumps(config or {})
+    record = {"version": FORMAT_VERSION, "base": base, "base_probe": _probe(backbone).tolist(), "config": config or {}}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata)
+        # One key: safetensors writes several in random order, and equal adapters are to be equal files.
+        save_file(state, temporary, {METADATA_KEY: json.dumps(record)})
 
 
 def load_adapter(path: str | Path, backbone: VideoBackbone, *, base: str) -> dict:
@@ -46,25 +46,26 @@ def load_adapter(path: str | Path, backbone: VideoBackbone, *, base: str) -> dic
         raise UserError(f"no adapter at {path}: train one with `python -m src.train`, or give the right file")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            text = (file.metadata() or {}).get(METADATA_KEY)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error})") from error
-    if metadata.get("format") != "posecrafter-adapter":
+    if text is None:
         raise UserError(
             f"{path} is no PoseCrafter adapter; public ControlVideo weights load with load_controlvideo_state_dict"
         )
-    if metadata.get("version") != FORMAT_VERSION:
-        raise UserError(f"{path} has adapter format {metadata.get('version')}, this version reads {FORMAT_VERSION}")
-    expected = torch.tensor(json.loads(metadata["base_probe"]))
+    record = json.loads(text)
+    if record["version"] != FORMAT_VERSION:
+        raise UserError(f"{path} has adapter format {record['version']}, this version reads {FORMAT_VERSION}")
+    expected = torch.tensor(record["base_probe"])
     probe = _probe(backbone)
     if probe.shape != expected.shape or (probe - expected).norm() > PROBE_TOLERANCE * expected.norm():
         raise UserError(
-            f"{path} was trained on the base model {metadata['base']!r}, whose weights are not those of {base!r}: set "
+            f"{path} was trained on the base model {record['base']!r}, whose weights are not those of {base!r}: set "
             "model (and model.base) to the one it was trained on"
         )
     _copy_strictly(state, backbone.trainable_state(), str(path))
-    return json.loads(metadata["config"])
+    return record["config"]
 
 
 def load_controlvideo_state_dict(

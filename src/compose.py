@@ -1,0 +1,17 @@
+"""Configurations of other entry points, composed inside a running one."""
+
+from collections.abc import Iterable
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+from src.cli import CONF_DIR
+
+
+def compose_config(name: str, overrides: Iterable[str] = ()) -> DictConfig:
+    """The configuration `conf/<name>.yaml` with overrides as on its command line."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(name, list(overrides))
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return compose(name, list(overrides))
