@@ -25,6 +25,8 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 
 demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU
 	$(BIN)/python -m src.train subject=people_001 model=mini run_dir=outputs/demo $(ARGS)
+	$(BIN)/python -m eval.score run=outputs/demo output=outputs/demo/scores.json download=false \
+	  metrics=[ssim,psnr,psnr-face,psnr-hands,lpips,mse-p-mini,fid,clip-i-mini,fvd,clip-t-mini]
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
@@ -32,8 +34,9 @@ test: $(INSTALLED)  ## run the tests
 lint: $(INSTALLED)  ## ruff: style and formatting
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-bench: $(INSTALLED)  ## seconds and peak memory at full size (random weights)
+bench: $(INSTALLED)  ## seconds and peak memory at full size, and the time of scoring (random weights)
 	$(BIN)/python -m src.bench $(ARGS)
+	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on
 	for part in vae base keypoints clip; do $(BIN)/python -m src.pretrain part=$$part $(ARGS) || exit; done
@@ -56,3 +59,12 @@ eval-ted: $(INSTALLED)  ## Table 2, what is missing of it: ARGS="dataset.metadat
 eval-people: $(INSTALLED)  ## the same on rendered people with the miniature model and judges: no download, no GPU
 	$(BIN)/python -m eval.run -m benchmark=people method=noise,controlvideo,posecrafter $(ARGS)
 	$(BIN)/python -m eval.report results=outputs/eval/people
+
+.PHONY: ablations
+ABLATIONS := $(patsubst experiments/%.yaml,%,$(wildcard experiments/ablation_*.yaml))
+
+ablations: $(INSTALLED)  ## every ablation of the paper on rendered people, and its report; what is finished is not done again
+	for name in $(ABLATIONS); do \
+	  $(BIN)/python -m src.train -m experiments=$$name hydra.sweep.dir=outputs/ablations/$$name $(ARGS) || exit; \
+	  $(BIN)/python -m eval.report sweep=outputs/ablations/$$name || exit; \
+	done

@@ -33,6 +33,8 @@ CATALOG: dict[str, MetricInfo] = {
     "clip-i": MetricInfo("CLIP-I", True, ".3f", "Image"),
     "fvd": MetricInfo("FVD", False, ".2f", "Video"),
     "clip-t": MetricInfo("CLIP-T", True, ".3f", "Video"),
+    "psnr-face": MetricInfo("PSNR-face", True, ".2f", "Parts"),
+    "psnr-hands": MetricInfo("PSNR-hands", True, ".2f", "Parts"),
     "mse-p-mini": MetricInfo("MSE-P-mini", False, ".2e", "Mini judges"),
     "clip-i-mini": MetricInfo("CLIP-I-mini", True, ".3f", "Mini judges"),
     "clip-t-mini": MetricInfo("CLIP-T-mini", True, ".3f", "Mini judges"),

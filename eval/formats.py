@@ -11,7 +11,8 @@ from eval.tables import Cell, Row, Table
 
 CSV_FIELDS = (
     *("benchmark", "protocol", "sizes", "method", "num_frames", "source", "subjects"),
-    *("metric", "value", "low", "high", "difference", "note"),
+    *("metric", "value", "low", "high", "difference"),
+    *("difference_low", "difference_high", "note"),
 )
 NOTHING = "-"
 
@@ -28,11 +29,17 @@ def format_cell(metric: str, cell: Cell) -> str:
     """Value, interval and difference in one line."""
     text = format_value(metric, cell.value)
     if cell.interval is not None:
-        text += f" [{format_value(metric, cell.interval[0])}, {format_value(metric, cell.interval[1])}]"
+        text += f" {format_interval(metric, cell.interval)}"
     if cell.difference is not None:
         sign = "" if cell.difference < 0 else "+"
-        text += f" ({sign}{format_value(metric, cell.difference)})"
+        between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
+        text += f" ({sign}{format_value(metric, cell.difference)}{between})"
     return text
+
+
+def format_interval(metric: str, interval: tuple[float, float]) -> str:
+    """[low, high] at the metric's precision."""
+    return f"[{format_value(metric, interval[0])}, {format_value(metric, interval[1])}]"
 
 
 def _texts(table: Table, row: Row) -> list[str]:
@@ -120,7 +127,9 @@ def to_csv(tables: Sequence[Table]) -> str:
             }
             for name, cell in row.cells.items():
                 low, high = cell.interval or (None, None)
+                below, above = cell.difference_interval or (None, None)
                 numbers = {"value": cell.value, "low": low, "high": high, "difference": cell.difference}
+                numbers |= {"difference_low": below, "difference_high": above}
                 writer.writerow(head | numbers | {"metric": name, "note": cell.note})
             for name, reason in row.missing.items():
                 writer.writerow(head | {"metric": name, "note": f"missing: {reason}"})
@@ -151,6 +160,7 @@ def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
                             "value": number(cell.value),
                             "interval": cell.interval,
                             "difference": number(cell.difference),
+                            "difference_interval": cell.difference_interval,
                             "note": cell.note,
                         }
                         for name, cell in row.cells.items()

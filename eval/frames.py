@@ -8,7 +8,7 @@ pair exactly. Nothing is resized, cut or replaced silently.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from PIL import Image
 
 from src.data.video import IMAGE_SUFFIXES, VideoReader, read_video
 from src.errors import UserError
+from src.pose.formats import load_poses
+from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class ClipPaths:
     generated: Path
     real: Path | None
     reference: Path | None
+    poses: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,7 @@ class Clip:
         generated: (F, H, W, 3) uint8 RGB.
         real: the same shape, or None.
         reference: (H', W', 3) uint8 RGB, or None.
+        poses: of the real frames, or None.
         warnings: what a reader of the numbers must know about these files.
     """
 
@@ -52,12 +56,14 @@ class Clip:
     real: np.ndarray | None
     reference: np.ndarray | None
     warnings: tuple[str, ...] = ()
+    poses: PoseSequence | None = None
 
 
 def find_clips(
     generated: str | Path | Sequence[str | Path],
     real: str | Path | Sequence[str | Path] | None,
     reference: str | Path | None,
+    poses: str | Path | None = None,
 ) -> list[ClipPaths]:
     """Pair up the clips of both sides, reading no pixels.
 
@@ -67,6 +73,7 @@ def find_clips(
 
     Args:
         reference: an image for all clips, or a folder of images named like the clips.
+        poses: keypoints of the real frames (.npz) for a single clip, or a folder of such named like the clips.
 
     Raises:
         UserError: nothing there, a folder of mixed content, or clips without a partner.
@@ -81,8 +88,11 @@ def find_clips(
         raise UserError(
             f"generated and real clips must have the same names: only in generated: {alone}; only in real: {missing}"
         )
-    references = _references(reference, list(clips))
-    return [ClipPaths(name, path, reals[name], references[name]) for name, path in clips.items()]
+    references = _beside(reference, list(clips), "reference", IMAGE_SUFFIXES)
+    keypoints = _beside(poses, list(clips), "poses", frozenset({".npz"}))
+    if poses is not None and not Path(poses).is_dir() and len(clips) > 1:
+        raise UserError(f"poses={poses} is one file for {len(clips)} clips: give a folder of <clip>.npz")
+    return [ClipPaths(name, path, reals[name], references[name], keypoints[name]) for name, path in clips.items()]
 
 
 def read_clip(paths: ClipPaths, *, resolution: int | None, resize: str | None) -> Clip:
@@ -114,7 +124,10 @@ def read_clip(paths: ClipPaths, *, resolution: int | None, resize: str | None) -
     reference = None
     if paths.reference is not None:
         reference = np.asarray(_open_image(paths.reference).convert("RGB"))
-    return Clip(paths.name, generated, real, reference, tuple(warnings))
+    poses = None if paths.poses is None else load_poses(paths.poses)
+    if poses is not None and len(poses) != len(generated):
+        raise UserError(f"clip {paths.name}: {len(generated)} frames against {len(poses)} poses in {paths.poses}")
+    return Clip(paths.name, generated, real, reference, tuple(warnings), poses)
 
 
 def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray:
@@ -176,17 +189,20 @@ def _clips_in(path: Path, side: str) -> Iterator[Path]:
         yield from videos or (folder / "frames" if (folder / "frames").is_dir() else folder for folder in folders)
 
 
-def _references(reference: str | Path | None, names: list[str]) -> dict[str, Path | None]:
-    if reference is None:
+def _beside(
+    given: str | Path | None, names: list[str], option: str, suffixes: Collection[str]
+) -> dict[str, Path | None]:
+    """By clip, the file that `option` gives for it: one for all, or one of its name in a folder."""
+    if given is None:
         return dict.fromkeys(names)
-    path = Path(reference)
+    path = Path(given)
     if not path.is_dir():
         return dict.fromkeys(names, path)
-    images = {entry.stem: entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES}
-    lacking = [name for name in names if name not in images]
+    files = {entry.stem: entry for entry in path.iterdir() if entry.suffix.lower() in suffixes}
+    lacking = [name for name in names if name not in files]
     if lacking:
-        raise UserError(f"reference={path} has no image for the clips {', '.join(lacking)}")
-    return {name: images[name] for name in names}
+        raise UserError(f"{option}={path} has nothing for the clips {', '.join(lacking)}")
+    return {name: files[name] for name in names}
 
 
 def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:

@@ -62,7 +62,7 @@ class Inception(Network):
     def __init__(self, kind: Literal["inception-torchscript", "inception-pytorch"], path: Path) -> None:
         super().__init__(kind, sha256(path))
         self.pillow = kind == "inception-torchscript"
-        self.model = InceptionV3W(str(path.parent), download=False) if self.pillow else _pytorch_inception(path)
+        self.model = InceptionV3W(str(path.parent), download=False) if self.pillow else pytorch_inception(path)
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:
         """(B, 2048) float32 features of (B, 3, H, W) uint8 RGB frames."""
@@ -136,8 +136,8 @@ def _resize_pillow(frames_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(resized_BHWC).permute(0, 3, 1, 2).contiguous().to(frames_BCHW.device)
 
 
-def _pytorch_inception(path: Path) -> nn.Module:
-    """pytorch-fid's network: torchvision's with the pooling of the TensorFlow original."""
+def pytorch_inception(path: Path | None) -> nn.Module:
+    """pytorch-fid's network: torchvision's with the pooling of the TensorFlow original; None: random weights."""
     model = torchvision.models.inception_v3(num_classes=1008, aux_logits=False, weights=None, init_weights=False)
     model.Mixed_5b = FIDInceptionA(192, pool_features=32)
     model.Mixed_5c = FIDInceptionA(256, pool_features=64)
@@ -148,6 +148,7 @@ def _pytorch_inception(path: Path) -> nn.Module:
     model.Mixed_6e = FIDInceptionC(768, channels_7x7=192)
     model.Mixed_7b = FIDInceptionE_1(1280)
     model.Mixed_7c = FIDInceptionE_2(2048)
-    model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    if path is not None:
+        model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
     model.fc = nn.Identity()
     return model

@@ -4,16 +4,19 @@ import datetime
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
 from omegaconf import DictConfig
 
 from eval.catalog import CATALOG
-from eval.formats import format_cell, format_value, to_csv, to_json, to_latex, to_markdown
+from eval.formats import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
+from eval.protocol import Protocol
 from eval.results import Result, load_results
 from eval.side_by_side import Comparison, compare
+from eval.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
+from eval.sweep_report import embedded, log_sweep, write_grids, write_plots
 from eval.tables import Table, build_tables
 from src.cli import entry
 from src.errors import UserError
@@ -43,58 +46,81 @@ class Plot:
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its plots and videos."""
+    """A table with its plots, videos and pictures (caption and base64 WebP)."""
 
     table: Table
     labels: tuple[str, ...]
     plots: tuple[Plot, ...]
     comparisons: tuple[Comparison, ...]
     ranked_by: str | None
+    pictures: tuple[tuple[str, str], ...] = ()
 
 
 @entry(config_name="report")
 def main(cfg: DictConfig) -> None:
-    """Write `report.html` and `tables.md`, `.tex`, `.csv`, `.json`."""
+    """Write `report.html` and `tables.md`, `.tex`, `.csv`, `.json`; of a sweep also its image grids and plots."""
+    if cfg.sweep is not None:
+        report_sweep(cfg)
+        return
     given = [cfg.results] if isinstance(cfg.results, str) else list(cfg.results or [])
     paths = [Path(path) for path in given]
     results = load_results(paths)
     if cfg.output is None and len(paths) != 1:
         raise UserError("several results need an output folder: output=<folder>")
     first = paths[0] if paths[0].is_dir() else paths[0].parent
-    write_report(
-        results,
-        first / "report" if cfg.output is None else Path(cfg.output),
-        num_videos=cfg.num_videos,
-        rank_by=cfg.rank_by,
-        video_height=cfg.video_height,
-    )
+    write_report(build_tables(results), first / "report" if cfg.output is None else Path(cfg.output), cfg)
+
+
+def report_sweep(cfg: DictConfig) -> list[Table]:
+    """Score a multirun of `src.train`; write tables, page, image grids and plots, and log them to W&B if its runs do.
+
+    Raises:
+        UserError: no finished run in `cfg.sweep`, or settings that do not suit it.
+    """
+    sweep = read_sweep(Path(cfg.sweep))
+    output = Path(cfg.sweep) / "report" if cfg.output is None else Path(cfg.output)
+    protocol = Protocol.from_config(cfg.protocol)
+    metrics = default_metrics(sweep) if cfg.metrics is None else [str(name) for name in cfg.metrics]
+    benchmark = benchmark_of(sweep) if cfg.benchmark is None else str(cfg.benchmark)
+    results = load_results(score_sweep(sweep, output, cfg=cfg, metrics=metrics, protocol=protocol, benchmark=benchmark))
+    for job, what in sweep.unfinished.items():
+        log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
+    tables = build_tables(results, baseline=results[0].label if cfg.baseline is None else str(cfg.baseline))
+    grids = write_grids(sweep, results, output / "grids")
+    plots = write_plots(tables[0], output / "plots.png")
+    write_report(tables, output, cfg, pictures=[("All metrics", plots), *((path.stem, path) for path in grids)])
+    project = sweep.runs[0].cfg.logger.get("project")
+    if project is not None:
+        log_sweep(sweep, tables[0], grids, plots, project=project, output=output)
+    return tables
 
 
 def write_report(
-    results: Sequence[Result], output: Path, *, num_videos: int, rank_by: str | None, video_height: int
+    tables: Sequence[Table], output: Path, cfg: DictConfig, *, pictures: Sequence[tuple[str, Path]] = ()
 ) -> None:
     """Write all tables and the page into the folder `output`.
 
     Args:
-        num_videos: how many subjects of each table come with a video, worst first.
-        rank_by: the metric that decides; None: the first of the catalogue that subjects were measured by.
-        video_height: in pixels.
+        cfg: `num_videos`, how many subjects of each table come with a video, worst first; `rank_by`, the metric that
+            decides, or None for the first of the catalogue that subjects were measured by; `video_height` in pixels.
+        pictures: captions and files, for the first table's section.
 
     Raises:
         UserError: `rank_by` names no metric that any subject has a value of.
     """
-    tables = build_tables(results)
     output.mkdir(parents=True, exist_ok=True)
     texts = {"tables.md": to_markdown(tables), "tables.tex": to_latex(tables), "tables.csv": to_csv(tables)}
-    sections = [_section(table, num_videos=num_videos, rank_by=rank_by, video_height=video_height) for table in tables]
-    if rank_by is not None and all(section.ranked_by is None for section in sections):
-        raise UserError(f"rank_by={rank_by}: no subject has a value of it; use one of {', '.join(CATALOG)}")
+    options = {"num_videos": cfg.num_videos, "rank_by": cfg.rank_by, "video_height": cfg.video_height}
+    sections = [_section(table, **options) for table in tables]
+    sections[0] = replace(sections[0], pictures=tuple((caption, embedded(path)) for caption, path in pictures))
+    if cfg.rank_by is not None and all(section.ranked_by is None for section in sections):
+        raise UserError(f"rank_by={cfg.rank_by}: no subject has a value of it; use one of {', '.join(CATALOG)}")
     texts["report.html"] = render_page(sections)
     for name, text in texts.items():
         with atomic_path(output / name) as temporary:
             temporary.write_text(text)
     write_json(output / "tables.json", to_json(tables))
-    log.info("%d tables of %d results: %s", len(tables), len(results), output / "report.html")
+    log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
 
 
 def worst_first(results: Sequence[Result], metric: str) -> list[str]:
@@ -114,8 +140,9 @@ def _section(table: Table, *, num_videos: int, rank_by: str | None, video_height
     ]
     ranked_by = rank_by if rank_by in measured else (measured[0] if measured and rank_by is None else None)
     subjects = worst_first(table.results, ranked_by) if ranked_by is not None else []
+    varied = any(result.variant is not None for result in table.results)
     labels = tuple(
-        row.label if row.num_frames is None else f"{row.label} ({row.num_frames})"
+        row.label if varied or row.num_frames is None else f"{row.label} ({row.num_frames})"
         for row in table.rows
         if not row.published
     )
@@ -166,6 +193,7 @@ def render_page(sections: Sequence[Section]) -> str:
         catalog=CATALOG,
         colors=COLORS,
         format_cell=format_cell,
+        format_interval=format_interval,
         format_value=format_value,
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

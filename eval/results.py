@@ -10,7 +10,7 @@ A result is the JSON object of `eval.scorer.Scorer.result` with the run's identi
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Result:
         missing: by name, the reason.
         clips: by subject, `frames` and its own values of the metrics that are means.
         sizes: of the frames, as "WxH".
+        variant: what it is called in the report of a sweep, or None.
     """
 
     path: Path
@@ -50,23 +51,48 @@ class Result:
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     dataset: Mapping[str, Any] | None = None
+    variant: str | None = None
 
     @property
     def label(self) -> str:
+        if self.variant is not None:
+            return self.variant
         return self.method if self.num_frames is None else f"{self.method} ({self.num_frames})"
 
     def interval(self, metric: str) -> tuple[float, float] | None:
         """95 % bootstrap interval of a metric over the subjects, its runner's own where that gave one.
 
-        None with fewer than two subjects, and for FID and FVD, which no subject has a value of.
+        None with fewer than two subjects, and for FID and FVD, which no subject has a value of, where the result gives
+        none.
         """
         given = self.metrics[metric].get("interval")
         if given is not None:
             return float(given[0]), float(given[1])
-        pairs = [(clip[metric], clip["frames"]) for clip in self.clips.values() if metric in clip]
-        if self.protocol.pooling == "videos" or metric.startswith("clip-t"):
-            pairs = [(value, 1.0) for value, _ in pairs]
-        return bootstrap_interval([value for value, _ in pairs], [weight for _, weight in pairs])
+        values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
+        return bootstrap_interval(list(values.values()), self._weights(metric, values))
+
+    def difference(self, baseline: "Result", metric: str) -> tuple[float, tuple[float, float] | None] | None:
+        """Mean difference from another result over the subjects that both have, and its paired bootstrap interval.
+
+        None where they share no subject with a finite value, as for FID and FVD.
+        """
+        shared = {
+            clip: numbers[metric] - baseline.clips[clip][metric]
+            for clip, numbers in self.clips.items()
+            if metric in numbers
+            and metric in baseline.clips.get(clip, {})
+            and math.isfinite(numbers[metric])
+            and math.isfinite(baseline.clips[clip][metric])
+        }
+        if not shared:
+            return None
+        values, weights = list(shared.values()), self._weights(metric, shared)
+        return float(np.average(values, weights=weights)), bootstrap_interval(values, weights)
+
+    def _weights(self, metric: str, clips: Iterable[str]) -> list[float]:
+        """What each subject weighs in the mean: its frames, or one."""
+        by_video = self.protocol.pooling == "videos" or metric.startswith("clip-t")
+        return [1.0 if by_video else self.clips[clip]["frames"] for clip in clips]
 
 
 def bootstrap_interval(
@@ -93,7 +119,7 @@ def bootstrap_interval(
 def load_results(paths: Sequence[Path]) -> list[Result]:
     """Read result files, and all those in folders and below.
 
-    JSON files that are no results are passed over, which the log says.
+    JSON files that are no results are passed over.
 
     Raises:
         UserError: a path does not exist, a result is malformed, or there is none.
@@ -107,7 +133,7 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
             if isinstance(value, dict) and {"protocol", "metrics", "missing"} <= set(value):
                 results.append(_result(file, value))
             elif path.is_dir():
-                log.info("%s is not a result: passed over", file)
+                log.debug("%s is not a result: passed over", file)
             else:
                 raise UserError(f"{file} is not a result of eval.score or eval.run")
     if not results:
@@ -143,6 +169,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
             warnings=tuple(value.get("warnings", ())),
             files=value.get("files", {}),
             dataset=value.get("dataset"),
+            variant=value.get("variant"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):

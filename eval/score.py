@@ -8,7 +8,11 @@ from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
+from rich.console import Console
+from rich.table import Table
 
+from eval.catalog import CATALOG
+from eval.formats import format_value
 from eval.frames import find_clips, read_clip
 from eval.protocol import Protocol
 from eval.scorer import Scorer, choose_device
@@ -18,20 +22,21 @@ from src.cli import entry
 from src.errors import UserError
 from src.files import write_json
 from src.progress import track
+from src.run_folder import HELD_OUT
 
 log = logging.getLogger(__name__)
 
 
 @entry(config_name="score")
 def main(cfg: DictConfig) -> None:
-    """Score, and write the JSON of `score` to `output` or to standard output."""
+    """Score, and write the JSON of `score` to `output`, with a table to look at, or to standard output."""
     result = score(cfg)
     if cfg.output is None:
         sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
         return
     write_json(cfg.output, result)
-    values = (f"{name} {_short(entry['value'])}" for name, entry in result["metrics"].items())
-    log.info("%s: %s", cfg.output, ", ".join(values) or "no metric could be computed")
+    print_table(result)
+    log.info("scores: %s", cfg.output)
 
 
 def score(cfg: DictConfig) -> dict[str, Any]:
@@ -44,8 +49,10 @@ def score(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: an option or a file is wrong, or the two sides do not match.
     """
+    if cfg.run is not None:
+        cfg = of_run(cfg)
     protocol = Protocol.from_config(cfg.protocol)
-    clips = find_clips(_paths(cfg.generated), None if cfg.real is None else _paths(cfg.real), cfg.reference)
+    clips = find_clips(_paths(cfg.generated), None if cfg.real is None else _paths(cfg.real), cfg.reference, cfg.poses)
     store = WeightStore(None if cfg.weights is None else _folder(cfg.weights), cfg.download)
     device = choose_device(cfg.device)
     tools = Toolbox(protocol, store, instantiate(cfg.pose), device=device, batch_size=cfg.batch_size)
@@ -63,12 +70,35 @@ def score(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+def of_run(cfg: DictConfig) -> DictConfig:
+    """Fill in what a run folder of `src.train` holds: its frames, the true ones with their poses, the reference.
+
+    Raises:
+        UserError: there are none in it.
+    """
+    run, cfg = Path(cfg.run), cfg.copy()
+    if not (run / "frames").is_dir() or not (run / HELD_OUT).is_dir():
+        raise UserError(f"run={run} holds no filmed held-out poses: give a run folder of src.train")
+    cfg.generated, cfg.real, cfg.poses = str(run), str(run / HELD_OUT), str(run / HELD_OUT / "poses.npz")
+    cfg.reference = str(run / "training" / "frames" / "00000.png")
+    return cfg
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Print every metric with its value, or why it has none."""
+    table = Table("metric", "value", "", title="Scores")
+    for name, info in CATALOG.items():
+        if name in result["metrics"]:
+            entry = result["metrics"][name]
+            value = format_value(name, float(entry["value"]))
+            table.add_row(f"{info.title} {info.arrow}", value, entry.get("note", ""))
+        elif name in result["missing"]:
+            table.add_row(info.title, "missing", result["missing"][name], style="dim")
+    Console(stderr=True).print(table)
+
+
 def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
-
-
-def _short(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _paths(value: str | ListConfig) -> str | list[str]:

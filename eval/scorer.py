@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torchmetrics import Metric
 
 from eval.frames import Clip
@@ -17,13 +18,15 @@ from eval.metrics.clip_i import CLIPI
 from eval.metrics.clip_t import CLIPT
 from eval.metrics.fid import FID
 from eval.metrics.frechet import FrechetMetric
+from eval.metrics.frechet_interval import Samples, frechet_interval
 from eval.metrics.fvd import FVD
 from eval.metrics.lpips import LPIPS
 from eval.metrics.mse_p import MSEP
 from eval.metrics.psnr import PSNR
+from eval.metrics.region_psnr import RegionPSNR
 from eval.metrics.ssim import SSIM
 from eval.networks import Network
-from eval.toolbox import ClipView, Toolbox
+from eval.toolbox import ClipView, Side, Toolbox
 from eval.weights import WeightsMissing
 from src.errors import UserError
 from src.pose.extractors import PoseExtractor
@@ -88,6 +91,15 @@ def _clip_t(judge: Callable[[Toolbox], Network]) -> Recipe:
     return Recipe(judge, lambda tools: CLIPT(), feed, needs_real=False)
 
 
+def _region(region: str) -> Recipe:
+    def feed(metric: RegionPSNR, view: ClipView) -> None:
+        if view.clip.poses is None:
+            raise NotComputable("needs the real frames' poses: poses=<keypoints .npz, or a folder of <clip>.npz>")
+        metric.update(view.frames("generated"), view.frames("real"), view.clip.poses)
+
+    return Recipe(lambda tools: None, lambda tools: RegionPSNR(region), feed)
+
+
 RECIPES: dict[str, Recipe] = {
     "ssim": Recipe(lambda tools: None, lambda tools: SSIM(**vars(tools.protocol.ssim)), _feed_pairs),
     "psnr": Recipe(lambda tools: None, lambda tools: PSNR(**vars(tools.protocol.psnr)), _feed_pairs),
@@ -97,10 +109,16 @@ RECIPES: dict[str, Recipe] = {
     "clip-i": _clip_i(lambda tools: tools.clip),
     "fvd": Recipe(lambda tools: tools.i3d, lambda tools: FVD(tools.i3d.num_features), _feed_fvd),
     "clip-t": _clip_t(lambda tools: tools.clip),
+    "psnr-face": _region("face"),
+    "psnr-hands": _region("hands"),
     "mse-p-mini": _mse_p(lambda tools: tools.extractor_mini),
     "clip-i-mini": _clip_i(lambda tools: tools.clip_mini),
     "clip-t-mini": _clip_t(lambda tools: tools.clip_mini),
 }
+
+
+# What a Fréchet distance compares, by side of a clip.
+FRECHET: dict[str, Callable[[ClipView, Side], Tensor]] = {"fid": ClipView.inception, "fvd": ClipView.i3d}
 
 
 class Scorer:
@@ -112,12 +130,15 @@ class Scorer:
     Args:
         names: keys of `RECIPES`.
         real, reference: whether the clips come with them.
+        bootstrap: resamples of the subjects for the intervals of FID and FVD; 0: none.
 
     Raises:
         UserError: a name is unknown or given twice.
     """
 
-    def __init__(self, names: Sequence[str], tools: Toolbox, *, real: bool, reference: bool) -> None:
+    def __init__(
+        self, names: Sequence[str], tools: Toolbox, *, real: bool, reference: bool, bootstrap: int = 0
+    ) -> None:
         unknown = [name for name in names if name not in RECIPES]
         if unknown or len(set(names)) < len(names) or not names:
             raise UserError(
@@ -130,6 +151,8 @@ class Scorer:
         self.sizes: set[str] = set()
         self._names = tuple(names)
         self._pooled: dict[str, Metric] = {}
+        self._bootstrap = bootstrap
+        self._samples: dict[str, list[Samples]] = {}
         for name in names:
             recipe = RECIPES[name]
             if recipe.needs_real and not real:
@@ -165,6 +188,9 @@ class Scorer:
                 self._drop(name, f"clip {clip.name}: {error}")
                 continue
             self._pooled[name].merge_state(metric)
+            if self._bootstrap and name in FRECHET:
+                sides = (FRECHET[name](view, side) for side in ("generated", "real"))
+                self._samples.setdefault(name, []).append(tuple(side.cpu() for side in sides))
             if isinstance(metric, MeanMetric):
                 try:
                     values[name] = float(metric.compute())
@@ -186,6 +212,9 @@ class Scorer:
                 self._drop(name, str(error))
                 continue
             metrics[name] = {"value": to_json(value), **self._pooled[name].details()} | self._judge(name)
+            if name in self._samples:
+                interval = frechet_interval(self._samples[name], value, resamples=self._bootstrap)
+                metrics[name] |= {"interval": interval} if interval is not None else {}
         clips = {
             clip: {name: to_json(value) for name, value in values.items() if name in metrics or name == "frames"}
             for clip, values in self.clips.items()

@@ -13,6 +13,7 @@ import yaml
 
 from eval.catalog import CATALOG
 from eval.results import Result
+from src.errors import UserError
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 
@@ -23,13 +24,15 @@ class Cell:
 
     Attributes:
         interval: its bootstrap interval over subjects, or None.
-        difference: from the published number of the same method and training frames, or None.
+        difference: from the table's `against`, or None.
+        difference_interval: its paired bootstrap interval over subjects, or None.
         note: what must be known of it, or None.
     """
 
     value: float
     interval: tuple[float, float] | None = None
     difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
     note: str | None = None
 
 
@@ -54,6 +57,8 @@ class Table:
     Attributes:
         columns: metrics by name, in the order of the catalogue.
         notes: to be printed below.
+        against: what differences are from: `paper`, the published row of the same method and training frames; or the
+            label of a measured row; None: there are none.
     """
 
     benchmark: str
@@ -63,46 +68,69 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     results: tuple[Result, ...]
+    against: str | None
 
     @property
     def title(self) -> str:
         return f"{self.benchmark} · protocol {self.protocol['name']} · {', '.join(self.sizes) or 'size not recorded'}"
 
 
-def build_tables(results: Sequence[Result], *, published: dict[str, Any] | None = None) -> list[Table]:
+def build_tables(
+    results: Sequence[Result], *, published: dict[str, Any] | None = None, baseline: str | None = None
+) -> list[Table]:
     """Group results into tables and put the published rows of their benchmark above them.
 
     Args:
         published: the content of `published.yaml`; None reads it.
+        baseline: label of the result that the others are compared with where nothing is published.
+
+    Raises:
+        UserError: no result is called like the baseline.
     """
+    labels = [result.label for result in results]
+    if baseline is not None and baseline not in labels:
+        raise UserError(f"baseline={baseline} is none of {', '.join(labels)}")
     if published is None:
         published = yaml.safe_load(PUBLISHED.read_text())
     groups: dict[tuple[str, str, tuple[str, ...]], list[Result]] = {}
     for result in results:
         key = (result.benchmark, repr(result.protocol), result.sizes)
         groups.setdefault(key, []).append(result)
-    return [_table(group, published) for _, group in sorted(groups.items())]
+    return [_table(group, published, baseline) for _, group in sorted(groups.items())]
 
 
-def _table(results: list[Result], published: dict[str, Any]) -> Table:
+def _table(results: list[Result], published: dict[str, Any], baseline: str | None) -> Table:
     first = results[0]
     paper = published.get(first.benchmark, [])
-    results = sorted(results, key=lambda result: (result.method, result.num_frames or 0, str(result.path)))
+    if all(result.variant is None for result in results):
+        results = sorted(results, key=lambda result: (result.method, result.num_frames or 0, str(result.path)))
+    base = None if paper else next((result for result in results if result.label == baseline), None)
     legends = [result.label for result in results]
     rows = [_published_row(entry) for entry in paper]
     for result in results:
         # The same method twice (another seed, another model) is told apart by its folder.
         folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
-        rows.append(_measured_row(result, paper, label=result.method + folder))
+        label = (result.variant or result.method) + folder
+        rows.append(_measured_row(result, paper, None if result is base else base, label=label))
     columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
     notes = []
     if paper:
         notes.append(f"Published rows: {published['source']}. {published['note']}")
         notes.append("Parentheses: difference from the published row of the same method and NFs.")
+    if base is not None:
+        notes.append(f"Parentheses: difference from {base.label} over the same subjects, with its paired interval.")
     notes.append("Brackets: 95 % bootstrap interval over subjects.")
     notes += _notes(results)
+    against = "paper" if paper else (None if base is None else base.label)
     return Table(
-        first.benchmark, first.protocol.as_dict(), first.sizes, columns, tuple(rows), tuple(notes), tuple(results)
+        first.benchmark,
+        first.protocol.as_dict(),
+        first.sizes,
+        columns,
+        tuple(rows),
+        tuple(notes),
+        tuple(results),
+        against,
     )
 
 
@@ -111,12 +139,16 @@ def _published_row(entry: dict[str, Any]) -> Row:
     return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {}, None)
 
 
-def _measured_row(result: Result, paper: list[dict[str, Any]], *, label: str) -> Row:
+def _measured_row(result: Result, paper: list[dict[str, Any]], base: Result | None, *, label: str) -> Row:
     same = [e for e in paper if (e["method"], e["num_frames"]) == (result.method, result.num_frames)]
     cells = {}
     for name, entry in result.metrics.items():
-        difference = entry["value"] - float(same[0][name]) if same and name in same[0] else None
-        cells[name] = Cell(entry["value"], result.interval(name), difference, entry.get("note"))
+        difference, interval = None, None
+        if same and name in same[0]:
+            difference = entry["value"] - float(same[0][name])
+        elif base is not None and name in base.metrics:
+            difference, interval = result.difference(base, name) or (None, None)
+        cells[name] = Cell(entry["value"], result.interval(name), difference, interval, entry.get("note"))
     return Row(
         label, result.method, result.num_frames, False, len(result.clips), cells, dict(result.missing), str(result.path)
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hydra
 import transformers
+import wandb
 from diffusers.utils import logging as diffusers_logging
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
@@ -51,6 +52,10 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
                 _end(UserError(f"{key} is not set: give it on the command line as {key}=VALUE"))
             except KeyboardInterrupt:
                 _exit("interrupted: what was finished is kept; the same command goes on from there", 130)
+            finally:
+                # The next job of a sweep would go on logging into this one's run.
+                if wandb.run is not None:
+                    wandb.finish()
 
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import wandb
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.loggers import Logger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,7 +15,12 @@ from src.errors import UserError
 
 
 def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> WandbLogger:
-    """A W&B logger that works offline where there is no key, instead of asking for one."""
+    """A W&B logger that works offline where there is no key, instead of asking for one.
+
+    Without a `group`, the runs of a sweep are grouped under the name of its folder.
+    """
+    if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        group = Path(HydraConfig.get().sweep.dir).name
     offline = not _has_key()
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     try:

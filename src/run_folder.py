@@ -23,7 +23,8 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.provenance import IRRELEVANT, arrays_sha256, plain_settings, poses_sha256
 
-CONFIG, ADAPTER, COST, TRAINING = "config.yaml", "adapter.safetensors", "fine_tune.json", "training"
+CONFIG, ADAPTER, COST = "config.yaml", "adapter.safetensors", "fine_tune.json"
+TRAINING, HELD_OUT = "training", "held_out"
 SUMMARY = "summary.json"
 # What makes the saved config a primary config of Hydra's: a run repeats with --config-path <run> --config-name config.
 _HYDRA = {
@@ -98,6 +99,15 @@ class TrainingClip:
         clip = OmegaConf.load(run / TRAINING / "clip.json")
         frames = read_video(run / TRAINING / "frames").frames
         return TrainingClip(frames, load_poses(run / TRAINING / "poses.npz"), clip.prompt, clip.fps)
+
+
+def save_held_out(run: Path, frames: np.ndarray, poses: PoseSequence, fps: float) -> None:
+    """Keep the true frames (M, H, W, 3) of the held-out poses in the run, so that it can be scored on its own."""
+    if not (run / HELD_OUT).is_dir():
+        with atomic_path(run / HELD_OUT) as temporary:
+            temporary.mkdir()
+            write_frames(temporary / "frames", frames)
+            save_poses(temporary / "poses.npz", poses, fps=fps)
 
 
 def load_run(run: str | Path) -> tuple[DictConfig, TrainingClip]:

@@ -20,7 +20,7 @@ from src.fine_tune import check_same_run, fine_tune
 from src.logger import log_video
 from src.models.settings import ModelSettings, build_models
 from src.provenance import environment, git_revision, poses_sha256
-from src.run_folder import SUMMARY, TrainingClip, choose_run_dir, finished_summary, overrides
+from src.run_folder import SUMMARY, TrainingClip, choose_run_dir, finished_summary, overrides, save_held_out
 from src.sampling.sampler import Sampler, SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 
@@ -80,6 +80,7 @@ def train(cfg: DictConfig) -> dict:
     summary |= {"prompt": clip.prompt, "training_frames": chosen, "test_frames": held_out, "inputs": inputs}
     summary["training"] = fine_tune(image_model, backbone, clip, cfg, folder, callbacks)
     if cfg.sample_after_train:
+        save_held_out(folder, subject.frames[held_out], job.target_poses, clip.fps)
         results = {"method": method, "sampling": sampling, "trainer": cfg.trainer, "folder": folder}
         real = ("real", subject.frames[held_out])
         summary["sampling"] = film(image_model, backbone, job, **results, fps=clip.fps, beside=real)

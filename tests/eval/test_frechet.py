@@ -7,6 +7,8 @@ import torch
 
 from eval.metrics.base import NotComputable
 from eval.metrics.fid import FID
+from eval.metrics.frechet import frechet_distance
+from eval.metrics.frechet_interval import distance_of_samples, frechet_interval
 from eval.metrics.fvd import FVD, clip_starts, cut_clips
 from src.errors import UserError
 
@@ -94,3 +96,35 @@ def test_a_short_video_gives_no_clip() -> None:
     with pytest.raises(NotComputable, match="at least 16 frames, got one of 15"):
         clip_starts(15, clip_length=16, stride=16, drop_last=False)
     assert FVD.unit == "clips"
+
+
+def test_the_distance_of_samples_is_that_of_their_moments() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for counts in ((12, 30), (90, 70), (5, 90)):
+        x, y = (torch.randn(count, 40, generator=generator, dtype=torch.float64) + 1 for count in counts)
+        mix = torch.randn(40, 40, generator=generator, dtype=torch.float64)
+        x = x @ mix
+        expected = frechet_distance(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
+        assert float(distance_of_samples(x, y)) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_intervals_hold_the_value_and_widen_with_the_subjects_spread() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def subjects(spread: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        pairs = []
+        for _ in range(8):
+            real = torch.randn(20, 6, generator=generator)
+            pairs.append((real + 1 + spread * torch.randn(6, generator=generator), real))
+        return pairs
+
+    widths = []
+    for spread in (0.01, 1.0):
+        pairs = subjects(spread)
+        value = float(distance_of_samples(*(torch.cat(side).double() for side in zip(*pairs, strict=True))))
+        low, high = frechet_interval(pairs, value, resamples=60)
+        assert 0 <= low <= value <= high
+        assert (low, high) == frechet_interval(pairs, value, resamples=60), "the draws are seeded"
+        widths.append(high - low)
+    assert widths[0] < widths[1]
+    assert frechet_interval(pairs[:2], 1.0, resamples=60) is None

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from eval.formats import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.protocol import Protocol
@@ -138,6 +139,10 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
         load_results([tmp_path])
 
 
+def options(**changes: object) -> DictConfig:
+    return OmegaConf.create({"video_height": 64, **changes})
+
+
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
     files = {}
@@ -149,7 +154,7 @@ def page(tmp_path: Path) -> Path:
     write_result(tmp_path / "results" / "a" / "results.json", files=files)
     write_result(tmp_path / "results" / "b" / "results.json", method="<other>", num_frames=None)
     results = load_results([tmp_path / "results"])
-    write_report(results, tmp_path / "report", num_videos=12, rank_by=None, video_height=64)
+    write_report(build_tables(results), tmp_path / "report", options(num_videos=12, rank_by=None))
     return tmp_path / "report" / "report.html"
 
 
@@ -167,7 +172,7 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
     results = load_results([page.parent.parent / "results" / "a" / "results.json"])
     assert worst_first(results, "ssim") == order
     with pytest.raises(UserError, match="rank_by=clip-t"):
-        write_report(results, page.parent, num_videos=0, rank_by="clip-t", video_height=64)
+        write_report(build_tables(results), page.parent, options(num_videos=0, rank_by="clip-t"))
 
 
 PROBE = """<script>

@@ -84,3 +84,5 @@ class KeypointsModule(PoolModule):
 
     def export(self, folder: Path) -> None:
         copy.deepcopy(self.net).half().save_pretrained(folder / "mini-keypoints")
+        # The library's empty model card; ours is beside the weights that ship.
+        (folder / "mini-keypoints" / "README.md").unlink(missing_ok=True)
