@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.catalog import CATALOG
 from eval.compose import compose_train, tags
+from eval.external.exchange import exchange, external_system, identity, system_tags
 from eval.features import FeatureStore
 from eval.frames import ClipPaths, read_clip
 from eval.protocol import Protocol
@@ -42,7 +43,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         The content of `results.json`: as of `eval.score` (see `eval.results`), with `dataset`, `subjects`, `settings`,
-        `versions`, `git`, `seconds` and `peak_memory_gib`.
+        `versions`, `git`, `seconds` and `peak_memory_gib`. Nothing where all subjects wait for another system.
 
     Raises:
         UserError: bad settings, or not one subject could be scored. Single subjects that fail are in the result.
@@ -51,7 +52,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     protocol = Protocol.from_config(cfg.protocol)
     if unknown := [name for name in cfg.metrics if name not in CATALOG]:
         raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(CATALOG)}")
-    train_cfg = compose_train(cfg)
+    system, train_cfg = external_system(cfg), compose_train(cfg)
     extractor = instantiate(cfg.pose)
     prepared = prepare_dataset(
         instantiate(cfg.dataset),
@@ -64,10 +65,18 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         only=None if cfg.subjects is None else [str(name) for name in cfg.subjects],
     )
     prepare_seconds = time.perf_counter() - started
-    runs, failed = run_subjects(prepared, train_cfg, Path(cfg.runs) / cfg.benchmark.name)
+    if system is None:
+        (runs, failed), waiting = run_subjects(prepared, train_cfg, Path(cfg.runs) / cfg.benchmark.name), {}
+        who = {"method": cfg.method.name, "num_frames": cfg.num_frames, "model": cfg.model.name}
+        who["settings"] = OmegaConf.to_container(_resolvable(train_cfg), resolve=True)
+    else:
+        runs, failed, waiting = exchange(prepared, system, cfg)
+        who = identity(system, cfg)
+        if waiting and not runs:
+            return {}
 
     path = Path(cfg.output) / cfg.benchmark.name / cfg.label / FILE_NAME
-    decisive = [protocol.as_dict(), list(cfg.metrics), failed, prepared.absent, library_versions()]
+    decisive = [protocol.as_dict(), list(cfg.metrics), failed, waiting, prepared.absent, library_versions()]
     key = digest([*decisive, {subject.name: subject.key for subject in runs}])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
@@ -75,15 +84,14 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     scoring = time.perf_counter()
     scores, scored = score_runs(runs, failed, cfg, protocol, extractor)
     result = {
-        **{"benchmark": cfg.benchmark.name, "method": cfg.method.name},
-        **{"num_frames": cfg.num_frames, "model": cfg.model.name},
+        "benchmark": cfg.benchmark.name,
+        **who,
         **scores,
-        "dataset": _dataset(prepared, failed, Path(cfg.data.root)),
+        "dataset": {**_dataset(prepared, failed, Path(cfg.data.root)), "waiting": waiting},
         "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
         "files": {
             run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
         },
-        "settings": OmegaConf.to_container(_resolvable(train_cfg), resolve=True),
         "versions": {**environment(), **scores["versions"]},
         "git": git_revision(),
         "seconds": {
@@ -91,13 +99,20 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             **{"sample": _total(scored, "sampling"), "score": round(time.perf_counter() - scoring, 3)},
         },
         "peak_memory_gib": max(
-            cost.get("peak_memory_gib", 0.0) for run in scored for cost in (run.fine_tune, run.sampling)
+            (
+                cost["peak_memory_gib"]
+                for run in scored
+                for cost in (run.fine_tune, run.sampling)
+                if "peak_memory_gib" in cost
+            ),
+            default=None,
         ),
         "key": key,
     }
     write_json(path, result)
     if "group" in cfg.logger:
-        log_result(result, scored, project=cfg.logger.project, folder=path.parent, tags=tags(cfg, "eval"))
+        named = tags(cfg, "eval") if system is None else system_tags(system, cfg)
+        log_result(result, scored, project=cfg.logger.project, folder=path.parent, tags=named)
     values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
     log.info("%s: %d of %d subjects; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
     return result
@@ -121,7 +136,7 @@ def score_runs(
     store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
     device, features = choose_device(cfg.device), FeatureStore(Path(cfg.runs) / "features")
     tools = Toolbox(protocol, store, extractor, device=device, batch_size=cfg.batch_size, features=features)
-    scorer = Scorer([str(name) for name in cfg.metrics], tools, real=True, reference=True)
+    scorer = Scorer([str(name) for name in cfg.metrics], tools, real=True, reference=True, bootstrap=cfg.bootstrap)
     scored = []
     for run in track(runs, "Scoring"):
         try:
@@ -174,7 +189,9 @@ def _finished(path: Path, key: str) -> dict[str, Any] | None:
 
 def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:
     index = 0 if protocol.reference_frame == "first" else subject.reference
-    return ClipPaths(subject.name, subject.generated, subject.real, subject.training / f"{index:05d}.png")
+    return ClipPaths(
+        subject.name, subject.generated, subject.real, subject.training / f"{index:05d}.png", subject.poses
+    )
 
 
 def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], root: Path) -> dict[str, Any]:

@@ -13,20 +13,17 @@ from typing import Any
 import wandb
 from omegaconf import DictConfig
 
-from eval.compose import compose_config
+from src.compose import compose_config
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject import ClipSettings
-from src.data.video import write_frames
 from src.files import digest, read_json
-from src.pose.formats import save_poses
 from src.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
+from src.run_folder import HELD_OUT, SUMMARY, save_held_out
 from src.sample import sample
 from src.train import train
 
 log = logging.getLogger(__name__)
-
-SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class SubjectRun:
 
     Attributes:
         generated, real: folders of the frames; the same count and size.
+        poses: file of the real frames' poses.
         training: folder of the training frames.
         reference: index of the reference frame among those.
         key: of the sampling.
@@ -44,6 +42,7 @@ class SubjectRun:
     name: str
     generated: Path
     real: Path
+    poses: Path
     training: Path
     reference: int
     key: str
@@ -94,6 +93,7 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
         name=name,
         generated=samples / "frames",
         real=real,
+        poses=poses,
         training=run / "training" / "frames",
         reference=sampling["reference_frame"],
         key=key,
@@ -104,15 +104,13 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
 
 def held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
     """The run's held-out frames and poses as files, written once."""
-    real, poses = run / "held_out" / "frames", run / "held_out" / "poses.npz"
-    if not (real.is_dir() and poses.is_file()):
+    if not (run / HELD_OUT).is_dir():
         subject = resolve_subject(
             name, settings=ClipSettings.from_config(cfg.data), root=cfg.data.root, extractor=_no_extractor
         )
-        split = split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
-        write_frames(real, subject.frames[list(split.test)])
-        save_poses(poses, subject.poses[list(split.test)], fps=float(subject.fps))
-    return real, poses
+        chosen = list(split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames).test)
+        save_held_out(run, subject.frames[chosen], subject.poses[chosen], float(subject.fps))
+    return run / HELD_OUT / "frames", run / HELD_OUT / "poses.npz"
 
 
 def _no_extractor() -> Any:
