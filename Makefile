@@ -60,8 +60,11 @@ eval-people: $(INSTALLED)  ## the same on rendered people with the miniature mod
 	$(BIN)/python -m eval.run -m benchmark=people method=noise,controlvideo,posecrafter $(ARGS)
 	$(BIN)/python -m eval.report results=outputs/eval/people
 
-.PHONY: ablations
+.PHONY: ablations gallery
 ABLATIONS := $(patsubst experiments/%.yaml,%,$(wildcard experiments/ablation_*.yaml))
+
+gallery: $(INSTALLED)  ## everything that can be done with poses, a picture and a video each; what is finished is kept
+	$(BIN)/python -m src.gallery $(ARGS)
 
 ablations: $(INSTALLED)  ## every ablation of the paper on rendered people, and its report; what is finished is not done again
 	for name in $(ABLATIONS); do \

@@ -2,14 +2,12 @@
 
 from omegaconf import DictConfig
 
-from src.compose import compose_config
+from src.compose import compose_like
 
 
 def compose_train(cfg: DictConfig) -> DictConfig:
     """The configuration of `src.train` with the groups of `conf/eval.yaml`; subject and run_dir are open."""
-    composed = compose_config("train")
-    for group in ("data", "optimizer", "sampling", "method", "trainer", "logger", "model"):
-        composed[group] = cfg[group]
+    composed = compose_like("train", cfg)
     composed.data.num_frames, composed.seed = cfg.num_frames, cfg.seed
     if "group" in composed.logger:
         composed.logger.group, composed.logger.tags = cfg.benchmark.name, tags(cfg, "train")

@@ -1,4 +1,4 @@
-"""`python -m src.poses show poses=… [subject=…]`: look at target poses before time is spent on filming them."""
+"""`python -m src.poses show poses=… [subject=… | run=…]`: look at target poses before time is spent on filming them."""
 
 import logging
 import sys
@@ -15,14 +15,16 @@ from src.cli import USER_ERROR_STATUS, entry
 from src.data.resolve import resolve_subject
 from src.data.sheet import contact_sheet, side_by_side
 from src.data.split import split_frames
-from src.data.subject import ClipSettings, Subject
+from src.data.subject import ClipSettings
 from src.data.video import write_video
+from src.errors import UserError
 from src.files import atomic_path, write_json
 from src.pose.draw import draw_poses
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.nearest import Nearness, nearness
 from src.pose.tracking import frame_ranges
+from src.run_folder import load_run
 from src.target_poses import Target, target_poses
 
 log = logging.getLogger(__name__)
@@ -33,14 +35,19 @@ FPS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """The subject, and which of its frames are trained on."""
+    """The N training frames that the poses are compared with.
 
-    clip: Subject
-    chosen: list[int]
+    Attributes:
+        name: of the subject on the command line.
+        frames: (N, S, S, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
+        numbers: of the frames in that clip; of a run, in its training frames.
+    """
 
-    @property
-    def training(self) -> PoseSequence:
-        return self.clip.poses[self.chosen]
+    name: str
+    frames: np.ndarray
+    training: PoseSequence
+    fps: float
+    numbers: list[int]
 
 
 def show(cfg: DictConfig) -> dict:
@@ -50,30 +57,30 @@ def show(cfg: DictConfig) -> dict:
         The content of `poses.json`.
 
     Raises:
-        UserError: unreadable poses, an unknown subject, or settings that do not go together.
+        UserError: unreadable poses, an unknown subject or run, or settings that do not go together.
     """
-    subject = None if cfg.subject is None else _load(cfg)
+    subject = _subject(cfg)
+    name = None if subject is None else subject.name
     target = target_poses(
         cfg,
         resolution=cfg.data.resolution,
-        fps=FPS if subject is None else float(subject.clip.fps),
+        fps=FPS if subject is None else subject.fps,
         training=None if subject is None else subject.training,
-        subject=None if subject is None else str(cfg.subject),
+        subject=name,
     )
     folder = Path(cfg.output) if cfg.output is not None else Path("outputs/poses") / Path(str(cfg.poses)).stem
-    summary = {"poses": str(cfg.poses), "subject": cfg.subject, "frames": len(target.poses), "fps": target.fps}
+    summary = {"poses": str(cfg.poses), "subject": name, "frames": len(target.poses), "fps": target.fps}
     pictures = [("pose", draw_poses(target.poses, cfg.data.resolution))]
     if target.beside is not None:
         pictures.insert(0, target.beside)
     if subject is not None:
         near = nearness(target.poses, subject.training)
-        frames = subject.clip.frames[[subject.chosen[i] for i in near.nearest]]
-        pictures.append(("nearest training frame", frames))
+        pictures.append(("nearest training frame", subject.frames[near.nearest]))
         summary |= {
             "threshold": near.threshold,
             "far_frames": near.far,
             "distance": [float(d) if np.isfinite(d) else None for d in near.distance],
-            "nearest_training_frame": [subject.chosen[i] for i in near.nearest],
+            "nearest_training_frame": [subject.numbers[i] for i in near.nearest],
         }
         _plot(near, target, folder / "distance.png")
     write_video(
@@ -86,7 +93,14 @@ def show(cfg: DictConfig) -> dict:
     return summary
 
 
-def _load(cfg: DictConfig) -> _Subject:
+def _subject(cfg: DictConfig) -> _Subject | None:
+    if cfg.run is not None:
+        if cfg.subject is not None:
+            raise UserError(f"run={cfg.run} and subject={cfg.subject} both say who the poses are for: give one of them")
+        trained, clip = load_run(cfg.run)
+        return _Subject(str(trained.subject), clip.frames, clip.poses, clip.fps, list(range(len(clip.poses))))
+    if cfg.subject is None:
+        return None
     clip = resolve_subject(
         str(cfg.subject),
         settings=ClipSettings.from_config(cfg.data),
@@ -94,7 +108,8 @@ def _load(cfg: DictConfig) -> _Subject:
         extractor=lambda: instantiate(cfg.pose),
     )
     split = split_frames(len(clip), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
-    return _Subject(clip, list(split.train))
+    chosen = list(split.train)
+    return _Subject(str(cfg.subject), clip.frames[chosen], clip.poses[chosen], float(clip.fps), chosen)
 
 
 def _plot(near: Nearness, target: Target, path: Path) -> None:
@@ -128,7 +143,7 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] != [COMMAND]:
         given = f"not {sys.argv[1]}" if len(sys.argv) > 1 else "nothing was given"
-        sys.stderr.write(f"error: the command is python -m src.poses show poses=... [subject=...], {given}\n")
+        sys.stderr.write(f"error: the command is python -m src.poses show poses=... [subject=... | run=...], {given}\n")
         sys.exit(USER_ERROR_STATUS)
     del sys.argv[1]
     main()

@@ -21,6 +21,9 @@ ENTRY_POINTS = {
     "bench": [],
     "poses": ["poses=x"],
     "repair": ["video=x", "segments=[[1,2]]"],
+    "gallery": [],
+    "retarget": [],
+    "score_bench": [],
 }
 GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "sampling", "smooth")
 

@@ -93,6 +93,29 @@ def test_smoothing_is_optional(look, tmp_path):
     assert jerk[1] < jerk[0]
 
 
+def test_show_compares_with_the_training_frames_of_a_run(run, look):
+    _, clip = load_run(run)
+    summary = look("poses=people_001", f"run={run}")
+    near = nearness(people("people_001").poses, clip.poses)
+    assert summary["subject"] == "people_001" and summary["far_frames"] == near.far
+    assert summary["nearest_training_frame"] == near.nearest.tolist() and max(near.nearest) < len(clip.poses)
+    with pytest.raises(UserError, match="both say who the poses are for"):
+        look("poses=people_001", "subject=people_001", f"run={run}")
+
+
+def test_varied_poses_are_filmed_from_several_references(run, compose_config, tmp_path):
+    _, clip = load_run(run)
+    save_poses(tmp_path / "varied.npz", clip.poses[[0] * 8 + [5] * 8])
+    several = ("reference=nearest_per_segment", "method.min_segment_frames=4", "sampling.num_steps=1")
+    sample(compose_config("sample", f"run={run}", f"poses={tmp_path / 'varied.npz'}", *several))
+    record = json.loads((run / "samples/varied/reference.json").read_text())
+    assert record["segments"] == [
+        {"frames": [0, 7], "reference_frame": 0},
+        {"frames": [8, 15], "reference_frame": 5},
+    ]
+    assert read_video(run / "samples/varied/frames").frames.shape[0] == 16
+
+
 def test_a_script_is_filmed_and_far_frames_are_named(run, compose_config, caplog, tmp_path):
     caplog.set_level(logging.INFO)
     summary = sample(compose_config("sample", f"run={run}", BLINK, "pose_script.frame=2", "sampling.num_steps=1"))

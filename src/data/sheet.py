@@ -24,7 +24,14 @@ def spread(count: int, wanted: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
 
 
-def contact_sheet(rows: Sequence[Row], path: str | Path, *, columns: int = 10, cell: int | None = None) -> None:
+def contact_sheet(
+    rows: Sequence[Row],
+    path: str | Path,
+    *,
+    columns: int = 10,
+    cell: int | None = None,
+    caption: str | None = None,
+) -> None:
     """Write rows of pictures with their labels on the left as one picture, whole or not at all.
 
     Args:
@@ -33,6 +40,7 @@ def contact_sheet(rows: Sequence[Row], path: str | Path, *, columns: int = 10, c
         path: where to; the suffix chooses the format.
         columns: how many pictures a row has at most.
         cell: height of a picture in pixels; None: that of the first row, at most 256.
+        caption: a line above the pictures; None: none.
     """
     if not rows or not all(len(frames) for _, frames in rows):
         raise ValueError("a contact sheet needs rows, and every row frames")
@@ -41,11 +49,14 @@ def contact_sheet(rows: Sequence[Row], path: str | Path, *, columns: int = 10, c
     width = round(height * rows[0][1].shape[2] / rows[0][1].shape[1])
     font = ImageFont.load_default(size=max(11, height // 12))
     margin = _GAP + max(round(font.getlength(label)) for label, _ in rows) + 2 * _GAP
-    canvas_size = (margin + len(shown) * (width + _GAP), _GAP + len(rows) * (height + _GAP))
+    banner = 0 if caption is None else font.size + 2 * _GAP
+    canvas_size = (margin + len(shown) * (width + _GAP), banner + _GAP + len(rows) * (height + _GAP))
     canvas = Image.new("RGB", canvas_size, (_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(canvas)
+    if caption is not None:
+        draw.text((_GAP, _GAP + banner / 2), caption, _INK, font, anchor="lm")
     for row, (label, frames) in enumerate(rows):
-        top = _GAP + row * (height + _GAP)
+        top = banner + _GAP + row * (height + _GAP)
         draw.text((_GAP, top + height // 2), label, _INK, font, anchor="lm")
         for column, index in enumerate(i for i in shown if i < len(frames)):
             canvas.paste(_resized(frames[index], width, height), (margin + column * (width + _GAP), top))

@@ -1,4 +1,4 @@
-"""Latent editing (Sec. 4.3, Eqs. 6 and 7): faces and hands of the reference latent moved to where a pose has them.
+"""Latent editing (Sec. 4.3, Eqs. 6 and 7): parts of the reference latent moved to where a pose has them.
 
 Dimensions: M target poses, K keypoints, C channels, h×w latent cells. Coordinates are (x, y).
 """
@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.pose.keypoints import PARTS, PoseSequence
+from src.pose.keypoints import PoseSequence
+from src.sampling.parts import BONE_THICKNESS, Piece, pieces_of
 
 INTERPOLATIONS = ("bilinear", "nearest")
 MIN_KEYPOINTS = 3  # six unknowns, two equations a keypoint
@@ -24,7 +25,7 @@ class Edit:
 
     Attributes:
         frame: target frame in [0, M).
-        part: name of the part.
+        part: name of the piece of `src.sampling.parts`, the part itself for torso, face and hands.
         affine: (2, 3) float64, A of Eq. 6 in latent cells, from the reference to the target.
         box: (left, top, right, bottom) in whole cells, the right and lower ends excluded.
     """
@@ -65,6 +66,34 @@ def fit_affine(source_K2: np.ndarray, target_K2: np.ndarray) -> np.ndarray | Non
     return np.concatenate([linear, (at_centre - linear @ centre)[:, None]], 1)
 
 
+def fit_similarity(source_K2: np.ndarray, target_K2: np.ndarray) -> np.ndarray | None:
+    """The turn, scale and shift that minimise the sum of Eq. 7; two landmarks determine it.
+
+    Args:
+        source_K2: landmarks of the reference pose in latent cells.
+        target_K2: the same landmarks in the target pose.
+
+    Returns:
+        (2, 3) float64, as of `fit_affine`; None with fewer than two landmarks, where those of either pose lie within
+        one cell (a bone that points at the camera has no direction in the picture), or where the best scale is 0.
+
+    >>> bone = np.array([[0.0, 0.0], [4.0, 0.0]])
+    >>> fit_similarity(bone, np.array([[1.0, 1.0], [1.0, 9.0]])).round(9) + 0.0
+    array([[ 0., -2.,  1.],
+           [ 2.,  0.,  1.]])
+    """
+    if len(source_K2) < 2 or min(np.ptp(points, 0).max() for points in (source_K2, target_K2)) < 1:
+        return None
+    centre, to_centre = (points.mean(0, dtype=np.float64) for points in (source_K2, target_K2))
+    # Points as complex numbers: a similarity is z -> factor z + shift.
+    z, w = ((points - c) @ [1, 1j] for points, c in ((source_K2, centre), (target_K2, to_centre)))
+    factor = np.vdot(z, w) / np.vdot(z, z).real
+    if abs(factor) < 1e-6:
+        return None
+    linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    return np.concatenate([linear, (to_centre - linear @ centre)[:, None]], 1)
+
+
 def bounding_box(points_K2: np.ndarray, width: int, height: int) -> tuple[int, int, int, int] | None:
     """The smallest rectangle of whole latent cells that holds all points; None where it lies outside the latent.
 
@@ -80,35 +109,49 @@ def bounding_box(points_K2: np.ndarray, width: int, height: int) -> tuple[int, i
 def plan_edits(
     reference: PoseSequence, target: PoseSequence, parts: tuple[str, ...], width: int, height: int
 ) -> tuple[list[Edit], Counter]:
-    """Affine maps and rectangles of every part of every target frame.
+    """Maps and rectangles of every piece of every part of every target frame.
 
-    Later parts lie over earlier ones where their rectangles meet.
+    Later pieces lie over earlier ones where their rectangles meet; `pieces_of` says in which order they come.
 
     Args:
         reference: the reference pose q_r (one frame).
         target: M target poses.
-        parts: names from `PARTS`.
+        parts: names from `EDITED_PARTS`.
         width, height: size of the latent in cells; normalised coordinates are multiplied by it.
 
     Returns:
-        The edits, and how often each part was skipped: fewer than 3 keypoints seen in both poses, an affine map that
-        is close to singular or mirrored, or a rectangle outside the frame.
+        The edits, and how often each piece was skipped: too few keypoints seen in both poses (fewer than 3, of a bone
+        than 2), a map that is close to singular or mirrored, or a rectangle outside the frame.
     """
     size = np.array([width, height], np.float64)
-    edits, skipped = [], Counter({part: 0 for part in parts})
+    pieces = pieces_of(parts)
+    edits, skipped = [], Counter({piece.name: 0 for piece in pieces})
     for frame in range(len(target)):
-        for part in parts:
-            keypoints = PARTS[part]
+        for piece in pieces:
+            keypoints = list(piece.keypoints)
             seen = reference.mask[0, keypoints] & target.mask[frame, keypoints]
             source_K2 = reference.xy[0, keypoints][seen] * size
             target_K2 = target.xy[frame, keypoints][seen] * size
-            affine = fit_affine(source_K2, target_K2)
-            box = None if affine is None else bounding_box(target_K2, width, height)
-            if box is None:
-                skipped[part] += 1
+            edit = _plan_piece(piece, frame, source_K2, target_K2, width, height)
+            if edit is None:
+                skipped[piece.name] += 1
             else:
-                edits.append(Edit(frame, part, affine, box))
+                edits.append(edit)
     return edits, skipped
+
+
+def _plan_piece(
+    piece: Piece, frame: int, source_K2: np.ndarray, target_K2: np.ndarray, width: int, height: int
+) -> Edit | None:
+    affine = (fit_similarity if piece.is_bone else fit_affine)(source_K2, target_K2)
+    if affine is None:
+        return None
+    if piece.is_bone:
+        # The rectangle around a disc at either joint.
+        radius = BONE_THICKNESS / 2 * np.linalg.norm(target_K2[1] - target_K2[0])
+        target_K2 = np.concatenate([target_K2 - radius, target_K2 + radius])
+    box = bounding_box(target_K2, width, height)
+    return None if box is None else Edit(frame, piece.name, affine, box)
 
 
 def warp_latent(

@@ -7,7 +7,7 @@ from torch import nn
 
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
-from src.sampling.sampler import Sampler, SamplingJob
+from src.sampling.sampler import Sampler, SamplingJob, describe_references
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 
@@ -26,9 +26,9 @@ class SamplingModule(LightningModule):
         self.sampler = Sampler(image_model, backbone, method, sampling)
 
     def predict_step(self, job: SamplingJob, batch_idx: int) -> tuple[np.ndarray, dict]:
-        """Frames (M, H, W, 3) uint8 of the job's target poses, and the reference used, as plain values."""
-        frames, reference = self.sampler.sample(job)
-        return frames, reference.as_dict()
+        """Frames (M, H, W, 3) uint8 of the job's target poses, and the references used, as plain values."""
+        frames, references = self.sampler.sample(job)
+        return frames, describe_references(references)
 
     def transfer_batch_to_device(self, batch: SamplingJob, device: torch.device, dataloader_idx: int) -> SamplingJob:
         """A job holds arrays; the sampler moves what it makes of them."""

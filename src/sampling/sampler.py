@@ -5,7 +5,8 @@ Dimensions: N training frames, M target poses, F sampled frames, C channels, H×
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from src.pose.keypoints import PoseSequence
 from src.progress import track
 from src.sampling.ddim import PredictNoise, ddim_invert, ddim_sample
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
-from src.sampling.reference import pose_distances, select_reference
+from src.sampling.reference import cut_segments, pose_distances, select_reference
 from src.sampling.settings import NUM_TRAIN_TIMESTEPS, MethodSettings, SamplingSettings
 
 log = logging.getLogger(__name__)
@@ -52,29 +53,42 @@ class SamplingJob:
 
 @dataclass(frozen=True)
 class Reference:
-    """The reference frame and what was done with it.
+    """The reference frame of a segment of the target poses and what was done with it.
 
     Attributes:
         index: r in [0, N).
         distances: (N,) the sums of Eq. 5, in squared units of the frame.
-        skipped: target frames in which each part was not edited.
+        skipped: target frames in which each piece was not edited.
         num_edits: rectangles pasted.
+        num_frames: length of the segment.
     """
 
     index: int
     distances: np.ndarray
     skipped: Counter
     num_edits: int
+    num_frames: int
 
-    def as_dict(self) -> dict:
-        """Values as JSON has them; a training pose that shares no keypoint has distance null."""
-        distances = [float(d) if np.isfinite(d) else None for d in self.distances]
-        return {
-            "reference_frame": self.index,
-            "distances": distances,
-            "edits": self.num_edits,
-            "skipped": dict(self.skipped),
-        }
+
+def describe_references(references: Sequence[Reference]) -> dict:
+    """What `reference.json` holds, of segments in the order of time.
+
+    `reference_frame` and `distances` are those of the longest segment, the first of equals; `edits` and `skipped` sum
+    over all. A training pose that shares no keypoint has distance null.
+    """
+    longest = max(references, key=lambda reference: reference.num_frames)
+    segments, first = [], 0
+    for reference in references:
+        last = first + reference.num_frames - 1
+        segments.append({"frames": [first, last], "reference_frame": reference.index})
+        first = last + 1
+    return {
+        "reference_frame": longest.index,
+        "distances": [float(d) if np.isfinite(d) else None for d in longest.distances],
+        "edits": sum(r.num_edits for r in references),
+        "skipped": {piece: sum(r.skipped[piece] for r in references) for piece in references[0].skipped},
+        "segments": segments,
+    }
 
 
 class Sampler:
@@ -97,7 +111,7 @@ class Sampler:
 
     @torch.no_grad()
     def sample_latents(self, job: SamplingJob) -> tuple[Tensor, Reference]:
-        """Clean latents (M, C, h, w) of the target poses, and the reference used."""
+        """Clean latents (M, C, h, w) of the target poses from one reference frame, and the reference used."""
         # 1. Reference frame (Eq. 5).
         r, distances = self._choose_reference(job)
         reference_pose = job.training_poses[r]
@@ -136,16 +150,25 @@ class Sampler:
                 edit_latents=edit_latents,
                 progress=track,
             )
-        return latents_1FChw[0, inserted:], Reference(r, distances, skipped, len(edits))
+        return latents_1FChw[0, inserted:], Reference(r, distances, skipped, len(edits), len(job.target_poses))
 
-    def sample(self, job: SamplingJob) -> tuple[np.ndarray, Reference]:
-        """Frames (M, H, W, 3) uint8 RGB of the target poses, and the reference used."""
-        latents_MChw, reference = self.sample_latents(job)
+    def sample(self, job: SamplingJob) -> tuple[np.ndarray, list[Reference]]:
+        """Frames (M, H, W, 3) uint8 RGB of the target poses, and the reference of each of their segments."""
+        sampled = [self.sample_latents(segment) for segment in self._segments(job)]
+        latents_MChw = torch.cat([latents for latents, _ in sampled])
         # 6. Decode, a chunk at a time.
         chunk = self.sampling.frame_chunk or len(latents_MChw)
         parts = [latents_MChw[start : start + chunk] for start in range(0, len(latents_MChw), chunk)]
         frames = [self.image_model.decode_latents(part) for part in track(parts, "decoding")]
-        return np.concatenate(frames), reference
+        return np.concatenate(frames), [reference for _, reference in sampled]
+
+    def _segments(self, job: SamplingJob) -> list[SamplingJob]:
+        """The job, cut where the target poses need another reference frame."""
+        if self.method.reference == "single":
+            return [job]
+        cuts = cut_segments(job.training_poses, job.target_poses, min_frames=self.method.min_segment_frames)
+        log.info("segments with a reference frame each: %s", ", ".join(f"{a}-{b - 1}" for a, b in cuts))
+        return [replace(job, target_poses=job.target_poses[first:stop]) for first, stop in cuts]
 
     def _choose_reference(self, job: SamplingJob) -> tuple[int, np.ndarray]:
         if not self.method.reference_selection:

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 
 from src.config import check_choice
 from src.errors import UserError
-from src.pose.keypoints import PARTS
 from src.sampling.latent_editing import INTERPOLATIONS
+from src.sampling.parts import EDITED_PARTS
+from src.sampling.reference import REFERENCES
 
 NUM_TRAIN_TIMESTEPS = 1000
 
@@ -15,7 +16,8 @@ class LatentEditingSettings:
     """Latent editing (Sec. 4.3).
 
     Attributes:
-        parts: edited parts, of `face`, `left_hand`, `right_hand`; empty: off. Later ones lie over earlier ones.
+        parts: edited parts, of `torso`, `legs`, `arms`, `face`, `left_hand`, `right_hand`; empty: off. Face and hands
+            lie over the others, of these the later over the earlier.
         timestep: the edit is made where sampling first reaches this timestep; 1000 is T, the initial latent. Below T
             the latent of the inversion at that timestep is what is warped.
         interpolation: how the latent is warped, `bilinear` or `nearest`.
@@ -29,7 +31,7 @@ class LatentEditingSettings:
 
     def __post_init__(self) -> None:
         for part in self.parts:
-            check_choice("method.latent_editing.parts", part, tuple(PARTS))
+            check_choice("method.latent_editing.parts", part, tuple(EDITED_PARTS))
         if len(set(self.parts)) < len(self.parts):
             raise UserError(f"method.latent_editing.parts={self.parts} names a part twice")
         check_choice("method.latent_editing.interpolation", self.interpolation, INTERPOLATIONS)
@@ -47,6 +49,9 @@ class MethodSettings:
         reference_insertion: sample the reference pose as an additional frame 0, the key frame; off: target poses only.
         init: `inversion`: DDIM inversion of the reference frame; `noise`: one noise latent for all frames.
         latent_editing: Eqs. 6 and 7.
+        reference: `single`: one reference frame for all target poses; `nearest_per_segment`: the target poses are cut
+            into segments, each filmed from a reference frame of its own (`reference.cut_segments`).
+        min_segment_frames: least length of such a segment.
     """
 
     name: str = "posecrafter"
@@ -54,9 +59,21 @@ class MethodSettings:
     reference_insertion: bool = True
     init: str = "inversion"
     latent_editing: LatentEditingSettings = field(default_factory=LatentEditingSettings)
+    reference: str = "single"
+    min_segment_frames: int = 8
 
     def __post_init__(self) -> None:
+        if self.name == "external":
+            raise UserError(
+                "method=external stands for another system's videos, which are not trained here: "
+                "python -m eval.run benchmark=people method=external system=disco|disco_ft|magicanimate|gen2"
+            )
         check_choice("method.init", self.init, ("inversion", "noise"))
+        check_choice("method.reference", self.reference, REFERENCES)
+        if self.reference != "single" and not self.reference_selection:
+            raise UserError(f"reference={self.reference} selects by Eq. 5: set method.reference_selection=true")
+        if self.min_segment_frames < 1:
+            raise UserError(f"method.min_segment_frames={self.min_segment_frames} must be at least 1")
         if self.init == "noise" and self.latent_editing.parts and self.latent_editing.timestep < NUM_TRAIN_TIMESTEPS:
             raise UserError(
                 "method.latent_editing.timestep below 1000 warps latents of the inversion, which method.init=noise "

@@ -52,3 +52,11 @@ def test_what_cannot_be_joined(tmp_path):
         side_by_side([flat([1]), flat([1, 2])], ["a", "b"])
     with pytest.raises(ValueError, match="rows"):
         contact_sheet([("empty", flat([]))], tmp_path / "sheet.png")
+
+
+def test_a_caption_stands_above_the_rows(tmp_path):
+    for name, caption in (("plain", None), ("titled", "caption")):
+        contact_sheet([("", flat([10, 20]))], tmp_path / f"{name}.png", caption=caption)
+    plain, titled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "titled"))
+    banner = len(titled) - len(plain)
+    assert (titled[banner:] == plain).all() and (titled[:banner] < 128).any()

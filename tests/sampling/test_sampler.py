@@ -6,7 +6,7 @@ import torch
 
 from src.errors import UserError
 from src.sampling.ddim import ddim_invert, ddim_sample
-from src.sampling.sampler import Sampler, SamplingJob
+from src.sampling.sampler import Sampler, SamplingJob, describe_references
 from src.sampling.settings import LatentEditingSettings, MethodSettings, SamplingSettings
 
 NO_EDITING = LatentEditingSettings(parts=[])
@@ -99,6 +99,26 @@ def test_editing_below_T_uses_the_latent_of_that_timestep(make_latents):
     assert not torch.allclose(late_latents, at_T) and not torch.allclose(late_latents, without)
 
 
+def test_each_segment_is_filmed_from_its_own_reference(tiny, backbone, job):
+    """The same frames as of each segment alone; with one segment, the same as with one reference."""
+    order = [0] * 3 + [3] * 3
+    method = MethodSettings(reference="nearest_per_segment", min_segment_frames=3)
+    varied = replace(job, target_poses=job.training_poses[order])
+    sampler = Sampler(tiny, backbone, method, FAST)
+    frames, references = sampler.sample(varied)
+    assert [reference.index for reference in references] == [0, 3]
+    single = Sampler(tiny, backbone, MethodSettings(), FAST)
+    for part in (slice(0, 3), slice(3, 6)):
+        alone, _ = single.sample(replace(job, target_poses=varied.target_poses[part]))
+        assert np.array_equal(frames[part], alone)
+    record = describe_references(references)
+    assert [segment["frames"] for segment in record["segments"]] == [[0, 2], [3, 5]]
+    assert [segment["reference_frame"] for segment in record["segments"]] == [0, 3]
+    assert record["reference_frame"] == 0 and set(record["skipped"]) == {"face", "left_hand", "right_hand"}
+    few, (one,) = sampler.sample(job)
+    assert np.array_equal(few, single.sample(job)[0]) and one.num_frames == len(few)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -107,6 +127,9 @@ def test_editing_below_T_uses_the_latent_of_that_timestep(make_latents):
         (lambda: LatentEditingSettings(interpolation="cubic"), "interpolation=cubic is unknown"),
         (lambda: MethodSettings(init="zeros"), "method.init=zeros is unknown"),
         (lambda: MethodSettings(init="noise", latent_editing=LatentEditingSettings(timestep=5)), "set method.init="),
+        (lambda: MethodSettings(reference="nearest"), "method.reference=nearest is unknown"),
+        (lambda: MethodSettings(reference_selection=False, reference="nearest_per_segment"), "selects by Eq. 5"),
+        (lambda: MethodSettings(min_segment_frames=0), "min_segment_frames=0 must be at least 1"),
         (lambda: SamplingSettings(num_steps=0), "num_steps=0 is not in"),
         (lambda: SamplingSettings(guidance_scale=0.5), "guidance_scale=0.5 is below 1"),
         (lambda: SamplingSettings(frame_chunk=0), "frame_chunk=0 must be at least 1"),

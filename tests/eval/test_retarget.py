@@ -1,0 +1,55 @@
+"""The measurement of retargeting: its truth is the renderer's, its figures are recomputed, and it is done once."""
+
+import numpy as np
+import pytest
+
+from eval.retarget import TRUE_POSES, measure
+from src.data.people import render_motion, sample_identity, sample_motion
+from src.data.video import read_video
+from src.errors import UserError
+from src.files import read_json
+
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
+
+
+@pytest.fixture
+def config(compose_config, tmp_path):
+    def make(*overrides):
+        cfg = compose_config("retarget", *FAST, "frames=3", "pairs=[[people_007,people_008]]", *overrides)
+        cfg.output = str(tmp_path / "out")
+        return cfg
+
+    return make
+
+
+def test_figures_are_those_of_the_films_against_the_rendered_truth(config, tmp_path, monkeypatch):
+    summary = measure(config())
+    figures = summary["pairs"]["people_007 as people_008"]
+    assert figures == summary["mean"] and list(figures) == ["none", "scale", "bones", TRUE_POSES]
+    errors = {mode: figures[mode]["keypoint_error"] for mode in figures}
+    assert errors[TRUE_POSES] == 0 < errors["bones"] < min(errors["none"], errors["scale"])
+    truth, _ = render_motion(sample_identity(7), sample_motion("dance", 3, 8), 64)
+    generated = read_video(tmp_path / "out/films/people_007_people_008_bones/frames").frames
+    squares = np.square(generated.astype(float) - truth).mean((1, 2, 3))
+    assert figures["bones"]["psnr"] == pytest.approx((10 * np.log10(255**2 / squares)).mean())
+    assert read_json(tmp_path / "out/results.json") == summary
+    assert len((tmp_path / "out/results.md").read_text().splitlines()) == 4
+
+    monkeypatch.setattr("eval.retarget.sample", None)
+    assert measure(config()) == summary
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ("[]", "names no one"),
+        ("[[people_001]]", "must be a subject and another person"),
+        ("[[people_001,people_001]]", "must be a subject and another person"),
+        ("[[people_001,people_007]]", "differ in their kind of motion"),
+        ("[[people_001,people_099]]", "pairs=people_099 is unknown"),
+    ],
+)
+def test_bad_pairs_are_refused(pairs, message, config, tmp_path):
+    with pytest.raises(UserError, match=message):
+        measure(config(f"pairs={pairs}"))
+    assert not (tmp_path / "out").exists()
