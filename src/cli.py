@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from src.errors import UserError
+from src.launch import require_launcher
 
 log = logging.getLogger(__name__)
 PACKAGE_ROOT = Path(__file__).resolve().parent.parent
@@ -62,6 +63,10 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
         @functools.wraps(main)
         def command_line() -> None:
             sys.argv[1:] = _from_working_directory(sys.argv[1:])
+            try:
+                require_launcher(sys.argv[1:])
+            except UserError as error:
+                _exit(f"error: {error}", USER_ERROR_STATUS)
             launch()
 
         return command_line
