@@ -9,6 +9,7 @@ def compose_train(cfg: DictConfig) -> DictConfig:
     """The configuration of `src.train` with the groups of `conf/eval.yaml`; subject and run_dir are open."""
     composed = compose_like("train", cfg)
     composed.data.num_frames, composed.seed = cfg.num_frames, cfg.seed
+    composed.fine_tune_cache = cfg.fine_tune_cache
     if "group" in composed.logger:
         composed.logger.group, composed.logger.tags = cfg.benchmark.name, tags(cfg, "train")
     return composed

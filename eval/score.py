@@ -93,7 +93,8 @@ def print_table(result: dict[str, Any]) -> None:
             value = format_value(name, float(entry["value"]))
             table.add_row(f"{info.title} {info.arrow}", value, entry.get("note", ""))
         elif name in result["missing"]:
-            table.add_row(info.title, "missing", result["missing"][name], style="dim")
+            # The log has the whole reason.
+            table.add_row(info.title, "missing", result["missing"][name].split(": ")[0], style="dim")
     Console(stderr=True).print(table)
 
 

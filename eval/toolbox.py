@@ -202,4 +202,4 @@ class ClipView:
 
 
 def _tensor(frames_FHWC: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames_FHWC)).permute(0, 3, 1, 2).contiguous()
+    return torch.from_numpy(np.require(frames_FHWC, requirements=("C", "W"))).permute(0, 3, 1, 2).contiguous()

@@ -20,6 +20,7 @@ IRRELEVANT = (
     *("run_dir", "fine_tune_cache", "logger", "preview", "checkpoint_every_n_steps", "sample_after_train", "pose"),
     *("data.root", "trainer.accelerator", "trainer.devices", "trainer.log_every_n_steps"),
     "trainer.enable_model_summary",
+    "steps",  # an experiment's table, of which trainer.max_steps holds the entry that counts
 )
 # What a fine-tune does not depend on besides.
 OF_SAMPLING = ("method", "sampling", "target_prompt")

@@ -25,7 +25,7 @@ TWO = "subjects=[people_001,people_007]"
 
 
 def config(folder: Path, *overrides: str) -> DictConfig:
-    where = [f"output={folder}/eval", f"runs={folder}/runs", f"data.root={folder}/data"]
+    where = [f"output={folder}/eval", f"runs={folder}/runs", f"data.root={folder}/data", "fine_tune_cache=null"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return compose("eval", ["benchmark=people", TWO, *SMALL, *FAST, *where, *overrides])
 
