@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -12,10 +13,10 @@ import transformers
 import wandb
 from diffusers.utils import logging as diffusers_logging
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError
 from src.launch import require_launcher
@@ -67,11 +68,30 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
                 require_launcher(sys.argv[1:])
             except UserError as error:
                 _exit(f"error: {error}", USER_ERROR_STATUS)
-            launch()
+            if {"-m", "--multirun"}.isdisjoint(sys.argv):
+                launch()
+            else:
+                _launch_sweep(launch)
 
         return command_line
 
     return decorate
+
+
+def _launch_sweep(launch: Callable[[], None]) -> None:
+    """Run a sweep; a job's `UserError`, which Hydra would print as a traceback at the end, is one line here as well."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    # Hydra then raises what it would print.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        launch()
+    except UserError as error:
+        _exit(f"error: {error}", USER_ERROR_STATUS)
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(str(error), 1)
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
 def _from_working_directory(arguments: list[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Sweeps: every experiment runs, and its report compares the variants over the same subjects."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -90,6 +91,16 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
 
     status, stderr = call_main(report_main, f"sweep={folder}", metrics, "baseline=disco")
     assert status == 2 and "baseline=disco is none of" in stderr
+
+
+def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_path):
+    arguments = ("-m", "subject=people_099,people_001", "data.num_frames=2", *FAST, f"hydra.sweep.dir={tmp_path}/sweep")
+    status, stderr = call_main(train_main, *arguments)
+    assert status == 2 and "error: unknown subject people_099" in stderr and "Traceback" not in stderr
+    found = read_sweep(tmp_path / "sweep")
+    assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
+    status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
+    assert status == 1 and "metod" in stderr and "Traceback" not in stderr
 
 
 def test_bad_sweeps_are_named(tmp_path):
