@@ -78,11 +78,12 @@ def _files_of(weights: str | None) -> Any:
 
 def plain_settings(cfg: DictConfig, without: Sequence[str]) -> Any:
     """Resolved values of a configuration without some keys, which may be dotted."""
-    kept = cfg.copy()
-    OmegaConf.set_struct(kept, False)
+    # Resolved first: what is left may refer to what goes.
+    kept = OmegaConf.to_container(cfg, resolve=True)
     for key in without:
-        parent, _, last = key.rpartition(".")
-        node = OmegaConf.select(kept, parent) if parent else kept
-        if node is not None and last in node:
-            del node[last]
-    return OmegaConf.to_container(kept, resolve=True)
+        *parents, last = key.split(".")
+        node = kept
+        for parent in parents:
+            node = node.get(parent) or {}
+        node.pop(last, None)
+    return kept
