@@ -37,6 +37,7 @@ class Result:
         clips: by subject, `frames` and its own values of the metrics that are means.
         sizes: of the frames, as "WxH".
         variant: what it is called in the report of a sweep, or None.
+        model: name of our base model; None where nobody said, as of other systems.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Result:
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     dataset: Mapping[str, Any] | None = None
     variant: str | None = None
+    model: str | None = None
 
     @property
     def label(self) -> str:
@@ -170,6 +172,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
             files=value.get("files", {}),
             dataset=value.get("dataset"),
             variant=value.get("variant"),
+            model=value.get("model"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UserError):

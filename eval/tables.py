@@ -15,6 +15,8 @@ from eval.catalog import CATALOG
 from eval.results import Result
 from src.errors import UserError
 
+# Models of ours that stand in for Stable Diffusion: beside published rows they are named, and not compared.
+STAND_INS = ("mini", "tiny")
 PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
@@ -110,7 +112,8 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     for result in results:
         # The same method twice (another seed, another model) is told apart by its folder.
         folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
-        label = (result.variant or result.method) + folder
+        stand_in = f", model={result.model}" if paper and result.model in STAND_INS else ""
+        label = (result.variant or result.method) + folder + stand_in
         rows.append(_measured_row(result, paper, None if result is base else base, label=label))
     columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
     notes = []
@@ -119,6 +122,9 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         notes.append("Parentheses: difference from the published row of the same method and NFs.")
     if base is not None:
         notes.append(f"Parentheses: difference from {base.label} over the same subjects, with its paired interval.")
+    if standing := [result for result in results if paper and result.model in STAND_INS]:
+        names = ", ".join(f"model={name}" for name in sorted({result.model for result in standing}))
+        notes.append(f"{names}: a stand-in for Stable Diffusion, which reproduces no published number.")
     notes.append("Brackets: 95 % bootstrap interval over subjects.")
     notes += _notes(results)
     against = "paper" if paper else (None if base is None else base.label)
@@ -140,7 +146,8 @@ def _published_row(entry: dict[str, Any]) -> Row:
 
 
 def _measured_row(result: Result, paper: list[dict[str, Any]], base: Result | None, *, label: str) -> Row:
-    same = [e for e in paper if (e["method"], e["num_frames"]) == (result.method, result.num_frames)]
+    comparable = [] if result.model in STAND_INS else paper
+    same = [e for e in comparable if (e["method"], e["num_frames"]) == (result.method, result.num_frames)]
     cells = {}
     for name, entry in result.metrics.items():
         difference, interval = None, None

@@ -241,3 +241,13 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
     assert state["falling"] == state["rising"][::-1]
     assert state["duration"] == pytest.approx(0.8, abs=0.05) and state["time"] == pytest.approx(0.1, abs=0.02)
     assert state["width"] == 128 and state["error"] is None, "real and generated side by side"
+
+
+def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Path) -> None:
+    write_result(tmp_path / "a" / "results.json", model="sd15")
+    write_result(tmp_path / "b" / "results.json", model="tiny")
+    (table,) = build_tables(load_results([tmp_path]))
+    real, stand_in = [row for row in table.rows if not row.published]
+    assert stand_in.label.endswith("model=tiny") and "model" not in real.label
+    assert real.cells["psnr"].difference is not None and stand_in.cells["psnr"].difference is None
+    assert any("model=tiny: a stand-in" in note for note in table.notes)
