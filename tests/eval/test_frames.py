@@ -111,7 +111,7 @@ def test_several_clips_pair_by_name(tmp_path: Path, frames: np.ndarray) -> None:
     with pytest.raises(UserError, match="only in generated: none; only in real: cyd"):
         find_clips(tmp_path / "generated", tmp_path / "real", None)
     (tmp_path / "faces" / "bob.png").unlink()
-    with pytest.raises(UserError, match="no image for the clips bob"):
+    with pytest.raises(UserError, match="nothing for the clips bob"):
         find_clips(tmp_path / "generated", None, tmp_path / "faces")
 
 
