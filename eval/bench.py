@@ -18,7 +18,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 import eval.weights
 from eval.frames import ClipPaths, read_clip
-from eval.networks import CLIP, pytorch_inception
+from eval.networks import pytorch_inception
 from eval.protocol import Protocol
 from eval.scorer import Scorer, choose_device
 from eval.toolbox import ClipView, Toolbox
@@ -118,11 +118,10 @@ def _clip(folder: Path, number: int, cfg: DictConfig) -> ClipPaths:
 def _forward(view: ClipView, *, warm: bool) -> dict[str, float]:
     """Seconds of the networks alone on frames that are decoded, and where a network takes them prepared, prepared."""
     tools, both = view.tools, ("generated", "real")
-    clip: CLIP = tools.clip
     steps = {
         "lpips": lambda: [tools.lpips(x, y) for x, y in view.pairs()],
         "inception": lambda: [tools.batched(tools.inception, view.frames(side)) for side in both],
-        "clip": lambda: tools.batched(clip, view.frames("generated")),
+        "clip": lambda: tools.batched(tools.clip, view.frames("generated")),
         "i3d": lambda: [view._i3d(side) for side in both],
         "poses": lambda: [
             tools.extractor_mini.extract(iter(frames), total=len(frames))

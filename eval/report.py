@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jinja2
 from omegaconf import DictConfig
 
 from eval.catalog import CATALOG
@@ -18,6 +17,7 @@ from eval.side_by_side import Comparison, compare
 from eval.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
 from eval.sweep_report import embedded, log_sweep, write_grids, write_plots
 from eval.tables import Table, build_tables
+from eval.templates import render
 from src.cli import entry
 from src.errors import UserError
 from src.files import atomic_path, write_json
@@ -181,22 +181,16 @@ def _plot(metric: str, results: Sequence[Result]) -> Plot:
 
 def render_page(sections: Sequence[Section]) -> str:
     """The page as one HTML text that needs no other file and no network."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("report.html.j2").render(
-        sections=sections,
-        catalog=CATALOG,
-        colors=COLORS,
-        format_cell=format_cell,
-        format_interval=format_interval,
-        format_value=format_value,
-        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    )
+    values = {
+        "sections": sections,
+        "catalog": CATALOG,
+        "colors": COLORS,
+        "format_cell": format_cell,
+        "format_interval": format_interval,
+        "format_value": format_value,
+        "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    return render(Path(__file__).parent / "report.html.j2", values, autoescape=True)
 
 
 if __name__ == "__main__":

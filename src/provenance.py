@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from src.files import fingerprint
 from src.pose.keypoints import PoseSequence
 
 RECORDED_PACKAGES = ("torch", "lightning", "diffusers", "transformers", "hydra-core", "numpy")
@@ -73,7 +74,7 @@ def _files_of(weights: str | None) -> Any:
         return weights
     path = Path(weights)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return fingerprint(files)
 
 
 def plain_settings(cfg: DictConfig, without: Sequence[str]) -> Any:

@@ -1,9 +1,10 @@
 """Fixtures that the suites share: the toy model, a short rendered clip, the command line."""
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,16 @@ CLIPS = ROOT.parent / "shared/data/clips"
 TINY = ModelSettings(name="tiny", base="tiny", configs="tiny", random_seed=0)
 # Two workers on two cores: more threads only wait for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Take away the handler that Hydra's `main` leaves: it writes to a stream that pytest closes with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
+from eval import templates
 from src.data.video import IMAGE_SUFFIXES, VideoReader, read_video
 from src.errors import UserError
 from src.pose.keypoints import PoseSequence
@@ -142,19 +142,7 @@ def is_image(path: Path) -> bool:
 
 def render(template: str, values: Mapping[str, Any]) -> str:
     """Fill in a text of this folder."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template(template).render(values)
-
-
-def fingerprint(paths: Sequence[Path]) -> list[Any]:
-    """Names, sizes and times of files: what tells that none was exchanged since."""
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return templates.render(Path(__file__).parent / template, values)
 
 
 def _image_size(path: Path) -> tuple[int, int]:

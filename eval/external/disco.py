@@ -15,10 +15,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from eval.external.base import TRAINING, System, Task, fingerprint, render
+from eval.external.base import TRAINING, System, Task, render
 from eval.external.disco_tsv import draw_skeletons, write_split
 from src.errors import UserError
-from src.files import atomic_path, read_json, write_json
+from src.files import atomic_path, fingerprint, read_json, write_json
 
 MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from eval.external.base import HELD_OUT, TRAINING, System, Task, check_frames, fingerprint, is_image
+from eval.external.base import HELD_OUT, TRAINING, System, Task, check_frames, is_image
 from eval.subject_run import SubjectRun
 from src.data.manifest import PreparedDataset
 from src.data.resolve import resolve_subject
@@ -17,7 +17,7 @@ from src.data.split import split_frames
 from src.data.subject import ClipSettings, content_sha256
 from src.data.video import VideoReader, write_frames, write_video
 from src.errors import UserError
-from src.files import atomic_path, digest, read_json, write_json
+from src.files import atomic_path, digest, fingerprint, read_json, write_json
 from src.pose.extractors import PoseExtractor
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
