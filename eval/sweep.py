@@ -22,7 +22,7 @@ from eval.toolbox import Toolbox
 from eval.weights import WeightStore
 from src.cli import CONF_DIR
 from src.errors import UserError
-from src.files import digest, read_json, sha256, write_json
+from src.files import digest, natural_key, read_json, sha256, write_json
 from src.progress import track
 from src.run_folder import CONFIG, HELD_OUT, SUMMARY
 
@@ -74,7 +74,7 @@ def read_sweep(folder: Path) -> Sweep:
     if not folder.is_dir():
         raise UserError(f"sweep={folder} is no folder: give the one that the multirun named, with a folder a job in it")
     found, unfinished = [], {}
-    for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=_natural):
+    for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
             continue
         cfg = OmegaConf.load(path / CONFIG)
@@ -184,10 +184,6 @@ def _short(variant: str) -> str:
     """Names as people say them: `method=selection` is `selection`, `data.num_frames=8` is `num_frames=8`."""
     parts = [part.removeprefix("method=") for part in variant.split(", ")] if variant else []
     return ", ".join(re.sub(r"^[a-z_.]+\.([a-z_]+=)", r"\1", part) for part in parts)
-
-
-def _natural(path: Path) -> tuple[int, str]:
-    return (int(path.name), "") if path.name.isdigit() else (1 << 62, path.name)
 
 
 def _mean(seconds: Sequence[float | None]) -> float | None:

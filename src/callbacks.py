@@ -6,6 +6,7 @@ Dimensions: M target poses, H×W pixels.
 import logging
 import resource
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from omegaconf import DictConfig
 
-from src.data.sheet import contact_sheet
+from src.data.sheet import contact_sheet, spread
 from src.pose.draw import draw_poses
 from src.progress import progress_bar
 from src.sampling.sampler import Sampler, SamplingJob
@@ -73,6 +75,22 @@ class FineTuneProgress(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._bar.stop()
+
+
+def previews(settings: DictConfig, sampler: Sampler, job: SamplingJob, folder: Path) -> list[Callback]:
+    """The callback that the config group `preview` of `conf/train.yaml` asks for, if any.
+
+    Args:
+        settings: `every_n_steps`, `num_poses`, `num_steps`.
+        sampler, job: of the final video; a preview takes some of its poses and fewer steps.
+        folder: where the pictures go.
+    """
+    if not settings.every_n_steps:
+        return []
+    few = replace(job, target_poses=job.target_poses[spread(len(job.target_poses), settings.num_poses)])
+    quick = replace(sampler.sampling, num_steps=settings.num_steps)
+    quick_sampler = Sampler(sampler.image_model, sampler.backbone, sampler.method, quick)
+    return [Preview(quick_sampler, few, folder, settings.every_n_steps)]
 
 
 class Preview(Callback):

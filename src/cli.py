@@ -1,5 +1,6 @@
 """What every entry point shares: Hydra, one-line errors, exit codes."""
 
+import difflib
 import functools
 import logging
 import os
@@ -13,10 +14,10 @@ import transformers
 import wandb
 from diffusers.utils import logging as diffusers_logging
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.errors import UserError
 from src.launch import require_launcher
@@ -38,8 +39,12 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
     """
 
     def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
+        composed = False
+
         @functools.wraps(main)
         def run(cfg: DictConfig) -> None:
+            nonlocal composed
+            composed = True
             _quiet_libraries()
             try:
                 main(cfg)
@@ -52,6 +57,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
             except MissingMandatoryValue as error:
                 key = str(error).split("full_key: ")[-1].splitlines()[0] if "full_key" in str(error) else str(error)
                 _end(UserError(f"{key} is not set: give it on the command line as {key}=VALUE"))
+            except InterpolationResolutionError as error:
+                _end(UserError(_one_line(error)))
             except KeyboardInterrupt:
                 _exit("interrupted: what was finished is kept; the same command goes on from there", 130)
             finally:
@@ -63,35 +70,62 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callab
 
         @functools.wraps(main)
         def command_line() -> None:
+            nonlocal composed
+            composed = False
             sys.argv[1:] = _from_working_directory(sys.argv[1:])
+            before = os.environ.get("HYDRA_FULL_ERROR")
+            # Hydra then raises what it would print, over many lines.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
             try:
                 require_launcher(sys.argv[1:])
+                _require_experiment(sys.argv[1:])
+                launch()
             except UserError as error:
                 _exit(f"error: {error}", USER_ERROR_STATUS)
-            if {"-m", "--multirun"}.isdisjoint(sys.argv):
-                launch()
-            else:
-                _launch_sweep(launch)
+            except (HydraException, OmegaConfBaseException) as error:
+                if composed:
+                    raise
+                _exit(f"error: {_one_line(error)}", USER_ERROR_STATUS)
+            finally:
+                if before is None:
+                    del os.environ["HYDRA_FULL_ERROR"]
 
         return command_line
 
     return decorate
 
 
-def _launch_sweep(launch: Callable[[], None]) -> None:
-    """Run a sweep; a job's `UserError`, which Hydra would print as a traceback at the end, is one line here as well."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    # Hydra then raises what it would print.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        launch()
-    except UserError as error:
-        _exit(f"error: {error}", USER_ERROR_STATUS)
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(str(error), 1)
-    finally:
-        if before is None:
-            del os.environ["HYDRA_FULL_ERROR"]
+def _require_experiment(arguments: list[str]) -> None:
+    """Check `experiments=`: the group is optional, so that Hydra would leave out a file that is not there.
+
+    Raises:
+        UserError: names the experiments that there are.
+    """
+    if any(argument.startswith("hydra.searchpath") for argument in arguments):
+        return
+    folders = {Path("experiments"), PACKAGE_ROOT / "experiments"}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, _, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folders.add(Path(value or following) / "experiments")
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+    for argument in arguments:
+        group, _, names = argument.partition("=")
+        if group.lstrip("+") != "experiments" or "(" in names:  # no sweep functions such as glob(*)
+            continue
+        for name in names.split(","):
+            if name not in (*known, "null"):
+                close = difflib.get_close_matches(name, known, n=len(known), cutoff=0)
+                raise UserError(f"experiments={name} is unknown; known, closest first: {', '.join(close)}")
+
+
+def _one_line(error: Exception) -> str:
+    """What Hydra says of a command line that it cannot follow, without its search path and bookkeeping."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
+    lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 
 def _from_working_directory(arguments: list[str]) -> list[str]:

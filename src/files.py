@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,15 @@ def digest(value: Any) -> str:
 def fingerprint(paths: Iterable[Path]) -> list[Any]:
     """Names, sizes and times of files: what tells that none was exchanged since, without reading them."""
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+
+def natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Sort key of file names that counts numbers as numbers.
+
+    >>> sorted(["10.png", "2.png"], key=natural_key)
+    ['2.png', '10.png']
+    """
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", name.lower()) if part]
 
 
 def sha256(path: str | Path) -> str:

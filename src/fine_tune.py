@@ -43,12 +43,7 @@ def fine_tune(
 
     Returns:
         What it cost, or had cost.
-
-    Raises:
-        UserError: trainer.max_steps is not positive.
     """
-    if cfg.trainer.max_steps < 1:
-        raise UserError(f"trainer.max_steps={cfg.trainer.max_steps}: the fine-tune needs at least one step")
     save_config(folder, cfg)
     if not (folder / ADAPTER).is_file():
         clip.save(folder)
@@ -127,12 +122,14 @@ def last_checkpoint(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def check_same_run(folder: Path, cfg: DictConfig) -> None:
-    """Refuse to go on with a run folder whose fine-tune has other settings.
+def check_fine_tune(folder: Path, cfg: DictConfig) -> None:
+    """Refuse what cannot be trained, and to go on with a run folder whose fine-tune has other settings.
 
     Raises:
-        UserError: names the first setting that differs.
+        UserError: trainer.max_steps is not positive; or names the first setting that differs.
     """
+    if cfg.trainer.max_steps < 1:
+        raise UserError(f"trainer.max_steps={cfg.trainer.max_steps}: the fine-tune needs at least one step")
     if not (folder / CONFIG).is_file():
         return
     before = OmegaConf.load(folder / CONFIG)

@@ -28,14 +28,14 @@ from src.data.video import VideoReader, read_video, write_frames, write_video
 from src.errors import UserError
 from src.files import write_json
 from src.film import film
-from src.fine_tune import check_same_run, fine_tune
+from src.fine_tune import check_fine_tune, fine_tune
 from src.mend import background, blend_in_time, set_in
-from src.models.settings import ModelSettings, build_models
+from src.models.settings import ModelSettings, build_models, caution
 from src.pose.keypoints import PoseSequence
 from src.pose.smooth import fill_gaps
 from src.pose.tracking import frame_ranges
 from src.provenance import environment
-from src.run_folder import CONFIG, TrainingClip
+from src.run_folder import CONFIG, SUMMARY, TrainingClip, only_writer
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 
@@ -106,22 +106,25 @@ def repair(cfg: DictConfig) -> dict:
     log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
 
     clip = TrainingClip(subject.frames[chosen], subject.poses[chosen], subject.prompt, float(subject.fps))
+    if warning := caution(settings, rendered="rendered" in subject.provenance["source"]):
+        log.warning("%s", warning)
     image_model, backbone = build_models(settings)
     image_model.check_resolution(cfg.data.resolution)
     summary = {"video": str(cfg.video), "segments": [[s.first, s.last] for s in segments], "training_frames": chosen}
-    summary["training"] = fine_tune(image_model, backbone, clip, cfg, folder, [])
-    results = {"method": method, "sampling": sampling, "trainer": cfg.trainer, "fps": clip.fps}
-    mended, costs = {}, []
-    for segment, target in zip(segments, poses, strict=True):
-        part = folder / "segments" / f"{segment.first:05d}-{segment.last:05d}"
-        job = SamplingJob(clip.frames, clip.poses, target, clip.prompt, clip.prompt, cfg.seed)
-        beside = ("original", subject.frames[segment.filmed])
-        costs.append(film(image_model, backbone, job, **results, folder=part, beside=beside))
-        generated = read_video(part / "frames").frames
-        mended |= _mend(reader, subject, segment, generated, cfg.blend_frames)
-    summary |= {"sampling": costs, "output": str(_write(reader, mended, folder, cfg.crf))}
-    summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
-    write_json(folder / "summary.json", summary)
+    with only_writer(folder):
+        summary["training"] = fine_tune(image_model, backbone, clip, cfg, folder, [])
+        results = {"method": method, "sampling": sampling, "trainer": cfg.trainer, "fps": clip.fps}
+        mended, costs = {}, []
+        for segment, target in zip(segments, poses, strict=True):
+            part = folder / "segments" / f"{segment.first:05d}-{segment.last:05d}"
+            job = SamplingJob(clip.frames, clip.poses, target, clip.prompt, clip.prompt, cfg.seed)
+            beside = ("original", subject.frames[segment.filmed])
+            costs.append(film(image_model, backbone, job, **results, folder=part, beside=beside))
+            generated = read_video(part / "frames").frames
+            mended |= _mend(reader, subject, segment, generated, cfg.blend_frames)
+        summary |= {"sampling": costs, "output": str(_write(reader, mended, folder, cfg.crf))}
+        summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
+        write_json(folder / SUMMARY, summary)
     log.info("repaired: %s; its frames: %s", summary["output"], folder / "frames")
     return summary
 
@@ -197,8 +200,8 @@ def _open(cfg: DictConfig) -> VideoReader:
 
 
 def _check_same_repair(folder: Path, cfg: DictConfig) -> None:
-    """What `check_same_run` asks, and the same segments: they decide what was trained on."""
-    check_same_run(folder, cfg)
+    """What `check_fine_tune` asks, and the same segments: they decide what was trained on."""
+    check_fine_tune(folder, cfg)
     before = OmegaConf.load(folder / CONFIG).get("segments") if (folder / CONFIG).is_file() else cfg.segments
     if before != cfg.segments:
         raise UserError(

@@ -3,13 +3,17 @@
 Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
 """
 
+import contextlib
 import datetime
+import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +27,7 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.provenance import IRRELEVANT, arrays_sha256, plain_settings, poses_sha256
 
+log = logging.getLogger(__name__)
 CONFIG, ADAPTER, COST = "config.yaml", "adapter.safetensors", "fine_tune.json"
 TRAINING, HELD_OUT = "training", "held_out"
 SUMMARY = "summary.json"
@@ -41,6 +46,32 @@ def choose_run_dir(cfg: DictConfig) -> Path:
         return Path(HydraConfig.get().runtime.output_dir)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(cfg.subject).stem).strip("-.")
     return Path("outputs") / f"{name}_{cfg.method.name}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder of results while this one writes there.
+
+    A lock on a file does it, which the system lets go of when the process ends, killed or not.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another process is writing into {folder}: wait until it has finished, or choose another folder (if none "
+            "is, which a file system without locks cannot tell after a kill, delete the file .lock there)"
+        ) from None
+    except NotImplementedError:
+        log.warning("the file system of %s has no locks: see to it that no second process writes there", folder)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def overrides() -> list[str]:

@@ -13,7 +13,7 @@ from src.film import film
 from src.models.adapter import load_adapter
 from src.models.settings import ModelSettings, build_models
 from src.provenance import environment, git_revision
-from src.run_folder import ADAPTER, load_run
+from src.run_folder import ADAPTER, SUMMARY, load_run, only_writer
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.target_poses import target_poses
@@ -46,10 +46,11 @@ def sample(cfg: DictConfig) -> dict:
     seed = trained.seed if cfg.seed is None else cfg.seed
     job = SamplingJob(clip.frames, clip.poses, target.poses, clip.prompt, prompt, seed)
     results = {"method": method, "sampling": sampling, "trainer": _changed(trained.trainer, cfg.trainer)}
-    cost = film(image_model, backbone, job, **results, folder=folder, fps=target.fps, beside=target.beside)
-    summary = {"run": str(run), "poses": str(cfg.poses), "prompt": prompt, "seed": seed}
-    summary |= {"method": asdict(method), "sampling": cost}
-    write_json(folder / "summary.json", summary | {"versions": environment(), "git": git_revision()})
+    summary = {"run": str(run), "poses": str(cfg.poses), "prompt": prompt, "seed": seed, "method": asdict(method)}
+    with only_writer(folder):
+        cost = film(image_model, backbone, job, **results, folder=folder, fps=target.fps, beside=target.beside)
+        summary |= {"sampling": cost, "versions": environment(), "git": git_revision()}
+        write_json(folder / SUMMARY, summary)
     return summary
 
 

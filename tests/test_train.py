@@ -9,7 +9,9 @@ from omegaconf import OmegaConf
 
 from src.data.people import render_clip, sample_identity
 from src.data.video import read_video, write_video
+from src.models.settings import ModelSettings, caution
 from src.pose.formats import load_poses, save_poses
+from src.run_folder import only_writer
 from src.train import main, train
 from tests.conftest import CLIPS
 
@@ -128,6 +130,27 @@ def test_runs_that_differ_in_sampling_share_a_fine_tune(compose_config, tmp_path
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
+def test_experiments_that_ship_are_found_from_anywhere(compose_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = compose_config("train", "experiments=ablation_start", "subject=people_001")
+    assert cfg.fine_tune_cache == "outputs/fine_tunes"
+
+
+def test_a_run_folder_has_one_writer(call_main, tmp_path):
+    command = ("subject=people_001", *FAST, "run_dir=run")
+    with only_writer(tmp_path / "run"):
+        status, stderr = call_main(main, *command)
+        assert status == 2 and stderr.count("\n") == 1 and "another process is writing into run" in stderr
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    assert call_main(main, *command) == (0, "")
+
+
+@pytest.mark.parametrize(("name", "rendered", "word"), [("mini", False, "sd15"), ("mini", True, None)])
+def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
+    said = caution(ModelSettings(name=name, base="anywhere"), rendered=rendered)
+    assert said is None if word is None else word in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -139,9 +162,12 @@ def test_runs_that_differ_in_sampling_share_a_fine_tune(compose_config, tmp_path
         (("subject=people_001", "data.resolution=100"), "error: data.resolution=100 does not suit this model"),
         (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
         (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
-        (("subject=people_001", "model=giant"), "model/giant"),
+        (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
+        (("subject=people_001", "experiments=ablation_component"), "closest first: ablation_components, "),
+        (("subject=people_001", "sampling.num_steps=[1"), "error: "),
+        (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),
-        (("subject=people_001", "metod=posecrafter"), "metod"),
+        (("subject=people_001", "metod=posecrafter"), "error: Could not override 'metod'"),
     ],
 )
 def test_bad_input_is_one_clear_line(call_main, arguments, message, tmp_path, monkeypatch):
@@ -150,4 +176,5 @@ def test_bad_input_is_one_clear_line(call_main, arguments, message, tmp_path, mo
     status, stderr = call_main(main, *model, "run_dir=run", *arguments)
     assert status not in (0, None)
     assert message in stderr and "Traceback" not in stderr
+    assert stderr.count("\n") == 1, "one line"
     assert not (tmp_path / "run").exists()

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.external.base import System, Task, is_image, render
-from src.data.video import natural_key
-from src.files import atomic_path
+from src.files import atomic_path, natural_key
 
 
 class Gen2(System):

@@ -4,7 +4,6 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +16,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from src.errors import UserError
-from src.files import atomic_path
+from src.files import atomic_path, natural_key
 
 log = logging.getLogger(__name__)
 
@@ -214,15 +213,6 @@ def _is_uniform(times: np.ndarray) -> bool:
 
 def _fraction(fps: Fraction | float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
-
-
-def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sort key of file names that counts numbers as numbers.
-
-    >>> sorted(["10.png", "2.png"], key=natural_key)
-    ['2.png', '10.png']
-    """
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"([0-9]+)", name.lower()) if part]
 
 
 def _images(folder: Path) -> list[Path]:

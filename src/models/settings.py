@@ -49,6 +49,19 @@ class ModelSettings:
         check_choice("model.dtype", self.dtype, DTYPES)
 
 
+def caution(settings: ModelSettings, *, rendered: bool) -> str | None:
+    """What a user should know before time is spent on this model, if anything.
+
+    Args:
+        rendered: the subject is a drawn person, not a filmed one.
+    """
+    if settings.random_seed is not None:
+        return f"model={settings.name} has random weights: it shows that all runs, and films nothing"
+    if settings.name == "mini" and not rendered:
+        return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
+    return None
+
+
 def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
     """Load the image model and make the video backbone of its UNet and ControlNet.
 

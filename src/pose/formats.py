@@ -1,7 +1,6 @@
 """Poses on disk: our `.npz`, and OpenPose JSON as one file or a folder of one file a frame."""
 
 import json
-import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from src.errors import UserError
-from src.files import atomic_path
+from src.files import atomic_path, natural_key
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import parse_frames, to_documents
 from src.pose.tracking import select_person
@@ -113,7 +112,7 @@ def _load_npz(path: Path) -> PoseSequence:
 def _documents(path: Path) -> list[Any]:
     """Parsed JSON objects, one a frame."""
     if path.is_dir():
-        files = sorted(path.glob("*.json"), key=lambda file: _natural(file.name))
+        files = sorted(path.glob("*.json"), key=lambda file: natural_key(file.name))
         if not files:
             raise UserError(f"{path}: no .json files in this folder; {EXPECTED}")
         documents = []
@@ -136,12 +135,3 @@ def _read_json(path: Path) -> list[Any]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not readable as JSON ({error})") from None
     return document if isinstance(document, list) else [document]
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that counts: "2" before "10".
-
-    >>> sorted(["f10.json", "f2.json"], key=_natural)
-    ['f2.json', 'f10.json']
-    """
-    return [(int(text), "") if text.isdecimal() else (-1, text) for text in re.split(r"(\d+)", name)]
