@@ -60,7 +60,7 @@ def test_the_result_says_what_was_measured_on_what(finished: tuple[Path, dict[st
 
 
 def test_the_report_reads_it_and_says_how_partial_it_is(finished: tuple[Path, dict[str, Any]]) -> None:
-    [result] = load_results([finished[0] / "eval"])
+    [result] = load_results([finished[0] / "eval/people/posecrafter-2-tiny-paper"])
     assert result.label == "posecrafter (2)" and result.interval("psnr") is not None
     assert len(result.clips) == 2 and result.dataset["expected"] == 12
 
