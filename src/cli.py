@@ -101,22 +101,20 @@ def _require_experiment(arguments: list[str]) -> None:
     Raises:
         UserError: names the experiments that there are.
     """
-    if any(argument.startswith("hydra.searchpath") for argument in arguments):
+    given = [argument.partition("=")[2] for argument in arguments if argument.lstrip("+").startswith("experiments=")]
+    # Sweep functions such as glob(*) name what is there.
+    wanted = {name for names in given if "(" not in names for name in names.split(",")} - {"null"}
+    if not wanted or any(argument.startswith("hydra.searchpath") for argument in arguments):
         return
     folders = {Path("experiments"), PACKAGE_ROOT / "experiments"}
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, _, value = argument.partition("=")
-        if name in ("--config-dir", "-cd"):
+        option, _, value = argument.partition("=")
+        if option in ("--config-dir", "-cd"):
             folders.add(Path(value or following) / "experiments")
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    for argument in arguments:
-        group, _, names = argument.partition("=")
-        if group.lstrip("+") != "experiments" or "(" in names:  # no sweep functions such as glob(*)
-            continue
-        for name in names.split(","):
-            if name not in (*known, "null"):
-                close = difflib.get_close_matches(name, known, n=len(known), cutoff=0)
-                raise UserError(f"experiments={name} is unknown; known, closest first: {', '.join(close)}")
+    for name in sorted(wanted.difference(known)):
+        close = difflib.get_close_matches(name, known, n=len(known), cutoff=0)
+        raise UserError(f"experiments={name} is unknown; known, closest first: {', '.join(close)}")
 
 
 def _one_line(error: Exception) -> str:

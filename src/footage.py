@@ -1,6 +1,5 @@
 """What a run is made of: the frames of one person that it trains on, and those it is to film again (Sec. 5.1)."""
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +8,10 @@ from omegaconf import DictConfig
 
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
-from src.data.subject import ClipSettings
+from src.data.subject import ClipSettings, Subject
 from src.pose.keypoints import PoseSequence
 from src.provenance import poses_sha256
 from src.run_folder import TrainingClip
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,24 +40,29 @@ class Footage:
         return self.clip.checksums() | {"test_poses_sha256": poses_sha256(self.test_poses)}
 
 
+def find_subject(cfg: DictConfig, subject: str) -> Subject:
+    """`resolve_subject` with the settings of a run: its groups `data` and `pose`, and its `prompt`."""
+    return resolve_subject(
+        subject,
+        settings=ClipSettings.from_config(cfg.data),
+        root=cfg.data.root,
+        extractor=lambda: instantiate(cfg.pose),
+        prompt=cfg.prompt,
+    )
+
+
 def load_footage(cfg: DictConfig) -> Footage:
     """Find, render or prepare the subject of `conf/train.yaml`, and split its clip.
 
     Raises:
         UserError: no such subject, or a clip too short for the split.
     """
-    subject = resolve_subject(
-        str(cfg.subject),
-        settings=ClipSettings.from_config(cfg.data),
-        root=cfg.data.root,
-        extractor=lambda: instantiate(cfg.pose),
-        prompt=cfg.prompt,
-    )
+    subject = find_subject(cfg, str(cfg.subject))
     split = split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
     training, test = list(split.train), list(split.test)
     return Footage(
         name=subject.name,
-        rendered="rendered" in subject.provenance["source"],
+        rendered=subject.rendered,
         clip=TrainingClip(subject.frames[training], subject.poses[training], subject.prompt, float(subject.fps)),
         test_frames=subject.frames[test],
         test_poses=subject.poses[test],

@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
 from src.cli import entry
 from src.config import check_choice, typed
 from src.data.crop import CropBox
-from src.data.resolve import resolve_subject
 from src.data.rewrite import MP4_SUFFIXES, check_rewritable, count_frames, replace_frames
 from src.data.sheet import contact_sheet
 from src.data.split import split_frames
-from src.data.subject import ClipSettings, Subject
+from src.data.subject import Subject
 from src.data.video import VideoReader, read_video, write_frames, write_video
 from src.errors import UserError
 from src.files import write_json
 from src.film import film
 from src.fine_tune import check_fine_tune, fine_tune
+from src.footage import find_subject
 from src.mend import background, blend_in_time, set_in
 from src.models.settings import ModelSettings, build_models, caution
 from src.pose.keypoints import PoseSequence
@@ -92,13 +91,7 @@ def repair(cfg: DictConfig) -> dict:
     cfg.run_dir = str(folder)
     _check_same_repair(folder, cfg)
 
-    subject = resolve_subject(
-        str(cfg.video),
-        settings=ClipSettings.from_config(cfg.data),
-        root=cfg.data.root,
-        extractor=lambda: instantiate(cfg.pose),
-        prompt=cfg.prompt,
-    )
+    subject = find_subject(cfg, str(cfg.video))
     bad = [f for segment in segments for f in segment.bad]
     good = np.setdiff1d(np.arange(len(subject)), bad)
     chosen = good[list(split_frames(len(good), num_train=cfg.data.num_frames, num_test=0).train)].tolist()
@@ -106,7 +99,7 @@ def repair(cfg: DictConfig) -> dict:
     log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
 
     clip = TrainingClip(subject.frames[chosen], subject.poses[chosen], subject.prompt, float(subject.fps))
-    if warning := caution(settings, rendered="rendered" in subject.provenance["source"]):
+    if warning := caution(settings, rendered=subject.rendered):
         log.warning("%s", warning)
     image_model, backbone = build_models(settings)
     image_model.check_resolution(cfg.data.resolution)

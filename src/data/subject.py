@@ -106,6 +106,11 @@ class Subject:
     def resolution(self) -> int:
         return self.frames.shape[1]
 
+    @property
+    def rendered(self) -> bool:
+        """Drawn by `src.data.people`, not filmed."""
+        return "rendered" in self.provenance["source"]
+
     def __len__(self) -> int:
         return len(self.frames)
 
