@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainPaths:
-    """The paths of `conf/pretrain.yaml`, which nobody parses; the networks themselves are `_target_`s of `conf/part`."""
+    """The paths of `conf/pretrain.yaml`, which nobody parses; networks are `_target_`s of `conf/part`."""
 
     folder: Raw
     run_dir: Raw
