@@ -1,7 +1,6 @@
 """What a result comes from: versions, git revision, checksums, settings."""
 
 import functools
-import hashlib
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -9,12 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from src.common.files import fingerprint
+from src.common.digests import arrays_sha256, fingerprint  # noqa: F401
 from src.common.paths import PACKAGE_ROOT
-from src.pose.keypoints import PoseSequence
+from src.pose.keypoints import poses_sha256  # noqa: F401
 
 RECORDED_PACKAGES = ("torch", "lightning", "diffusers", "transformers", "hydra-core", "numpy")
 # What neither a fine-tune nor a video depends on.
@@ -46,20 +44,6 @@ def git_revision() -> dict[str, Any] | None:
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(PACKAGE_ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def arrays_sha256(*arrays: np.ndarray) -> str:
-    """SHA-256 of arrays: shapes, types and values."""
-    sha = hashlib.sha256()
-    for array in arrays:
-        sha.update(f"{array.shape} {array.dtype}".encode())
-        sha.update(np.ascontiguousarray(array))
-    return sha.hexdigest()
-
-
-def poses_sha256(poses: PoseSequence) -> str:
-    """SHA-256 of a pose sequence."""
-    return arrays_sha256(poses.xy, poses.confidence, poses.mask)
 
 
 def weights_identity(model: DictConfig) -> list[Any]:
