@@ -119,8 +119,8 @@ def load_script(path: str | Path) -> PoseScript:
     edits = content.get("edits")
     if not isinstance(edits, list) or not 1 <= len(edits) <= MAX_EDITS:
         raise UserError(
-            f"{path}: edits must be a list of at least one edit, such as {{edit: blink, side: right, ...}}, and at most "
-            f"{MAX_EDITS}"
+            f"{path}: edits must be a list of at least one edit and at most {MAX_EDITS}, such as {{edit: blink, side: "
+            f"right, ...}}"
         )
     keyed = tuple(_keyed(entry, f"{path}: edit {i + 1}", num_frames) for i, entry in enumerate(edits))
     return PoseScript(path, num_frames, _checked(int | None, content.get("frame"), f"{path}: frame"), keyed)
