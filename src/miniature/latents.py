@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 
+from src.common.arrays import map_npy
 from src.common.errors import UserError
 from src.common.files import atomic_path, sha256
 from src.common.progress import track
@@ -52,4 +53,4 @@ def pool_latents(vae: AutoencoderTiny, weights: Path, pool: PeoplePool, cache: P
         with atomic_path(path) as temporary:
             np.save(temporary, np.concatenate(parts))
         log.info("latents of %d frames in %s", len(pool), path)
-    return np.load(path, mmap_mode="r")
+    return map_npy(path)
