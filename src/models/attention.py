@@ -114,7 +114,13 @@ class TextAttnProcessor:
         """Attend from hidden states (B·F, L, C) to the prepared text."""
         assert attention_mask is None, "the text of Stable Diffusion 1 is attended to without a mask"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
-        return _attend(attn, x_BFLC, self.keys_values, self.layout).flatten(0, 1)
+        keys_values = self.keys_values
+        if self.layout.num_frames == 1:
+            # Without what fills vectors up, the result is the image model's to the bit.
+            num_tokens = encoder_hidden_states.shape[1]
+            k_BNTD, v_BNTD, _ = keys_values
+            keys_values = k_BNTD[:, :, :num_tokens], v_BNTD[:, :, :num_tokens], None
+        return _attend(attn, x_BFLC, keys_values, self.layout).flatten(0, 1)
 
 
 def text_keys_values(attn: Attention, text_BTE: Tensor) -> KeysValues:
