@@ -13,7 +13,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from src.app.entry import entry
 from src.common.typed import typed
 from src.models.backbone import VideoBackbone
-from src.models.loading import from_config, shipped_configs, vae_class
+from src.models.folders import part_config, vae_class
+from src.models.shipped import from_config, shipped_configs
 from src.models.settings import ModelSettings
 
 

@@ -41,7 +41,7 @@ def sample(cfg: DictConfig) -> dict:
     folder = Path(cfg.output) if cfg.output is not None else run / "samples" / name
 
     image_model, backbone = build_models(typed(ModelSettings, trained.model, "model"))
-    load_adapter(run / ADAPTER, backbone, base=image_model.base)
+    load_adapter(run / ADAPTER, backbone, base=image_model.base, additions=image_model.additions)
     prompt = clip.prompt if cfg.prompt is None else str(cfg.prompt)
     seed = trained.seed if cfg.seed is None else cfg.seed
     job = SamplingJob(clip.frames, clip.poses, target.poses, clip.prompt, prompt, seed)

@@ -1,9 +1,10 @@
 """What people put on a base model: LoRAs, fused into its weights, and textual inversions, words of the prompt."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -16,8 +17,12 @@ from src.models.weights_file import is_weights_file, read_tensors
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
-_TO_TEXT = ("attn2_to_k.lora_down.weight", "attn2.to_k.lora_A.weight", "attn2.to_k.lora.down.weight",
-            "attn2.processor.to_k_lora.down.weight")
+_TO_TEXT = (
+    "attn2_to_k.lora_down.weight",
+    "attn2.to_k.lora_A.weight",
+    "attn2.to_k.lora.down.weight",
+    "attn2.processor.to_k_lora.down.weight",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class LoraSettings:
         weight: factor on it.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     path: str
     weight: float = 1.0
 
@@ -37,7 +44,7 @@ class LoraSettings:
             raise UserError(f"model.loras: weight={self.weight} of {self.path} is no finite number")
 
 
-def add_to(model: ImageModel, *, loras: list[LoraSettings], embeddings: list[str]) -> None:
+def add_to(model: ImageModel, *, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:
     """Fuse LoRAs into the UNet and the text encoder and teach the tokenizer words, in place.
 
     What was added is kept in `model.additions`, for the adapter to remember.
@@ -66,9 +73,7 @@ def add_to(model: ImageModel, *, loras: list[LoraSettings], embeddings: list[str
         network.eval().requires_grad_(False)
     model.additions |= {
         "loras": [{"file": Path(lora.path).name, "sha256": sha256(lora.path), "weight": lora.weight} for lora in loras],
-        "embeddings": [
-            {"word": word, "sha256": sha256(path)} for word, path in zip(words, embeddings, strict=True)
-        ],
+        "embeddings": [{"word": word, "sha256": sha256(path)} for word, path in zip(words, embeddings, strict=True)],
     }
 
 

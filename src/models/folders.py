@@ -29,6 +29,10 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "meta tensor" in reason:  # what the libraries say of a tensor that a file did not hold
+            raise UserError(f"{option}={name} lacks tensors that {expected} has: download it again") from error
+        if is_weights_file(name):
+            raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
         raise UserError(
             f"{option}={name} could not be loaded: expected a local folder, a single file of weights or a hub id "
             f"with {expected}. Download it where there is a network (huggingface-cli download {name}) and set "

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.errors import UserError
 from src.models.additions import LoraSettings, add_to
-from src.models.folders import check_pipeline, load_part, load_text, part_config, text_config, vae_class
+from src.models.folders import check_pipeline, clear_errors, load_part, load_text, part_config, text_config, vae_class
 from src.models.image_model import ImageModel
 from src.models.scheduler import PredictionType, ddim_scheduler, read_scheduler_config
 from src.models.shipped import from_config, shipped_configs
@@ -85,8 +85,9 @@ def load_image_model(
         sources = Sources(base=base, controlnet=controlnet, vae=vae, configs=configs, variant=variant)
         check_sources(sources)
         model = _load(sources, overrides)
-    model.clip_skip = clip_skip
     check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
+    model.clip_skip = clip_skip
+    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config.prediction_type}
     add_to(model, loras=loras, embeddings=embeddings)
     return model
 
@@ -147,7 +148,7 @@ def _check_controlnet(sources: Sources, unet: Structure) -> Structure:
     else:
         config = part_config(name, "controlnet", option="model.controlnet")
         if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
-            raise UserError(f"{where} is a {config['_class_name']}: expected a ControlNetModel for Stable Diffusion 1.x")
+            raise UserError(f"{where} is a {config['_class_name']}: expected one for Stable Diffusion 1.x")
         found = structure_of_config(config)
     check_controlnet(found, unet, where)
     return found
@@ -156,10 +157,15 @@ def _check_controlnet(sources: Sources, unet: Structure) -> Structure:
 def _load(sources: Sources, overrides: dict[str, Any]) -> ImageModel:
     """The parts, which were checked, as one model."""
     shipped, variant = shipped_configs(sources.configs), sources.variant
+    if is_weights_file(sources.base):
+        scheduler_config = read_scheduler_config(str(shipped)) | said_by_file(sources.base)
+    else:
+        with clear_errors("model.base", sources.base, "the folder scheduler with its config"):
+            scheduler_config = read_scheduler_config(sources.base)
+    scheduler = ddim_scheduler(scheduler_config, where=f"model.base={sources.base}", **overrides)
     vae = None if sources.vae is None else _load_vae(sources.vae, shipped, option="model.vae", variant=None)
     if is_weights_file(sources.base):
         parts = load_base_file(sources.base, shipped, vae=vae)
-        scheduler_config = read_scheduler_config(str(shipped)) | said_by_file(sources.base)
     else:
         text_encoder, tokenizer = load_text(sources.base, variant)
         parts = {
@@ -168,8 +174,6 @@ def _load(sources: Sources, overrides: dict[str, Any]) -> ImageModel:
             "tokenizer": tokenizer,
             "unet": load_part(UNet2DConditionModel, sources.base, "unet", option="model.base", variant=variant),
         }
-        scheduler_config = read_scheduler_config(sources.base)
-    scheduler = ddim_scheduler(scheduler_config, where=f"model.base={sources.base}", **overrides)
     name = sources.controlnet or sources.base
     if is_weights_file(name):
         controlnet = load_controlnet_file(name, shipped, option="model.controlnet")
@@ -215,6 +219,7 @@ def random_image_model(
         prediction_type=prediction_type,
         zero_terminal_snr=zero_terminal_snr,
     )
+    vae = vae_class(part_config(str(folder), "vae", option="model.configs"), f"model.configs={configs}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         controlnet = from_config(ControlNetModel, folder / "controlnet")
@@ -224,7 +229,7 @@ def random_image_model(
         torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.1)
         return ImageModel(
             base=base,
-            vae=from_config(vae_class(part_config(str(folder), "vae", option="model.configs"), configs), folder / "vae"),
+            vae=from_config(vae, folder / "vae"),
             text_encoder=CLIPTextModel(text_config),
             tokenizer=CLIPTokenizer.from_pretrained(str(folder / "tokenizer")),
             unet=from_config(UNet2DConditionModel, folder / "unet"),

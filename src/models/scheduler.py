@@ -6,7 +6,6 @@ Dimensions: F frames, C channels, h×w latent cells.
 import logging
 from typing import Any, Literal
 
-import torch
 from diffusers import DDIMScheduler
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -91,8 +90,11 @@ def ddim_scheduler(
     if differing := {name: config[name] for name in CANONICAL if name in config and config[name] != CANONICAL[name]}:
         listed = ", ".join(f"{name}={value} (here {CANONICAL[name]})" for name, value in differing.items())
         saved_from = config.get("_class_name", "another sampler")
-        log.info("the scheduler file of %s, saved from %s, differs in %s: the method's own is used", *(where, saved_from),
-                 listed)
+        log.info(
+            "the scheduler file of %s, saved from %s, differs in %s: the method's own is used",
+            *(where, saved_from),
+            listed,
+        )
     if schedule.prediction_type != "epsilon":
         log.info("%s predicts %s: trained and sampled so", where, schedule.prediction_type)
     return scheduler

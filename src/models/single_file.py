@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-from diffusers import AutoencoderKL, ControlNetModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 
 from src.common.errors import UserError
@@ -22,19 +21,17 @@ def load_base_file(path: str, configs: Path, *, vae: nn.Module | None) -> dict[s
     """
     from diffusers import StableDiffusionPipeline  # imports many models: only where it is needed
 
+    where, settings = f"model.base={path}", {"config": str(configs), "local_files_only": True}
+    tensors = read_tensors(path, option="model.base")
     with clear_errors("model.base", path, "a Stable Diffusion 1.x checkpoint"):
-        pipeline = StableDiffusionPipeline.from_single_file(
-            path,
-            config=str(configs),
-            local_files_only=True,
-            safety_checker=None,
-            torch_dtype=torch.float32,
-            **({} if vae is None else {"vae": vae}),
-        )
-        parts = {name: getattr(pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
-    for name in ("vae", "text_encoder", "unet"):
-        _require_whole(parts[name], f"model.base={path}", name)
-    return parts
+        unet = UNet2DConditionModel.from_single_file(tensors, subfolder="unet", **settings)
+        vae = vae or AutoencoderKL.from_single_file(tensors, subfolder="vae", **settings)
+    parts = {"unet": _whole(unet, where, "UNet"), "vae": _whole(vae, where, "VAE")}
+    del tensors
+    with clear_errors("model.base", path, "a Stable Diffusion 1.x checkpoint with its text encoder"):
+        pipeline = StableDiffusionPipeline.from_single_file(path, safety_checker=None, **parts, **settings)
+    encoder = _whole(pipeline.text_encoder, where, "text encoder")
+    return {**parts, "text_encoder": encoder, "tokenizer": pipeline.tokenizer}
 
 
 def load_controlnet_file(path: str, configs: Path, *, option: str) -> ControlNetModel:
@@ -42,25 +39,21 @@ def load_controlnet_file(path: str, configs: Path, *, option: str) -> ControlNet
     tensors = read_tensors(path, option=option)
     with clear_errors(option, path, "a ControlNet"):
         net = ControlNetModel.from_single_file(
-            tensors, config=str(configs), subfolder="controlnet", local_files_only=True, torch_dtype=torch.float32
+            tensors, config=str(configs), subfolder="controlnet", local_files_only=True
         )
-    _require_whole(net, f"{option}={path}", "ControlNet")
-    return net
+    return _whole(net, f"{option}={path}", "ControlNet")
 
 
 def load_vae_file(path: str, configs: Path) -> AutoencoderKL:
     """A VAE from one file, in float32."""
     tensors = read_tensors(path, option="model.vae")
     with clear_errors("model.vae", path, "a VAE of Stable Diffusion 1.x"):
-        vae = AutoencoderKL.from_single_file(
-            tensors, config=str(configs), subfolder="vae", local_files_only=True, torch_dtype=torch.float32
-        )
-    _require_whole(vae, f"model.vae={path}", "VAE")
-    return vae
+        vae = AutoencoderKL.from_single_file(tensors, config=str(configs), subfolder="vae", local_files_only=True)
+    return _whole(vae, f"model.vae={path}", "VAE")
 
 
-def _require_whole(network: nn.Module, where: str, part: str) -> None:
-    """Tensors that the file did not hold were left without memory."""
-    missing = [name for name, tensor in network.named_parameters() if tensor.is_meta]
-    if missing:
-        raise UserError(f"{where}: its {part} lacks {len(missing)} tensors (first: {missing[0]}): download it again")
+def _whole(network: nn.Module, where: str, part: str) -> nn.Module:
+    """The network in float32; tensors that the file did not hold were left without memory, and are refused."""
+    if any(tensor.is_meta for tensor in network.parameters()):
+        raise UserError(f"{where} lacks tensors of its {part}: download it again")
+    return network.float()

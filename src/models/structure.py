@@ -151,16 +151,25 @@ def _kind(shapes: Shapes) -> str:
     """The name of what a file holds, for a message."""
     signs = {
         "a LoRA (model.loras takes it)": ("lora_unet_", "lora_te_", "unet.down_blocks", "lora_te1_"),
-        "a ControlNet (model.controlnet takes it)": ("control_model.", "controlnet_cond_embedding.", "input_hint_block"),
+        "a ControlNet (model.controlnet takes it)": (
+            "control_model.",
+            "controlnet_cond_embedding.",
+            "input_hint_block",
+        ),
         "a VAE alone (model.vae takes it)": ("encoder.conv_in.", "first_stage_model.encoder.conv_in."),
         "a UNet alone in diffusers' layout (give its whole folder)": ("down_blocks.0.",),
         "a textual inversion (model.embeddings takes it)": ("emb_params", "string_to_param", "clip_g", "clip_l"),
         "a PoseCrafter adapter": ("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor",),
-        "a transformer such as Flux or Stable Diffusion 3": ("double_blocks.", "model.diffusion_model.joint_blocks.",
-                                                             "model.diffusion_model.double_blocks."),
+        "a transformer such as Flux or Stable Diffusion 3": (
+            "double_blocks.",
+            "model.diffusion_model.joint_blocks.",
+            "model.diffusion_model.double_blocks.",
+        ),
     }
     # The longest sign first: some names begin like others.
-    ordered = sorted(((sign, kind) for kind, all_signs in signs.items() for sign in all_signs), key=lambda s: -len(s[0]))
+    ordered = sorted(
+        ((sign, kind) for kind, all_signs in signs.items() for sign in all_signs), key=lambda s: -len(s[0])
+    )
     for sign, kind in ordered:
         if any(name.startswith(sign) for name in shapes):
             return kind

@@ -76,6 +76,10 @@ def _unpickled(path: str, option: str, *, device: str) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict):
         raise UserError(f"{option}={path} holds a {type(content).__name__}: expected named tensors")
-    nested = {f"{outer}.{name}": value for outer, inner in content.items() if isinstance(inner, dict)
-              for name, value in inner.items()}
+    nested = {
+        f"{outer}.{name}": value
+        for outer, inner in content.items()
+        if isinstance(inner, dict)
+        for name, value in inner.items()
+    }
     return {str(name): value for name, value in {**content, **nested}.items() if isinstance(value, Tensor)}

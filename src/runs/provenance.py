@@ -6,13 +6,11 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from src.common.files import fingerprint
 from src.common.paths import PACKAGE_ROOT
 from src.pose.keypoints import PoseSequence
 
@@ -60,22 +58,6 @@ def arrays_sha256(*arrays: np.ndarray) -> str:
 def poses_sha256(poses: PoseSequence) -> str:
     """SHA-256 of a pose sequence."""
     return arrays_sha256(poses.xy, poses.confidence, poses.mask)
-
-
-def weights_identity(model: DictConfig) -> list[Any]:
-    """What tells a config's base and ControlNet weights from others of that name.
-
-    Of local weights name, size and time of their files; of a hub id, the id.
-    """
-    return [_files_of(model.base), _files_of(model.controlnet)]
-
-
-def _files_of(weights: str | None) -> Any:
-    if weights is None or not Path(weights).exists():
-        return weights
-    path = Path(weights)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return fingerprint(files)
 
 
 def plain_settings(cfg: DictConfig, without: Sequence[str]) -> Any:

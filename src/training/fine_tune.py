@@ -14,10 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.loggers import log_config
 from src.common.errors import UserError
 from src.common.files import atomic_path, digest, read_json, write_json
+from src.common.typed import typed
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
-from src.runs.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
+from src.models.settings import ModelSettings, weights_identity
+from src.runs.provenance import IRRELEVANT, OF_SAMPLING, plain_settings
 from src.runs.run_folder import ADAPTER, CONFIG, COST, TrainingClip, save_config
 from src.training.callbacks import Cost, FineTuneProgress, peak_memory_gib
 from src.training.data_module import OneShotDataModule
@@ -50,7 +52,7 @@ def fine_tune(
     cached = None if cfg.fine_tune_cache is None else Path(cfg.fine_tune_cache) / _content_key(cfg, clip)
     for finished in filter(None, (folder, cached)):
         if (finished / ADAPTER).is_file() and (finished / COST).is_file():
-            load_adapter(finished / ADAPTER, backbone, base=image_model.base)
+            load_adapter(finished / ADAPTER, backbone, base=image_model.base, additions=image_model.additions)
             log.info("fine-tuned already: the adapter in %s is used", finished)
             _copy_finished(finished, folder)
             return read_json(finished / COST)
@@ -79,11 +81,15 @@ def fine_tune(
     if last is not None:
         log.info("going on from %s", last)
     started = time.perf_counter()
-    trainer.fit(module, data, ckpt_path=last)
+    trainer.fit(module, data, ckpt_path=last, weights_only=True)
     backbone.clear_reused()
 
     save_adapter(
-        folder / ADAPTER, backbone, base=image_model.base, config=OmegaConf.to_container(cfg.model, resolve=True)
+        folder / ADAPTER,
+        backbone,
+        base=image_model.base,
+        additions=image_model.additions,
+        config=OmegaConf.to_container(cfg.model, resolve=True),
     )
     shutil.rmtree(checkpoints, ignore_errors=True)
     spent = {
@@ -105,7 +111,9 @@ def fine_tune(
 def _content_key(cfg: DictConfig, clip: TrainingClip) -> str:
     """Of everything that the adapter depends on: frames, poses, prompt, weights and settings."""
     settings = plain_settings(cfg, (*IRRELEVANT, *OF_SAMPLING, "subject", "prompt"))
-    return digest([clip.checksums(), clip.prompt, weights_identity(cfg.model), settings])[:24]
+    return digest(
+        [clip.checksums(), clip.prompt, weights_identity(typed(ModelSettings, cfg.model, "model")), settings]
+    )[:24]
 
 
 def _copy_finished(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from src.models.backbone import VideoBackbone
+from src.models.scheduler import training_target
 from src.training.data_module import EncodedClip
 
 
@@ -61,7 +62,7 @@ class OneShotModule(LightningModule):
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
 
     def training_step(self, clip: EncodedClip, batch_idx: int) -> Tensor:
-        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames."""
+        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames; of a model that predicts v, in v."""
         latents_NChw = clip["latents"]
         frames, timestep, noise_nChw = draw_step(
             len(latents_NChw),
@@ -76,7 +77,8 @@ class OneShotModule(LightningModule):
         noised_nChw = self.scheduler.add_noise(latents_NChw[frames], noise_nChw, t)
         poses_nCHW = clip["poses"][frames].to(latents_NChw.dtype) / 255
         predicted_1nChw = self.backbone(noised_nChw[None], t, poses_nCHW[None], clip["text"])
-        loss = F.mse_loss(predicted_1nChw[0].float(), noise_nChw)
+        target_nChw = training_target(self.scheduler, latents_NChw[frames], noise_nChw, t)
+        loss = F.mse_loss(predicted_1nChw[0].float(), target_nChw)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
