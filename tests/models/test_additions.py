@@ -12,13 +12,12 @@ from tests.models.ldm_names import to_kohya_lora
 WIDTH, RANK = 32, 2
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 K = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+TEXT = "lora_te_text_model_encoder_layers_0_self_attn"
 KOHYA = {
     f"lora_unet_{Q.replace('.', '_')}": ("unet", f"{Q}.weight"),
     f"lora_unet_{K.replace('.', '_')}": ("unet", f"{K}.weight"),
-    "lora_te_text_model_encoder_layers_0_self_attn_q_proj": (
-        "text_encoder",
-        "encoder.layers.0.self_attn.q_proj.weight",
-    ),
+    f"{TEXT}_q_proj": ("text_encoder", "encoder.layers.0.self_attn.q_proj.weight"),
+    f"{TEXT}_out_proj": ("text_encoder", "encoder.layers.0.self_attn.out_proj.weight"),
 }
 
 

@@ -183,7 +183,7 @@ REFUSED_FILES = {
 
 @pytest.mark.parametrize("case", REFUSED_FILES)
 def test_single_files_that_do_not_fit_are_refused_by_their_header(case, single, tmp_path, monkeypatch):
-    model, tensors = single
+    _, tensors = single
     replaced, message = REFUSED_FILES[case]
     base = write(tmp_path / "m.safetensors", tensors | {name: torch.zeros(shape) for name, shape in replaced.items()})
     monkeypatch.setattr("src.models.loading._load", lambda *_: pytest.fail("weights were read"))
