@@ -83,6 +83,11 @@ class ModelSettings:
             base=self.base, controlnet=self.controlnet, vae=self.vae, configs=self.configs, variant=self.variant
         )
 
+    def config_folder(self) -> Path | None:
+        """The local folder whose configs describe the model, if it is one with a ControlNet."""
+        folder = Path(self.base)
+        return folder if self.random_seed is None and (folder / "controlnet" / "config.json").is_file() else None
+
 
 def weights_identity(settings: ModelSettings) -> list[Any]:
     """What tells the weights that settings name from others of that name.
