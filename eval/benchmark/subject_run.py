@@ -15,12 +15,10 @@ from omegaconf import DictConfig
 
 from src.app.compose import compose_config
 from src.common.files import digest, read_json
-from src.common.typed import typed
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject import ClipSettings
-from src.models.settings import ModelSettings, weights_identity
-from src.runs.provenance import IRRELEVANT, OF_SAMPLING, plain_settings
+from src.runs.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
 from src.runs.run_folder import HELD_OUT, SUMMARY, save_held_out
 from src.sample import sample
 from src.train import train
@@ -66,7 +64,7 @@ def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Pa
     """
     cfg = cfg.copy()
     cfg.subject, cfg.sample_after_train = name, False
-    inputs = {"subject": dict(content), "weights": weights_identity(typed(ModelSettings, cfg.model, "model"))}
+    inputs = {"subject": dict(content), "weights": weights_identity(cfg.model)}
     fine_tune_key = digest([inputs, plain_settings(cfg, (*IRRELEVANT, *OF_SAMPLING))])
     key = digest([inputs, plain_settings(cfg, IRRELEVANT)])
     run = runs / f"{name}_{cfg.model.name}-{cfg.data.num_frames}_{fine_tune_key[:10]}"

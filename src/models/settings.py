@@ -119,7 +119,7 @@ def check_precision(dtype: str, precision: str) -> None:
         )
 
 
-def caution(settings: ModelSettings, *, rendered: bool) -> str | None:
+def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     """What a user should know before time is spent on this model, if anything.
 
     Args:
