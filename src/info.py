@@ -12,9 +12,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.app.entry import entry, settings_of
 from src.models.backbone import VideoBackbone
-from src.models.folders import part_config, vae_class
-from src.models.shipped import from_config, shipped_configs
+from src.models.folders import vae_class
 from src.models.settings import ModelSettings
+from src.models.shipped import from_config, shipped_configs
 from src.runs.settings import LearningSettings
 
 

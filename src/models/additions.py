@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.models.folders import clear_errors
 from src.models.image_model import ImageModel
 from src.models.weights_file import is_weights_file, read_tensors

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from src.common.digests import fingerprint
 from src.common.errors import UserError
-from src.common.files import fingerprint
 from src.common.typed import Raw, check_range, setting
 from src.models.additions import LoraSettings
 from src.models.backbone import VideoBackbone
