@@ -15,7 +15,7 @@ from src.common.errors import UserError
 from src.models.weights_file import is_weights_file
 
 VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-_WEIGHTS = re.compile(
+WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)"
 )
 
@@ -146,7 +146,7 @@ def _variants(name: str, subfolder: str, asked: str | None, option: str) -> list
     folder = Path(name) / subfolder
     if not Path(name).is_dir():
         return list(dict.fromkeys([asked, None, "fp16"]))
-    matches = [_WEIGHTS.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    matches = [WEIGHTS.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
     there = {match["variant"] for match in matches if match}
     if asked in there or None in there or not there:
         return [asked if asked in there else None]

@@ -21,12 +21,12 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
+from src.models.image_model import ENCODE_CHUNK
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
 GIB = 2**30
 RESERVE_GIB = 0.8  # of CUDA's context and the workspaces of convolutions
-ENCODE_CHUNK = 8  # frames that `ImageModel.encode_frames` takes at a time
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Adam holds two moments beside the weight and its gradient.
 TRAINED_BYTES = 16
@@ -88,32 +88,50 @@ class Count:
 
 
 # From what is quickest to what is leanest; results differ in rounding alone, but for the batch of a training step.
+_LEAN = {"model.gradient_checkpointing": True, "model.dtype": "bfloat16", "sampling.frame_chunk": 1}
 LADDER: tuple[dict[str, Any], ...] = (
     {"model.gradient_checkpointing": False, "model.dtype": "float32", "sampling.frame_chunk": 8},
     {"model.gradient_checkpointing": True, "model.dtype": "float32", "sampling.frame_chunk": 8},
     {"model.gradient_checkpointing": True, "model.dtype": "float32", "sampling.frame_chunk": 2},
-    {"model.gradient_checkpointing": True, "model.dtype": "bfloat16", "sampling.frame_chunk": 2},
-    {"model.gradient_checkpointing": True, "model.dtype": "bfloat16", "sampling.frame_chunk": 1},
-    {
-        "model.gradient_checkpointing": True,
-        "model.dtype": "bfloat16",
-        "sampling.frame_chunk": 1,
-        "data.batch_frames": 4,
-    },
+    _LEAN,
+    _LEAN | {"data.batch_frames": 4},
+    _LEAN | {"data.batch_frames": 2},
 )
 
 
 def settings_that_fit(count: Count, work: Workload) -> dict[str, dict[str, Any] | None]:
-    """For each size of card the quickest settings that fit it, as dotted keys; None: none does."""
+    """For each size of card the quickest settings that fit it, as dotted keys, and the frames that it films at once.
+
+    Where no setting holds `work.num_frames`, the leanest that trains and holds most of them; None: none trains.
+    """
     found: dict[str, dict[str, Any] | None] = {}
     for card in CARDS_GIB:
         found[f"{card} GB"] = None
         for step in LADDER:
-            given = {key.rpartition(".")[2]: value for key, value in step.items()}
-            if max(count.stages(replace(work, **given)).values()) <= card:
-                found[f"{card} GB"] = step
+            tried = replace(work, **{key.rpartition(".")[2]: value for key, value in step.items()})
+            frames = _frames_at_once(count, tried, card)
+            if frames == 0 or (frames < work.num_frames and not _LEAN.items() <= step.items()):
+                continue
+            fits = {**step, "frames_at_once": frames}
+            if found[f"{card} GB"] is None or frames > found[f"{card} GB"]["frames_at_once"]:
+                found[f"{card} GB"] = fits
+            if frames == work.num_frames:
                 break
     return found
+
+
+def _frames_at_once(count: Count, work: Workload, card: float) -> int:
+    """Frames, up to those of `work`, that a card of so many GiB films at once; 0 where it cannot train at all."""
+    needs = count.stages(replace(work, num_frames=0, frame_chunk=work.frame_chunk or 1))
+    if max(needs[stage] for stage in ("encoding", "training")) > card:
+        return 0
+    fitting = (n for n in range(work.num_frames, 0, -1) if _filming(count, replace(work, num_frames=n)) <= card)
+    return next(fitting, 0)
+
+
+def _filming(count: Count, work: Workload) -> float:
+    stages = count.stages(work)
+    return max(stages["sampling"], stages["decoding"])
 
 
 def count_memory(settings: ModelSettings, *, resolution: int, precision: str) -> Count:
