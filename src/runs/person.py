@@ -39,7 +39,7 @@ class Person:
         """
         settings, clip = run.settings(), run.training()
         image_model, backbone = build_models(settings.model)
-        run.load_adapter(backbone, base=image_model.base)
+        run.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
         return Person(settings, clip, image_model, backbone)
 
     def job(

@@ -171,15 +171,22 @@ class RunFolder:
     # The fine-tune.
 
     def save_fine_tune(
-        self, backbone: VideoBackbone, record: Mapping[str, Any], *, key: str, base: str, config: dict[str, Any]
+        self,
+        backbone: VideoBackbone,
+        record: Mapping[str, Any],
+        *,
+        key: str,
+        base: str,
+        additions: dict[str, Any],
+        config: dict[str, Any],
     ) -> dict[str, Any]:
         """Write the adapter, then the record that says it is whole, and return that.
 
         Args:
             key: what the fine-tune depends on (`fine_tune_key`).
-            base, config: see `save_adapter`.
+            base, additions, config: see `save_adapter`.
         """
-        save_adapter(self.path / ADAPTER, backbone, base=base, config=config)
+        save_adapter(self.path / ADAPTER, backbone, base=base, additions=additions, config=config)
         whole = {**record, "key": key, "adapter_sha256": sha256(self.path / ADAPTER)}
         write_json(self.path / FINE_TUNE_RECORD, whole)
         return whole
@@ -211,7 +218,7 @@ class RunFolder:
             )
         return record
 
-    def load_adapter(self, backbone: VideoBackbone, *, base: str) -> None:
+    def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
         """Load the trained part into a backbone.
 
         Raises:
@@ -222,7 +229,7 @@ class RunFolder:
                 f"run={self.path} has not finished its fine-tune: give its src.train command again with "
                 f"run_dir={self.path}"
             )
-        load_adapter(self.path / ADAPTER, backbone, base=base)
+        load_adapter(self.path / ADAPTER, backbone, base=base, additions=additions)
 
     # What was generated.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
 from src.common.typed import check_range
+from src.models.scheduler import check_num_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,4 +56,4 @@ class PreviewSettings:
     def __post_init__(self) -> None:
         check_range("preview.every_n_steps", self.every_n_steps, least=0)
         check_range("preview.num_poses", self.num_poses, least=1)
-        check_range("preview.num_steps", self.num_steps, least=1, most=1000)
+        check_num_steps(self.num_steps, option="preview.num_steps")
