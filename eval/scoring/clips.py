@@ -40,7 +40,7 @@ class ClipPaths:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class ScoredClip:
     """A clip to be scored.
 
     Attributes:
@@ -95,7 +95,7 @@ def find_clips(
     return [ClipPaths(name, path, reals[name], references[name], keypoints[name]) for name, path in clips.items()]
 
 
-def read_clip(paths: ClipPaths, *, resolution: int | None, resize: str | None) -> Clip:
+def read_clip(paths: ClipPaths, *, resolution: int | None, resize: str | None) -> ScoredClip:
     """Read a clip.
 
     Args:
@@ -127,7 +127,16 @@ def read_clip(paths: ClipPaths, *, resolution: int | None, resize: str | None) -
     poses = None if paths.poses is None else load_poses(paths.poses)
     if poses is not None and len(poses) != len(generated):
         raise UserError(f"clip {paths.name}: {len(generated)} frames against {len(poses)} poses in {paths.poses}")
-    return Clip(paths.name, generated, real, reference, tuple(warnings), poses)
+    return ScoredClip(paths.name, generated, real, reference, tuple(warnings), poses)
+
+
+def files_of(clips: Sequence[ClipPaths]) -> dict[str, dict[str, str | None]]:
+    """Absolute paths by clip, for the report's videos."""
+    sides = {clip.name: {"generated": clip.generated, "real": clip.real} for clip in clips}
+    return {
+        name: {side: None if path is None else str(path.resolve()) for side, path in paths.items()}
+        for name, paths in sides.items()
+    }
 
 
 def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray:
