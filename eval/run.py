@@ -18,9 +18,10 @@ from eval.benchmark.subject_run import SubjectRun, run_subject
 from eval.metrics.registry import REGISTRY
 from eval.networks.networks import NetworkSettings
 from eval.reporting.wandb_run import log_result
-from eval.scoring.clips import ClipPaths, ScoredClip, read_clip
+from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreSettings, library_versions, score
 from src.app.entry import entry
 from src.common.errors import UserError

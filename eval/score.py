@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.networks.networks import NetworkSettings
 from eval.reporting.console import print_scores
-from eval.scoring.clips import ClipPaths, files_of, find_clips, read_clip
+from eval.scoring.clips import ClipPaths, Pairing, files_of, find_clips
 from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, score
 from src.app.entry import entry
@@ -45,6 +46,7 @@ class ScoreCommand(NetworkSettings):
     real: Path | tuple[Path, ...] | None
     reference: Path | None
     poses: Path | None
+    pairing: Pairing
     output: Path | None
 
     def __post_init__(self) -> None:
@@ -58,7 +60,7 @@ class ScoreCommand(NetworkSettings):
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
             return [clip_of_run(self.run, self.protocol)]
-        return find_clips(self.generated, self.real, self.reference, self.poses)
+        return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
 
     def scoring(self) -> ScoreSettings:
         names = (self.metrics,) if isinstance(self.metrics, str) else self.metrics

@@ -22,9 +22,10 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.inception import pytorch_inception
 from eval.networks.networks import Networks, choose_device
 from eval.networks.weights import FILES, HUB, WeightStore
-from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.clips import ClipPaths
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
 from eval.scoring.score import SIDES, ScoreSettings, score
 from src.common.typed import check_range
 from src.media.video import write_frames

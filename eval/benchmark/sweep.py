@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from eval.networks.networks import Networks
-from eval.scoring.clips import files_of, read_clip
+from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, library_versions, score
 from src.common.errors import UserError
