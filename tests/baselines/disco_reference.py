@@ -24,9 +24,7 @@ def build(reference: Any) -> DisCo:
     sizes = reference.sizes
     config = image_unet_config(sizes)
     embedding = sizes["conditioning_embedding_out_channels"]
-    pose, background = (
-        ControlNetModel(**config, conditioning_embedding_out_channels=embedding) for _ in range(2)
-    )
+    pose, background = (ControlNetModel(**config, conditioning_embedding_out_channels=embedding) for _ in range(2))
     model = DisCo(
         UNet2DConditionModel(**config),
         pose,

@@ -10,11 +10,11 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from torch import Tensor
 
 from src.baselines.magicanimate.model import MagicAnimate
-from src.baselines.magicanimate.motion import MAX_POSITIONS, build_video_unet
+from src.baselines.magicanimate.motion import build_video_unet
 from src.baselines.magicanimate.names import max_positions, rename_motion
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.sampling import LatentJob, guide, make_scheduler, sample_latents, window_predictions
-from src.baselines.magicanimate.settings import NetworkSettings, SamplingSettings
+from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings, SamplingSettings
 from src.baselines.magicanimate.windows import frame_windows
 
 
@@ -37,9 +37,12 @@ def build(reference: Any, settings: NetworkSettings | None = None) -> MagicAnima
     controlnet.load_state_dict(reference.part("controlnet."), assign=True)
     video_unet = build_video_unet(
         unet,
+        {},
         motion,
+        what="the reference file",
         max_positions=max_positions(motion, MAX_POSITIONS),
         heads=reference.sizes.get("motion_heads"),
+        dtype=reference.dtype,
     )
     return MagicAnimate(video_unet, encoder, controlnet.eval(), settings=settings or NetworkSettings())
 

@@ -13,10 +13,7 @@ from src.baselines.disco.settings import Unconditional
 
 
 class BackgroundEmbedding(nn.Module):
-    """What a background ControlNet has in place of the convolutions that shrink a picture: its condition is latents.
-
-    Starts as a copy of the UNet's first convolution where one is given.
-    """
+    """What a background ControlNet has in place of the convolutions that shrink a picture: its condition is latents."""
 
     def __init__(self, latent_channels: int, channels: int) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 _VAE_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 _POSITIONS = "clip_image_encoder.vision_model.embeddings.position_ids"

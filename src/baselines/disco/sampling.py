@@ -15,8 +15,8 @@ from torch import Tensor
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.preprocessing import background_image, centre_square, foreground_image, unit_image
 from src.baselines.disco.settings import SamplingSettings
-from src.errors import UserError
-from src.progress import track
+from src.common.errors import UserError
+from src.common.progress import track
 
 log = logging.getLogger(__name__)
 PUBLIC_BATCH = 64
@@ -116,9 +116,7 @@ def guided_noise(model: DisCo, latents_BChw: Tensor, timestep: int, job: LatentJ
 
 
 @torch.no_grad()
-def sample_latents(
-    model: DisCo, job: LatentJob, scheduler: DDIMScheduler, *, num_steps: int, scale: float
-) -> Tensor:
+def sample_latents(model: DisCo, job: LatentJob, scheduler: DDIMScheduler, *, num_steps: int, scale: float) -> Tensor:
     """Clean latents (B, C, h, w)."""
     scheduler.set_timesteps(num_steps)
     latents_BChw = job.latents
@@ -173,4 +171,4 @@ def check_resolution(model: DisCo, resolution: int) -> None:
     """Raise a UserError where the networks cannot halve an image of that side evenly."""
     halvings = len(model.vae.config.block_out_channels) - 1 + len(model.unet.config.block_out_channels) - 1
     if resolution % 2**halvings:
-        raise UserError(f"disco.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")
+        raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")

@@ -6,9 +6,10 @@ Section numbers are those of `shared/baselines/disco.md`, the specification that
 from dataclasses import dataclass
 from typing import Literal
 
-from src.errors import UserError
+from src.common.typed import check_range, setting
 
 Unconditional = Literal["zeros", "clip_of_zeros"]
+Trained = Literal["human_specific", "general"]
 Checkpoint = Literal["general", "general_cfg", "human_specific"]
 # Guidance scale and unconditional context of each public kind of checkpoint (section 3).
 _OF_CHECKPOINT: dict[Checkpoint, tuple[float, Unconditional]] = {
@@ -44,14 +45,13 @@ class SamplingSettings:
     resolution: int = 256
     frame_noise: Literal["shared", "batch_of_64"] = "shared"
     background_latents: Literal["sample", "mean"] = "sample"
-    batch_size: int = 8
+    batch_size: int = setting(8, counts="nothing")
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "resolution", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"disco.{name}={getattr(self, name)} must be at least 1")
-        if self.guidance_scale is not None and not self.guidance_scale >= 0:
-            raise UserError(f"disco.guidance_scale={self.guidance_scale} must not be negative; null: the checkpoint's")
+        check_range("method.num_steps", self.num_steps, least=1, most=1000)
+        check_range("method.guidance_scale", self.guidance_scale, least=0)
+        check_range("method.resolution", self.resolution, least=1)
+        check_range("method.batch_size", self.batch_size, least=1)
 
     @property
     def scale(self) -> float:
@@ -72,7 +72,7 @@ class FineTuneSettings:
         trained: `human_specific`: the UNet's cross-attention, the background ControlNet and the projection;
             `general`: the whole UNet, both ControlNets and the projection.
         max_steps: optimiser steps. The public command's `--ft_iters 500` has no effect as it is given.
-        batch_size: frames a step, drawn without replacement as far as there are as many.
+        batch_size: frames a step; none comes again before all others have come.
         learning_rate: after the warm-up.
         betas, weight_decay: of AdamW.
         warmup: share of the steps over which the rate rises linearly; then it falls linearly.
@@ -84,7 +84,7 @@ class FineTuneSettings:
         resolution: side of the frames in pixels.
     """
 
-    trained: Literal["human_specific", "general"] = "human_specific"
+    trained: Trained = "human_specific"
     max_steps: int = 500
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -100,20 +100,12 @@ class FineTuneSettings:
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "batch_size", "resolution"):
-            if getattr(self, name) < 1:
-                raise UserError(f"disco.fine_tune.{name}={getattr(self, name)} must be at least 1")
-        if not self.learning_rate > self.floor >= 0:
-            raise UserError(
-                f"disco.fine_tune.learning_rate={self.learning_rate} must be above its floor, {self.floor}, and that "
-                "not negative"
-            )
-        for name, low, high in (("warmup", 0, 1), ("drop_reference", 0, 1), ("mask_threshold", 0, 1)):
-            if not low <= getattr(self, name) < high:
-                raise UserError(f"disco.fine_tune.{name}={getattr(self, name)} must be at least {low} and below {high}")
-        if not 0 < self.crop_scale <= 1:
-            raise UserError(f"disco.fine_tune.crop_scale={self.crop_scale} must be above 0 and at most 1")
-        if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
-            raise UserError(
-                f"disco.fine_tune.weight_decay={self.weight_decay} must not be negative, and betas={self.betas} lie in "
-                "[0, 1)"
-            )
+            check_range(f"method.fine_tune.{name}", getattr(self, name), least=1)
+        check_range("method.fine_tune.floor", self.floor, least=0)
+        check_range("method.fine_tune.learning_rate", self.learning_rate, above=self.floor)
+        check_range("method.fine_tune.weight_decay", self.weight_decay, least=0)
+        for name in ("warmup", "drop_reference", "mask_threshold"):
+            check_range(f"method.fine_tune.{name}", getattr(self, name), least=0, most=1)
+        check_range("method.fine_tune.crop_scale", self.crop_scale, above=0, most=1)
+        for beta in self.betas:
+            check_range("method.fine_tune.betas", beta, least=0, most=1)

@@ -1,7 +1,9 @@
-"""The denoising UNet with motion modules (sections 1.1 to 1.3): diffusers' UNetMotionModel, its norms set right by hooks.
+"""The denoising UNet with motion modules (sections 1.1 to 1.3): diffusers' UNetMotionModel, its norms set by hooks.
 
 Dimensions: B clips, F frames, C channels, H×W latent cells.
 """
+
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +16,10 @@ from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import Tensor, nn
 
 from src.baselines.magicanimate.settings import NetworkSettings
+from src.baselines.weights import load_strictly
 from src.models.hooks import ClipGroupNorm, FrameChunks
 from src.models.layout import ClipLayout
 
-MAX_POSITIONS = 24
 # Options of an image UNet that UNetMotionModel has not: with another value the two are not the same network.
 _FIXED = {
     "flip_sin_to_cos": True,
@@ -93,26 +95,36 @@ def motion_config(unet: UNet2DConditionModel, *, max_positions: int, heads: int 
 
 
 def build_video_unet(
-    unet: UNet2DConditionModel, motion_state: dict[str, Tensor], *, max_positions: int, heads: int | None = None
+    unet: UNet2DConditionModel,
+    spatial_state: Mapping[str, Tensor],
+    motion_state: Mapping[str, Tensor],
+    *,
+    what: str,
+    max_positions: int,
+    heads: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> UNetMotionModel:
-    """Join an image UNet and motion modules; the tensors are shared, not copied.
+    """Join an image UNet and motion modules; tensors of the same precision are shared, not copied.
 
     Args:
+        spatial_state: weights that replace the image UNet's; may be empty.
         motion_state: the motion modules under diffusers' names; position tables that it lacks are computed.
+        what: the motion modules' file, for messages.
         max_positions, heads: see `motion_config`.
+        dtype: of all weights.
 
     Raises:
-        RuntimeError: tensors are missing, unknown or of another shape.
+        UserError: tensors are missing, unknown or of another shape.
     """
     with torch.device("meta"):
         video_unet = UNetMotionModel(**motion_config(unet, max_positions=max_positions, heads=heads))
-    state = {**unet.state_dict(), **motion_state}
+    state = {**unet.state_dict(), **spatial_state, **motion_state}
     for name, module in video_unet.named_modules():
         if isinstance(module, SinusoidalPositionalEmbedding) and f"{name}.pe" not in state:
             _, positions, channels = module.pe.shape
-            state[f"{name}.pe"] = SinusoidalPositionalEmbedding(channels, positions).pe.to(unet.dtype)
-    video_unet.load_state_dict(state, assign=True)
-    return video_unet.eval().requires_grad_(False)
+            state[f"{name}.pe"] = SinusoidalPositionalEmbedding(channels, positions).pe
+    load_strictly(video_unet, state, what=what, dtype=dtype)
+    return video_unet
 
 
 def motion_parameters(video_unet: UNetMotionModel) -> list[nn.Parameter]:

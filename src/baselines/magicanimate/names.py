@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 _PUBLIC_TO_OURS = (
     (r"(\.motion_modules\.\d+)\.temporal_transformer\.", r"\1."),
@@ -30,11 +30,13 @@ class TemporalFile:
         motion: the motion modules under diffusers' names.
         spatial: weights that replace the image UNet's, under diffusers' names; empty where the file has motion
             modules alone.
+        public: all of these under the public names.
         ignored: keys that the public loader drops.
     """
 
     motion: dict[str, Tensor]
     spatial: dict[str, Tensor]
+    public: dict[str, Tensor]
     ignored: list[str]
 
 
@@ -51,7 +53,9 @@ def rename_motion(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.endswith(_SECOND_TABLE):
             first = state.get(name.replace(".attention_blocks.1.", ".attention_blocks.0."))
             if first is not None and not torch.equal(first, tensor):
-                raise UserError(f"{name} differs from the module's first position table, where MagicAnimate's are equal")
+                raise UserError(
+                    f"{name} differs from the module's first position table, where MagicAnimate's are equal"
+                )
             continue
         for pattern, replacement in _PUBLIC_TO_OURS:
             name = re.sub(pattern, replacement, name)
@@ -85,9 +89,9 @@ def sort_temporal_file(content: Mapping[str, object], spatial_names: set[str]) -
             "temporal_attention.ckpt of zcxu-eric/MagicAnimate"
         )
     spatial = {name: v for name, v in stripped.items() if name in spatial_names} if whole else {}
-    kept = set(motion) | set(spatial)
-    ignored = [name for name in stripped if name.replace("unet.", "") not in kept]
-    return TemporalFile(rename_motion(motion), spatial, ignored)
+    public = {**spatial, **motion}
+    ignored = [name for name in stripped if name.replace("unet.", "") not in public]
+    return TemporalFile(rename_motion(motion), spatial, public, ignored)
 
 
 def _is_motion(name: str) -> bool:

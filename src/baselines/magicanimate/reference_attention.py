@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from src.models.layout import ClipLayout
 
 Bank = dict[str, Tensor]
-"""n_r, the normalised tokens (B, L, C) of the reference before the self-attention of each block, by the block's name."""
+"""n_r: the reference's normalised tokens (B, L, C) before the self-attention of each block, by the block's name."""
 
 
 @dataclass

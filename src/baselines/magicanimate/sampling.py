@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from src.baselines.magicanimate.model import MagicAnimate
-from src.baselines.magicanimate.settings import SamplingSettings
+from src.baselines.magicanimate.settings import NUM_TRAIN_TIMESTEPS, SamplingSettings
 from src.baselines.magicanimate.windows import frame_windows, mean_of_windows
-from src.errors import UserError
-from src.progress import track
+from src.common.errors import UserError
+from src.common.progress import track
 
 log = logging.getLogger(__name__)
-NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 0.00085, 0.012
+BETA_START, BETA_END = 0.00085, 0.012
 Progress = Callable[[Iterable, str], Iterable]
 
 
@@ -109,6 +109,13 @@ def draw_noise(num_frames: int, shape: tuple[int, ...], settings: SamplingSettin
     return noise_FChw.repeat(repeats, 1, 1, 1)[:num_frames].transpose(0, 1)[None]
 
 
+def planned_windows(num_frames: int, settings: SamplingSettings) -> list[list[int]]:
+    """The windows of a video, the same at every step."""
+    return frame_windows(
+        num_frames, length=settings.window_frames, overlap=settings.window_overlap, ends=settings.window_ends
+    )
+
+
 def window_predictions(
     model: MagicAnimate, latents_BCFhw: Tensor, timestep: int, job: LatentJob, windows: list[list[int]]
 ) -> list[tuple[Tensor, Tensor]]:
@@ -142,13 +149,19 @@ def _quiet(items: Iterable, description: str) -> Iterable:
 def sample_latents(
     model: MagicAnimate, job: LatentJob, settings: SamplingSettings, *, progress: Progress = _quiet
 ) -> Tensor:
-    """Clean latents (B, C, F, h, w) of all frames of the job."""
+    """Clean latents (B, C, F, h, w) of all frames of the job.
+
+    Raises:
+        UserError: a window is longer than the motion modules' position table.
+    """
     scheduler = make_scheduler(settings)
     scheduler.set_timesteps(settings.num_steps)
     num_frames = job.latents.shape[2]
-    windows = frame_windows(
-        num_frames, length=settings.window_frames, overlap=settings.window_overlap, ends=settings.window_ends
-    )
+    windows = planned_windows(num_frames, settings)
+    if len(windows[0]) > model.max_positions:
+        raise UserError(
+            f"method.window_frames={settings.window_frames}: the motion modules have {model.max_positions} positions"
+        )
     latents_BCFhw = job.latents
     with model.chunked(settings.frame_chunk):
         for timestep in progress(scheduler.timesteps.tolist(), "sampling"):
@@ -194,9 +207,7 @@ def animate(
     )
     latents_FChw = sample_latents(model, latent_job, settings, progress=track)[0].transpose(0, 1)[:num_frames]
     frames = np.stack([decode_frame(vae, latent, quantise=settings.quantise) for latent in latents_FChw])
-    windows = frame_windows(
-        len(conditions), length=settings.window_frames, overlap=settings.window_overlap, ends=settings.window_ends
-    )
+    windows = planned_windows(len(conditions), settings)
     return AnimationResult(frames, settings.output_fps or job.fps, windows, num_padded)
 
 
@@ -204,7 +215,7 @@ def check_resolution(model: MagicAnimate, vae: AutoencoderKL, resolution: int) -
     """Raise a UserError where the networks cannot halve an image of that side evenly."""
     halvings = len(vae.config.block_out_channels) - 1 + len(model.unet.config.block_out_channels) - 1
     if resolution % 2**halvings:
-        raise UserError(f"magicanimate.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")
+        raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")
 
 
 def stretch(image: np.ndarray, side: int) -> np.ndarray:

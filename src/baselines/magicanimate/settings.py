@@ -6,14 +6,19 @@ Section numbers are those of `shared/baselines/magicanimate.md`, the specificati
 from dataclasses import dataclass
 from typing import Literal
 
-from src.errors import UserError
+from src.common.errors import UserError
+from src.common.typed import Raw, check_range, setting
 
+NUM_TRAIN_TIMESTEPS = 1000
+MAX_POSITIONS = 24
+"""Length of the motion modules' position tables."""
 NormSpan = Literal["window", "frame"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """How the three networks are joined (sections 1 and 5); the defaults are the public code's.
+    """How the three networks are joined (sections 1 and 5); the defaults are the public code's but for `bank_dtype`,
+    which makes no difference in the half precision that it runs in.
 
     Attributes:
         residual_norm: what the group norms of residual blocks and the UNet's last norm take statistics over: all
@@ -33,8 +38,7 @@ class NetworkSettings:
     conditioning_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.conditioning_scale >= 0:
-            raise UserError(f"magicanimate.conditioning_scale={self.conditioning_scale} must not be negative")
+        check_range("method.network.conditioning_scale", self.conditioning_scale, least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class SamplingSettings:
         beta_schedule: of the noise levels 0.00085 to 0.012; `linear`, where Stable Diffusion has `scaled_linear`.
         steps_offset: added to every timestep; 1 gives 961, 921, ..., 1 for 25 steps.
         last_alpha: what the last step leads to, `one` (no noise) or `first` (the noise level of timestep 0).
-        window_frames: frames that the UNet sees at once.
+        window_frames: frames that the UNet sees at once; no more than its position table has (24).
         window_overlap: frames that neighbouring windows share.
         window_ends: `wrap`: the last window goes on with the first frames, so that every window is full;
             `shift`: it moves back to end with the last frame.
@@ -63,8 +67,8 @@ class SamplingSettings:
 
     num_steps: int = 25
     guidance_scale: float = 7.5
-    prompt: str = ""
-    negative_prompt: str = ""
+    prompt: Raw = ""
+    negative_prompt: Raw = ""
     beta_schedule: Literal["linear", "scaled_linear"] = "linear"
     steps_offset: Literal[0, 1] = 1
     last_alpha: Literal["one", "first"] = "one"
@@ -76,23 +80,17 @@ class SamplingSettings:
     resolution: int = 512
     quantise: Literal["truncate", "round"] = "truncate"
     output_fps: float | None = 25.0
-    frame_chunk: int | None = None
+    frame_chunk: int | None = setting(None, counts="nothing")
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise UserError(f"magicanimate.num_steps={self.num_steps} must be at least 1")
-        if not self.guidance_scale > 1:
+        check_range("method.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)
+        check_range("method.guidance_scale", self.guidance_scale, above=1)
+        check_range("method.window_frames", self.window_frames, least=1)
+        check_range("method.window_overlap", self.window_overlap, least=0)
+        check_range("method.resolution", self.resolution, least=1)
+        check_range("method.output_fps", self.output_fps, above=0)
+        check_range("method.frame_chunk", self.frame_chunk, least=1)
+        if self.window_overlap >= self.window_frames:
             raise UserError(
-                f"magicanimate.guidance_scale={self.guidance_scale} must be above 1: both halves are always evaluated"
+                f"method.window_overlap={self.window_overlap} must be below method.window_frames={self.window_frames}"
             )
-        if self.window_frames < 1 or not 0 <= self.window_overlap < self.window_frames:
-            raise UserError(
-                f"magicanimate.window_overlap={self.window_overlap} must be at least 0 and below "
-                f"magicanimate.window_frames={self.window_frames}, which must be at least 1"
-            )
-        if self.resolution < 1:
-            raise UserError(f"magicanimate.resolution={self.resolution} must be positive, in pixels")
-        if self.output_fps is not None and not self.output_fps > 0:
-            raise UserError(f"magicanimate.output_fps={self.output_fps} must be positive, or null for the input's")
-        if self.frame_chunk is not None and self.frame_chunk < 1:
-            raise UserError(f"magicanimate.frame_chunk={self.frame_chunk} must be at least 1, or null for all frames")
