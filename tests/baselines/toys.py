@@ -39,9 +39,10 @@ MAX_POSITIONS = 8
 def _draw_zeros(controlnet: ControlNetModel) -> ControlNetModel:
     """A ControlNet starts with zero convolutions; drawn, they let the condition take part."""
     zeros = [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]
-    zeros += [getattr(controlnet.controlnet_cond_embedding, "conv_out", zeros[0])]
     for zero in zeros:
         nn.init.normal_(zero.weight, std=0.1)
+    if hasattr(controlnet.controlnet_cond_embedding, "conv_out"):
+        nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=10.0)
     return controlnet.eval()
 
 
