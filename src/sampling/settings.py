@@ -5,11 +5,12 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range
-from src.models.scheduler import check_num_steps
-from src.sampling.latent_editing import Interpolation
+from src.models.ddim_steps import check_num_steps
 from src.sampling.parts import EDITED_PARTS
 
 NUM_TRAIN_TIMESTEPS = 1000
+
+Interpolation = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
