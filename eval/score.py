@@ -6,8 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eval.networks.networks import NetworkSettings
 from eval.reporting.console import print_scores
@@ -16,11 +15,11 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, score
-from src.app.entry import entry
+from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
-from src.common.typed import typed
+from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +38,7 @@ class ScoreCommand(NetworkSettings):
     """What `conf/score.yaml` describes; paths as `eval.scoring.clips.find_clips` takes them."""
 
     protocol: Protocol
+    pose: ExtractorSettings
     metrics: tuple[str, ...] | str
     table: TableSettings
     run: Path | None
@@ -67,12 +67,11 @@ class ScoreCommand(NetworkSettings):
         return ScoreSettings(metrics=names, protocol=self.protocol)
 
 
-@entry(config_name="score")
+@entry("score", ScoreCommand)
 def main(cfg: DictConfig) -> None:
     """Score, and write the JSON of a result to `output`, with a table to look at, or to standard output."""
-    # What the pose group holds is built by the class that it names.
-    settings = typed(ScoreCommand, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "pose"]))
-    networks, clips = settings.open(instantiate(cfg.pose)), settings.clips()
+    settings = settings_of(ScoreCommand, cfg)
+    networks, clips = settings.open(settings.pose.build()), settings.clips()
     how = {"resolution": settings.protocol.resolution, "resize": settings.protocol.resize}
     found = score((read_clip(paths, **how) for paths in track(clips, "Scoring")), settings.scoring(), networks)
     result = {**vars(settings.table), **found.as_dict(), "files": files_of(clips)}

@@ -31,6 +31,7 @@ from src.common.typed import check_range
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.base import PoseExtractor
+from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses
 
 # By what is timed, a metric that its network judges for.
@@ -48,6 +49,7 @@ class TimingSettings:
     device: str
     batch_size: int
     protocol: Protocol
+    pose: ExtractorSettings
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_frames", "resolution", "batch_size"):

@@ -14,8 +14,8 @@ from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
 from eval.networks.lpips import LPIPSNetwork
 from eval.networks.weights import HUB, WeightStore, mini_folder
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.mini import MiniExtractor
 
