@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from eval.benchmark.compose import compose_train, tags
 from eval.benchmark.external.exchange import exchange, external_system, identity, system_tags
 from eval.benchmark.subject_run import SubjectRun, run_subject
-from eval.metrics.registry import REGISTRY
+from eval.metrics.registry import metric_keys
 from eval.networks.networks import NetworkSettings
 from eval.reporting.wandb_run import log_result
 from eval.scoring.clips import ClipPaths, ScoredClip, read_clip
@@ -51,8 +51,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     started = time.perf_counter()
     protocol = typed(Protocol, cfg.protocol, "protocol")
-    if unknown := [name for name in cfg.metrics if name not in REGISTRY]:
-        raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(REGISTRY)}")
+    metrics = metric_keys(cfg.metrics)
     system, train_cfg = external_system(cfg), compose_train(cfg)
     extractor = instantiate(cfg.pose)
     prepared = prepare_dataset(
@@ -77,7 +76,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             return {}
 
     path = Path(cfg.output) / cfg.benchmark.name / cfg.label / FILE_NAME
-    decisive = [plain(protocol), list(cfg.metrics), failed, waiting, prepared.absent, library_versions()]
+    decisive = [plain(protocol), list(metrics), failed, waiting, prepared.absent, library_versions()]
     key = digest([*decisive, {subject.name: subject.key for subject in runs}])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
