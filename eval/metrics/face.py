@@ -56,10 +56,9 @@ class FaceQuality(FaceMetric):
     """Mean eDifFIQA(T) score of the generated faces: how fit for recognition: sharp, lit, frontal.
 
     Range about [0, 1], higher is better; good photographs score above 0.5, a frame without a face counts as 0. The
-    share of frames with one is reported as `seen`. Resolution, colour and pooling: as for `Identity`. It knows no
-    truth: a sharp face of somebody else scores well. Network: OpenCV Zoo's `ediffiqa_tiny_jun2024.onnx`
-    (9426c899…; CC-BY-4.0).
-    Source: Babnik et al. 2024.
+    share of frames with one is reported as `seen`. It knows no truth: a sharp face of somebody else scores well.
+    Resolution: as for `Identity`. Colour: 8-bit RGB. Pooling: mean over frames. Network: OpenCV Zoo's
+    `ediffiqa_tiny_jun2024.onnx` (9426c899…; CC-BY-4.0). Source: Babnik et al. 2024.
     """
 
     def update(self, scores_B: Tensor, *, frames: int) -> None:

@@ -46,8 +46,8 @@ class KID(Metric):
     """Kernel distance of Inception-v3 features.
 
     Range: about 0 and up, lower is better; unlike FID its expectation does not depend on the number of samples, so it
-    may be below 0. Resolution, colour and network: as for FID. Pooling: all frames of all videos form one set. Source:
-    Bińkowski et al. 2018.
+    may be below 0. Resolution: resized to 299 x 299 as for FID. Colour: 8-bit RGB. Pooling: all frames of all videos
+    form one set. Network: FID's Inception-v3. Source: Bińkowski et al. 2018.
     """
 
     full_state_update: ClassVar[bool] = False

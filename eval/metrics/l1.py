@@ -10,9 +10,9 @@ from eval.metrics.base import MeanMetric, same_shape
 class L1(MeanMetric):
     """Mean absolute difference of 8-bit values, divided by the number of pixels of a frame.
 
-    Range [0, 255 / (H W)], lower is better, 0 for identical frames; only comparable at one resolution (256 x 256 in
-    DisCo's table). Colour: 8-bit RGB. Pooling: mean over frames. Network: none. Source: the public code of Wang et al.
-    2024 (DisCo), `l1_eval`.
+    Range [0, 255 / (H W)], lower is better, 0 for identical frames. Resolution: the frames' own, which it depends on
+    (256 x 256 in DisCo's table). Colour: 8-bit RGB. Pooling: mean over frames. Network: none. Source: the public code
+    of Wang et al. 2024 (DisCo), `l1_eval`.
     """
 
     higher_is_better: ClassVar[bool] = False

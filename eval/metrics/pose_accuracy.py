@@ -113,8 +113,8 @@ class PoseAccuracy(MeanMetric):
 class PCK(PoseAccuracy):
     """Share of keypoints within 0.1 of the longer side of the real part's bounding rectangle (PCK@0.1).
 
-    Range [0, 1], higher is better, 1 for equal poses; a missed keypoint is wrong. Resolution and colour: the
-    extractor's. Pooling: mean over keypoints of a part, then over frames (and hands) that show it. The share of the
+    Range [0, 1], higher is better, 1 for equal poses; a missed keypoint is wrong. Resolution: the extractor's. Colour:
+    8-bit RGB. Pooling: mean over keypoints of a part, then over frames (and hands) that show it. The share of the
     keypoints that was found is reported as `seen`. Network: the protocol's pose extractor. Source: Yang and Ramanan
     2013.
     """
@@ -132,7 +132,8 @@ class OKS(PoseAccuracy):
 
     s² is 0.53 of the area of the bounding rectangle of the person's seen keypoints (COCO has the segmented area, which
     nobody has here), σ COCO's for the body, COCO-WholeBody's for face and hands. Range [0, 1], higher is better, 1 for
-    equal poses; a missed keypoint is 0. Resolution and colour: the extractor's. Pooling: over frames (and hands) that
+    equal poses; a missed keypoint is 0. Resolution: the extractor's. Colour: 8-bit RGB.
+    Pooling: over frames (and hands) that
     show the part. The share of keypoints found is reported as `seen`. Network: the protocol's pose extractor. Source:
     COCO's keypoint evaluation; Jin et al. 2020 (COCO-WholeBody).
     """

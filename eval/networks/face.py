@@ -16,6 +16,8 @@ from src.common.files import sha256
 from src.pose.keypoints import PARTS, PoseSequence
 
 SIDE = 112
+# Landmarks nearer to each other, in pixels, are no face that anybody could tell.
+SMALLEST = 2.0
 # Of the 68 points of a face, what stands for each landmark: the six points round an eye, else the point itself.
 LANDMARKS = (range(36, 42), range(42, 48), (30,), (48,), (54,))
 
@@ -52,7 +54,7 @@ def aligned_faces(frames_FHWC: np.ndarray, poses: PoseSequence) -> tuple[Tensor,
 
     Args:
         frames_FHWC: uint8 RGB.
-        poses: F of them; a face counts as found where all landmarks are seen.
+        poses: F of them; a face counts as found where all landmarks are seen, and not in one place.
 
     Returns:
         Faces (B, 3, 112, 112) uint8 RGB of the frames that show one, and which these are, (F,) bool.
@@ -61,8 +63,9 @@ def aligned_faces(frames_FHWC: np.ndarray, poses: PoseSequence) -> tuple[Tensor,
     # A pixel's centre lies half a pixel from its corner, and is what uniface counts from.
     points_FK2 = poses.xy[:, PARTS["face"]] * np.array([width, height], np.float32) - np.float32(0.5)
     seen_FK = poses.mask[:, PARTS["face"]]
-    found_F = np.stack([seen_FK[:, list(indices)].all(1) for indices in LANDMARKS]).all(0)
+    seen_F = np.stack([seen_FK[:, list(indices)].all(1) for indices in LANDMARKS]).all(0)
     marks_F52 = np.stack([points_FK2[:, list(indices)].mean(1) for indices in LANDMARKS], 1)
+    found_F = seen_F & (np.ptp(marks_F52, axis=1).max(1) >= SMALLEST)
     faces = [
         face_alignment(frame_HWC, marks_52, SIDE)[0]
         for frame_HWC, marks_52 in zip(frames_FHWC[found_F], marks_F52[found_F], strict=True)

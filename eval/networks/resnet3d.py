@@ -10,14 +10,14 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.video.resnet import Bottleneck, Conv3DSimple, VideoResNet
 
-from eval.networks.base import Network
+from eval.networks.base import ClipNetwork
 from src.common.files import sha256
 
 SIZE = 112
 MEAN = (114.7748, 107.7354, 99.4750)
 
 
-class ResNet3D(Network):
+class ResNet3D(ClipNetwork):
     """2048 pooled features of the Kinetics-400 3D ResNet-50 of Hara et al. 2018, as DisCo's FID-VID takes them.
 
     Frames are resized to 112 x 112 by Pillow's bicubic filter in floating point, unclipped, on the CPU, and lose the

@@ -7,14 +7,14 @@ from cdfvd.third_party.VideoMAEv2.videomaev2_finetune import vit_giant_patch14_2
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from eval.networks.base import Network
+from eval.networks.base import ClipNetwork
 from src.common.files import sha256
 
 SIZE = 224
 CLIP_LENGTH = 16
 
 
-class VideoMAE(Network):
+class VideoMAE(ClipNetwork):
     """Mean of the last tokens of VideoMAE v2 (ViT-g, fine-tuned on Something-Something v2), after its norm.
 
     Frames are resized bilinearly to 224 x 224 without antialiasing and scaled to [0, 1], as cd-fvd does: without the
