@@ -20,7 +20,7 @@ _OF_THE_BASE = {
     "unet": ("config.json",),
     "vae": ("config.json",),
     "text_encoder": ("config.json",),
-    "tokenizer": ("vocab.json", "merges.txt"),
+    "tokenizer": ("tokenizer.json or vocab.json",),
     "scheduler": ("scheduler_config.json",),
 }
 _WITHOUT_WEIGHTS = ("tokenizer", "scheduler")
@@ -100,7 +100,9 @@ def _source(option: str, name: str, parts: dict[str, tuple[str, ...]]) -> dict[s
 def _missing(folder: Path, part: str, needed: tuple[str, ...]) -> list[str]:
     """What a part lacks; a ControlNet or a VAE may be the folder itself."""
     where = folder / part
-    lines = [str(Path(part) / name) for name in needed if not (where / name).is_file()]
+    lines = [
+        str(Path(part) / names) for names in needed if not any((where / name).is_file() for name in names.split(" or "))
+    ]
     if part in _WITHOUT_WEIGHTS:
         return lines
     files = [file for file in where.iterdir()] if where.is_dir() else []
