@@ -18,8 +18,9 @@ from src.common.errors import DamagedFile, UserError
 from src.common.files import read_json, sha256, write_json
 from src.common.reading import MEBIBYTE, Limits
 from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
-from src.data.subject import ClipSettings, Subject, content_sha256, prepare_subject
+from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import poses_sha256
 

@@ -77,6 +77,10 @@ class PoseSequence:
             np.concatenate([s.mask for s in sequences]),
         )
 
+    def sha256(self) -> str:
+        """Checksum of the keypoints."""
+        return arrays_sha256(self.xy, self.confidence, self.mask)
+
     def transformed(self, scale: tuple[float, float], offset: tuple[float, float]) -> "PoseSequence":
         """Map every coordinate to `xy * scale + offset`, as a crop of the frame needs."""
         return PoseSequence(
