@@ -190,6 +190,8 @@ def check_image(data: bytes, where: str) -> None:
     """Raise UserError unless an encoded picture is of a known format and not too large; reads only its header."""
     try:
         with warnings.catch_warnings():
+            # Of broken tags, which matter here as little as the tags.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
                 width, height = image.size

@@ -12,7 +12,7 @@ from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.files import atomic_path, natural_key, read_json
 from src.common.reading import MEBIBYTE, Limits
 from src.pose.keypoints import PoseSequence
-from src.pose.openpose_json import parse_frames, to_documents
+from src.pose.openpose_json import MAX_COORDINATE, parse_frames, to_documents
 from src.pose.tracking import select_person
 
 NPZ_VERSION = 1
@@ -117,9 +117,14 @@ def _load_npz(path: Path) -> PoseSequence:
         raise UserError(f"{path}: keypoints of shape {arrays['xy'].shape}, expected 1 to {MAX_FRAMES} frames")
     try:
         with np.errstate(over="ignore"):
-            return PoseSequence(arrays["xy"], arrays["confidence"], arrays["mask"])
+            poses = PoseSequence(arrays["xy"], arrays["confidence"], arrays["mask"])
     except ValueError as error:
         raise DamagedFile(f"{path}: {error}") from None
+    if poses.confidence.min() < 0 or poses.confidence.max() > 1 or np.abs(poses.xy).max() > MAX_COORDINATE:
+        raise DamagedFile(
+            f"{path}: expected confidences from 0 to 1, and coordinates in units of the frame (to {MAX_COORDINATE:.0f})"
+        )
+    return poses
 
 
 def _documents(path: Path) -> list[Any]:

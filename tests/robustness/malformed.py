@@ -126,6 +126,7 @@ def outcome(read: Callable[[], Any]) -> Any:
     """What `read` returns, or None where it refuses in one line; any other exception, a warning or a hang fails."""
     with time_limit(), warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
+        warnings.simplefilter("error", UserWarning)
         try:
             return read()
         except UserError as error:

@@ -181,7 +181,7 @@ def test_npy(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.npy").write_bytes(data)
     array = outcome(lambda: map_npy(tmp_path / "a.npy"))
     if array is not None:
-        assert array.dtype.kind in "biuf" and array.nbytes < len(data) and array.sum() is not None
+        assert array.dtype.kind in "biuf" and array.nbytes < len(data) and len(array.tobytes()) == array.nbytes
 
 
 HUGE = "{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000, 1000), }"
