@@ -1,4 +1,4 @@
-"""The miniature VAE: an AutoencoderTiny that sees crops around faces and hands as often as the rest.
+"""The miniature VAE: an AutoencoderDC that begins as principal components of patches and dwells on faces and hands.
 
 Dimensions: B frames, C channels, H×W pixels, h×w latent cells, K keypoints, S side of a crop in pixels.
 """
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import AutoencoderDC
 from torch import Tensor
 
 from src.data.people_dataset import PeoplePool
 from src.models.pretrain.common import PoolModule, psnr
+from src.models.pretrain.components import keep_constant, start_from_components
 from src.pose.keypoints import PARTS
 
 DETAILS = ("face", "left_hand", "right_hand")
@@ -22,16 +23,18 @@ class VaeModule(PoolModule):
     """Reconstruction of crops, with noise on the latents.
 
     The loss is L1 of the pixels, L1 of their horizontal and vertical differences (edges are what makes a drawing
-    crisp), and a pull of every latent channel towards mean 0 and variance 1, the scale that diffusion expects.
+    crisp), and a pull of every latent channel towards mean 0 and the variance that its component began with.
     Noise on the latents keeps the encoder from hiding detail in amplitudes that diffusion cannot reproduce.
 
     Args:
-        vae: the model to train.
+        vae: untrained, of the structure that `start_from_components` needs.
         crop: S; the networks are convolutional and are used at any size.
         detail_fraction: share of the crops that is centred on a keypoint of a face or a hand.
         edge_weight: of the differences in the loss.
         moment_weight: of the pull on mean and variance.
         latent_noise: standard deviation of the noise, in units of the latents.
+        variance_power: 0 gives all latent channels the same variance, 1 the variances of the components.
+        start_crops: how many crops the components are taken from.
         settings: see `PoolModule`.
     """
 
@@ -40,12 +43,14 @@ class VaeModule(PoolModule):
         train: PeoplePool,
         heldout: PeoplePool,
         *,
-        vae: AutoencoderTiny,
+        vae: AutoencoderDC,
         crop: int,
         detail_fraction: float,
         edge_weight: float,
         moment_weight: float,
         latent_noise: float,
+        variance_power: float,
+        start_crops: int,
         settings: dict,
     ) -> None:
         super().__init__(train, heldout, **settings)
@@ -53,6 +58,11 @@ class VaeModule(PoolModule):
         self.vae = vae.to(memory_format=torch.channels_last)
         self.crop, self.detail_fraction = crop, detail_fraction
         self.edge_weight, self.moment_weight, self.latent_noise = edge_weight, moment_weight, latent_noise
+        generator = torch.Generator().manual_seed(self.seed)
+        crops = self.crops(np.random.default_rng(self.seed).integers(0, len(train), start_crops), generator)
+        variances_C = start_from_components(self.vae, crops * 2 - 1, power=variance_power)
+        self.register_buffer("variances_C", variances_C)
+        keep_constant(self.vae.decoder)
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
@@ -64,7 +74,7 @@ class VaeModule(PoolModule):
         pixels = (rebuilt - images).abs().mean()
         edges = sum((rebuilt.diff(dim=dim) - images.diff(dim=dim)).abs().mean() for dim in (2, 3))
         variance, mean = torch.var_mean(latents, dim=(0, 2, 3))
-        moments = mean.square().mean() + variance.clamp_min(1e-6).log().square().mean()
+        moments = mean.square().mean() + (variance.clamp_min(1e-6) / self.variances_C).log().square().mean()
         loss = pixels + self.edge_weight * edges + self.moment_weight * moments
         error = (rebuilt.detach() - images).square().mean()
         self.log_dict({"loss": loss, "moments": moments, "psnr": psnr(error)}, prog_bar=True)
