@@ -16,16 +16,16 @@ from omegaconf import DictConfig
 from torch import nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-import eval.weights
-from eval.frames import ClipPaths, read_clip
-from eval.networks import pytorch_inception
-from eval.protocol import Protocol
-from eval.scorer import Scorer, choose_device
-from eval.toolbox import ClipView, Toolbox
-from eval.weights import FILES, HUB, WeightStore
-from src.cli import entry
-from src.data.people import render_clip, sample_identity
-from src.data.video import write_frames
+import eval.networks.weights
+from eval.networks.feature_networks import pytorch_inception
+from eval.networks.weights import FILES, HUB, WeightStore
+from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.features import ClipView, Toolbox
+from eval.scoring.protocol import Protocol
+from eval.scoring.scorer import Scorer, choose_device
+from src.app.entry import entry
+from src.media.video import write_frames
+from src.people.render import render_clip, sample_identity
 from src.pose.formats import save_poses
 
 FEATURES = ("lpips", "inception", "clip", "i3d", "poses")
@@ -102,7 +102,7 @@ def _unchecked() -> mock._patch:
         "FILES": {name: dataclasses.replace(entry, sha256=None) for name, entry in FILES.items()},
         "HUB": {name: dataclasses.replace(entry, sha256=None) for name, entry in HUB.items()},
     }
-    return mock.patch.multiple(eval.weights, **entries)
+    return mock.patch.multiple(eval.networks.weights, **entries)
 
 
 def _clip(folder: Path, number: int, cfg: DictConfig) -> ClipPaths:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eval.catalog import CATALOG
-from eval.formats import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
-from eval.protocol import Protocol
-from eval.results import Result, load_results
-from eval.side_by_side import Comparison, compare
-from eval.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
-from eval.sweep_report import embedded, log_sweep, write_grids, write_plots
-from eval.tables import Table, build_tables
-from eval.templates import render
-from src.cli import entry
-from src.errors import UserError
-from src.files import atomic_path, write_json
-from src.progress import track
+from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
+from eval.benchmark.sweep_report import embedded, log_sweep, write_grids, write_plots
+from eval.metrics.catalog import CATALOG
+from eval.reporting.results import Result, load_results
+from eval.reporting.side_by_side import Comparison, compare
+from eval.reporting.tables import Table, build_tables
+from eval.reporting.templates import render
+from eval.reporting.writers import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
+from eval.scoring.protocol import Protocol
+from src.app.entry import entry
+from src.common.errors import UserError
+from src.common.files import atomic_path, write_json
+from src.common.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ def render_page(sections: Sequence[Section]) -> str:
         "format_value": format_value,
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    return render(Path(__file__).parent / "report.html.j2", values, autoescape=True)
+    return render(Path(__file__).parent / "reporting" / "page.html.j2", values, autoescape=True)
 
 
 if __name__ == "__main__":

@@ -15,18 +15,18 @@ import torch
 from omegaconf import DictConfig
 
 from eval.metrics.psnr import psnr
-from src.cli import entry
-from src.compose import compose_config, compose_like
-from src.config import check_choice
-from src.data.people import render_motion, sample_identity, sample_motion
-from src.data.people_subjects import SEEDS, kind_of, people_subject
-from src.data.video import read_video
-from src.errors import UserError
-from src.files import atomic_path, write_json
+from src.app.compose import compose_config, compose_like
+from src.app.entry import entry
+from src.common.errors import UserError
+from src.common.files import atomic_path, write_json
+from src.common.typed import check_choice
+from src.data.rendered import SEEDS, kind_of, people_subject
+from src.media.video import read_video
+from src.people.render import render_motion, sample_identity, sample_motion
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import MODES
-from src.run_folder import SUMMARY
+from src.runs.run_folder import SUMMARY
 from src.sample import sample
 from src.train import train
 

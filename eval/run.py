@@ -12,25 +12,25 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from eval.catalog import CATALOG
-from eval.compose import compose_train, tags
-from eval.external.exchange import exchange, external_system, identity, system_tags
-from eval.features import FeatureStore
-from eval.frames import ClipPaths, read_clip
-from eval.protocol import Protocol
-from eval.scorer import Scorer, choose_device, library_versions
-from eval.subject_run import SubjectRun, run_subject
-from eval.toolbox import Toolbox
-from eval.tracking import log_result
-from eval.weights import WeightStore
-from src.cli import entry
+from eval.benchmark.compose import compose_train, tags
+from eval.benchmark.external.exchange import exchange, external_system, identity, system_tags
+from eval.benchmark.subject_run import SubjectRun, run_subject
+from eval.metrics.catalog import CATALOG
+from eval.networks.weights import WeightStore
+from eval.reporting.wandb_run import log_result
+from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.feature_store import FeatureStore
+from eval.scoring.features import Toolbox
+from eval.scoring.protocol import Protocol
+from eval.scoring.scorer import Scorer, choose_device, library_versions
+from src.app.entry import entry
+from src.common.errors import UserError
+from src.common.files import digest, read_json, sha256, write_json
+from src.common.progress import track
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.data.subject import ClipSettings
-from src.errors import UserError
-from src.files import digest, read_json, sha256, write_json
-from src.pose.extractors import PoseExtractor
-from src.progress import track
-from src.provenance import environment, git_revision
+from src.pose.extractors.base import PoseExtractor
+from src.runs.provenance import environment, git_revision
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """Prepare, fine-tune, sample and score what `conf/eval.yaml` describes, as far as that was not done before.
 
     Returns:
-        The content of `results.json`: as of `eval.score` (see `eval.results`), with `dataset`, `subjects`, `settings`,
-        `versions`, `git`, `seconds` and `peak_memory_gib`. Nothing where all subjects wait for another system.
+        The content of `results.json`: as of `eval.score` (see `eval.reporting.results`), with `dataset`, `subjects`,
+        `settings`, `versions`, `git`, `seconds` and `peak_memory_gib`. Nothing where all subjects wait for another
+        system.
 
     Raises:
         UserError: bad settings, or not one subject could be scored. Single subjects that fail are in the result.

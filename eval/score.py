@@ -11,18 +11,18 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from rich.table import Table
 
-from eval.catalog import CATALOG
-from eval.formats import format_value
-from eval.frames import find_clips, read_clip
-from eval.protocol import Protocol
-from eval.scorer import Scorer, choose_device
-from eval.toolbox import Toolbox
-from eval.weights import WeightStore
-from src.cli import entry
-from src.errors import UserError
-from src.files import write_json
-from src.progress import track
-from src.run_folder import HELD_OUT
+from eval.metrics.catalog import CATALOG
+from eval.networks.weights import WeightStore
+from eval.reporting.writers import format_value
+from eval.scoring.clips import find_clips, read_clip
+from eval.scoring.features import Toolbox
+from eval.scoring.protocol import Protocol
+from eval.scoring.scorer import Scorer, choose_device
+from src.app.entry import entry
+from src.common.errors import UserError
+from src.common.files import write_json
+from src.common.progress import track
+from src.runs.run_folder import HELD_OUT
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def score(cfg: DictConfig) -> dict[str, Any]:
 
     Returns:
         `{"protocol": …, "metrics": {"psnr": {"value": 31.2, "frames": 100}, …}, "missing": {"fvd": "why"}, …}`, see
-        `eval.results`.
+        `eval.reporting.results`.
 
     Raises:
         UserError: an option or a file is wrong, or the two sides do not match.

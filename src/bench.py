@@ -11,16 +11,16 @@ import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.callbacks import Cost, peak_memory_gib
-from src.cli import entry
-from src.config import typed
-from src.data.datamodule import OneShotDataModule
-from src.data.people import render_clip, sample_identity
-from src.files import write_json
-from src.models.one_shot import OneShotModule
+from src.app.entry import entry
+from src.common.files import write_json
+from src.common.typed import typed
 from src.models.settings import ModelSettings, build_models
+from src.people.render import render_clip, sample_identity
 from src.sampling.sampler import Sampler, SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
+from src.training.callbacks import Cost, peak_memory_gib
+from src.training.data_module import OneShotDataModule
+from src.training.one_shot_module import OneShotModule
 
 # Least TFLOP at 512x512: one frame of a training step; one frame through UNet and ControlNet with both prompts.
 TRAINING_FLOOR_TFLOP, SAMPLING_FLOOR_TFLOP = 17 / 8, 2 * (0.80 + 0.28)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from src.cli import entry
-from src.compose import compose_like
-from src.config import check_choice
-from src.data.people_subjects import SEEDS
-from src.data.sheet import contact_sheet, side_by_side
-from src.data.video import write_video
-from src.gallery_items import KINDS, Workshop
+from src.app.compose import compose_like
+from src.app.entry import entry
+from src.common.typed import check_choice
+from src.data.rendered import SEEDS
+from src.media.contact_sheet import contact_sheet, side_by_side
+from src.media.video import write_video
+from src.showcase.items import KINDS, Workshop
 from src.train import train
 
 log = logging.getLogger(__name__)

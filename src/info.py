@@ -10,8 +10,8 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from omegaconf import DictConfig
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from src.cli import entry
-from src.config import typed
+from src.app.entry import entry
+from src.common.typed import typed
 from src.models.backbone import VideoBackbone
 from src.models.loading import from_config, shipped_configs, vae_class
 from src.models.settings import ModelSettings

@@ -11,21 +11,21 @@ from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from src.cli import USER_ERROR_STATUS, entry
+from src.app.entry import USER_ERROR_STATUS, entry
+from src.common.errors import UserError
+from src.common.files import atomic_path, write_json
+from src.data.pose_sources import Target, target_poses
 from src.data.resolve import resolve_subject
-from src.data.sheet import contact_sheet, side_by_side
 from src.data.split import split_frames
 from src.data.subject import ClipSettings
-from src.data.video import write_video
-from src.errors import UserError
-from src.files import atomic_path, write_json
+from src.media.contact_sheet import contact_sheet, side_by_side
+from src.media.video import write_video
+from src.pose.distance import Nearness, nearness
 from src.pose.draw import draw_poses
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
-from src.pose.nearest import Nearness, nearness
 from src.pose.tracking import frame_ranges
-from src.run_folder import load_run
-from src.target_poses import Target, target_poses
+from src.runs.run_folder import load_run
 
 log = logging.getLogger(__name__)
 

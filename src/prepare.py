@@ -9,11 +9,11 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.cli import entry
+from src.app.entry import entry
+from src.common.errors import UserError
 from src.data.manifest import PreparedDataset, prepare_dataset
 from src.data.resolve import default_name
 from src.data.subject import ClipSettings, Subject, prepare_subject
-from src.errors import UserError
 
 
 def prepare(cfg: DictConfig) -> Subject | PreparedDataset:

@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Ri
 from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli import entry
-from src.data.people_dataset import render_pool
-from src.files import write_json
-from src.models.pretrain.common import MovingAverage
+from src.app.entry import entry
+from src.common.files import write_json
+from src.miniature.common import MovingAverage
+from src.miniature.pools import render_pool
 
 log = logging.getLogger(__name__)
 

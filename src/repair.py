@@ -15,28 +15,28 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from pydantic import TypeAdapter, ValidationError
 
-from src.cli import entry
-from src.config import check_choice, typed
+from src.app.entry import entry
+from src.common.errors import UserError
+from src.common.files import write_json
+from src.common.typed import check_choice, typed
 from src.data.crop import CropBox
-from src.data.rewrite import MP4_SUFFIXES, check_rewritable, count_frames, replace_frames
-from src.data.sheet import contact_sheet
 from src.data.split import split_frames
 from src.data.subject import Subject
-from src.data.video import VideoReader, read_video, write_frames, write_video
-from src.errors import UserError
-from src.files import write_json
-from src.film import film
-from src.fine_tune import check_fine_tune, fine_tune
-from src.footage import find_subject
-from src.mend import background, blend_in_time, set_in
+from src.data.subject_split import find_subject
+from src.inpainting.blending import background, blend_in_time, set_in
+from src.media.contact_sheet import contact_sheet
+from src.media.reencode import MP4_SUFFIXES, check_rewritable, count_frames, replace_frames
+from src.media.video import VideoReader, read_video, write_frames, write_video
 from src.models.settings import ModelSettings, build_models, caution
 from src.pose.keypoints import PoseSequence
 from src.pose.smooth import fill_gaps
 from src.pose.tracking import frame_ranges
-from src.provenance import environment
-from src.run_folder import CONFIG, SUMMARY, TrainingClip, only_writer
+from src.runs.provenance import environment
+from src.runs.run_folder import CONFIG, SUMMARY, TrainingClip, only_writer
+from src.sampling.generate import film
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
+from src.training.fine_tune import check_fine_tune, fine_tune
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli import entry
-from src.config import typed
-from src.files import write_json
-from src.film import film
+from src.app.entry import entry
+from src.common.files import write_json
+from src.common.typed import typed
+from src.data.pose_sources import target_poses
 from src.models.adapter import load_adapter
 from src.models.settings import ModelSettings, build_models
-from src.provenance import environment, git_revision
-from src.run_folder import ADAPTER, SUMMARY, load_run, only_writer
+from src.runs.provenance import environment, git_revision
+from src.runs.run_folder import ADAPTER, SUMMARY, load_run, only_writer
+from src.sampling.generate import film
 from src.sampling.sampler import SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
-from src.target_poses import target_poses
 
 log = logging.getLogger(__name__)
 

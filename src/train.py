@@ -5,19 +5,19 @@ import time
 
 from omegaconf import DictConfig
 
-from src.callbacks import previews
-from src.cli import entry
-from src.config import typed
-from src.files import write_json
-from src.film import film
-from src.fine_tune import check_fine_tune, fine_tune
-from src.footage import load_footage
-from src.logger import log_video
+from src.app.entry import entry
+from src.app.loggers import log_video
+from src.common.files import write_json
+from src.common.typed import typed
+from src.data.subject_split import load_footage
 from src.models.settings import ModelSettings, build_models, caution
-from src.provenance import environment, git_revision
-from src.run_folder import SUMMARY, choose_run_dir, finished_summary, only_writer, overrides, save_held_out
+from src.runs.provenance import environment, git_revision
+from src.runs.run_folder import SUMMARY, choose_run_dir, finished_summary, only_writer, overrides, save_held_out
+from src.sampling.generate import film
 from src.sampling.sampler import Sampler, SamplingJob
 from src.sampling.settings import MethodSettings, SamplingSettings
+from src.training.callbacks import previews
+from src.training.fine_tune import check_fine_tune, fine_tune
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from diffusers import DDIMScheduler
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-import src.cli
-from src.data.people import render_clip, sample_identity
+import src.app.entry
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.models.loading import random_image_model
 from src.models.settings import ModelSettings, build_backbone
+from src.people.render import render_clip, sample_identity
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT.parent / "shared/data/clips"
@@ -71,7 +71,7 @@ def people_clip():
 @pytest.fixture
 def compose_config() -> Callable[..., DictConfig]:
     def make(name: str, *overrides: str) -> DictConfig:
-        with initialize_config_dir(str(src.cli.CONF_DIR), version_base="1.3"):
+        with initialize_config_dir(str(src.app.entry.CONF_DIR), version_base="1.3"):
             return compose(name, overrides=list(overrides))
 
     return make

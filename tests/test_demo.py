@@ -7,7 +7,7 @@ import shlex
 import numpy as np
 
 from eval.score import main as score_main
-from src.data.video import read_video
+from src.media.video import read_video
 from src.train import main as train_main
 from tests.conftest import ROOT
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.data.people_subjects import people_subject
-from src.data.video import read_video
-from src.errors import UserError
-from src.files import read_json
+from src.common.errors import UserError
+from src.common.files import read_json
+from src.data.rendered import people_subject
 from src.gallery import gallery
+from src.media.video import read_video
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
 KEPT = ("wave_left", "more_parts", "look", "repair")

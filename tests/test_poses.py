@@ -6,15 +6,15 @@ import logging
 import numpy as np
 import pytest
 
-from src.data.people_subjects import people_subject
+from src.common.errors import UserError
+from src.data.rendered import people_subject
 from src.data.split import split_frames
-from src.data.video import read_video
-from src.errors import UserError
+from src.media.video import read_video
+from src.pose.distance import nearness
 from src.pose.formats import load_poses, save_poses
-from src.pose.nearest import nearness
 from src.pose.retarget import retarget
 from src.poses import show
-from src.run_folder import load_run
+from src.runs.run_folder import load_run
 from src.sample import sample
 from src.train import train
 
@@ -36,7 +36,7 @@ def run(tmp_path_factory):
     """A finished run of people_001 with the toy model."""
     from hydra import compose, initialize_config_dir
 
-    from src.cli import CONF_DIR
+    from src.common.paths import CONF_DIR
 
     folder = tmp_path_factory.mktemp("run") / "run"
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

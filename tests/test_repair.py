@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 
+from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.data.video import read_video, write_frames
-from src.errors import UserError
-from src.mend import background, blend_in_time, set_in
+from src.inpainting.blending import background, blend_in_time, set_in
+from src.media.video import read_video, write_frames
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 from src.repair import Segment, parse_segments, repair, segment_poses
-from tests.data.test_rewrite import sound_packets, with_sound
+from tests.media.test_reencode import sound_packets, with_sound
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "sampling.num_steps=2", "data.num_frames=3", "pose=file")
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from src.data.people import render_clip, sample_identity
-from src.data.video import read_video, write_video
+from src.media.video import read_video, write_video
 from src.models.settings import ModelSettings, caution
+from src.people.render import render_clip, sample_identity
 from src.pose.formats import load_poses, save_poses
-from src.run_folder import only_writer
+from src.runs.run_folder import only_writer
 from src.train import main, train
 from tests.conftest import CLIPS
 

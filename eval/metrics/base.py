@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 
 class NotComputable(UserError):

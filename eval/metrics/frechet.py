@@ -7,7 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from eval.metrics.base import NotComputable
-from src.errors import UserError
+from src.common.errors import UserError
 
 
 def frechet_distance(mean1_D: Tensor, cov1_DD: Tensor, mean2_D: Tensor, cov2_DD: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from eval.metrics.base import MeanMetric, same_shape
-from eval.networks import Network
-from src.files import sha256
+from eval.networks.feature_networks import Network
+from src.common.files import sha256
 
 
 class LPIPSNetwork(Network):

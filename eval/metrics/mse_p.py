@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
 

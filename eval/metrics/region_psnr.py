@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable, same_shape
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PARTS, PoseSequence
 
 REGIONS: dict[str, tuple[str, ...]] = {"face": ("face",), "hands": ("left_hand", "right_hand")}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from eval.metrics.base import MeanMetric, same_shape
-from src.errors import UserError
+from src.common.errors import UserError
 
 _GAUSSIAN_RADIUS = 5
 _WINDOW = {"gaussian": 2 * _GAUSSIAN_RADIUS + 1, "uniform": 7}

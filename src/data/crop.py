@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)

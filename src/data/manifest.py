@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.common.errors import UserError
+from src.common.files import sha256, write_json
 from src.data.datasets.base import Clip, Dataset, Unavailable
-from src.data.people_subjects import NUM_AVAILABLE, NUM_TEST
+from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject, content_sha256, prepare_subject
-from src.errors import UserError
-from src.files import sha256, write_json
-from src.pose.extractors import PoseExtractor
+from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from src.data.people_subjects import SEEDS, people_subject
+from src.common.errors import UserError
+from src.data.rendered import SEEDS, people_subject
 from src.data.subject import ClipSettings, Subject, content_sha256, load_subject, prepare_subject, resized
-from src.errors import UserError
-from src.pose.extractors import PoseExtractor
+from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
 

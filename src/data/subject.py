@@ -21,16 +21,16 @@ import numpy as np
 import yaml
 from omegaconf import DictConfig
 
+from src.common.errors import UserError
+from src.common.files import atomic_path, digest, sha256
+from src.common.progress import track
 from src.data.crop import CROP_MODES, CropBox, CropMode, crop_box, crop_frame, crop_poses
-from src.data.sheet import contact_sheet, spread
-from src.data.video import IMAGE_SUFFIXES, VideoReader
-from src.errors import UserError
-from src.files import atomic_path, digest, sha256
+from src.media.contact_sheet import contact_sheet, spread
+from src.media.video import IMAGE_SUFFIXES, VideoReader
 from src.pose.draw import draw_overlay
-from src.pose.extractors import PoseExtractor
+from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
-from src.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class Subject:
 
     @property
     def rendered(self) -> bool:
-        """Drawn by `src.data.people`, not filmed."""
+        """Drawn by `src.people.render`, not filmed."""
         return "rendered" in self.provenance["source"]
 
     def __len__(self) -> int:

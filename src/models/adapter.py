@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.errors import UserError
-from src.files import atomic_path
+from src.common.errors import UserError
+from src.common.files import atomic_path
 from src.models.backbone import VideoBackbone
 
 FORMAT_VERSION = 2

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMSched
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
 

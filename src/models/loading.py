@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMSched
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.models.image_model import ImageModel
 
 log = logging.getLogger(__name__)

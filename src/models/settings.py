@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from src.config import check_choice
+from src.common.typed import check_choice
 from src.models.backbone import GROUP_NORMS, VideoBackbone
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model

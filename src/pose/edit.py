@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.head import HEAD, HeadPose, fit_head, turn_points
 from src.pose.keypoints import BODY_NAMES, PARTS, PoseSequence
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import UserError
-from src.files import atomic_path, natural_key
+from src.common.errors import UserError
+from src.common.files import atomic_path, natural_key
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import parse_frames, to_documents
 from src.pose.tracking import select_person

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
 from src.pose.tracking import Person
 

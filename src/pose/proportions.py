@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.edit import HANDS, NECK, arm, leg
 from src.pose.head import HEAD, TEMPLATE_P3, HeadPose, fit_head
 from src.pose.keypoints import PoseSequence

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.edit import HANDS, NECK, arm, leg
 from src.pose.head import HEAD, HeadPose
 from src.pose.keypoints import PoseSequence

@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose import edit
 from src.pose.edit import Puppet
 from src.pose.keypoints import PoseSequence

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
 # Cutoff of the low-pass filter of the speed, as in the paper of the one-euro filter.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
 REFERENCES = ("single", "nearest_per_segment")

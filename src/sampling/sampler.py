@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.common.progress import track
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel, to_unit_range
 from src.pose.draw import draw_poses
 from src.pose.keypoints import PoseSequence
-from src.progress import track
 from src.sampling.ddim import PredictNoise, ddim_invert, ddim_sample
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
 from src.sampling.reference import cut_segments, pose_distances, select_reference

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from src.config import check_choice
-from src.errors import UserError
+from src.common.errors import UserError
+from src.common.typed import check_choice
 from src.sampling.latent_editing import INTERPOLATIONS
 from src.sampling.parts import EDITED_PARTS
 from src.sampling.reference import REFERENCES

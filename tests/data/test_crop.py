@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from src.common.errors import UserError
 from src.data.crop import CropBox, crop_box, crop_frame, crop_poses
-from src.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 

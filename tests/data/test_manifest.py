@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.cli import CONF_DIR
+from src.common.errors import UserError
+from src.common.files import sha256
+from src.common.paths import CONF_DIR
 from src.data.datasets.base import Clip, Dataset, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
 from src.data.resolve import resolve_subject
 from src.data.subject import ClipSettings
-from src.data.video import write_frames
-from src.errors import UserError
-from src.files import sha256
-from src.pose.extractors import PoseExtractor
+from src.media.video import write_frames
+from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.prepare import prepare
 from tests.data.datasets.helpers import random_clips, write_split

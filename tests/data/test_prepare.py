@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.cli import CONF_DIR
+from src.common.errors import UserError
+from src.common.paths import CONF_DIR
 from src.data.subject import load_subject
-from src.data.video import write_video
-from src.errors import UserError
+from src.media.video import write_video
 from src.pose.formats import save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.prepare import prepare

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
+from src.common.errors import UserError
 from src.data.split import split_frames
-from src.errors import UserError
 
 
 @pytest.mark.parametrize("num_frames", [130, 155, 160, 288])

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import yaml
 
-from src.data.people_subjects import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
+from src.common.errors import UserError
+from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.split import split_frames
 from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, prepare_subject
-from src.data.video import write_frames, write_video
-from src.errors import UserError
-from src.pose.extractors import FileExtractor, PoseExtractor
+from src.media.video import write_frames, write_video
+from src.pose.extractors.base import FileExtractor, PoseExtractor
 from src.pose.formats import save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 

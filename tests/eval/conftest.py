@@ -13,9 +13,9 @@ from cleanfid.inception_pytorch import FIDInceptionA, FIDInceptionC, FIDInceptio
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-import eval.weights
-from eval.weights import WeightStore
-from src.data.video import read_video
+import eval.networks.weights
+from eval.networks.weights import WeightStore
+from src.media.video import read_video
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 
@@ -116,8 +116,8 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def random_weights(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> WeightStore:
     """A store that accepts those files: their checksums are not the published ones."""
-    files = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.weights.FILES.items()}
-    hub = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.weights.HUB.items()}
-    monkeypatch.setattr(eval.weights, "FILES", files)
-    monkeypatch.setattr(eval.weights, "HUB", hub)
+    files = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.networks.weights.FILES.items()}
+    hub = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.networks.weights.HUB.items()}
+    monkeypatch.setattr(eval.networks.weights, "FILES", files)
+    monkeypatch.setattr(eval.networks.weights, "HUB", hub)
     return WeightStore(weights_folder, download=False)

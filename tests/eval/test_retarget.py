@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from eval.retarget import TRUE_POSES, measure
-from src.data.people import render_motion, sample_identity, sample_motion
-from src.data.video import read_video
-from src.errors import UserError
-from src.files import read_json
+from src.common.errors import UserError
+from src.common.files import read_json
+from src.media.video import read_video
+from src.people.render import render_motion, sample_identity, sample_motion
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
 

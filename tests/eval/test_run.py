@@ -9,15 +9,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+import eval.benchmark.subject_run
+import eval.reporting.wandb_run
 import eval.run
-import eval.subject_run
-import eval.tracking
-from eval.compose import compose_train
-from eval.results import load_results
+from eval.benchmark.compose import compose_train
+from eval.reporting.results import load_results
 from eval.run import FILE_NAME, run
-from src.cli import CONF_DIR
-from src.data.video import read_video
-from src.errors import UserError
+from src.common.errors import UserError
+from src.common.paths import CONF_DIR
+from src.media.video import read_video
 
 SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=2", "data.resolution=64", "prepared_resolution=64"]
 FAST = ["trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "metrics=[ssim,psnr]", "device=cpu"]
@@ -69,8 +69,8 @@ def test_what_is_finished_is_not_done_again(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, result = finished
-    monkeypatch.setattr(eval.subject_run, "train", not_again)
-    monkeypatch.setattr(eval.subject_run, "sample", not_again)
+    monkeypatch.setattr(eval.benchmark.subject_run, "train", not_again)
+    monkeypatch.setattr(eval.benchmark.subject_run, "sample", not_again)
     monkeypatch.setattr(eval.run.Scorer, "add", not_again)
     assert run(config(folder)) == result
     with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):
@@ -79,7 +79,7 @@ def test_what_is_finished_is_not_done_again(
 
 def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, posecrafter = finished
-    monkeypatch.setattr(eval.subject_run, "train", not_again)
+    monkeypatch.setattr(eval.benchmark.subject_run, "train", not_again)
     noise = run(config(folder, "method=noise"))
     assert noise["method"] == "noise" and noise["dataset"]["failed"] == {}
     for name, files in noise["files"].items():
@@ -136,8 +136,10 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
         def log_table(self, name: str, columns: list[str], data: list[list[Any]]) -> None:
             seen["table"] = (columns, data)
 
-    monkeypatch.setattr(eval.tracking, "wandb_logger", Recorder)
-    monkeypatch.setattr(eval.tracking, "log_video", lambda name, path: seen["videos"].update({name: path.is_file()}))
+    monkeypatch.setattr(eval.reporting.wandb_run, "wandb_logger", Recorder)
+    monkeypatch.setattr(
+        eval.reporting.wandb_run, "log_video", lambda name, path: seen["videos"].update({name: path.is_file()})
+    )
     cfg = config(folder, "logger=wandb", "label=tracked")
     run(cfg)
     assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])

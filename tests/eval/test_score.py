@@ -14,22 +14,22 @@ import torch
 from hydra import compose, initialize_config_dir
 from transformers import CLIPImageProcessor, CLIPModel
 
-import eval.weights
-from eval.catalog import CATALOG
-from eval.frames import Clip
-from eval.networks import Network
-from eval.protocol import Protocol
+import eval.networks.weights
+from eval.metrics.catalog import CATALOG
+from eval.networks.feature_networks import Network
+from eval.networks.weights import WeightStore
 from eval.score import main, score
-from eval.scorer import RECIPES, Scorer
-from eval.toolbox import Toolbox
-from eval.weights import WeightStore
-from src.cli import CONF_DIR
-from src.data.video import write_frames
-from src.errors import UserError
-from src.pose.extractors import PoseExtractor
+from eval.scoring.clips import Clip
+from eval.scoring.features import Toolbox
+from eval.scoring.protocol import Protocol
+from eval.scoring.scorer import RECIPES, Scorer
+from src.common.errors import UserError
+from src.common.paths import CONF_DIR
+from src.media.video import write_frames
+from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from tests.eval.conftest import smooth_frames
-from tests.eval.test_frechet import by_singular_values
+from tests.eval.metrics.test_frechet import by_singular_values
 
 ALL = ["ssim", "psnr", "lpips", "mse-p", "fid", "clip-i", "fvd", "clip-t"]
 
@@ -152,7 +152,7 @@ def test_pooling_over_frames_and_over_videos(random_weights: WeightStore) -> Non
 def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
     random_weights: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eval.weights, "MINI_WEIGHTS", tmp_path)
+    monkeypatch.setattr(eval.networks.weights, "MINI_WEIGHTS", tmp_path)
     frames = smooth_frames(3, 32, seed=0)
     scorer = Scorer(["ssim", "clip-i", "fvd", "clip-t-mini"], tools(random_weights), real=True, reference=False)
     scorer.add(Clip("short", frames, frames, None))
@@ -175,7 +175,7 @@ def test_mini_judges_answer_under_their_own_names_only(
     published = random_weights.hub_folder("openai/clip-vit-base-patch32")
     CLIPModel.from_pretrained(published).half().save_pretrained(tmp_path / "mini-clip")
     CLIPImageProcessor.from_pretrained(published).save_pretrained(tmp_path / "mini-clip")
-    monkeypatch.setattr(eval.weights, "MINI_WEIGHTS", tmp_path)
+    monkeypatch.setattr(eval.networks.weights, "MINI_WEIGHTS", tmp_path)
     frames = smooth_frames(3, 48, seed=0)
     names = ["clip-t", "clip-i-mini", "clip-t-mini"]
     result = run(tools(WeightStore(tmp_path, download=False)), names, [Clip("a", frames, frames, frames[0])])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.models.adapter import controlvideo_state_dict, load_adapter, load_controlvideo_state_dict, save_adapter
 from src.models.loading import random_image_model
 from src.models.settings import build_backbone

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_image_model
 from tests.models.ldm_names import to_ldm

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.cli import CONF_DIR
-from src.data.people import keypoints, sample_identity, sample_motion
-from src.data.people_body import pose_person
-from src.errors import UserError
+from src.common.errors import UserError
+from src.common.paths import CONF_DIR
+from src.people.body import pose_person
+from src.people.render import keypoints, sample_identity, sample_motion
 from src.pose.edit import FACE, HANDS, arm, eye_aspect_ratio, leg
 from src.pose.formats import load_poses, save_poses
 from src.pose.head import HEAD, TEMPLATE_P3, HeadPose, fit_head, rotation, turn_points

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.formats import load_fps, load_poses, save_poses
 from src.pose.keypoints import PARTS, PoseSequence
 

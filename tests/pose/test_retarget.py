@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from src.data.people import keypoints, sample_identity, sample_motion
-from src.data.people_body import pose_person
-from src.errors import UserError
+from src.common.errors import UserError
+from src.people.body import pose_person
+from src.people.render import keypoints, sample_identity, sample_motion
+from src.pose.distance import nearness
 from src.pose.edit import HANDS, NECK
 from src.pose.keypoints import PoseSequence
-from src.pose.nearest import nearness
 from src.pose.retarget import retarget
 from src.pose.smooth import SmoothSettings, fill_gaps, one_euro
 

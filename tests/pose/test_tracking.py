@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.tracking import Person, follow_largest, select_person
 
 SHAPE_K2 = np.random.default_rng(7).uniform(-0.5, 0.5, (128, 2))

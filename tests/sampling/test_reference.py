@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
 

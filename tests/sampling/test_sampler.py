@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.errors import UserError
+from src.common.errors import UserError
 from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.sampler import Sampler, SamplingJob, describe_references
 from src.sampling.settings import LatentEditingSettings, MethodSettings, SamplingSettings

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.errors import UserError
+from src.common.errors import UserError
 
 
 class Unavailable(UserError):

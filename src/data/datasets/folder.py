@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from src.common.errors import UserError
+from src.common.files import natural_key
 from src.data.datasets.base import Clip, Dataset, numbered
 from src.data.resolve import VIDEO_SUFFIXES
-from src.data.video import IMAGE_SUFFIXES
-from src.errors import UserError
-from src.files import natural_key
+from src.media.video import IMAGE_SUFFIXES
 
 # The TikTok data set keeps a clip's frames in <clip>/images, beside masks and dense poses.
 FRAMES = "images"

@@ -1,7 +1,7 @@
 """The benchmark `people`: the twelve rendered subjects."""
 
 from src.data.datasets.base import Clip, Dataset
-from src.data.people_subjects import SEEDS, kind_of
+from src.data.rendered import SEEDS, kind_of
 
 
 class People(Dataset):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.errors import UserError
 from src.data.datasets.base import Clip, Dataset, Unavailable, numbered
 from src.data.datasets.folder import Folder
-from src.data.video import VideoReader, write_frames
-from src.data.youtube import YouTube
-from src.errors import UserError
+from src.data.datasets.youtube import YouTube
+from src.media.video import VideoReader, write_frames
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
 # A box may be a pixel or two off square; more means that width and height are not those of the video.

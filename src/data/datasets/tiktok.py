@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from src.common.errors import UserError
 from src.data.datasets.base import Clip, Dataset, numbered
 from src.data.datasets.folder import Folder
 from src.data.datasets.tsv import Rows, TsvFile, extract_frames, find_clips
-from src.errors import UserError
 
 IMAGES = "_images.tsv"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.errors import UserError
-from src.files import atomic_path
+from src.common.errors import UserError
+from src.common.files import atomic_path
 
 _SUFFIX_OF_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"))
 

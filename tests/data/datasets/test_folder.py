@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.common.errors import UserError
 from src.data.datasets.folder import Folder
-from src.data.video import write_frames, write_video
-from src.errors import UserError
+from src.media.video import write_frames, write_video
 
 FRAMES = np.zeros((2, 16, 16, 3), np.uint8)
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import src.data.youtube
+import src.data.datasets.youtube
+from src.common.errors import UserError
 from src.data.datasets.base import Unavailable
 from src.data.datasets.ted import COLUMNS, TED, Row, box_in_pixels, cut_clip, read_rows
-from src.data.video import read_video, write_video
-from src.data.youtube import YouTube
-from src.errors import UserError
+from src.data.datasets.youtube import YouTube
+from src.media.video import read_video, write_video
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT.parent / "shared/data/ted-metadata.csv"
@@ -151,7 +151,7 @@ class FakeYouTube:
 def youtube(monkeypatch: pytest.MonkeyPatch) -> FakeYouTube:
     errors = {"bbb": "Video unavailable. This video has been removed by the uploader", "bot": "Sign in to confirm"}
     fake = FakeYouTube(errors | {"net": "Failed to resolve 'www.youtube.com'"}, {"aaa": 50})
-    monkeypatch.setattr(src.data.youtube, "_yt_dlp", lambda: fake)
+    monkeypatch.setattr(src.data.datasets.youtube, "_yt_dlp", lambda: fake)
     return fake
 
 

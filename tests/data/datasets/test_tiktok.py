@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.common.errors import UserError
 from src.data.datasets.tiktok import TikTok
 from src.data.datasets.tsv import TsvFile, find_clips
-from src.data.video import read_video, write_frames
-from src.errors import UserError
+from src.media.video import read_video, write_frames
 from tests.data.datasets.helpers import random_clips, write_split
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,191 @@
+"""A finished multirun of `src.train` as results: one for each variant, over the subjects it was run on.
+
+What tells the jobs apart is read from their command lines (`overrides` in `summary.json`): the subject makes the rows
+of a result, everything else that differs makes the variants.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from eval.networks.weights import WeightStore
+from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.features import Toolbox
+from eval.scoring.protocol import Protocol
+from eval.scoring.scorer import Scorer, choose_device, library_versions
+from src.common.errors import UserError
+from src.common.files import digest, natural_key, read_json, sha256, write_json
+from src.common.paths import CONF_DIR
+from src.common.progress import track
+from src.runs.run_folder import CONFIG, HELD_OUT, SUMMARY
+
+log = logging.getLogger(__name__)
+
+# What of a command line is no variant.
+_NO_VARIANT = ("subject", "run_dir", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
+_NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One finished job.
+
+    Attributes:
+        variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
+    """
+
+    folder: Path
+    subject: str
+    variant: str
+    cfg: DictConfig
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Finished jobs in the order of the sweep, and by folder name what the others were to do."""
+
+    name: str
+    runs: tuple[SweepRun, ...]
+    unfinished: dict[str, str]
+
+    @property
+    def variants(self) -> list[str]:
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    @property
+    def subjects(self) -> list[str]:
+        return sorted({run.subject for run in self.runs})
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Find the jobs of a multirun.
+
+    Raises:
+        UserError: no finished run there, or two of one variant on one subject.
+    """
+    if not folder.is_dir():
+        raise UserError(f"sweep={folder} is no folder: give the one that the multirun named, with a folder a job in it")
+    found, unfinished = [], {}
+    for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
+        if not (path / CONFIG).is_file():
+            continue
+        cfg = OmegaConf.load(path / CONFIG)
+        summary = read_json(path / SUMMARY) if (path / SUMMARY).is_file() else {}
+        if "sampling" in summary:
+            found.append((path, cfg, summary))
+        else:
+            unfinished[path.name] = f"{cfg.subject}, {cfg.method.name}"
+    if not found:
+        raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
+    given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
+    common = set.intersection(*map(set, given))
+    runs = []
+    for (path, cfg, summary), choices in zip(found, given, strict=True):
+        variant = ", ".join(choice for choice in choices if choice not in common)
+        runs.append(SweepRun(path, str(cfg.subject), _short(variant), cfg, summary))
+    pairs = [(run.variant, run.subject) for run in runs]
+    if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
+        raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
+    return Sweep(folder.resolve().name, tuple(runs), unfinished)
+
+
+def score_sweep(
+    sweep: Sweep, output: Path, *, cfg: DictConfig, metrics: Sequence[str], protocol: Protocol, benchmark: str
+) -> list[Path]:
+    """Score every variant over its subjects; what was scored before is not scored again.
+
+    Args:
+        output: results go to `scores/` below it.
+        cfg: `weights`, `download`, `device` and `batch_size` as of `eval.score`.
+
+    Returns:
+        A result file of each variant, in the order of the sweep.
+
+    Raises:
+        UserError: files that do not belong together.
+    """
+    paths = []
+    for variant in track(sweep.variants, "Scoring"):
+        runs = [run for run in sweep.runs if run.variant == variant]
+        path = output / "scores" / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', variant).strip('-') or 'all'}.json"
+        paths.append(path)
+        key = digest(
+            [protocol.as_dict(), list(metrics), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]]
+        )
+        if path.is_file() and read_json(path).get("key") == key:
+            continue
+        store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
+        extractor = instantiate(runs[0].cfg.pose)
+        tools = Toolbox(protocol, store, extractor, device=choose_device(cfg.device), batch_size=cfg.batch_size)
+        scorer = Scorer(metrics, tools, real=True, reference=True, bootstrap=cfg.bootstrap)
+        files = {}
+        for run in runs:
+            clip = _paths(run, protocol)
+            scorer.add(read_clip(clip, resolution=protocol.resolution, resize=protocol.resize))
+            files[run.subject] = {"generated": str(clip.generated.resolve()), "real": str(clip.real.resolve())}
+        first = runs[0]
+        write_json(
+            path,
+            {
+                **{"benchmark": benchmark, "method": first.summary["method"], "model": first.summary["model"]},
+                **{"num_frames": len(first.summary["training_frames"]), "variant": variant or None},
+                **scorer.result(),
+                "dataset": {"expected": len(sweep.subjects), "absent": {}, "failed": {}},
+                "files": files,
+                "seconds": {
+                    "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),
+                    "sample": _mean([run.summary["sampling"]["seconds"] for run in runs]),
+                },
+                "git": first.summary.get("git"),
+                "key": key,
+            },
+        )
+    return paths
+
+
+def default_metrics(sweep: Sweep) -> list[str]:
+    """Those of the subjects' benchmark; of subjects of none, the eight of the paper."""
+    path = CONF_DIR / "benchmark" / f"{benchmark_of(sweep)}.yaml"
+    if path.is_file():
+        return list(yaml.safe_load(path.read_text())["benchmark"]["metrics"])
+    return list(yaml.safe_load((CONF_DIR / "score.yaml").read_text())["metrics"])
+
+
+def benchmark_of(sweep: Sweep) -> str:
+    """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
+    names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
+    return names.pop() if len(names) == 1 and "" not in names else sweep.name
+
+
+def _paths(run: SweepRun, protocol: Protocol) -> ClipPaths:
+    index = 0 if protocol.reference_frame == "first" else run.summary["sampling"]["reference_frame"]
+    reference, real = run.folder / "training" / "frames" / f"{index:05d}.png", run.folder / HELD_OUT
+    return ClipPaths(run.subject, run.folder / "frames", real / "frames", reference, real / "poses.npz")
+
+
+def _choices(overrides: Sequence[str]) -> list[str]:
+    kept = []
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+")
+        if key not in _NO_VARIANT and not key.startswith(_NO_VARIANT_PREFIX):
+            kept.append(override.lstrip("+"))
+    return kept
+
+
+def _short(variant: str) -> str:
+    """Names as people say them: `method=selection` is `selection`, `data.num_frames=8` is `num_frames=8`."""
+    parts = [part.removeprefix("method=") for part in variant.split(", ")] if variant else []
+    return ", ".join(re.sub(r"^[a-z_.]+\.([a-z_]+=)", r"\1", part) for part in parts)
+
+
+def _mean(seconds: Sequence[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return round(sum(known) / len(known), 3) if known else None

@@ -1,0 +1,98 @@
+"""Pictures and W&B view of a sweep: an image grid of each subject, laid out as Fig. 6, and a plot of each metric.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import wandb
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from eval.benchmark.sweep import Sweep
+from eval.metrics.catalog import CATALOG
+from eval.reporting.results import Result
+from eval.reporting.tables import Table
+from src.app.loggers import wandb_logger
+from src.common.files import atomic_path
+from src.common.progress import track
+from src.media.contact_sheet import contact_sheet
+from src.media.video import read_video
+from src.pose.draw import draw_poses
+from src.pose.formats import load_poses
+
+matplotlib.use("Agg")
+GRID_COLUMNS = 8
+
+
+def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[Path]:
+    """For each subject a picture with a row of each variant below the true frames and poses; columns are time."""
+    paths = []
+    for subject in track(sweep.subjects, "Image grids"):
+        runs = [run for run in sweep.runs if run.subject == subject]
+        real = read_video(Path(next(r.files[subject]["real"] for r in results if subject in r.files))).frames
+        poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), real.shape[1:3])
+        rows = [("pose", poses), ("real", real)]
+        rows += [(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
+        paths.append(folder / f"{subject}.png")
+        contact_sheet(rows, paths[-1], columns=GRID_COLUMNS, caption=subject)
+    return paths
+
+
+def write_plots(table: Table, path: Path) -> Path:
+    """One panel a metric: each variant's value with its interval, and the subjects' own values behind it."""
+    results = table.results
+    metrics = [name for name in table.columns if any(name in result.metrics for result in results)]
+    columns = min(3, len(metrics))
+    rows = -(-len(metrics) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained")
+    for axis, name in zip(axes.flat, metrics, strict=False):
+        at = [index for index, result in enumerate(results) if name in result.metrics]
+        values = np.array([results[index].metrics[name]["value"] for index in at])
+        subjects = sorted({clip for index in at for clip in results[index].clips})
+        for subject in subjects:
+            line = [results[index].clips.get(subject, {}).get(name, np.nan) for index in at]
+            axis.plot(at, line, color="#8886", linewidth=0.8, zorder=1)
+        intervals = [results[index].interval(name) or (value, value) for index, value in zip(at, values, strict=True)]
+        spread = np.abs(np.array(intervals).T - values)
+        axis.errorbar(at, values, spread, fmt="o", color="#0072b2", capsize=4, zorder=2)
+        axis.set_xticks(range(len(results)), [result.label for result in results], rotation=20, ha="right")
+        axis.set_title(f"{CATALOG[name].title} {CATALOG[name].arrow}")
+        axis.margins(x=0.15)
+    for axis in list(axes.flat)[len(metrics) :]:
+        axis.set_axis_off()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+    return path
+
+
+def embedded(path: Path) -> str:
+    """A picture as base64 WebP, for the page."""
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def log_sweep(sweep: Sweep, table: Table, grids: Sequence[Path], plots: Path, *, project: str, output: Path) -> None:
+    """Log the table, grids and plots as one W&B run in the group of the sweep's runs, offline where there is no key."""
+    logger = wandb_logger(project=project, save_dir=str(output), group=sweep.name, tags=["sweep", table.benchmark])
+    try:
+        measured = [name for name in table.columns if any(name in result.metrics for result in table.results)]
+        rows = []
+        for result in table.results:
+            values = [result.metrics[name]["value"] if name in result.metrics else None for name in measured]
+            rows.append([result.label, len(result.clips), *values])
+            logger.log_metrics(
+                {f"{result.label}/{name}": value for name, value in zip(measured, values, strict=True) if value}
+            )
+        logger.log_table("variants", columns=["variant", "subjects", *measured], data=rows)
+        logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})
+        logger.experiment.log({"plots": wandb.Image(str(plots))})
+    finally:
+        wandb.finish()

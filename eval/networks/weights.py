@@ -1,0 +1,191 @@
+"""The networks that judge: which files, from where, checked by their SHA-256.
+
+A file is looked for in the folder that the user named, then in torch's and the Hugging Face hub's caches, where
+other programs may have put it, and is downloaded into torch's on first use. What is absent is said in one line and
+never replaced.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from src.common.errors import UserError
+from src.common.files import sha256
+from src.common.paths import MINI_WEIGHTS
+
+log = logging.getLogger(__name__)
+
+
+class WeightsMissing(UserError):
+    """A network's file is not here and could not be fetched; the message names file, source and option."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights.
+
+    Attributes:
+        file: its name, in the user's folder and in the cache.
+        url: where it comes from.
+        sha256: of its content; None where its publisher and users give none: recorded, not checked.
+    """
+
+    file: str
+    url: str
+    sha256: str | None
+
+
+FILES = {
+    "inception-torchscript": WeightFile(
+        "inception-2015-12-05.pt",
+        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+        "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    ),
+    "inception-pytorch": WeightFile(
+        "pt_inception-2015-12-05-6726825d.pth",
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    "i3d-torchscript": WeightFile(
+        "i3d_torchscript.pt",
+        "https://huggingface.co/flateon/FVD-I3D-torchscript/resolve/1c2d61711c52571ad617a1063e6fa691b212e184/"
+        "i3d_torchscript.pt",
+        "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+    ),
+    "i3d-pytorch": WeightFile(
+        "i3d_pretrained_400.pt",
+        "https://github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt",
+        None,
+    ),
+    "alex": WeightFile(
+        "alexnet-owt-7be5be79.pth",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    "vgg": WeightFile(
+        "vgg16-397923af.pth",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model folder of the Hugging Face hub, at one revision.
+
+    Attributes:
+        weights: the file in it that holds the weights.
+        sha256: of that file.
+    """
+
+    repo: str
+    revision: str
+    weights: str
+    sha256: str | None
+
+
+HUB_FILES = ("config.json", "preprocessor_config.json")
+HUB = {
+    "openai/clip-vit-base-patch32": HubModel(
+        "openai/clip-vit-base-patch32",
+        "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        "pytorch_model.bin",
+        "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class WeightStore:
+    """Where to look for networks.
+
+    Attributes:
+        folder: the user's folder, first to be looked at; None: the caches alone.
+        download: fetch into torch's cache what is nowhere.
+    """
+
+    folder: Path | None
+    download: bool
+
+    def file(self, name: str) -> Path:
+        """The checked file of a network in `FILES`.
+
+        Raises:
+            WeightsMissing: it is not here and not to be had.
+            UserError: its content is not what the checksum says.
+        """
+        entry = FILES[name]
+        for folder in (self.folder, _cache()):
+            if folder is not None and (folder / entry.file).is_file():
+                return _checked(folder / entry.file, entry.sha256)
+        self._fetch(entry.url, _cache() / entry.file, entry.file, entry.url)
+        return _checked(_cache() / entry.file, entry.sha256)
+
+    def hub_folder(self, name: str) -> Path:
+        """The folder of a model in `HUB`, its weights checked; errors as for `file`."""
+        entry = HUB[name]
+        short = entry.repo.split("/")[-1]
+        candidates = [folder / short for folder in (self.folder, _cache()) if folder is not None]
+        try:
+            candidates.append(
+                Path(huggingface_hub.snapshot_download(entry.repo, revision=entry.revision, local_files_only=True))
+            )
+        except LocalEntryNotFoundError:
+            log.debug("%s is not in the Hugging Face cache", entry.repo)
+        for folder in candidates:
+            if all((folder / file).is_file() for file in (*HUB_FILES, entry.weights)):
+                _checked(folder / entry.weights, entry.sha256)
+                return folder
+        for file in (*HUB_FILES, entry.weights):
+            url = f"https://huggingface.co/{entry.repo}/resolve/{entry.revision}/{file}"
+            source = f"https://huggingface.co/{entry.repo}/tree/{entry.revision}"
+            names = f"{short}/ ({', '.join((*HUB_FILES, entry.weights))})"
+            self._fetch(url, _cache() / short / file, names, source)
+        _checked(_cache() / short / entry.weights, entry.sha256)
+        return _cache() / short
+
+    def _fetch(self, url: str, target: Path, missing: str, source: str) -> None:
+        """Download one file, whole or not at all; `missing` and `source` are for the message."""
+        reason = "download=false forbids fetching it"
+        if self.download:
+            log.info("downloading %s", url)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                torch.hub.download_url_to_file(url, str(target), progress=False)
+                return
+            except OSError as error:  # urllib's errors are among them
+                reason = f"fetching it failed: {getattr(error, 'reason', error)}"
+        raise WeightsMissing(
+            f"{missing} is absent: get it from {source} and put it into a folder named by weights=<folder>, or into "
+            f"{_cache()}; {reason}"
+        )
+
+
+def mini_folder(name: str) -> Path:
+    """The folder of a judge that ships with this repository (`mini-keypoints`, `mini-clip`).
+
+    Raises:
+        WeightsMissing: this copy of the repository lacks it.
+    """
+    folder = MINI_WEIGHTS / name
+    if not (folder / "config.json").is_file():
+        raise WeightsMissing(f"{name} is not in this copy of the repository ({MINI_WEIGHTS}): fetch it with git")
+    return folder
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _checked(path: Path, expected: str | None) -> Path:
+    if expected is not None and sha256(path) != expected:
+        raise UserError(
+            f"{path} is not the published file: its SHA-256 is {sha256(path)[:12]}…, expected {expected[:12]}…; "
+            "delete it and fetch it again"
+        )
+    return path

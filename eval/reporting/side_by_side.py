@@ -1,0 +1,99 @@
+"""A subject's real and generated videos side by side in one file, so that they cannot drift apart.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import base64
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.reporting.results import Result
+from src.common.errors import UserError
+from src.media.video import read_video, write_video
+
+# Constant rate factor of the page's videos: for looking at, small enough for a hundred of them.
+CRF = 23
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A subject's videos on the page.
+
+    Attributes:
+        columns: what stands side by side, left to right.
+        data: the H.264 file in base64, or None where nothing could be read.
+        fps: frames a second.
+        numbers: by result, its values of the subject.
+        absent: what could not be shown, and why.
+    """
+
+    subject: str
+    columns: tuple[str, ...]
+    data: str | None
+    fps: float
+    numbers: tuple[tuple[str, dict[str, float]], ...]
+    absent: tuple[str, ...]
+
+
+def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, height: int) -> Comparison:
+    """Put the real video and each result's next to each other.
+
+    Videos that are gone or of another length than the first are listed in `absent` instead.
+
+    Args:
+        labels: of the results.
+        height: of the page's video in pixels; widths follow.
+    """
+    columns: list[str] = []
+    sides: list[np.ndarray] = []
+    absent: list[str] = []
+    fps = Fraction(10)
+    wanted = [("real", result.files[subject]["real"]) for result in results if subject in result.files][:1]
+    wanted += [
+        (label, result.files[subject]["generated"])
+        for label, result in zip(labels, results, strict=True)
+        if subject in result.files
+    ]
+    for label, path in wanted:
+        if path is None:
+            continue
+        try:
+            video = read_video(Path(path))
+        except UserError as error:
+            absent.append(f"{label}: {error}")
+            continue
+        if sides and len(video.frames) != len(sides[0]):
+            absent.append(f"{label}: {len(video.frames)} frames where {columns[0]} has {len(sides[0])}")
+            continue
+        columns.append(label)
+        sides.append(_to_height(video.frames, height))
+        fps = video.fps
+    numbers = tuple(
+        (label, {name: value for name, value in result.clips[subject].items() if name != "frames"})
+        for label, result in zip(labels, results, strict=True)
+        if subject in result.clips
+    )
+    data = _encode(np.concatenate(sides, axis=2), fps) if sides else None
+    return Comparison(subject, tuple(columns), data, float(fps), numbers, tuple(absent))
+
+
+def _to_height(frames_FHWC: np.ndarray, height: int) -> np.ndarray:
+    width = round(frames_FHWC.shape[2] * height / frames_FHWC.shape[1])
+    if (height, width) == frames_FHWC.shape[1:3]:
+        return frames_FHWC
+    return np.stack(
+        [np.asarray(Image.fromarray(f).resize((width, height), Image.Resampling.LANCZOS)) for f in frames_FHWC]
+    )
+
+
+def _encode(frames_FHWC: np.ndarray, fps: Fraction) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        write_video(path, frames_FHWC, fps, crf=CRF)
+        return base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,175 @@
+"""Tables as Markdown, LaTeX, CSV and JSON."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from eval.metrics.catalog import CATALOG
+from eval.reporting.tables import Cell, Row, Table
+
+CSV_FIELDS = (
+    *("benchmark", "protocol", "sizes", "method", "num_frames", "source", "subjects"),
+    *("metric", "value", "low", "high", "difference"),
+    *("difference_low", "difference_high", "note"),
+)
+NOTHING = "-"
+
+
+def format_value(metric: str, value: float) -> str:
+    """As the paper prints it: three decimals, two, or 5.76e-3."""
+    if math.isinf(value):
+        return "inf"
+    text = format(value, CATALOG[metric].spec)
+    return text.replace("e-0", "e-").replace("e+0", "e+") if "e" in text else text
+
+
+def format_cell(metric: str, cell: Cell) -> str:
+    """Value, interval and difference in one line."""
+    text = format_value(metric, cell.value)
+    if cell.interval is not None:
+        text += f" {format_interval(metric, cell.interval)}"
+    if cell.difference is not None:
+        sign = "" if cell.difference < 0 else "+"
+        between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
+        text += f" ({sign}{format_value(metric, cell.difference)}{between})"
+    return text
+
+
+def format_interval(metric: str, interval: tuple[float, float]) -> str:
+    """[low, high] at the metric's precision."""
+    return f"[{format_value(metric, interval[0])}, {format_value(metric, interval[1])}]"
+
+
+def _texts(table: Table, row: Row) -> list[str]:
+    head = [row.label, str(row.num_frames or NOTHING), "paper" if row.published else str(row.subjects)]
+    return head + [format_cell(name, row.cells[name]) if name in row.cells else NOTHING for name in table.columns]
+
+
+def _header(table: Table) -> list[str]:
+    return ["Method", "NFs", "Subjects"] + [f"{CATALOG[name].title} {CATALOG[name].arrow}" for name in table.columns]
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    parts = []
+    for table in tables:
+        lines = [
+            f"## {table.title}",
+            "",
+            _pipe(_header(table)),
+            _pipe(["---"] * 2 + ["---:"] * (len(table.columns) + 1)),
+        ]
+        lines += [_pipe(_texts(table, row)) for row in table.rows]
+        lines += ["", *(f"- {note}" for note in table.notes), ""]
+        parts.append("\n".join(lines))
+    return "\n".join(parts)
+
+
+def _pipe(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def to_latex(tables: Sequence[Table]) -> str:
+    """`table` environments with booktabs rules."""
+    parts = []
+    for table in tables:
+        rows = [" & ".join(map(_tex, _texts(table, row))) + r" \\" for row in table.rows]
+        cut = sum(row.published for row in table.rows)
+        if 0 < cut < len(rows):
+            rows.insert(cut, r"\midrule")
+        arrows = {"↑": r" $\uparrow$", "↓": r" $\downarrow$"}
+        header = [_tex(text) for text in _header(table)]
+        header = [text[:-2] + arrows[text[-1]] if text[-1] in arrows else text for text in header]
+        parts.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    r"\centering",
+                    rf"\caption{{{_tex(table.title)}}}",
+                    rf"\begin{{tabular}}{{lrr{'r' * len(table.columns)}}}",
+                    r"\toprule",
+                    " & ".join(header) + r" \\",
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    r"\end{table}",
+                    *(f"% {note}" for note in table.notes),
+                    "",
+                ]
+            )
+        )
+    return "\n".join(parts)
+
+
+def _tex(text: str) -> str:
+    for plain, escaped in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
+        text = text.replace(plain, escaped)
+    return text.replace("·", r"$\cdot$")
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line a row and metric, at full precision."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for table in tables:
+        for row in table.rows:
+            head = {
+                "benchmark": table.benchmark,
+                "protocol": NOTHING if row.published else table.protocol["name"],
+                "sizes": " ".join(table.sizes),
+                "method": row.method,
+                "num_frames": row.num_frames,
+                "source": "published" if row.published else row.path,
+                "subjects": row.subjects,
+            }
+            for name, cell in row.cells.items():
+                low, high = cell.interval or (None, None)
+                below, above = cell.difference_interval or (None, None)
+                numbers = {"value": cell.value, "low": low, "high": high, "difference": cell.difference}
+                numbers |= {"difference_low": below, "difference_high": above}
+                writer.writerow(head | numbers | {"metric": name, "note": cell.note})
+            for name, reason in row.missing.items():
+                writer.writerow(head | {"metric": name, "note": f"missing: {reason}"})
+    return stream.getvalue()
+
+
+def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """JSON values; infinity is the string "inf"."""
+
+    def number(value: float | None) -> float | str | None:
+        return "inf" if value is not None and math.isinf(value) else value
+
+    return [
+        {
+            "benchmark": table.benchmark,
+            "protocol": table.protocol,
+            "sizes": list(table.sizes),
+            "rows": [
+                {
+                    "label": row.label,
+                    "method": row.method,
+                    "num_frames": row.num_frames,
+                    "published": row.published,
+                    "subjects": row.subjects,
+                    "result": row.path,
+                    "metrics": {
+                        name: {
+                            "value": number(cell.value),
+                            "interval": cell.interval,
+                            "difference": number(cell.difference),
+                            "difference_interval": cell.difference_interval,
+                            "note": cell.note,
+                        }
+                        for name, cell in row.cells.items()
+                    },
+                    "missing": row.missing,
+                }
+                for row in table.rows
+            ],
+            "notes": list(table.notes),
+        }
+        for table in tables
+    ]

@@ -1,0 +1,55 @@
+"""Features of real frames on disk: every method that is scored against the same frames computes them once.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src.common.files import atomic_path
+from src.pose.formats import load_poses, save_poses
+from src.pose.keypoints import PoseSequence
+
+
+class FeatureStore:
+    """Files named by the SHA-256 of the frames and of what was computed from them; they never grow old.
+
+    Args:
+        folder: where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def tensor(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
+        """The features, on the CPU where they were computed before.
+
+        Args:
+            how: names network, weights and settings, whatever else they depend on.
+            make: computes them.
+        """
+        path = self._path(frames_FHWC, how, ".safetensors")
+        if path.is_file():
+            return load_file(path)["features"]
+        features = make()
+        with atomic_path(path) as temporary:
+            save_file({"features": features.cpu().contiguous()}, temporary)
+        return features
+
+    def poses(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], PoseSequence]) -> PoseSequence:
+        """The same for keypoints."""
+        path = self._path(frames_FHWC, how, ".npz")
+        if not path.is_file():
+            save_poses(path, make())
+        return load_poses(path)
+
+    def _path(self, frames_FHWC: np.ndarray, how: Sequence[str], suffix: str) -> Path:
+        content = hashlib.sha256(np.ascontiguousarray(frames_FHWC).data)
+        content.update("\n".join([str(frames_FHWC.shape), torch.__version__, *how]).encode())
+        return self.folder / f"{content.hexdigest()}{suffix}"

@@ -1,0 +1,55 @@
+"""Loggers that need more than their class, and what they are given besides metrics."""
+
+import netrc
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import wandb
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.loggers import Logger, WandbLogger
+from omegaconf import DictConfig, OmegaConf
+
+from src.common.errors import UserError
+
+
+def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> WandbLogger:
+    """A W&B logger that works offline where there is no key, instead of asking for one.
+
+    Without a `group`, the runs of a sweep are grouped under the name of its folder.
+    """
+    if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        group = Path(HydraConfig.get().sweep.dir).name
+    offline = not _has_key()
+    Path(save_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        return WandbLogger(
+            project=project, save_dir=save_dir, name=Path(save_dir).name, group=group, tags=list(tags), offline=offline
+        )
+    except wandb.errors.Error as error:
+        raise UserError(f"logger=wandb could not start: {error}; use logger=csv or WANDB_MODE=offline") from error
+
+
+def _has_key() -> bool:
+    """Whether W&B would find a key without asking: in the environment, or where `wandb login` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
+        return netrc.netrc().authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
+    """Give W&B the resolved configuration; beside the other loggers' files lies `config.yaml`."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+
+
+def log_video(name: str, path: Path) -> None:
+    """Add a video file to this process's W&B run, if there is one."""
+    if wandb.run is not None:
+        wandb.run.log({name: wandb.Video(str(path), format=path.suffix[1:])})

@@ -1,0 +1,77 @@
+"""Stopping on request: SIGINT and SIGTERM end a program by one exception, at a moment when nothing is lost.
+
+Schedulers send SIGTERM before they kill; Ctrl-C is SIGINT. Python's own answers, KeyboardInterrupt and a silent end,
+would leave no time for a last checkpoint and no word of what is kept.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Stopped(BaseException):
+    """The program was asked to stop.
+
+    Attributes:
+        signum: of the signal; programs end with status 128 + signum.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+_deferring = 0
+_pending: int | None = None
+
+
+@contextlib.contextmanager
+def raising_stops() -> Iterator[None]:
+    """Within the block, in the main thread, SIGINT and SIGTERM raise `Stopped`."""
+    global _pending
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _pending = None
+    before = {number: signal.signal(number, _on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Within the block a first request waits for `raise_if_asked` or the end of the block; a second one does not."""
+    global _deferring
+    _deferring += 1
+    try:
+        yield
+    finally:
+        _deferring -= 1
+    if not _deferring:
+        raise_if_asked()
+
+
+def asked() -> int | None:
+    """The signal of a request that waits, if one does."""
+    return _pending
+
+
+def raise_if_asked() -> None:
+    """Raise `Stopped` where a request waits."""
+    global _pending
+    if _pending is not None:
+        signum, _pending = _pending, None
+        raise Stopped(signum)
+
+
+def _on_signal(signum: int, frame: FrameType | None) -> None:
+    global _pending
+    if _deferring and _pending is None:
+        _pending = signum
+    else:
+        raise Stopped(signum)

@@ -1,0 +1,74 @@
+"""Device, precision and length of whatever Lightning runs: the config group `trainer`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from src.common.errors import UserError
+from src.common.typed import check_range, setting
+
+if TYPE_CHECKING:
+    import lightning
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Arguments of `lightning.Trainer`, under its own names.
+
+    Attributes:
+        accelerator, devices: where it runs.
+        precision: of the computation; sampling uses it as well.
+        max_steps: steps of the fine-tune.
+        max_time: stop after so much time, DD:HH:MM:SS, to be gone on with; null: no limit.
+        gradient_clip_val: largest norm of the gradient; null: any.
+        accumulate_grad_batches: batches to a step.
+        deterministic: ask PyTorch for deterministic algorithms; null: as PyTorch is set.
+        log_every_n_steps: how often loggers are told.
+    """
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = setting("auto", counts="nothing")
+    devices: int | list[int] | Literal["auto"] = setting(1, counts="nothing")
+    precision: Precision = "bf16-mixed"
+    max_steps: int = 200
+    max_time: str | None = setting(None, counts="nothing")
+    gradient_clip_val: float | None = 1.0
+    accumulate_grad_batches: int = 1
+    deterministic: bool | None = setting(None, counts="nothing")
+    log_every_n_steps: int = setting(1, counts="nothing")
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise UserError(f"trainer.max_steps={self.max_steps}: the fine-tune needs at least one step")
+        if isinstance(self.devices, int):
+            check_range("trainer.devices", self.devices, least=1)
+        check_range("trainer.gradient_clip_val", self.gradient_clip_val, above=0)
+        check_range("trainer.accumulate_grad_batches", self.accumulate_grad_batches, least=1)
+        check_range("trainer.log_every_n_steps", self.log_every_n_steps, least=1)
+        if self.max_time is not None and not re.fullmatch(r"\d+:\d{2}:\d{2}:\d{2}", self.max_time):
+            raise UserError(f"trainer.max_time={self.max_time} must be DD:HH:MM:SS, such as 00:02:30:00")
+
+    def build(self, *, folder: Path | None, **more: Any) -> "lightning.Trainer":
+        """A Trainer without bars and pictures of its own.
+
+        Args:
+            folder: where Lightning may leave files; None: it leaves none.
+            more: callbacks, logger, limits of the stage that runs.
+
+        Raises:
+            UserError: the accelerator, its devices or the precision are not to be had on this machine.
+        """
+        import lightning
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
+        try:
+            return lightning.Trainer(**values | quiet | {"default_root_dir": folder} | more)
+        except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
+            raise UserError(
+                f"trainer.accelerator={self.accelerator}, devices={self.devices}, precision={self.precision} cannot "
+                f"be had here: {str(error).splitlines()[0]}"
+            ) from error

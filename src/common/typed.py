@@ -1,0 +1,225 @@
+"""From a config node or plain data to typed, checked settings; and which of them decide what.
+
+Settings are frozen dataclasses. A field says by `setting(counts=…)` where it counts; what it does not say it takes
+from the field that holds its dataclass, and at the top it counts for the fine-tune, the careful choice.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import TypeAdapter, ValidationError
+
+from src.common.errors import UserError
+
+T = TypeVar("T")
+Counts = Literal["fine_tune", "sampling", "nothing"]
+# What a video depends on is all that its fine-tune depends on, and more.
+SCOPES: dict[str, frozenset[str]] = {
+    "fine_tune": frozenset({"fine_tune"}),
+    "sampling": frozenset({"fine_tune", "sampling"}),
+}
+
+
+class _Raw:
+    """Mark of text that the command line takes as the shell passes it on."""
+
+
+# A path or a prompt: never parsed, so that brackets, commas, quotes and words such as `true` are only characters.
+Raw = Annotated[str, _Raw()]
+
+
+def setting(
+    default: Any = MISSING, *, counts: Counts | None = None, default_factory: Callable[[], Any] | Any = MISSING
+) -> Any:
+    """A field of settings.
+
+    Args:
+        default, default_factory: as of `dataclasses.field`.
+        counts: what another value changes: the `fine_tune` (and so the video), the `sampling` alone, or `nothing`;
+            None: as of the field that holds its dataclass.
+    """
+    metadata = {} if counts is None else {"counts": counts}
+    return dataclasses.field(default=default, default_factory=default_factory, metadata=metadata)
+
+
+def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -> T:
+    """Build the settings `cls`, a dataclass or a union of such, from a config node of exactly its fields.
+
+    Plain data are taken as they are: nothing in them is resolved.
+
+    Args:
+        where: dotted key of the node in messages; empty at the top.
+
+    Raises:
+        UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
+    """
+    values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    _check_keys(cls, values, where)
+    try:
+        # In JSON's strict mode 1 is a float and a list a tuple, but true no number and 8 no text.
+        return TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        raise _told(error, values, where) from error
+    except RecursionError:
+        raise UserError(f"{where or 'the settings'}: nested too deeply") from None
+
+
+def plain(settings: Any) -> Any:
+    """Settings as JSON values; `typed` reads them back."""
+    return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+
+
+def identity(settings: Any, scope: str) -> dict[str, Any]:
+    """The values that decide about a fine-tune or about a video, nested as the settings are.
+
+    Args:
+        scope: `fine_tune` or `sampling`.
+    """
+    return _counting(settings, SCOPES[scope], "fine_tune")
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """Dotted key and both values of the first difference of two nested mappings; None where they are equal."""
+    for key in {**one, **other}:
+        mine, theirs = one.get(key), other.get(key)
+        if mine == theirs:
+            continue
+        if isinstance(mine, Mapping) and isinstance(theirs, Mapping) and (found := first_difference(mine, theirs)):
+            return _join(key, found[0]), *found[1:]
+        return key, mine, theirs
+    return None
+
+
+def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the fields whose values the command line must not parse (`Raw`)."""
+    for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+        if any(isinstance(mark, _Raw) for part in _parts(kind) for mark in getattr(part, "__metadata__", ())):
+            yield _join(prefix, name)
+        for part in _parts(kind):
+            if is_dataclass(part):
+                yield from raw_keys(part, _join(prefix, name))
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise a UserError where `value` is none of `choices`."""
+    if value not in choices:
+        raise UserError(f"{name}={value} is unknown: choose one of {', '.join(choices)}")
+
+
+def check_range(
+    name: str, value: float | None, *, least: float | None = None, above: float | None = None, most: float | None = None
+) -> None:
+    """Raise a UserError where a number is not finite or outside its range; None is not looked at."""
+    if value is None:
+        return
+    bounds = []
+    bounds += [f"at least {least:g}"] if least is not None else []
+    bounds += [f"above {above:g}"] if above is not None else []
+    bounds += [f"at most {most:g}"] if most is not None else []
+    inside = (
+        math.isfinite(value)
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+    )
+    if not inside:
+        raise UserError(f"{name}={value} must be {' and '.join(bounds) or 'finite'}")
+
+
+def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str, Any]:
+    kept = {}
+    for field in fields(settings):
+        counts, value = field.metadata.get("counts", inherited), getattr(settings, field.name)
+        if is_dataclass(value):
+            if inner := _counting(value, scope, counts):
+                kept[field.name] = inner
+        elif counts in scope:
+            kept[field.name] = json.loads(json.dumps(value, default=_json_value))
+    return kept
+
+
+def _json_value(value: Any) -> Any:
+    return dataclasses.asdict(value) if is_dataclass(value) else str(value)
+
+
+def _check_keys(cls: Any, values: Any, where: str) -> None:
+    """Refuse keys that no field has, before the types are looked at."""
+    cls = _member(cls, values)
+    if cls is None or not isinstance(values, Mapping):
+        return
+    known = typing.get_type_hints(cls, include_extras=True)
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            there = f"did you mean {_join(where, close[0])}?" if close else f"there are {', '.join(known)}"
+            raise UserError(f"{_join(where, str(key))} is unknown: {there}")
+        _check_keys(known[key], value, _join(where, key))
+
+
+def _member(kind: Any, values: Any) -> type | None:
+    """The dataclass that a value of this type is of; of a union the one whose literal fields fit it."""
+    members = [part for part in _parts(kind) if is_dataclass(part)]
+    if len(members) < 2 or not isinstance(values, Mapping):
+        return members[0] if members else None
+    for member in members:
+        tags = {
+            name: typing.get_args(hint)
+            for name, hint in typing.get_type_hints(member).items()
+            if typing.get_origin(hint) is Literal and len(typing.get_args(hint)) == 1
+        }
+        if all(values.get(name) in choices for name, choices in tags.items()):
+            return member
+    return None
+
+
+def _parts(kind: Any) -> list[Any]:
+    """A type, or the members of a union, annotations of the whole taken off."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return [part for argument in typing.get_args(kind) for part in _parts(argument)]
+    if typing.get_origin(kind) is Annotated and typing.get_origin(typing.get_args(kind)[0]) in (
+        typing.Union,
+        types.UnionType,
+    ):
+        return _parts(typing.get_args(kind)[0])
+    return [kind]
+
+
+def _told(error: ValidationError, values: Any, where: str) -> UserError:
+    """The first of pydantic's complaints as one line with the dotted key."""
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, UserError):
+        return cause
+    keys, node = [], values
+    for part in first["loc"]:
+        # Names of a union's members stand between the keys.
+        if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
+            keys.append(str(part))
+            node = node[part]
+    if first["type"] == "missing":
+        return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
+    if first["type"] == "union_tag_invalid":
+        tag = first["ctx"]
+        keys.append(tag["discriminator"].strip("'"))
+        return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
+    if first["type"] == "literal_error":
+        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    return UserError(f"{_join(where, *keys)}={_shown('a group' if isinstance(node, Mapping) else node)}: {message}")
+
+
+def _join(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,99 @@
+"""Pictures for people to look at: contact sheets and videos side by side.
+
+Dimensions: F frames, H x W pixels, RGB uint8.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from src.common.files import atomic_path
+
+Row = tuple[str, np.ndarray]
+_BACKGROUND, _INK, _GAP = 255, (30, 30, 30), 4
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` indices out of `count`, evenly spread, first and last included.
+
+    >>> spread(9, 3), spread(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
+
+
+def contact_sheet(
+    rows: Sequence[Row],
+    path: str | Path,
+    *,
+    columns: int = 10,
+    cell: int | None = None,
+    caption: str | None = None,
+) -> None:
+    """Write rows of pictures with their labels on the left as one picture, whole or not at all.
+
+    Args:
+        rows: (label, frames) with (F, H, W, 3) frames. The rows show the same frame numbers: `columns` of
+            them, evenly spread over the longest row, and a blank where a row has ended.
+        path: where to; the suffix chooses the format.
+        columns: how many pictures a row has at most.
+        cell: height of a picture in pixels; None: that of the first row, at most 256.
+        caption: a line above the pictures; None: none.
+    """
+    if not rows or not all(len(frames) for _, frames in rows):
+        raise ValueError("a contact sheet needs rows, and every row frames")
+    shown = spread(max(len(frames) for _, frames in rows), columns)
+    height = cell or min(rows[0][1].shape[1], 256)
+    width = round(height * rows[0][1].shape[2] / rows[0][1].shape[1])
+    font = ImageFont.load_default(size=max(11, height // 12))
+    margin = _GAP + max(round(font.getlength(label)) for label, _ in rows) + 2 * _GAP
+    banner = 0 if caption is None else font.size + 2 * _GAP
+    canvas_size = (margin + len(shown) * (width + _GAP), banner + _GAP + len(rows) * (height + _GAP))
+    canvas = Image.new("RGB", canvas_size, (_BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(canvas)
+    if caption is not None:
+        draw.text((_GAP, _GAP + banner / 2), caption, _INK, font, anchor="lm")
+    for row, (label, frames) in enumerate(rows):
+        top = banner + _GAP + row * (height + _GAP)
+        draw.text((_GAP, top + height // 2), label, _INK, font, anchor="lm")
+        for column, index in enumerate(i for i in shown if i < len(frames)):
+            canvas.paste(_resized(frames[index], width, height), (margin + column * (width + _GAP), top))
+    with atomic_path(path) as temporary:
+        canvas.save(temporary)
+
+
+def side_by_side(videos: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
+    """Join videos of equal length from left to right, with their labels above.
+
+    Args:
+        videos: (F, H, W, 3) each; all are brought to the height of the tallest.
+
+    Returns:
+        (F, H', W', 3) uint8 with even H' and W', as H.264 wants them.
+    """
+    if len({len(video) for video in videos}) != 1 or len(videos) != len(labels):
+        raise ValueError(f"videos of one length and a label each expected, got {[len(v) for v in videos]}, {labels}")
+    height = max(video.shape[1] for video in videos)
+    widths = [round(height * video.shape[2] / video.shape[1]) for video in videos]
+    font = ImageFont.load_default(size=max(11, height // 20))
+    banner = font.size + 2 * _GAP
+    lefts = np.cumsum([_GAP, *(width + _GAP for width in widths)]).astype(int)
+    size = (int(lefts[-1]), int(banner + height + _GAP))
+    size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    canvas = Image.new("RGB", size, (_BACKGROUND,) * 3)
+    draw = ImageDraw.Draw(canvas)
+    for left, width, label in zip(lefts, widths, labels, strict=False):
+        draw.text((left + width / 2, banner / 2), label, _INK, font, anchor="mm")
+    joined = np.empty((len(videos[0]), size[1], size[0], 3), np.uint8)
+    for index in range(len(joined)):
+        for left, width, video in zip(lefts, widths, videos, strict=False):
+            canvas.paste(_resized(video[index], width, height), (int(left), banner))
+        joined[index] = np.asarray(canvas)
+    return joined
+
+
+def _resized(frame: np.ndarray, width: int, height: int) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(frame))
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

@@ -1,0 +1,283 @@
+"""Videos and folders of images in, H.264 videos and PNG folders out.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+from src.common.errors import UserError
+from src.common.files import atomic_path, natural_key
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+FOLDER_FPS = Fraction(10)
+_BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T H.273)
+_LIMITED_RANGE = 1
+# swscale's faster defaults darken every channel by about one level and quadruple the colour error.
+_EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+
+
+@dataclass(frozen=True, eq=False)
+class Video:
+    """A clip in memory.
+
+    Attributes:
+        frames: (F, H, W, 3) uint8, RGB.
+        fps: frames a second.
+        path: where it came from.
+    """
+
+    frames: np.ndarray
+    fps: Fraction
+    path: Path
+
+
+class VideoReader:
+    """The frames of a video file or of a folder of images, streamed; iterate over it as often as needed.
+
+    Rotation metadata and non-square pixels are applied, audio is ignored. A video of variable frame rate is
+    brought to its average rate by taking the nearest frame in time, and the log says so. The images of a
+    folder are read in natural order ("2.png" before "10.png") and must have one size.
+
+    Args:
+        path: video file or folder of images.
+        start: first frame, counted at the rate `fps`.
+        stop: frame to stop before; None: to the end.
+        fps: read a video at this rate (nearest frames in time); None: its own. The images of a folder are
+            all read whatever the rate: it only says how fast they follow each other (None: 10).
+
+    Attributes:
+        path, fps, width, height: width and height as displayed, in pixels.
+        num_frames: how many frames iterating yields.
+
+    Raises:
+        UserError: nothing there, not readable as video, or no frame in the range asked for. Damage found
+            while iterating raises it too.
+    """
+
+    def __init__(
+        self, path: str | Path, *, start: int = 0, stop: int | None = None, fps: Fraction | float | None = None
+    ) -> None:
+        self.path = Path(path)
+        if start < 0 or (stop is not None and stop <= start):
+            raise UserError(f"the range of frames must be 0 <= start < stop, got start={start}, stop={stop}")
+        if fps is not None and fps <= 0:
+            raise UserError(f"frames a second must be positive, got {fps}")
+        if not self.path.exists():
+            raise UserError(f"no video at {self.path}: expected a video file or a folder of images")
+        self._images = _images(self.path) if self.path.is_dir() else None
+        if self._images is not None:
+            self.fps = _fraction(FOLDER_FPS if fps is None else fps)
+            repeats = np.ones(len(self._images), int)
+        else:
+            times, own_fps = _timestamps(self.path)
+            self.fps = _fraction(own_fps if fps is None else fps)
+            if fps is None and _is_uniform(times):
+                repeats = np.ones(len(times), int)
+            else:
+                repeats = nearest_in_time(times, float(self.fps))
+                log.info("%s: %d frames read as %d at %.3g fps", path, len(times), repeats.sum(), float(self.fps))
+        # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
+        ends = np.cumsum(repeats)
+        total = int(ends[-1])
+        if start >= total:
+            raise UserError(f"{self.path} has {total} frames, so it cannot start at frame {start}")
+        ends = np.clip(ends, start, total if stop is None else stop)
+        self.repeats = np.diff(ends, prepend=start)
+        self.num_frames = int(self.repeats.sum())
+        self.height, self.width = next(iter(self)).shape[:2]
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield (H, W, 3) uint8 RGB frames."""
+        last = int(np.flatnonzero(self.repeats)[-1])
+        frames = _decode(self.path) if self._images is None else map(_read_image, self._images)
+        size, read = None, 0
+        for index, frame in enumerate(frames):
+            size = size or frame.shape
+            if frame.shape != size:
+                raise UserError(
+                    f"{self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels where the first is "
+                    f"{size[1]}x{size[0]}; all frames of a clip must have one size"
+                )
+            read = index + 1
+            for _ in range(self.repeats[index] if index <= last else 0):
+                yield frame
+            if index >= last:
+                return
+        raise UserError(
+            f"{self.path} is damaged: {read} frames could be read where {last + 1} were expected; re-encode it, or "
+            "read fewer frames of it"
+        )
+
+
+def read_video(
+    path: str | Path, *, start: int = 0, stop: int | None = None, fps: Fraction | float | None = None
+) -> Video:
+    """Read a clip into memory; arguments and errors are those of `VideoReader`."""
+    reader = VideoReader(path, start=start, stop=stop, fps=fps)
+    frames_FHWC = np.empty((len(reader), reader.height, reader.width, 3), np.uint8)
+    for index, frame in enumerate(reader):
+        frames_FHWC[index] = frame
+    return Video(frames_FHWC, reader.fps, reader.path)
+
+
+def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | float, *, crf: int = 16) -> None:
+    """Write (H, W, 3) uint8 RGB frames as H.264 (yuv420p, BT.709, limited range), whole or not at all.
+
+    An odd width or height is made even by repeating the last column or row, which yuv420p needs.
+
+    Args:
+        crf: libx264's constant rate factor, 0 (best) to 51; 16 is visually lossless.
+    """
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"no frames to write to {path}")
+    height, width = first.shape[:2]
+    pad = ((0, height % 2), (0, width % 2), (0, 0))
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)})
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        for frame in chain([first], frames):
+            if frame.shape != first.shape or frame.dtype != np.uint8:
+                raise ValueError(f"frames must be uint8 of shape {first.shape}, got {frame.dtype} {frame.shape}")
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.pad(frame, pad, "edge")), format="rgb24")
+            picture = picture.reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+                interpolation=_EXACT,
+            )
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
+    """Write (H, W, 3) uint8 RGB frames as lossless PNGs `00000.png`, `00001.png`, ..., replacing the folder."""
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        for index, frame in enumerate(frames):
+            write_image(temporary / f"{index:05d}.png", frame)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write one (H, W, 3) uint8 RGB picture in the format that the suffix names."""
+    _, data = cv2.imencode(path.suffix, image[..., ::-1])
+    path.write_bytes(data.tobytes())
+
+
+def nearest_in_time(times: np.ndarray, rate: float) -> np.ndarray:
+    """How often to show each frame so that the clip runs at `rate` frames a second with unchanged timing.
+
+    Args:
+        times: (F,) seconds at which each frame starts, rising.
+
+    Returns:
+        (F,) int: 0 drops a frame, 2 repeats it once. The sum is the new number of frames, at least 1.
+
+    >>> nearest_in_time(np.arange(6) / 30, 15.0).tolist()
+    [1, 0, 1, 0, 1, 0]
+    """
+    if len(times) == 1:
+        return np.ones(1, int)
+    times = times - times[0]
+    duration = times[-1] + np.median(np.diff(times))
+    wanted = np.arange(max(1, round(duration * rate))) / rate
+    between = (times[1:] + times[:-1]) / 2
+    # The tolerance makes ties go to the earlier frame whatever the rounding.
+    return np.bincount(np.searchsorted(between, wanted - 1e-6), minlength=len(times))
+
+
+def _is_uniform(times: np.ndarray) -> bool:
+    grid = np.linspace(times[0], times[-1], len(times))
+    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
+    return bool(np.abs(times - grid).max() <= 0.75 * spacing)
+
+
+def _fraction(fps: Fraction | float) -> Fraction:
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _images(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    if not found:
+        raise UserError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _read_image(path: Path) -> np.ndarray:
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise UserError(f"{path} is not a readable image")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def _open(path: Path) -> "av.container.InputContainer":
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"{path} is not a readable video: {error.strerror or error}") from error
+    # FFmpeg would render a text file as a terminal recording.
+    if not container.streams.video or container.format.name == "tty":
+        container.close()
+        raise UserError(f"{path} has no video stream: expected a video file or a folder of images")
+    container.streams.video[0].thread_type = "AUTO"
+    return container
+
+
+def _timestamps(path: Path) -> tuple[np.ndarray, Fraction]:
+    """Start of every frame in seconds, rising, and the average rate; reads no pixels."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        try:
+            stamps = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
+        except av.FFmpegError as error:
+            raise UserError(f"{path} is damaged: {error.strerror}") from error
+        rate = stream.average_rate or stream.guessed_rate
+        if not stamps:
+            raise UserError(f"{path} holds no frames")
+        if any(stamp is None for stamp in stamps):
+            if not rate:
+                raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
+            return np.arange(len(stamps)) / float(rate), rate
+        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        if not rate and times[-1] > times[0]:
+            rate = Fraction((len(times) - 1) / (times[-1] - times[0]))
+        return times, rate or FOLDER_FPS
+
+
+def _decode(path: Path) -> Iterator[np.ndarray]:
+    count = 0
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        aspect = stream.sample_aspect_ratio or 1
+        try:
+            for frame in container.decode(stream):
+                width = round(frame.width * aspect)
+                rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height, interpolation=_EXACT)
+                yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+                count += 1
+        except av.FFmpegError as error:
+            raise UserError(
+                f"{path} is damaged after {count} frames ({error.strerror}): re-encode it, or read fewer frames of it"
+            ) from error

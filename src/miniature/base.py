@@ -1,0 +1,122 @@
+"""The miniature base model: text encoder, UNet and pose ControlNet, trained together from scratch.
+
+Dimensions: B frames, C latent channels, H×W pixels, h×w latent cells, T tokens, E text channels.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.training_utils import compute_snr
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from src.miniature.common import PoolModule
+from src.miniature.latents import load_vae, pool_latents
+from src.miniature.pools import PeoplePool
+from src.miniature.tokenizer import build_tokenizer, save_tokenizer
+
+
+class BaseModule(PoolModule):
+    """Noise prediction as in Stable Diffusion, with the pose drawing from the first step on.
+
+    Each batch spreads its timesteps evenly over the schedule, and the loss is weighted by min(SNR, gamma) / SNR
+    (Hang et al. 2023, for noise prediction): both learn the same model from fewer frames.
+
+    Args:
+        unet: untrained.
+        controlnet: untrained; its pose embedding shrinks the drawing as the VAE does the picture.
+        text_encoder: sizes of the text encoder by the names of `CLIPTextConfig`; the vocabulary comes from the prompts.
+        tokens: T.
+        scheduler: Stable Diffusion's.
+        vae_folder: weights of the finished VAE.
+        cache_dir: folder for the pools' latents.
+        prompt_dropout: share of empty prompts, for guidance.
+        snr_gamma: of the weighting.
+        settings: see `PoolModule`.
+
+    Raises:
+        UserError: there is no VAE yet.
+    """
+
+    def __init__(
+        self,
+        train: PeoplePool,
+        heldout: PeoplePool,
+        *,
+        unet: UNet2DConditionModel,
+        controlnet: ControlNetModel,
+        text_encoder: dict,
+        tokens: int,
+        scheduler: DDIMScheduler,
+        vae_folder: str,
+        cache_dir: str,
+        prompt_dropout: float,
+        snr_gamma: float,
+        settings: dict,
+    ) -> None:
+        super().__init__(train, heldout, **settings)
+        self.tokenizer = build_tokenizer(train.prompts, length=tokens)
+        ids = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        config = CLIPTextConfig(vocab_size=len(self.tokenizer), max_position_embeddings=tokens, **ids, **text_encoder)
+        self.text_encoder = CLIPTextModel(config)
+        self.unet, self.controlnet, self.scheduler = unet, controlnet, scheduler
+        # Plain attention: the fused one is slower on a CPU at these sizes. Processors are not part of the weights.
+        unet.set_attn_processor(AttnProcessor())
+        controlnet.set_attn_processor(AttnProcessor())
+        controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
+        vae, weights = load_vae(vae_folder), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
+        self.latents = {name: pool_latents(vae, weights, pool, Path(cache_dir)) for name, pool in self.pools.items()}
+        # The empty prompt is the last row.
+        self.token_ids = {
+            name: self.tokenizer(
+                [*pool.prompts, ""], padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+            ).input_ids
+            for name, pool in self.pools.items()
+        }
+        self.prompt_dropout, self.snr_gamma = prompt_dropout, snr_gamma
+
+    def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
+        generator = self.generator()
+        rows_B = torch.where(torch.rand(len(index_B), generator=generator) < self.prompt_dropout, -1, index_B.cpu())
+        squared_B, timesteps_B = self.squared_error("train", index_B, rows_B, generator)
+        snr_B = compute_snr(self.scheduler, timesteps_B)
+        loss = (squared_B * snr_B.clamp_max(self.snr_gamma) / snr_B).mean()
+        self.log_dict({"loss": loss, "unweighted_loss": squared_B.mean()}, prog_bar=True)
+        return loss
+
+    def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
+        squared_B, _ = self.squared_error("heldout", index_B, index_B.cpu(), self.generator(batch_idx))
+        self.log("heldout_loss", squared_B.mean(), batch_size=len(index_B), sync_dist=True)
+
+    def squared_error(
+        self, stage: str, index_B: Tensor, prompt_rows_B: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Mean squared error of the predicted noise (B,) and the timesteps (B,) it was predicted at."""
+        index, device = index_B.cpu().numpy(), self.device
+        latents = torch.from_numpy(self.latents[stage][index].astype(np.float32)).to(device)
+        noise = torch.randn(latents.shape, generator=generator).to(device)
+        timesteps_B = stratified_timesteps(len(index), self.scheduler.config.num_train_timesteps, generator).to(device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps_B)
+        text_BTE = self.text_encoder(self.token_ids[stage][prompt_rows_B].to(device))[0]
+        drawings = self.images(stage, "drawings", index)
+        down, mid = self.controlnet(noisy, timesteps_B, text_BTE, drawings, return_dict=False)
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        predicted = self.unet(noisy, timesteps_B, text_BTE, **residuals, return_dict=False)[0]
+        return (predicted.float() - noise).square().mean((1, 2, 3)), timesteps_B
+
+    def export(self, folder: Path) -> None:
+        folder = folder / "mini"
+        for name in ("text_encoder", "unet", "controlnet"):
+            copy.deepcopy(getattr(self, name)).half().save_pretrained(folder / name)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        save_tokenizer(self.tokenizer, folder / "tokenizer")
+
+
+def stratified_timesteps(count: int, num_train_timesteps: int, generator: torch.Generator) -> Tensor:
+    """Timesteps (B,), one from each of B equal parts of the schedule, in random order; each is uniform by itself."""
+    parts = torch.randperm(count, generator=generator)
+    return ((parts + torch.rand(count, generator=generator)) / count * num_train_timesteps).long()

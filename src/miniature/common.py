@@ -1,0 +1,123 @@
+"""What the four pre-trainings share: pools of people, endless batches, optimiser and learning-rate schedule.
+
+Dimensions: B frames of a batch, C channels, H×W pixels.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from src.miniature.pools import IndexBatches, PeoplePool
+
+
+class PoolModule(lightning.LightningModule):
+    """A model that trains on a pool of rendered people and is measured on people it has never seen.
+
+    The learning rate rises linearly for `warmup_steps`, stays, and falls linearly to zero over the last
+    `decay_fraction` of the trainer's `max_steps`: until then the number of steps can still be changed by a resume.
+
+    Args:
+        train: the pool to train on.
+        heldout: the pool to measure on.
+        batch_size: B, of all processes together.
+        learning_rate: at its highest, of AdamW.
+        weight_decay: of AdamW.
+        warmup_steps: see above.
+        decay_fraction: see above, in (0, 1].
+        seed: of the order of the frames, of noise and of crops.
+    """
+
+    def __init__(
+        self,
+        train: PeoplePool,
+        heldout: PeoplePool,
+        *,
+        batch_size: int,
+        learning_rate: float,
+        weight_decay: float,
+        warmup_steps: int,
+        decay_fraction: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.pools = {"train": train, "heldout": heldout}
+        self.batch_size, self.seed = batch_size, seed
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.warmup_steps, self.decay_fraction = warmup_steps, decay_fraction
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the weights into their subfolders of `folder`, in half precision."""
+
+    def trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def generator(self, batch_idx: int | None = None) -> torch.Generator:
+        """A CPU generator of this step's own, so that a resumed run draws what an unbroken one would.
+
+        With `batch_idx`, that of a validation batch: the same at every validation.
+        """
+        step = self.global_step if batch_idx is None else -1 - batch_idx
+        words = np.random.SeedSequence([self.seed, abs(step), int(step < 0), self.global_rank]).generate_state(2)
+        return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
+
+    def images(self, stage: str, name: str, index: np.ndarray) -> Tensor:
+        """The chosen pictures (B, C, H, W) in [0, 1] of `frames` or `drawings`, on this module's device."""
+        images_BHWC = torch.from_numpy(self.pools[stage].gather(name, index))
+        return images_BHWC.to(self.device).permute(0, 3, 1, 2).float() / 255
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(self.trained(), self.learning_rate, weight_decay=self.weight_decay)
+        scheduler = LambdaLR(optimizer, self.learning_rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def learning_rate_factor(self, step: int) -> float:
+        left = (self.trainer.max_steps - step) / (self.decay_fraction * self.trainer.max_steps)
+        return max(0.0, min(1.0, (step + 1) / max(1, self.warmup_steps), left))
+
+    def train_dataloader(self) -> DataLoader:
+        # Processes take turns in one order of batches, so that together they are one run of a larger batch.
+        processes = self.trainer.world_size
+        batches = IndexBatches(
+            len(self.pools["train"]),
+            batch_size=self.batch_size // processes,
+            seed=self.seed,
+            start=self.trainer.global_step * processes + self.global_rank,
+            every=processes,
+        )
+        return DataLoader(batches, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        index = torch.arange(len(self.pools["heldout"]))
+        return DataLoader(index, batch_size=self.batch_size)
+
+
+class MovingAverage(WeightAveraging):
+    """Exponential moving average of the weights, which is what is measured and exported.
+
+    The decay starts low, min(decay, (1 + n) / (10 + n)) after n steps, so that short runs forget where they began.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+            if not averaged.is_floating_point():  # counters and positions
+                return current
+            return averaged.lerp(current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+
+        super().__init__(avg_fn=average, use_buffers=True)
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leave the average in the module, also where a finished run had no step left to train."""
+        self.on_train_end(trainer, pl_module)
+
+
+def psnr(error_B: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB (B,) of mean squared errors (B,) of images in [0, 1]."""
+    return -10 * error_B.clamp_min(1e-10).log10()

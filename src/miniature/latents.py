@@ -1,0 +1,55 @@
+"""Latents of a whole pool, computed once and kept beside the checkpoints."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+
+from src.common.errors import UserError
+from src.common.files import atomic_path, sha256
+from src.common.progress import track
+from src.miniature.pools import PeoplePool
+
+log = logging.getLogger(__name__)
+
+
+def load_vae(folder: str | Path) -> AutoencoderTiny:
+    """The frozen VAE of an earlier `part=vae`, in float32.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} holds no VAE: run `python -m src.pretrain part=vae` with the same weights_dir first")
+    return AutoencoderTiny.from_pretrained(folder).eval().requires_grad_(False)
+
+
+def pool_latents(vae: AutoencoderTiny, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int = 64) -> np.ndarray:
+    """Scaled latents of every frame, from the cache if they are there.
+
+    Args:
+        vae: the encoder.
+        weights: its file; another file means another cache.
+        pool: N frames.
+        cache: folder of the cached arrays.
+        chunk: frames encoded at once.
+
+    Returns:
+        (N, C, h, w) float16, mapped from disk.
+    """
+    path = cache / f"latents_{sha256(weights)[:12]}_{len(pool)}_{pool.fingerprint}.npy"
+    if not path.is_file():
+        parts = []
+        for start in track(range(0, len(pool), chunk), "encoding people"):
+            frames_BHWC = pool.gather("frames", np.arange(start, min(start + chunk, len(pool))))
+            images = torch.from_numpy(frames_BHWC).to(vae.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16):
+                latents = vae.encode(images).latents
+            parts.append((latents.float() * vae.config.scaling_factor).half().cpu().numpy())
+        with atomic_path(path) as temporary:
+            np.save(temporary, np.concatenate(parts))
+        log.info("latents of %d frames in %s", len(pool), path)
+    return np.load(path, mmap_mode="r")

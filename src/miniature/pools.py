@@ -1,0 +1,178 @@
+"""A pool of rendered people on disk, for training the miniature models.
+
+Dimensions: N frames of the pool, H×W pixels, K = 128 keypoints, B frames of a batch.
+
+The pool is a folder of shards (`shard_00000`, …), each whole or absent, so that rendering resumes where it was
+interrupted and training can begin on the part that is there. Identities come in the order of their seeds: any
+prefix of the pool is a fair sample of it.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from src.common.errors import UserError
+from src.common.files import atomic_path
+from src.common.progress import track
+from src.people.render import KINDS, describe, render_frame, sample_identity
+from src.pose.draw import draw_poses
+
+log = logging.getLogger(__name__)
+
+FIRST_TRAINING_SEED = 1000  # below are the subjects of the benchmark and the held-out identities
+SHARD_IDENTITIES = 50
+ARRAYS = ("frames", "drawings", "xy", "mask")
+
+
+@dataclass(frozen=True)
+class PeoplePool:
+    """Frames of many rendered people, mapped from disk.
+
+    Attributes:
+        frames: (N, H, W, 3) uint8 RGB.
+        drawings: (N, H, W, 3) uint8 RGB, `draw_poses` of the frame's keypoints.
+        xy: (N, K, 2) float32 in units of the frame.
+        mask: (N, K) bool, which keypoints are seen.
+        prompts: N sentences that describe the person.
+        fingerprint: tells pools of equal size apart.
+    """
+
+    frames: list[np.ndarray]
+    drawings: list[np.ndarray]
+    xy: np.ndarray
+    mask: np.ndarray
+    prompts: list[str]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __deepcopy__(self, memo: dict) -> "PeoplePool":
+        # Read-only: a copy of a model that holds the pool need not copy gigabytes.
+        return self
+
+    def gather(self, name: str, index: np.ndarray) -> np.ndarray:
+        """Copy the chosen frames (B, H, W, 3) of `frames` or `drawings`."""
+        shards = getattr(self, name)
+        size = len(shards[0])
+        return np.stack([shards[i // size][i % size] for i in index])
+
+
+def render_pool(
+    folder: str | Path, *, identities: int, frames_per_identity: int, size: int, first_seed: int
+) -> PeoplePool:
+    """Render what is missing of a pool, then open it.
+
+    Each identity is seen in random poses, in turn from every kind of clip. A frame depends on its identity's seed
+    and its number alone.
+
+    Args:
+        folder: where the shards lie.
+        identities: how many people, a multiple of 50; seeds `first_seed` and up.
+        frames_per_identity: pictures of each.
+        size: side of the square pictures in pixels.
+        first_seed: seed of the first identity.
+
+    Raises:
+        UserError: the number of identities is not a multiple of a shard's, or the folder holds another pool.
+    """
+    if identities <= 0 or identities % SHARD_IDENTITIES:
+        raise UserError(f"identities={identities}: give a positive multiple of {SHARD_IDENTITIES}")
+    folder = Path(folder)
+    meta = {"frames_per_identity": frames_per_identity, "size": size, "first_seed": first_seed}
+    _check_meta(folder, meta)
+    paths = [folder / f"shard_{number:05d}" for number in range(identities // SHARD_IDENTITIES)]
+    missing = [(number, path) for number, path in enumerate(paths) if not path.is_dir()]
+    for number, path in track(missing, "rendering people"):
+        seeds = range(first_seed + number * SHARD_IDENTITIES, first_seed + (number + 1) * SHARD_IDENTITIES)
+        with atomic_path(path) as temporary:
+            _render_shard(temporary, seeds, frames_per_identity, size)
+        log.info("rendered %s", path)
+    return open_pool(folder, identities=identities)
+
+
+def open_pool(folder: str | Path, *, identities: int | None = None) -> PeoplePool:
+    """Open the finished shards of a pool, in order; `identities` limits how many people.
+
+    Raises:
+        UserError: there is no finished shard.
+    """
+    paths = sorted(Path(folder).glob("shard_?????"))
+    if identities is not None:
+        paths = paths[: identities // SHARD_IDENTITIES]
+    if not paths:
+        raise UserError(f"{folder} holds no rendered people: `python -m src.pretrain part=vae` renders them")
+    arrays = {name: [np.load(path / f"{name}.npy", mmap_mode="r") for path in paths] for name in ARRAYS}
+    prompts = [prompt for path in paths for prompt in json.loads((path / "prompts.json").read_text())]
+    xy, mask = np.concatenate(arrays["xy"]), np.concatenate(arrays["mask"])
+    fingerprint = hashlib.sha256(xy.tobytes() + "".join(prompts).encode()).hexdigest()[:12]
+    return PeoplePool(arrays["frames"], arrays["drawings"], xy, mask, prompts, fingerprint)
+
+
+def _check_meta(folder: Path, meta: dict[str, int]) -> None:
+    path = folder / "pool.json"
+    if path.is_file():
+        found = json.loads(path.read_text())
+        if found != meta:
+            raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder or delete it")
+    else:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(meta))
+
+
+def _render_shard(folder: Path, seeds: range, frames_per_identity: int, size: int) -> None:
+    frames, poses, prompts = [], [], []
+    for seed in seeds:
+        identity = sample_identity(seed)
+        for number in range(frames_per_identity):
+            frame, pose = render_frame(
+                identity, KINDS[number % len(KINDS)], size, np.random.default_rng([seed, number])
+            )
+            frames.append(frame)
+            poses.append(pose)
+            prompts.append(describe(identity))
+    sequence = poses[0].concatenate(*poses)
+    folder.mkdir()
+    np.save(folder / "frames.npy", np.stack(frames))
+    np.save(folder / "drawings.npy", draw_poses(sequence, size))
+    np.save(folder / "xy.npy", sequence.xy)
+    np.save(folder / "mask.npy", sequence.mask)
+    (folder / "prompts.json").write_text(json.dumps(prompts))
+
+
+def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Indices below `count`, in batches (B,), for ever: every pass over the pool is another permutation of it."""
+    rng = np.random.default_rng(seed)
+    waiting = np.empty(0, np.int64)
+    while True:
+        while len(waiting) < batch_size:
+            waiting = np.concatenate([waiting, rng.permutation(count)])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]
+
+
+class IndexBatches(IterableDataset):
+    """Endless batches of pool indices, as int64 tensors (B,).
+
+    The models gather what they need of the pool themselves: worker processes would take the cores from training.
+    A resumed run leaves out the first `start` batches and so goes on as an unbroken one would; of several processes
+    each takes every `every`-th.
+    """
+
+    def __init__(self, count: int, *, batch_size: int, seed: int, start: int, every: int) -> None:
+        super().__init__()
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.start, self.every = start, every
+
+    def __iter__(self) -> Iterator[Tensor]:
+        batches = batch_indices(self.count, self.batch_size, self.seed)
+        return map(torch.from_numpy, itertools.islice(batches, self.start, None, self.every))

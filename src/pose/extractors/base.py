@@ -1,0 +1,101 @@
+"""One interface for whatever turns frames into poses."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from src.common.errors import UserError
+from src.common.files import sha256
+from src.common.progress import track
+from src.pose.formats import load_poses
+from src.pose.keypoints import PoseSequence
+from src.pose.tracking import Person, select_person
+
+
+class PoseExtractor(ABC):
+    """Whole-body keypoints of the largest person of a clip.
+
+    Building one is cheap and does not fail: settings are checked, and weights read or fetched, by the first call
+    that needs them.
+    """
+
+    name: str
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Name, versions, settings and weights in one line: equal fingerprints mean equal poses of equal frames."""
+
+    @abstractmethod
+    def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+        """Find the person in each frame.
+
+        Args:
+            frames: (H, W, 3) uint8 RGB, all of one size, in time order. Read once, one at a time.
+            total: how many there are, for the progress bar.
+
+        Returns:
+            As many poses as frames; the mask is False throughout a frame without the person.
+
+        Raises:
+            UserError: no person in any frame, or weights, packages or files that are not there.
+        """
+
+
+class FileExtractor(PoseExtractor):
+    """Poses that were made elsewhere: `.npz`, OpenPose JSON, or a folder of it (`src.pose.formats`).
+
+    Args:
+        path: the file or folder; it must hold as many poses as the clip has frames.
+    """
+
+    name = "file"
+
+    def __init__(self, *, path: str | Path | None) -> None:
+        self.path = path
+
+    def fingerprint(self) -> str:
+        path = self._path()
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        return "file " + " ".join(f"{file.name}:{sha256(file)}" for file in files)
+
+    def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+        path, count, size = self._path(), 0, None
+        for frame in frames:
+            count, size = count + 1, frame.shape[:2]
+        poses = load_poses(path, size=size)
+        if len(poses) != count:
+            raise UserError(
+                f"{path}: {len(poses)} poses for a clip of {count} frames; expected one pose for each frame"
+            )
+        return poses
+
+    def _path(self) -> Path:
+        if self.path is None:
+            raise UserError("pose=file needs the keypoints to read: set pose.path=<.npz, .json or folder>")
+        if not Path(self.path).exists():
+            raise UserError(f"{self.path}: no such file or folder; pose.path must name existing keypoints")
+        return Path(self.path)
+
+
+def extract_people(
+    detect: Callable[[np.ndarray], list[Person]], frames: Iterable[np.ndarray], *, total: int | None, name: str
+) -> PoseSequence:
+    """Run a detector over the frames under a progress bar and follow the largest person.
+
+    Args:
+        detect: (H, W, 3) uint8 RGB to the people in it.
+        frames: as in `PoseExtractor.extract`.
+        total: number of frames, if known.
+        name: of the extractor, for messages.
+
+    Raises:
+        UserError: no person in any frame.
+    """
+    people_F = []
+    for frame in track(frames, f"Poses ({name})", total=total):
+        if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+            raise ValueError(f"a frame must be (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
+        people_F.append(detect(frame))
+    return select_person(people_F, source=name)

@@ -1,0 +1,130 @@
+import json
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+import src.app.entry
+import src.info
+from src.common.errors import UserError
+from src.common.files import atomic_path
+from src.common.typed import typed
+from src.sampling.settings import MethodSettings, SamplingSettings
+from tests.conftest import ROOT
+
+# Each entry point with each choice of each of its groups, and what must be given.
+ENTRY_POINTS = {
+    "train": ["subject=x"],
+    "sample": ["run=x", "poses=y"],
+    "info": [],
+    "bench": [],
+    "poses": ["poses=x"],
+    "repair": ["video=x", "segments=[[1,2]]"],
+    "gallery": [],
+    "retarget": [],
+    "score_bench": [],
+}
+GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "sampling", "smooth")
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (src.app.entry.CONF_DIR / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_every_choice_of_every_group_composes(entry, compose_config):
+    required = ENTRY_POINTS[entry]
+    base = compose_config(entry, *required)
+    for group in (group for group in GROUPS if group in base):
+        for choice in choices(group) if entry != "sample" or group in ("pose", "smooth") else []:
+            cfg = compose_config(entry, *required, f"{group}={choice}")
+            assert group in cfg, (group, choice)
+
+
+def test_the_names_that_users_set_have_their_documented_defaults(compose_config):
+    cfg = compose_config("train", "subject=x", "model=sd15")
+    assert (cfg.data.num_frames, cfg.data.num_test_frames, cfg.data.resolution, cfg.data.batch_frames) == (
+        8,
+        100,
+        512,
+        8,
+    )
+    assert (cfg.trainer.max_steps, cfg.optimizer.lr, cfg.sample_after_train) == (200, 3e-5, True)
+    assert (cfg.sampling.num_steps, cfg.sampling.guidance_scale) == (50, 12)
+    assert typed(MethodSettings, cfg.method, "method") == MethodSettings()
+    assert typed(SamplingSettings, cfg.sampling, "sampling") == SamplingSettings()
+    assert compose_config("train", "subject=x", "optimizer=paper").optimizer.lr == 0.003
+    mini = compose_config("train", "subject=x")
+    assert mini.model.name == "mini" and mini.data.resolution == 128
+    assert compose_config("train", "subject=x", "data.resolution=64").data.resolution == 64
+
+
+def test_controlvideo_is_the_same_model_without_the_techniques(compose_config):
+    method = typed(MethodSettings, compose_config("train", "subject=x", "method=controlvideo").method, "method")
+    assert (method.name, method.init, method.latent_editing.parts) == ("controlvideo", "inversion", [])
+    assert not method.reference_selection and not method.reference_insertion
+
+
+def test_info_prints_json_and_needs_no_weights(run_module):
+    done = run_module("src.info", "model=sd15")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trainable_parameters"] == 72_130_240
+
+
+@pytest.mark.parametrize("logger", ["csv", "tensorboard", "wandb"])
+def test_loggers_start_without_a_key_or_a_network(logger, compose_config, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cfg = compose_config("train", "subject=x", f"logger={logger}", f"run_dir={tmp_path}/run")
+    made = instantiate(cfg.logger)
+    made.log_metrics({"train/loss": 0.5}, step=1)
+    made.save()
+    made.finalize("success")
+    if logger == "wandb":
+        made.experiment.finish()
+    assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_step": 3}, r"sampling.num_step is unknown: sampling has num_steps, guidance_scale"),
+        ({"num_steps": "many"}, r"sampling.num_steps=many: Input should be a valid integer"),
+        ({"num_steps": 0}, r"sampling.num_steps=0 is not in 1 to 1000"),
+    ],
+)
+def test_settings_are_checked_before_anything_else(changes, message):
+    with pytest.raises(UserError, match=message):
+        typed(SamplingSettings, changes, "sampling")
+
+
+def test_user_errors_are_one_line():
+    assert str(UserError("a\n   long\nstory")) == "a long story"
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
+    (tmp_path / "file.txt").write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "file.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "file.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    for content in "ab":
+        with atomic_path(tmp_path / "folder") as temporary:
+            temporary.mkdir()
+            (temporary / content).touch()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml")))
+def test_every_experiment_composes_with_each_of_its_values(experiment, compose_config, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = OmegaConf.load(ROOT / "experiments" / f"{experiment}.yaml")
+    swept = OmegaConf.select(text, "hydra.sweeper.params")
+    assert swept, "an experiment says what it sweeps"
+    for key, values in swept.items():
+        for value in str(values).replace("],[", "];[").split(";" if "[" in str(values) else ","):
+            required = [] if key == "subject" else ["subject=people_001"]
+            cfg = compose_config("train", f"experiments={experiment}", *required, f"{key}={value}")
+            assert cfg.subject and OmegaConf.to_container(cfg, resolve=False)
+            assert cfg.trainer.max_steps > 0

@@ -1,0 +1,123 @@
+"""Sweeps: every experiment runs, and its report compares the variants over the same subjects."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from eval.benchmark.sweep import read_sweep
+from eval.report import main as report_main
+from eval.reporting.results import Result, bootstrap_interval
+from src.common.errors import UserError
+from src.train import main as train_main
+from tests.conftest import ROOT
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
+FAST = (
+    *("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_test_frames=3"),
+    "data.resolution=64",
+)
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """Run a sweep from the root of the project, where experiments are found; returns its folder."""
+
+    def run(*overrides: str) -> Path:
+        folder = tmp_path / "sweep"
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr(sys, "argv", ["train", "-m", *overrides, *FAST, f"hydra.sweep.dir={folder}"])
+        train_main()
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs(sweep, experiment, tmp_path):
+    frames = (
+        () if "data.num_frames" in (ROOT / f"experiments/{experiment}.yaml").read_text() else ("data.num_frames=2",)
+    )
+    subjects = ("subject=people_001",)
+    folder = sweep(f"experiments={experiment}", *subjects, *frames, f"fine_tune_cache={tmp_path / 'cache'}")
+    found = read_sweep(folder)
+    swept = OmegaConf.select(OmegaConf.load(ROOT / f"experiments/{experiment}.yaml"), "hydra.sweeper.params")
+    values = [
+        len(str(value).replace("],[", "];[").split(";" if "[" in str(value) else ","))
+        for key, value in swept.items()
+        if key not in ("subject", "model")
+    ]
+    assert len(found.variants) == len(found.runs) == np.prod(values) and not found.unfinished
+
+
+def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path):
+    folder = sweep("method=controlvideo,noise", "subject=people_001,people_007", "data.num_frames=2", "logger=wandb")
+    metrics = "metrics=[ssim,psnr,psnr-face,psnr-hands]"
+    status, stderr = call_main(report_main, f"sweep={folder}", metrics, "num_videos=1")
+    assert status == 0, stderr
+    report = folder / "report"
+    (table,) = json.loads((report / "tables.json").read_text())
+    first, second = table["rows"]
+    assert [first["label"], second["label"]] == ["controlvideo", "noise"] and table["benchmark"] == "people"
+    assert first["metrics"]["psnr"]["difference"] is None and second["subjects"] == 2
+    scores = [json.loads((report / f"scores/{name}.json").read_text()) for name in ("controlvideo", "noise")]
+    differences = [
+        scores[1]["clips"][name]["psnr"] - scores[0]["clips"][name]["psnr"] for name in ("people_001", "people_007")
+    ]
+    cell = second["metrics"]["psnr"]
+    assert cell["difference"] == pytest.approx(np.mean(differences))
+    assert cell["difference"] == pytest.approx(cell["value"] - first["metrics"]["psnr"]["value"])
+    assert cell["difference_interval"] == pytest.approx(bootstrap_interval(differences, [3, 3]))
+    assert "data:image/webp" in (report / "report.html").read_text()
+    assert {path.name for path in (report / "grids").iterdir()} == {"people_001.png", "people_007.png"}
+    width, height = Image.open(report / "grids/people_001.png").size
+    assert width > 3 * 64 and height > 4 * 64, "pose, truth and two variants, at three times"
+    assert (report / "plots.png").stat().st_size > 5000
+    assert list((report / "wandb").glob("offline-run-*")), "one view of the whole sweep"
+
+    # What was scored before is not scored again; a job that is not finished is said.
+    before = (report / "scores/noise.json").stat().st_mtime_ns
+    (folder / "0/summary.json").unlink()
+    status, stderr = call_main(report_main, f"sweep={folder}", metrics, "num_videos=0", "baseline=noise")
+    assert status == 0 and (report / "scores/noise.json").stat().st_mtime_ns == before
+    rows = json.loads((report / "tables.json").read_text())[0]["rows"]
+    assert rows[0]["label"] == "noise" or rows[1]["label"] == "noise"
+    assert {row["label"]: row["subjects"] for row in rows} == {"controlvideo": 1, "noise": 2}
+
+    status, stderr = call_main(report_main, f"sweep={folder}", metrics, "baseline=disco")
+    assert status == 2 and "baseline=disco is none of" in stderr
+
+
+def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_path):
+    arguments = ("-m", "subject=people_099,people_001", "data.num_frames=2", *FAST, f"hydra.sweep.dir={tmp_path}/sweep")
+    status, stderr = call_main(train_main, *arguments)
+    assert status == 2 and "error: unknown subject people_099" in stderr and "Traceback" not in stderr
+    found = read_sweep(tmp_path / "sweep")
+    assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
+    status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
+    assert status == 2 and stderr.startswith("error: Could not override 'metod'") and stderr.count("\n") == 1
+
+
+def test_bad_sweeps_are_named(tmp_path):
+    with pytest.raises(UserError, match="is no folder"):
+        read_sweep(tmp_path / "gone")
+    with pytest.raises(UserError, match="no finished run"):
+        read_sweep(tmp_path)
+
+
+def test_paired_differences_ignore_what_subjects_have_in_common():
+    def result(values: list[float]) -> Result:
+        clips = {f"s{i}": {"psnr": value, "frames": 10.0} for i, value in enumerate(values)}
+        protocol = type("P", (), {"pooling": "frames"})()
+        metrics = {"psnr": {"value": float(np.mean(values))}}
+        return Result(Path(), "b", "m", 8, protocol, metrics, {}, clips, ())
+
+    base = [10.0, 20.0, 30.0, 40.0]
+    value, interval = result([v + 1 for v in base]).difference(result(base), "psnr")
+    assert value == pytest.approx(1) and interval == pytest.approx((1, 1))
+    assert result(base).difference(Result(Path(), "b", "m", 8, None, {}, {}, {}, ()), "psnr") is None

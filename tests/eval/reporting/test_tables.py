@@ -1,0 +1,253 @@
+"""Tables, intervals and the page."""
+
+import csv
+import http.server
+import io
+import json
+import queue
+import re
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from eval.report import worst_first, write_report
+from eval.reporting.results import bootstrap_interval, load_results
+from eval.reporting.tables import PUBLISHED, Cell, build_tables
+from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
+from eval.scoring.protocol import Protocol
+from src.common.errors import UserError
+from src.common.paths import CONF_DIR
+from src.media.video import write_frames
+from tests.eval.conftest import smooth_frames
+
+PAPER = yaml.safe_load((CONF_DIR / "protocol" / "paper.yaml").read_text())
+
+
+def write_result(path: Path, **changes: object) -> None:
+    result = {
+        "benchmark": "tiktok",
+        "method": "posecrafter",
+        "num_frames": 8,
+        "protocol": PAPER,
+        "metrics": {
+            "ssim": {"value": 0.8, "frames": 30},
+            "psnr": {"value": "inf", "frames": 30},
+            "fvd": {"value": 500.0, "frames": 30, "note": "too few samples"},
+        },
+        "missing": {"fid": "no network"},
+        "clips": {
+            "tiktok_001": {"frames": 10, "ssim": 0.9, "psnr": "inf"},
+            "tiktok_002": {"frames": 10, "ssim": 0.7, "psnr": "inf"},
+            "tiktok_003": {"frames": 10, "ssim": 0.8, "psnr": "inf"},
+        },
+        "sizes": ["512x512"],
+        "dataset": {"expected": 10},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result | changes))
+
+
+def test_published_tables_are_complete() -> None:
+    published = yaml.safe_load(PUBLISHED.read_text())
+    assert [len(published[name]) for name in ("tiktok", "ted")] == [7, 5]
+    for row in published["tiktok"] + published["ted"]:
+        assert len(row) == 3 + 8
+    best = published["tiktok"][-1]
+    assert (best["num_frames"], best["ssim"], best["mse-p"], best["fvd"]) == (32, 0.786, 4.05e-3, 362.09)
+
+
+def test_a_measured_row_stands_below_the_published_ones_with_its_differences(tmp_path: Path) -> None:
+    write_result(tmp_path / "a" / "results.json")
+    (table,) = build_tables(load_results([tmp_path]))
+    assert [row.published for row in table.rows] == [True] * 7 + [False]
+    row = table.rows[-1]
+    assert row.cells["ssim"].difference == pytest.approx(0.8 - 0.765)
+    assert row.cells["fvd"].difference == pytest.approx(500 - 440.49)
+    low, high = row.cells["ssim"].interval
+    assert 0.7 <= low < 0.8 < high <= 0.9
+    assert row.cells["fvd"].interval is None and row.cells["psnr"].interval is None
+    assert row.missing == {"fid": "no network"} and row.subjects == 3
+    notes = " ".join(table.notes)
+    assert "FVD: too few samples" in notes and "FID is missing: no network" in notes
+    assert "partial, 3 of 10 subjects" in notes and "Tables 1 and 2" in notes
+
+
+def test_protocols_and_sizes_never_share_a_table(tmp_path: Path) -> None:
+    disco = Protocol.from_config(PAPER).as_dict() | {"name": "mine", "pooling": "videos"}
+    write_result(tmp_path / "a" / "results.json")
+    write_result(tmp_path / "b" / "results.json", protocol=disco)
+    write_result(tmp_path / "c" / "results.json", sizes=["256x256"])
+    write_result(tmp_path / "d" / "results.json", method="disco", num_frames=1)
+    tables = build_tables(load_results([tmp_path]))
+    assert sorted(sum(not row.published for row in table.rows) for table in tables) == [1, 1, 2]
+    write_result(tmp_path / "e" / "results.json")
+    labels = [row.label for table in build_tables(load_results([tmp_path])) for row in table.rows]
+    assert "posecrafter, a" in labels and "posecrafter, e" in labels
+
+
+def test_the_bootstrap_interval_covers_like_one() -> None:
+    """Of 200 samples of 20 subjects, the interval holds the true mean in about 95 %."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        values = rng.normal(3, 1, 20)
+        low, high = bootstrap_interval(values, np.ones(20), seed=seed)
+        hits += low <= 3 <= high
+    assert 175 <= hits <= 198
+    assert bootstrap_interval([1.0], [1.0]) is None
+    assert bootstrap_interval([2.0, 2.0, float("inf")], [1, 5, 1]) == (2.0, 2.0)
+
+
+def test_formats_carry_the_same_numbers(tmp_path: Path) -> None:
+    write_result(tmp_path / "a" / "results.json")
+    tables = build_tables(load_results([tmp_path]))
+    markdown, latex = to_markdown(tables), to_latex(tables)
+    assert "| PoseCrafter | 32 | paper | 0.786 | 18.56 | 0.233 | 4.05e-3 | 39.65 | 0.854 | 362.09 | 0.922 |" in markdown
+    assert r"PoseCrafter & 32 & paper & 0.786 & 18.56 & 0.233 & 4.05e-3 & 39.65 & 0.854 & 362.09 & 0.922 \\" in latex
+    assert "500.00 (+59.51)" in markdown and latex.count(r"\midrule") == 2
+    rows = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    assert len(rows) == 7 * 8 + 3 + 1
+    mine = {row["metric"]: row for row in rows if row["source"] != "published"}
+    assert mine["ssim"]["value"] == "0.8" and mine["fid"]["note"] == "missing: no network"
+    (table,) = json.loads(json.dumps(to_json(tables), allow_nan=False))
+    assert table["rows"][-1]["metrics"]["psnr"]["value"] == "inf"
+    assert format_cell("mse-p", Cell(0.00576, (0.001, 0.1), -0.002)) == "5.76e-3 [1.00e-3, 1.00e-1] (-2.00e-3)"
+
+
+def test_bad_results_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        load_results([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no results in"):
+        load_results([tmp_path])
+    (tmp_path / "other.json").write_text("[1]")
+    with pytest.raises(UserError, match="is not a result"):
+        load_results([tmp_path / "other.json"])
+    write_result(tmp_path / "r.json", metrics={"niqe": {"value": 1}})
+    with pytest.raises(UserError, match="unknown here: niqe"):
+        load_results([tmp_path])
+    write_result(tmp_path / "r.json", protocol={"name": "x"})
+    with pytest.raises(UserError, match=r"r\.json: protocol must have exactly the keys"):
+        load_results([tmp_path])
+    write_result(tmp_path / "r.json", metrics={"ssim": {"frames": 3}})
+    with pytest.raises(UserError, match=r"malformed result: KeyError\('value'\)"):
+        load_results([tmp_path])
+
+
+def options(**changes: object) -> DictConfig:
+    return OmegaConf.create({"video_height": 64, **changes})
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    files = {}
+    for index, name in enumerate(("tiktok_001", "tiktok_002")):
+        for side in ("real", "generated"):
+            write_frames(tmp_path / side / name, smooth_frames(8, 32, seed=index))
+        files[name] = {side: str(tmp_path / side / name) for side in ("real", "generated")}
+    files["tiktok_003"] = {"real": str(tmp_path / "gone"), "generated": str(tmp_path / "gone")}
+    write_result(tmp_path / "results" / "a" / "results.json", files=files)
+    write_result(tmp_path / "results" / "b" / "results.json", method="<other>", num_frames=None)
+    results = load_results([tmp_path / "results"])
+    write_report(build_tables(results), tmp_path / "report", options(num_videos=12, rank_by=None))
+    return tmp_path / "report" / "report.html"
+
+
+def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> None:
+    text = page.read_text()
+    assert not re.search(r'(src|href)="(?!data:)', text), "no other file and no network"
+    assert {file.name for file in page.parent.iterdir()} == {"report.html"} | {
+        f"tables.{suffix}" for suffix in ("md", "tex", "csv", "json")
+    }
+    order = re.findall(r"<figcaption><b>(tiktok_\d+)</b>", text)
+    assert order == ["tiktok_002", "tiktok_003", "tiktok_001"], "lowest SSIM first"
+    assert text.count("data:video/mp4;base64,") == 2
+    assert "no video at" in text, "videos that are gone are said"
+    assert "&lt;other&gt;" in text and "<other>" not in text
+    results = load_results([page.parent.parent / "results" / "a" / "results.json"])
+    assert worst_first(results, "ssim") == order
+    with pytest.raises(UserError, match="rank_by=clip-t"):
+        write_report(build_tables(results), page.parent, options(num_videos=0, rank_by="clip-t"))
+
+
+PROBE = """<script>
+  addEventListener("load", () => {
+    const column = 3, heading = document.querySelector("table.sortable").tHead.rows[0].cells[column];
+    const rows = () => [...document.querySelectorAll("table.sortable tbody tr")];
+    const values = () => rows().map(row => row.cells[column].dataset.value);
+    heading.querySelector("button").click();
+    const rising = values();
+    heading.querySelector("button").click();
+    const video = document.querySelector("video");
+    const step = () => {
+      document.querySelector("button[data-step='1']").click();
+      video.addEventListener("seeked", () => fetch("/", {method: "POST", body: JSON.stringify({
+        rising, falling: values(), heading: heading.textContent, duration: video.duration, time: video.currentTime,
+        width: video.videoWidth, error: video.error})}), {once: true});
+    };
+    video.preload = "auto";
+    if (video.readyState >= 2) step();
+    else video.addEventListener("loadeddata", step);
+  });
+</script></body>"""
+
+
+def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    """Chromium sorts by a click, knows the videos' length and steps by a frame; the page's probe sends what it sees."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    text = page.read_text().replace("</body>", PROBE).encode()
+    seen: queue.Queue[bytes] = queue.Queue()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(text)
+
+        def do_POST(self) -> None:
+            seen.put(self.rfile.read(int(self.headers["Content-Length"])))
+            self.answer(b"")
+
+        def answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    chromium = subprocess.Popen(
+        [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_port}/"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        state = json.loads(seen.get(timeout=90))
+    finally:
+        chromium.terminate()
+        chromium.wait()
+        server.shutdown()
+    rising = [float(value) for value in state["rising"]]
+    assert state["heading"].startswith("SSIM") and rising == sorted(rising) and len(rising) == 9
+    assert state["falling"] == state["rising"][::-1]
+    assert state["duration"] == pytest.approx(0.8, abs=0.05) and state["time"] == pytest.approx(0.1, abs=0.02)
+    assert state["width"] == 128 and state["error"] is None, "real and generated side by side"
+
+
+def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Path) -> None:
+    write_result(tmp_path / "a" / "results.json", model="sd15")
+    write_result(tmp_path / "b" / "results.json", model="tiny")
+    (table,) = build_tables(load_results([tmp_path]))
+    real, stand_in = [row for row in table.rows if not row.published]
+    assert stand_in.label.endswith("model=tiny") and "model" not in real.label
+    assert real.cells["psnr"].difference is not None and stand_in.cells["psnr"].difference is None
+    assert any("model=tiny: a stand-in" in note for note in table.notes)

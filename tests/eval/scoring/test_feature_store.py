@@ -1,0 +1,60 @@
+"""What is computed from real frames is computed once."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eval.networks.feature_networks import Network
+from eval.scoring.clips import Clip
+from eval.scoring.feature_store import FeatureStore
+from eval.scoring.features import ClipView
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from tests.eval.conftest import smooth_frames
+from tests.eval.test_score import tools
+
+
+class Counted(Network):
+    """Mean colours, and how many frames were looked at."""
+
+    num_features = 3
+    frames = 0
+
+    def forward(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
+        Counted.frames += len(frames_BCHW)
+        return frames_BCHW.float().mean((2, 3))
+
+
+def test_real_features_are_kept_for_the_same_frames_and_network(tmp_path: Path, random_weights) -> None:
+    real, other = smooth_frames(5, 32, seed=0), smooth_frames(5, 32, seed=1)
+    expected = torch.from_numpy(real).float().mean((1, 2))
+
+    def looked_at(frames: np.ndarray, weights: str) -> int:
+        toolbox = tools(random_weights)
+        toolbox.features, toolbox.inception = FeatureStore(tmp_path), Counted("mean colour", weights)
+        before = Counted.frames
+        view = ClipView(Clip("a", other, frames, None), toolbox)
+        if frames is real:
+            torch.testing.assert_close(view.inception("real"), expected)
+        else:
+            view.inception("real")
+        between = Counted.frames
+        view.inception("generated")
+        assert Counted.frames - between == 5, "generated frames are always looked at"
+        return between - before
+
+    assert [looked_at(real, "1"), looked_at(real, "1")] == [5, 0]
+    assert [looked_at(real, "2"), looked_at(other, "1"), looked_at(real, "1")] == [5, 5, 0]
+
+
+def test_poses_come_back_bit_for_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    xy, seen = rng.random((3, NUM_KEYPOINTS, 2), np.float32), rng.random((3, NUM_KEYPOINTS)) > 0.5
+    poses = PoseSequence(xy, rng.random(seen.shape, np.float32), seen)
+    frames, store = smooth_frames(3, 16, seed=0), FeatureStore(tmp_path)
+    calls = []
+    for _ in range(2):
+        back = store.poses(frames, ["extractor"], lambda: calls.append(1) or poses)
+        for name in ("xy", "confidence", "mask"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(poses, name))
+    assert len(calls) == 1

@@ -1,0 +1,250 @@
+"""Videos come back with the frames, colours, times and orientation they were written with."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from src.common.errors import UserError
+from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
+
+
+def smooth_frames(count: int = 6, height: int = 64, width: int = 96) -> np.ndarray:
+    """(F, H, W, 3) uint8: gradients over most of the colour cube, with little for a codec to lose."""
+    y, x = np.mgrid[:height, :width] / height
+    frames = [
+        np.stack([127 + 120 * np.sin(3 * x + i / 3), 127 + 120 * np.cos(4 * y), 127 + 100 * np.sin(2 * x + 3 * y)], -1)
+        for i in range(count)
+    ]
+    return np.stack(frames).round().astype(np.uint8)
+
+
+def numbered_frames(count: int, size: int = 32) -> np.ndarray:
+    """Frame i is flat grey of level 10 i, so that a frame tells its index."""
+    return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None] * 10, (count, size, size, 3)).copy()
+
+
+def indices(frames: np.ndarray) -> list[int]:
+    return [round(float(frame.mean()) / 10) for frame in frames]
+
+
+def write_at(path: Path, frames: np.ndarray, milliseconds: list[int]) -> None:
+    """Write frames with explicit times."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for frame, stamp in zip(frames, milliseconds, strict=True):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def test_round_trip_keeps_size_rate_and_colour(tmp_path):
+    frames = smooth_frames()
+    write_video(tmp_path / "clip.mp4", frames, Fraction(30000, 1001))
+    video = read_video(tmp_path / "clip.mp4")
+    assert video.frames.shape == frames.shape and video.frames.dtype == np.uint8
+    assert video.fps == Fraction(30000, 1001)
+    error = video.frames.astype(int) - frames
+    assert np.abs(error).mean() < 2
+    assert np.abs(error.mean((0, 1, 2))).max() < 0.75, "a colour cast"
+
+
+def test_colours_on_disk_are_bt709_and_say_so(tmp_path):
+    frames = smooth_frames(1)
+    write_video(tmp_path / "clip.mp4", frames, 10)
+    with av.open(str(tmp_path / "clip.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc) == (1, 1, 1, 1)
+    luma = np.array(frame.planes[0], np.uint8).reshape(frame.planes[0].height, -1)[:, : frame.width]
+    expected = 16 + 219 / 255 * (frames[0] @ np.array([0.2126, 0.7152, 0.0722]))
+    assert np.abs(luma - expected).mean() < 1
+
+
+def test_odd_sizes_repeat_the_last_row_and_column(tmp_path):
+    frames = smooth_frames(3, 45, 63)
+    write_video(tmp_path / "odd.mp4", frames, 10)
+    read = read_video(tmp_path / "odd.mp4").frames
+    assert read.shape == (3, 46, 64, 3)
+    assert np.abs(read[:, :45, :63].astype(int) - frames).mean() < 2
+    assert np.abs(read[:, 45].astype(int) - read[:, 44]).mean() < 2
+
+
+def test_rotation_metadata_is_applied(tmp_path):
+    frames = np.zeros((2, 64, 96, 3), np.uint8)
+    frames[:, :16, :16] = 255
+    write_video(tmp_path / "plain.mp4", frames, 10)
+    data = (tmp_path / "plain.mp4").read_bytes()
+    one, unit = 0x10000, 0x40000000
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, unit)
+    start = data.index(upright, data.index(b"tkhd"))
+    # A phone held upright: the player turns the picture by 90 degrees clockwise.
+    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 64 * one, 0, unit)
+    (tmp_path / "phone.mp4").write_bytes(data[:start] + turned + data[start + len(turned) :])
+    reader = VideoReader(tmp_path / "phone.mp4")
+    assert (reader.width, reader.height) == (64, 96)
+    assert np.abs(next(iter(reader)).astype(int) - np.rot90(frames[0], -1)).mean() < 3
+
+
+def test_non_square_pixels_are_stretched(tmp_path):
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(smooth_frames(1, 32, 48)[0], format="rgb24")))
+        container.mux(stream.encode())
+    assert read_video(tmp_path / "wide.mp4").frames.shape == (1, 32, 64, 3)
+
+
+def test_audio_is_ignored(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        video, audio = container.add_stream("libx264", rate=10), container.add_stream("aac", rate=44100)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        sound.sample_rate = 44100
+        container.mux(audio.encode(sound))
+        for frame in numbered_frames(5):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+    assert indices(read_video(tmp_path / "sound.mp4").frames) == [0, 1, 2, 3, 4]
+
+
+def test_range_and_rate(tmp_path):
+    write_video(tmp_path / "clip.mp4", numbered_frames(20), 20)
+    assert indices(read_video(tmp_path / "clip.mp4", start=3, stop=6).frames) == [3, 4, 5]
+    half = read_video(tmp_path / "clip.mp4", fps=10, start=1, stop=4)
+    assert indices(half.frames) == [2, 4, 6] and half.fps == 10
+    double = read_video(tmp_path / "clip.mp4", fps=40)
+    assert len(double.frames) == 40 and set(indices(double.frames)) == set(range(20))
+    assert len(VideoReader(tmp_path / "clip.mp4", start=15, stop=99)) == 5
+
+
+def test_a_reader_can_be_read_twice(tmp_path):
+    write_video(tmp_path / "clip.mp4", numbered_frames(5), 10)
+    reader = VideoReader(tmp_path / "clip.mp4")
+    assert len(reader) == 5
+    assert indices(np.stack(list(reader))) == indices(np.stack(list(reader))) == [0, 1, 2, 3, 4]
+
+
+def test_variable_frame_rate_keeps_its_timing(tmp_path):
+    # Frames 0 to 9 in the first second, then 10 to 12 in another three: 13 frames in four seconds.
+    times = [*range(0, 1000, 100), 1000, 2000, 3000]
+    write_at(tmp_path / "phone.mp4", numbered_frames(13), times)
+    video = read_video(tmp_path / "phone.mp4")
+    shown = indices(video.frames)
+    seconds = np.arange(len(shown)) / float(video.fps)
+    for index, second in zip(shown, seconds, strict=True):
+        assert abs(times[index] / 1000 - second) <= min(abs(t / 1000 - second) for t in times) + 1e-3
+
+
+def test_resampling_to_the_own_rate_changes_nothing():
+    assert nearest_in_time(np.arange(50) / 23.976, 23.976).tolist() == [1] * 50
+    assert nearest_in_time(np.arange(50) / 30, 60.0).sum() == 100
+
+
+def test_images_of_a_folder_come_in_natural_order(tmp_path):
+    frames = numbered_frames(12)
+    for index in (10, 2, 11, 1):
+        write_image(tmp_path / f"{index}.png", frames[index])
+    video = read_video(tmp_path)
+    assert indices(video.frames) == [1, 2, 10, 11] and video.fps == 10
+    assert read_video(tmp_path, fps=24).fps == 24
+
+
+def test_frames_are_lossless(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), np.uint8)
+    write_frames(tmp_path / "frames", frames)
+    assert sorted(p.name for p in (tmp_path / "frames").iterdir()) == ["00000.png", "00001.png", "00002.png"]
+    assert np.array_equal(read_video(tmp_path / "frames").frames, frames)
+    write_frames(tmp_path / "frames", frames[:1])
+    assert np.array_equal(read_video(tmp_path / "frames").frames, frames[:1])
+
+
+def test_nothing_is_left_of_a_video_that_fails(tmp_path):
+    def broken():
+        yield smooth_frames(1)[0]
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_video(tmp_path / "clip.mp4", broken(), 10)
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_frames(tmp_path / "frames", broken())
+    with pytest.raises(ValueError, match="no frames"):
+        write_video(tmp_path / "clip.mp4", [], 10)
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input_is_one_line(tmp_path):
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "notes.txt").write_text("hello\n" * 100)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "mixed").mkdir()
+    write_image(tmp_path / "mixed" / "1.png", np.zeros((8, 8, 3), np.uint8))
+    write_image(tmp_path / "mixed" / "2.png", np.zeros((8, 9, 3), np.uint8))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "1.png").write_bytes(b"no image")
+    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        sound.sample_rate = 8000
+        container.mux(stream.encode(sound))
+    for name, message in {
+        "absent.mp4": "no video at",
+        "zero.mp4": "0 bytes",
+        "noise.mp4": "not a readable video|no video stream|damaged|no frames",
+        "notes.txt": "no video stream",
+        "sound.wav": "no video stream",
+        "folder": "no images",
+        "mixed": "frame 1 is 9x8 pixels where the first is 8x8",
+        "torn": "not a readable image",
+    }.items():
+        with pytest.raises(UserError, match=message) as error:
+            read_video(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+def test_bad_ranges(tmp_path):
+    write_video(tmp_path / "clip.mp4", numbered_frames(5), 10)
+    for options, message in (
+        ({"start": 5}, "has 5 frames"),
+        ({"start": 3, "stop": 3}, "start < stop"),
+        ({"fps": 0}, "must be positive"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read_video(tmp_path / "clip.mp4", **options)
+
+
+def test_a_damaged_video_is_not_read_in_part(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "clip.mp4", noise, 10)
+    data = (tmp_path / "clip.mp4").read_bytes()
+    (tmp_path / "clip.mp4").write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(UserError, match="damaged"):
+        read_video(tmp_path / "clip.mp4")
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(smooth_frames(1)[0]).save(tmp_path / "1.jpg", exif=exif)
+    assert read_video(tmp_path).frames.shape == (1, 96, 64, 3)
+
+
+def test_reads_what_opencv_writes(tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 12, (32, 32))
+    for frame in numbered_frames(7):
+        writer.write(frame)
+    writer.release()
+    video = read_video(tmp_path / "clip.avi")
+    assert indices(video.frames) == list(range(7)) and video.fps == 12

@@ -1,0 +1,257 @@
+"""Pre-training of the miniature models: the pool, each part end to end, resuming, and who can read the weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from src.common.errors import UserError
+from src.miniature.base import stratified_timesteps
+from src.miniature.common import PoolModule
+from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
+from src.miniature.tokenizer import build_tokenizer, save_tokenizer
+from src.miniature.vae import VaeModule
+from src.models import loading
+from src.models.loading import load_image_model
+from src.people.render import describe, render_clip, render_frame, sample_identity
+from src.pose.draw import draw_poses
+from src.pose.extractors.mini import KeypointNet, MiniExtractor
+from src.pretrain import pretrain
+
+SHIPPED = Path(loading.__file__).parent / "weights"
+SMALL = ("checkpoint_every=2", "part.max_steps=4", "part.validate_every=4", "part.module.settings.batch_size=4")
+PARTS = {
+    "vae": (
+        "part.module.vae.encoder_block_out_channels=[4,4,4]",
+        "part.module.vae.decoder_block_out_channels=[4,4,4]",
+        "part.module.crop=16",
+    ),
+    "base": ("part.channels=[16,16,32]", "part.text_channels=16", "part.module.text_encoder.intermediate_size=16"),
+    "keypoints": ("part.module.net.channels=[4,4,8,8,8]",),
+    "clip": (
+        "part.module.vision.image_size=32",
+        *(f"part.module.{side}.hidden_size=16" for side in ("vision", "text")),
+        *(f"part.module.{side}.num_hidden_layers=1" for side in ("vision", "text")),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifty people to train on and fifty held out, one picture each at 32 pixels."""
+    folder = tmp_path_factory.mktemp("pools")
+    for name, first_seed in (("train", 1000), ("heldout", 500)):
+        render_pool(folder / name, identities=50, frames_per_identity=1, size=32, first_seed=first_seed)
+    return folder
+
+
+@pytest.fixture
+def config(pools: Path, tmp_path: Path, compose_config: Callable) -> Callable[..., DictConfig]:
+    def make(part: str, *overrides: str) -> DictConfig:
+        data = [
+            f"data.{name}.{key}={value}"
+            for name in ("train", "heldout")
+            for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
+        ]
+        trainer = ("trainer=cpu", "trainer.precision=32-true")
+        settings = (f"part={part}", f"folder={tmp_path}", *trainer, *data, *SMALL, *PARTS[part], *overrides)
+        return compose_config("pretrain", *settings)
+
+    return make
+
+
+@pytest.fixture
+def with_vae(config: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """A config of the base, after its VAE was trained."""
+    pretrain(config("vae"))
+    return lambda *overrides: config("base", *overrides)
+
+
+def test_the_pool_holds_the_frames_their_drawings_and_prompts(pools: Path) -> None:
+    pool = open_pool(pools / "train")
+    identity = sample_identity(1007)
+    frame, pose = render_frame(identity, "talk", 32, np.random.default_rng([1007, 0]))
+    assert len(pool) == 50
+    np.testing.assert_array_equal(pool.gather("frames", np.array([7]))[0], frame)
+    np.testing.assert_array_equal(pool.gather("drawings", np.array([7])), draw_poses(pose, 32))
+    np.testing.assert_array_equal(pool.xy[7], pose.xy[0])
+    assert pool.prompts[7] == describe(identity)
+
+
+def test_rendering_resumes_at_the_shard_that_is_missing(pools: Path, tmp_path: Path) -> None:
+    def render(identities: int) -> PeoplePool:
+        return render_pool(tmp_path, identities=identities, frames_per_identity=1, size=32, first_seed=1000)
+
+    render(50)
+    first = (tmp_path / "shard_00000" / "frames.npy").stat().st_mtime_ns
+    both = render(100)
+    assert len(both) == 100 and (tmp_path / "shard_00000" / "frames.npy").stat().st_mtime_ns == first
+    assert len(open_pool(tmp_path, identities=50)) == 50
+    assert open_pool(tmp_path, identities=50).fingerprint == open_pool(pools / "train").fingerprint != both.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"size": 64}, {"first_seed": 2000}, {"identities": 60}])
+def test_another_pool_in_the_same_folder_is_refused(pools: Path, change: dict[str, int]) -> None:
+    settings = {"identities": 50, "frames_per_identity": 1, "size": 32, "first_seed": 1000} | change
+    with pytest.raises(UserError, match=r"holds another pool|multiple of 50"):
+        render_pool(pools / "train", **settings)
+
+
+def test_every_pass_over_the_pool_sees_each_frame_once() -> None:
+    batches = batch_indices(10, 4, seed=3)
+    seen = np.concatenate([next(batches) for _ in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert list(seen[:10]) != list(seen[10:])
+
+
+def test_timesteps_are_one_from_each_part_of_the_schedule() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([stratified_timesteps(10, 1000, generator) for _ in range(200)])
+    assert (drawn.sort(1).values // 100 == torch.arange(10)).all()
+    assert drawn[:, 0].float().mean() == pytest.approx(499.5, abs=60)  # each place in the batch is uniform by itself
+
+
+def test_tokenizer_knows_the_words_and_survives_others(tmp_path: Path) -> None:
+    prompts = [describe(sample_identity(seed)) for seed in range(1000, 1040)]
+    tokenizer = build_tokenizer(prompts, length=32)
+    save_tokenizer(tokenizer, tmp_path)
+    reloaded = CLIPTokenizer.from_pretrained(tmp_path)
+    for prompt in [*prompts, "a zebra with émeraude hair, 99!"]:
+        ids = tokenizer(prompt).input_ids
+        assert reloaded(prompt).input_ids == ids
+        assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id not in ids[1:-1]
+    words = prompts[0].replace(",", " ,").replace("-", " - ").split()
+    assert len(tokenizer(prompts[0]).input_ids) == len(words) + 2
+    assert reloaded.model_max_length == 32
+
+
+def test_vae_and_base_train_and_load_as_an_image_model(
+    with_vae: Callable[..., DictConfig], pools: Path, tmp_path: Path
+) -> None:
+    figures = pretrain(with_vae())
+    assert 0.5 < figures["heldout_loss"] < 2  # four steps: still about the variance of the noise
+    model = load_image_model(str(tmp_path / "weights" / "mini"))
+    assert model.downsampling == 4
+    heldout = open_pool(pools / "heldout")
+    frames = heldout.gather("frames", np.arange(50))
+    assert float(model.encode_frames(frames).std()) == pytest.approx(1, abs=0.02)
+    text = model.encode_prompt(heldout.prompts[0])
+    assert text.shape == (1, 32, 16)
+    saved = load_file(tmp_path / "weights" / "mini" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
+
+
+def test_the_base_needs_a_vae(config: Callable[..., DictConfig]) -> None:
+    with pytest.raises(UserError, match="part=vae"):
+        pretrain(config("base"))
+
+
+@pytest.mark.parametrize("part", ["vae", "keypoints"])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    part: str, config: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, broken = config(part), config(part)
+    pretrain(whole)
+    broken.run_dir, broken.weights_dir = f"{tmp_path}/broken", f"{tmp_path}/broken_weights"
+    with monkeypatch.context() as patch:
+        patch.setattr(PoolModule, "images", _fail_at(3, PoolModule.images))
+        patch.setattr(VaeModule, "crops", _fail_at(3, VaeModule.crops))
+        with pytest.raises(RuntimeError, match="power cut"):
+            pretrain(broken)
+    pretrain(broken)
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("weights", "broken_weights"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
+def _fail_at(step: int, method: Callable) -> Callable:
+    def failing(self: PoolModule, *args: object) -> torch.Tensor:
+        if self.global_step == step:
+            raise RuntimeError("power cut")
+        return method(self, *args)
+
+    return failing
+
+
+def test_a_finished_run_gives_the_same_weights_again(config: Callable[..., DictConfig], tmp_path: Path) -> None:
+    first = pretrain(config("keypoints"))
+    path = tmp_path / "weights" / "mini-keypoints" / "model.safetensors"
+    before = path.read_bytes()
+    assert pretrain(config("keypoints")) == pytest.approx(first)
+    assert path.read_bytes() == before
+
+
+def test_keypoints_train_and_extract(config: Callable[..., DictConfig], pools: Path, tmp_path: Path) -> None:
+    figures = pretrain(config("keypoints"))
+    assert 0 < figures["heldout_error_body"] < 1
+    extractor = MiniExtractor(weights=tmp_path / "weights" / "mini-keypoints", visibility_threshold=0.0)
+    frames = open_pool(pools / "heldout").gather("frames", np.arange(3))
+    poses = extractor.extract(iter(frames))
+    assert len(poses) == 3 and poses.mask.all() and (poses.xy >= 0).all() and (poses.xy <= 1).all()
+    np.testing.assert_array_equal(extractor.extract(frames[1:2]).xy[0], poses.xy[1])
+
+
+def test_a_heatmap_with_one_peak_gives_its_place() -> None:
+    net = KeypointNet((4, 4, 8, 8, 8)).eval()
+    net.heatmaps.register_forward_hook(lambda *_: peak)
+    peak = torch.full((1, 128, 32, 32), -50.0)
+    peak[:, :, 5, 20] = 50.0
+    xy, _ = net(torch.zeros(1, 3, 128, 128))
+    torch.testing.assert_close(xy[0], torch.tensor([20.5 / 32, 5.5 / 32]).expand(128, 2))
+
+
+def test_an_extractor_without_weights_says_how_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="part=keypoints"):
+        MiniExtractor(weights=tmp_path).extract([np.zeros((32, 32, 3), np.uint8)])
+
+
+def test_clip_trains_and_loads(config: Callable[..., DictConfig], pools: Path, tmp_path: Path) -> None:
+    pretrain(config("clip"))
+    folder = tmp_path / "weights" / "mini-clip"
+    model, tokenizer = CLIPModel.from_pretrained(folder, dtype=torch.float32), CLIPTokenizer.from_pretrained(folder)
+    pixels = CLIPImageProcessor.from_pretrained(folder)(
+        images=list(open_pool(pools / "heldout").gather("frames", np.arange(2))), return_tensors="pt"
+    )
+    tokens = tokenizer(
+        ["a person", "a person with red hair"], padding="max_length", truncation=True, return_tensors="pt"
+    )
+    output = model(**pixels, input_ids=tokens.input_ids)
+    assert output.logits_per_image.shape == (2, 2)
+
+
+def test_the_shipped_vae_keeps_a_person_it_never_saw() -> None:
+    frames, _ = render_clip(sample_identity(1), "talk", 4, 128, 1)
+    model = load_image_model(str(SHIPPED / "mini"))
+    latents = model.encode_frames(frames)
+    error = np.square(model.decode_latents(latents).astype(float) - frames).mean((1, 2, 3))
+    assert (20 * np.log10(255 / np.sqrt(error)) > 27.5).all()
+    assert float(latents.std()) == pytest.approx(1, abs=0.15)
+
+
+def test_the_shipped_base_predicts_noise_better_with_the_pose_and_prompt_of_the_frame() -> None:
+    """Early in sampling, where pose and prompt say most: the error is small, and larger with those of a stranger."""
+    model = load_image_model(str(SHIPPED / "mini"))
+    identities = [sample_identity(seed) for seed in range(900, 906)]
+    pictures = [render_frame(person, "talk", 128, np.random.default_rng(i)) for i, person in enumerate(identities)]
+    latents = model.encode_frames(np.stack([frame for frame, _ in pictures]))
+    poses = [torch.from_numpy(draw_poses(pose, 128)).permute(0, 3, 1, 2) / 255 for _, pose in pictures]
+    text = torch.cat([model.encode_prompt(describe(person)) for person in identities])
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    timesteps = torch.full((6,), 700)
+    noisy = model.scheduler.add_noise(latents, noise, timesteps)
+
+    @torch.no_grad()
+    def error(pose: torch.Tensor, text: torch.Tensor) -> float:
+        down, mid = model.controlnet(noisy, timesteps, text, pose, return_dict=False)
+        residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+        return float((model.unet(noisy, timesteps, text, **residuals).sample - noise).square().mean())
+
+    own = error(torch.cat(poses), text)
+    assert own < 0.02
+    assert error(torch.cat(poses).roll(1, 0), text) > 1.5 * own
+    assert error(torch.cat(poses), text.roll(1, 0)) > 1.3 * own
