@@ -6,11 +6,13 @@ Dimensions: B crops, C latent channels, P = 48 values of a 4Ã—4 patch of RGB, HÃ
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC
+from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d, ResBlock
 from torch import Tensor, nn
 
 SIDE, VALUES = 4, 48
-# A channel of the decoder that never changes: the library normalises the last features of each pixel, and beside a
-# constant this large the norm hardly depends on the picture.
+# The library normalises the features of each pixel, in every residual block and before the last layer, and so loses
+# how strong they are: with its own initialisation the model falls below the linear map and stays there. Beside a
+# channel that holds a constant this large the norm hardly depends on the picture: blocks are plain convolutions.
 CONSTANT = 64.0
 
 
@@ -50,9 +52,25 @@ def start_from_components(vae: AutoencoderDC, images_BCHW: Tensor, *, power: flo
     # The place in a patch of the library's channels, which come from halving the picture twice.
     numbers = torch.arange(VALUES).float().reshape(1, 3, SIDE, SIDE)
     at = F.pixel_unshuffle(F.pixel_unshuffle(numbers, 2), 2).flatten().long()
+    for module in vae.modules():
+        if isinstance(module, ResBlock):
+            _start_block(module)
+        elif isinstance(module, DCDownBlock2d | DCUpBlock2d) and module.shortcut:
+            _zero(module.conv)
     _start_encoder(vae.encoder, (components_CP * gain_C[:, None])[:, at], mean_P[at])
     _start_decoder(vae.decoder, (components_CP / gain_C[:, None])[:, at], mean_P[at])
     return wanted_C
+
+
+def _start_block(block: ResBlock) -> None:
+    """The last hidden unit is the constant, and so is the last channel before the norm, which then drops it."""
+    block.conv1.weight[-1] = 0
+    block.conv1.bias[-1] = CONSTANT
+    nn.init.zeros_(block.conv2.weight)
+    block.conv2.weight[-1, -1, 1, 1] = 1
+    nn.init.constant_(block.norm.weight, CONSTANT / block.norm.weight.numel() ** 0.5)
+    block.norm.weight[-1] = 0
+    nn.init.zeros_(block.norm.bias)
 
 
 def _start_encoder(encoder: nn.Module, project_CP: Tensor, mean_P: Tensor) -> None:
@@ -60,59 +78,69 @@ def _start_encoder(encoder: nn.Module, project_CP: Tensor, mean_P: Tensor) -> No
     pixels.weight[:3] = 0
     pixels.weight[range(3), range(3), 1, 1] = 1
     pixels.bias[:3] = 0
-    _silence_residuals(encoder.down_blocks)
-    nn.init.zeros_(encoder.conv_out.weight)
+    _zero(encoder.conv_out)
     encoder.conv_out.weight[:, :VALUES, 1, 1] = project_CP
     encoder.conv_out.bias.copy_(-project_CP @ mean_P)
 
 
 def _start_decoder(decoder: nn.Module, rebuild_CP: Tensor, mean_P: Tensor) -> None:
-    _silence_residuals(decoder.up_blocks)
-    positive, negative, constant = (slice(start, start + VALUES) for start in (0, VALUES, 2 * VALUES))
-    constant = constant_channels(SIDE)
-    decoder.conv_in.weight[: constant.stop] = 0
-    decoder.conv_in.bias[: constant.stop] = 0
-    for where, sign in ((positive, 1), (negative, -1)):
-        decoder.conv_in.weight[where, :, 1, 1] = sign * rebuild_CP.T
-        decoder.conv_in.bias[where] = sign * mean_P
-    decoder.conv_in.bias[constant] = CONSTANT
-    for name, module in decoder.up_blocks.named_modules():
-        if name.endswith("conv1"):
-            module.weight[:, constant_channels(SIDE if module.in_channels > VALUES else 1)] = 0
-    features = decoder.norm_out.weight.numel()
-    nn.init.constant_(decoder.norm_out.weight, CONSTANT / features**0.5)
+    first, constant = decoder.conv_in, constant_channels(decoder.conv_in.out_channels)
+    first.weight[: constant.stop] = 0
+    first.bias[: constant.stop] = 0
+    for where, sign in ((slice(VALUES), 1), (slice(VALUES, 2 * VALUES), -1)):
+        first.weight[where, :, 1, 1] = sign * rebuild_CP.T
+        first.bias[where] = sign * mean_P
+    first.bias[constant] = CONSTANT
+    for module in decoder.up_blocks.modules():
+        if isinstance(module, ResBlock):
+            kept = constant_channels(module.conv1.in_channels)
+            module.conv1.weight[:, kept] = 0
+            module.norm.weight[kept] = 0
+    nn.init.constant_(decoder.norm_out.weight, CONSTANT / decoder.norm_out.weight.numel() ** 0.5)
     nn.init.zeros_(decoder.norm_out.bias)
-    out = decoder.conv_out.conv
-    nn.init.zeros_(out.weight)
-    nn.init.zeros_(out.bias)
-    half = VALUES // 4
-    out.weight[range(half), range(half), 1, 1] = 1
-    out.weight[range(half), range(half, 2 * half), 1, 1] = -1
+    last, half = decoder.conv_out.conv, VALUES // 4
+    _zero(last)
+    last.weight[range(half), range(half), 1, 1] = 1
+    last.weight[range(half), range(half, 2 * half), 1, 1] = -1
 
 
-def _silence_residuals(blocks: nn.Module) -> None:
-    for name, module in blocks.named_modules():
-        # The last layer of a residual block is its norm, that of a change of resolution its convolution.
-        if name.endswith((".norm", ".conv")):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+def _zero(layer: nn.Conv2d) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
-def constant_channels(copies: int) -> slice:
-    """Which channels hold `CONSTANT`: four at the latents' resolution (`copies` 4), one at twice that (1)."""
-    return slice(2 * VALUES // 4 * copies, 2 * VALUES // 4 * copies + copies)
+def constant_channels(channels: int) -> slice:
+    """Which of the decoder's channels hold `CONSTANT`: four at the latents' resolution, one at twice that."""
+    copies = SIDE if channels >= 2 * VALUES + SIDE else 1
+    return slice(VALUES // 2 * copies, VALUES // 2 * copies + copies)
 
 
-def keep_constant(decoder: nn.Module) -> None:
-    """Leave the constant channels out of training: nothing but the last norm reads them, and nothing writes to them.
+def keep_constant(vae: AutoencoderDC) -> None:
+    """Leave what makes the constants out of training: nothing but the norms reads them, and nothing writes to them.
 
     Read by a convolution, a step of the optimiser would move its output `CONSTANT` times as far as through another.
     """
-    for name, parameter in [*decoder.up_blocks.named_parameters(), *decoder.conv_in.named_parameters()]:
-        reads = name.endswith(("conv1.weight", "conv.weight"))
+    for module in vae.modules():
+        if isinstance(module, ResBlock):
+            _freeze(module.conv1, rows=slice(-1, None))
+            _freeze(module.conv2, rows=slice(-1, None), columns=slice(-1, None))
+            _freeze(module.norm, rows=slice(-1, None))
+    _freeze(vae.decoder.conv_in, rows=constant_channels(vae.decoder.conv_in.out_channels))
+    for module in vae.decoder.up_blocks.modules():
+        if isinstance(module, ResBlock):
+            _freeze(module.conv1, columns=constant_channels(module.conv1.in_channels))
+            _freeze(module.norm, rows=constant_channels(module.norm.weight.numel()))
+        elif isinstance(module, DCUpBlock2d):
+            channels = module.conv.out_channels
+            _freeze(module.conv, rows=constant_channels(channels), columns=constant_channels(module.conv.in_channels))
+
+
+def _freeze(layer: nn.Module, *, rows: slice | None = None, columns: slice | None = None) -> None:
+    """Zero the gradients of a layer's outputs `rows` and of the weights that read its inputs `columns`."""
+    for name, parameter in layer.named_parameters():
         mask = torch.ones_like(parameter)
-        if reads:
-            mask[:, constant_channels(SIDE if parameter.shape[1] > VALUES else 1)] = 0
-        if not name.endswith(("conv1.weight", "conv1.bias")):
-            mask[constant_channels(SIDE if parameter.shape[0] > VALUES else 1)] = 0
+        if rows is not None:
+            mask[rows] = 0
+        if columns is not None and name == "weight":
+            mask[:, columns] = 0
         parameter.register_hook(lambda gradient, mask=mask: gradient * mask.to(gradient))

@@ -11,12 +11,11 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor
 
-from src.miniature.common import PoolModule, psnr
+from src.miniature.common import LARGEST_FILE, PoolModule, psnr
 from src.miniature.components import keep_constant, start_from_components
+from src.miniature.details import DETAILS, detail_rectangles
 from src.miniature.pools import PeoplePool
 from src.pose.keypoints import PARTS
-
-DETAILS = ("face", "left_hand", "right_hand")
 
 
 class VaeModule(PoolModule):
@@ -62,7 +61,7 @@ class VaeModule(PoolModule):
         crops = self.crops(np.random.default_rng(self.seed).integers(0, len(train), start_crops), generator)
         variances_C = start_from_components(self.vae, crops * 2 - 1, power=variance_power)
         self.register_buffer("variances_C", variances_C)
-        keep_constant(self.vae.decoder)
+        keep_constant(self.vae)
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
@@ -108,7 +107,7 @@ class VaeModule(PoolModule):
         errors = ((rebuilt * 255).round() / 255 - images).square().mean(1)
         figures = {"heldout_psnr": psnr(errors.mean((1, 2))).mean()}
         for name in DETAILS:
-            rectangle = self.part_rectangles(index_B.cpu().numpy(), PARTS[name], images.shape[-1])
+            rectangle = self.part_rectangles(index_B.cpu().numpy(), name, images.shape[-1])
             values = [
                 psnr(e[y0:y1, x0:x1].mean()) for e, (x0, y0, x1, y1) in zip(errors, rectangle, strict=True) if x1 > x0
             ]
@@ -118,19 +117,16 @@ class VaeModule(PoolModule):
         figures["latent_mean_largest"] = latents.float().mean((0, 2, 3)).abs().max()
         self.log_dict(figures, batch_size=len(index_B), sync_dist=True)
 
-    def part_rectangles(self, index_B: np.ndarray, part: slice, side: int) -> np.ndarray:
+    def part_rectangles(self, index_B: np.ndarray, part: str, side: int) -> np.ndarray:
         """Bounding rectangles (B, 4) of a part's seen keypoints as x0, y0, x1, y1 in pixels; zeros where none is."""
         pool = self.pools["heldout"]
-        rectangles = np.zeros((len(index_B), 4), int)
-        for row, index in enumerate(index_B):
-            xy = pool.xy[index, part][pool.mask[index, part]] * side
-            if len(xy) >= 3:
-                rectangles[row] = *np.floor(xy.min(0)), *np.ceil(xy.max(0) + 1)
-        return rectangles.clip(0, side)
+        rectangles_B4 = detail_rectangles(pool.xy[index_B], pool.mask[index_B], part) * side
+        outer_B4 = np.concatenate([np.floor(rectangles_B4[:, :2]), np.ceil(rectangles_B4[:, 2:] + 1)], 1)
+        return np.where(rectangles_B4.any(1, keepdims=True), outer_B4, 0).astype(int).clip(0, side)
 
     def export(self, folder: Path) -> None:
         self.measure_scale()
-        copy.deepcopy(self.vae).half().save_pretrained(folder / "mini" / "vae")
+        copy.deepcopy(self.vae).half().save_pretrained(folder / "mini" / "vae", max_shard_size=LARGEST_FILE)
 
     @torch.no_grad()
     def measure_scale(self, count: int = 256) -> None:

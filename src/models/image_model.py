@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -26,7 +34,7 @@ class ImageModel:
     """
 
     base: str
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
@@ -51,7 +59,9 @@ class ImageModel:
     @property
     def downsampling(self) -> int:
         """Pixels to a latent cell, along one axis."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        config = self.vae.config
+        levels = config.get("encoder_block_out_channels") or config.block_out_channels
+        return 2 ** (len(levels) - 1)
 
     def check_resolution(self, resolution: int) -> None:
         """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
@@ -71,8 +81,7 @@ class ImageModel:
         for start in range(0, len(frames_FHWC), chunk):
             images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
             with _full_precision(self.vae.device):
-                posterior = self.vae.encode(images * 2 - 1)
-            latents = posterior.latent_dist.mode() if hasattr(posterior, "latent_dist") else posterior.latents
+                latents = mode_of(self.vae.encode(images * 2 - 1))
             parts.append(latents.float() * self.vae.config.scaling_factor)
         return torch.cat(parts)
 
@@ -97,6 +106,13 @@ class ImageModel:
         ).input_ids
         with _full_precision(self.text_encoder.device):
             return self.text_encoder(tokens.to(self.text_encoder.device))[0].float()
+
+
+def mode_of(encoded: BaseOutput) -> Tensor:
+    """The latents (B, C, h, w), not yet scaled, in what the encoder of any of the library's VAEs returns."""
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mode()
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    UNet2DConditionModel,
+)
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -16,7 +23,7 @@ from src.models.image_model import ImageModel
 
 log = logging.getLogger(__name__)
 CONFIGS = Path(__file__).parent / "configs"
-VAES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
 SINGLE_FILE_SUFFIXES = (".safetensors", ".ckpt")
 
 
@@ -93,11 +100,11 @@ def from_config(cls: type, folder: Path) -> Any:
     return cls.from_config(cls.load_config(folder))
 
 
-def vae_class(base: str) -> type:
-    """The class of the VAE of a folder or hub id."""
-    name = AutoencoderKL.load_config(base, subfolder="vae")["_class_name"]
+def vae_class(base: str, *, subfolder: str | None = "vae") -> type:
+    """The class of the VAE in a subfolder of a folder or hub id, or in the folder itself."""
+    name = AutoencoderKL.load_config(base, subfolder=subfolder)["_class_name"]
     if name not in VAES:
-        raise UserError(f"{base}/vae is a {name}; supported are {', '.join(VAES)}")
+        raise UserError(f"{base}/{subfolder or ''} is a {name}; supported are {', '.join(VAES)}")
     return VAES[name]
 
 

@@ -27,9 +27,10 @@ SHIPPED = Path(loading.__file__).parent / "weights"
 SMALL = ("checkpoint_every=2", "part.max_steps=4", "part.validate_every=4", "part.module.settings.batch_size=4")
 PARTS = {
     "vae": (
-        "part.module.vae.encoder_block_out_channels=[4,4,4]",
-        "part.module.vae.decoder_block_out_channels=[4,4,4]",
+        *(f"part.module.vae.{side}_block_out_channels=[28,28,112]" for side in ("encoder", "decoder")),
+        *(f"part.module.vae.{side}_layers_per_block=[0,1,1]" for side in ("encoder", "decoder")),
         "part.module.crop=16",
+        "part.module.start_crops=50",
     ),
     "base": ("part.channels=[16,16,32]", "part.text_channels=16", "part.module.text_encoder.intermediate_size=16"),
     "keypoints": ("part.module.net.channels=[4,4,8,8,8]",),
