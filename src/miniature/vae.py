@@ -15,6 +15,7 @@ from src.miniature.common import LARGEST_FILE, PoolModule, psnr
 from src.miniature.components import keep_constant, start_from_components
 from src.miniature.details import DETAILS, detail_rectangles
 from src.miniature.pools import PeoplePool
+from src.miniature.warm_start import warm_start
 from src.pose.keypoints import PARTS
 
 
@@ -34,6 +35,8 @@ class VaeModule(PoolModule):
         latent_noise: standard deviation of the noise, in units of the latents.
         variance_power: 0 gives all latent channels the same variance, 1 the variances of the components.
         start_crops: how many crops the components are taken from.
+        start_from: folder of an earlier VAE of the same structure, to go on from; None: the components.
+        train_encoder: False leaves the latents as they are, so that a base that was trained on them stays right.
         settings: see `PoolModule`.
     """
 
@@ -50,6 +53,8 @@ class VaeModule(PoolModule):
         latent_noise: float,
         variance_power: float,
         start_crops: int,
+        start_from: str | None,
+        train_encoder: bool,
         settings: dict,
     ) -> None:
         super().__init__(train, heldout, **settings)
@@ -62,6 +67,11 @@ class VaeModule(PoolModule):
         variances_C = start_from_components(self.vae, crops * 2 - 1, power=variance_power)
         self.register_buffer("variances_C", variances_C)
         keep_constant(self.vae)
+        self.train_encoder = train_encoder
+        self.vae.encoder.requires_grad_(train_encoder)
+        if start_from is not None:
+            warm_start(self.vae, Path(start_from))
+            self.vae.register_to_config(scaling_factor=self.vae.load_config(start_from)["scaling_factor"])
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
@@ -125,7 +135,8 @@ class VaeModule(PoolModule):
         return np.where(rectangles_B4.any(1, keepdims=True), outer_B4, 0).astype(int).clip(0, side)
 
     def export(self, folder: Path) -> None:
-        self.measure_scale()
+        if self.train_encoder:
+            self.measure_scale()
         copy.deepcopy(self.vae).half().save_pretrained(folder / "mini" / "vae", max_shard_size=LARGEST_FILE)
 
     @torch.no_grad()
