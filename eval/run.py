@@ -3,7 +3,7 @@
 import gc
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from omegaconf import DictConfig, OmegaConf
 from eval.benchmark.compose import compose_train, tags
 from eval.benchmark.external.exchange import exchange, external_system, identity, system_tags
 from eval.benchmark.subject_run import SubjectRun, run_subject
-from eval.metrics.catalog import CATALOG
-from eval.networks.weights import WeightStore
+from eval.metrics.registry import REGISTRY
+from eval.networks.networks import NetworkSettings
 from eval.reporting.wandb_run import log_result
-from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.features import Toolbox
 from eval.scoring.protocol import Protocol
-from eval.scoring.scorer import Scorer, choose_device, library_versions
+from eval.scoring.reading import read_clip
+from eval.scoring.score import ScoreSettings, library_versions, score
 from src.app.entry import entry
 from src.common.errors import UserError
 from src.common.files import digest, read_json, sha256, write_json
 from src.common.progress import track
+from src.common.typed import plain, typed
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.data.subject import ClipSettings
 from src.pose.extractors.base import PoseExtractor
@@ -50,9 +51,9 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         UserError: bad settings, or not one subject could be scored. Single subjects that fail are in the result.
     """
     started = time.perf_counter()
-    protocol = Protocol.from_config(cfg.protocol)
-    if unknown := [name for name in cfg.metrics if name not in CATALOG]:
-        raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(CATALOG)}")
+    protocol = typed(Protocol, cfg.protocol, "protocol")
+    if unknown := [name for name in cfg.metrics if name not in REGISTRY]:
+        raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(REGISTRY)}")
     system, train_cfg = external_system(cfg), compose_train(cfg)
     extractor = instantiate(cfg.pose)
     prepared = prepare_dataset(
@@ -77,7 +78,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
             return {}
 
     path = Path(cfg.output) / cfg.benchmark.name / cfg.label / FILE_NAME
-    decisive = [protocol.as_dict(), list(cfg.metrics), failed, waiting, prepared.absent, library_versions()]
+    decisive = [plain(protocol), list(cfg.metrics), failed, waiting, prepared.absent, library_versions()]
     key = digest([*decisive, {subject.name: subject.key for subject in runs}])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
@@ -134,24 +135,36 @@ def score_runs(
     Raises:
         UserError: not one could be scored.
     """
-    store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
-    device, features = choose_device(cfg.device), FeatureStore(Path(cfg.runs) / "features")
-    tools = Toolbox(protocol, store, extractor, device=device, batch_size=cfg.batch_size, features=features)
-    scorer = Scorer([str(name) for name in cfg.metrics], tools, real=True, reference=True, bootstrap=cfg.bootstrap)
-    scored = []
-    for run in track(runs, "Scoring"):
-        try:
-            clip = read_clip(_paths(run, protocol), resolution=protocol.resolution, resize=protocol.resize)
-        except UserError as error:
-            log.error("%s is not scored: %s", run.name, error)
-            failed[run.name] = f"score: {error}"
-            continue
-        scorer.add(clip)
-        scored.append(run)
-    if not scored:
+    settings = NetworkSettings(
+        weights=None if cfg.weights is None else Path(cfg.weights),
+        download=cfg.download,
+        device=cfg.device,
+        batch_size=cfg.batch_size,
+    )
+    scoring = ScoreSettings(
+        metrics=tuple(str(name) for name in cfg.metrics), protocol=protocol, bootstrap=cfg.bootstrap
+    )
+    scored: list[SubjectRun] = []
+
+    def clips() -> Iterator[ScoredClip]:
+        for run in track(runs, "Scoring"):
+            try:
+                clip = read_clip(_paths(run, protocol), resolution=protocol.resolution, resize=protocol.resize)
+            except UserError as error:
+                log.error("%s is not scored: %s", run.name, error)
+                failed[run.name] = f"score: {error}"
+                continue
+            scored.append(run)
+            yield clip
+
+    try:
+        result = score(clips(), scoring, settings.open(extractor), store=FeatureStore(Path(cfg.runs) / "features"))
+    except UserError:
+        if scored or not failed:
+            raise
         name, reason = next(iter(failed.items()))
-        raise UserError(f"no subject of {cfg.benchmark.name} could be scored; {name}: {reason}")
-    return scorer.result(), scored
+        raise UserError(f"no subject of {cfg.benchmark.name} could be scored; {name}: {reason}") from None
+    return result.as_dict(), scored
 
 
 def run_subjects(

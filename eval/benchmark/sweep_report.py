@@ -3,8 +3,6 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +10,9 @@ import matplotlib
 import numpy as np
 import wandb
 from matplotlib import pyplot as plt
-from PIL import Image
 
 from eval.benchmark.sweep import Sweep
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.reporting.tables import Table
 from src.app.loggers import wandb_logger
@@ -62,7 +59,7 @@ def write_plots(table: Table, path: Path) -> Path:
         spread = np.abs(np.array(intervals).T - values)
         axis.errorbar(at, values, spread, fmt="o", color="#0072b2", capsize=4, zorder=2)
         axis.set_xticks(range(len(results)), [result.label for result in results], rotation=20, ha="right")
-        axis.set_title(f"{CATALOG[name].title} {CATALOG[name].arrow}")
+        axis.set_title(f"{REGISTRY[name].title} {REGISTRY[name].arrow}")
         axis.margins(x=0.15)
     for axis in list(axes.flat)[len(metrics) :]:
         axis.set_axis_off()
@@ -70,13 +67,6 @@ def write_plots(table: Table, path: Path) -> Path:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
     return path
-
-
-def embedded(path: Path) -> str:
-    """A picture as base64 WebP, for the page."""
-    buffer = io.BytesIO()
-    Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def log_sweep(sweep: Sweep, table: Table, grids: Sequence[Path], plots: Path, *, project: str, output: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import wandb
 
 from eval.benchmark.subject_run import SubjectRun
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from src.app.loggers import log_video, wandb_logger
 
 VIDEO = "generated.mp4"
@@ -30,7 +30,7 @@ def log_result(
         logger.experiment.config.update({key: result[key] for key in described})
         logger.log_metrics({name: float(entry["value"]) for name, entry in result["metrics"].items()})
         logger.log_metrics({f"seconds/{stage}": spent for stage, spent in result["seconds"].items() if spent})
-        measured = [name for name in CATALOG if any(name in clip for clip in result["clips"].values())]
+        measured = [name for name in REGISTRY if any(name in clip for clip in result["clips"].values())]
         rows = [
             [name, clip["frames"], *(None if clip.get(m) is None else float(clip[m]) for m in measured)]
             for name, clip in result["clips"].items()

@@ -3,15 +3,12 @@
 `conf/protocol/*.yaml` holds their values and says what each means.
 """
 
-import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
-
 from src.common.errors import UserError
+from src.common.typed import plain
 
 
 @dataclass(frozen=True)
@@ -89,23 +86,9 @@ class Protocol:
         if low >= high:
             raise UserError(f"protocol.lpips.input_range must rise, got [{low}, {high}]")
 
-    @classmethod
-    def from_config(cls, config: DictConfig | Mapping[str, Any]) -> "Protocol":
-        """Build from the Hydra group or from what `as_dict` returned.
-
-        Raises:
-            UserError: a key is missing, unknown or of a value that is not among the choices.
-        """
-        values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
-        return _parse(cls, values, "protocol")
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values; `from_config` reads them back."""
-        return dataclasses.asdict(self) | {"lpips": {**vars(self.lpips), "input_range": list(self.lpips.input_range)}}
-
     def differences(self, other: "Protocol") -> list[str]:
         """The choices in which two protocols differ, as `key: this | other`; names do not count."""
-        mine, theirs = _flatten(self.as_dict()), _flatten(other.as_dict())
+        mine, theirs = _flatten(plain(self)), _flatten(plain(other))
         return [f"{key}: {mine[key]} | {theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]
 
 
@@ -114,34 +97,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
-
-
-def _parse(kind: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(value, Mapping) or set(value) != set(hints):
-            given = sorted(value) if isinstance(value, Mapping) else value
-            raise UserError(f"{key} must have exactly the keys {', '.join(hints)}; got {given}")
-        return kind(**{name: _parse(hint, value[name], f"{key}.{name}") for name, hint in hints.items()})
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(typing.get_args(kind)):
-            raise UserError(f"{key} must be a list of {len(typing.get_args(kind))} values, got {value}")
-        return tuple(_parse(item, entry, key) for item, entry in zip(typing.get_args(kind), value, strict=True))
-    choices = _choices(kind)
-    if value in [choice for choice in choices if not isinstance(choice, type)]:
-        return value
-    for choice in choices:
-        if choice is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(choice, type) and type(value) is choice:
-            return value
-    names = ", ".join(choice.__name__ if isinstance(choice, type) else str(choice) for choice in choices)
-    raise UserError(f"{key} must be one of: {names}; got {value!r}")
-
-
-def _choices(kind: Any) -> list[Any]:
-    if typing.get_origin(kind) is Literal:
-        return list(typing.get_args(kind))
-    if typing.get_args(kind):
-        return [choice for part in typing.get_args(kind) for choice in _choices(part)]
-    return [None if kind is type(None) else kind]

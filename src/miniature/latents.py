@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from diffusers import ModelMixin
 
+from src.common.arrays import map_npy
 from src.common.errors import UserError
 from src.common.files import atomic_path, sha256
 from src.common.progress import track
 from src.miniature.pools import PeoplePool
+from src.models.folders import part_config, vae_class
 from src.models.image_model import mode_of
-from src.models.loading import vae_class
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ def load_vae(folder: str | Path) -> ModelMixin:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no VAE: run `python -m src.pretrain part=vae` with the same weights_dir first")
-    return vae_class(str(folder), subfolder=None).from_pretrained(folder).eval().requires_grad_(False)
+    cls = vae_class(part_config(str(folder), "vae", option="part.module.vae_folder"), str(folder))
+    return cls.from_pretrained(folder, torch_dtype=torch.float32).eval().requires_grad_(False)
 
 
 def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int = 64) -> np.ndarray:
@@ -54,4 +56,4 @@ def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, 
         with atomic_path(path) as temporary:
             np.save(temporary, np.concatenate(parts))
         log.info("latents of %d frames in %s", len(pool), path)
-    return np.load(path, mmap_mode="r")
+    return map_npy(path)

@@ -22,11 +22,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from src.common.errors import UserError
-from src.common.files import atomic_path
+from src.common.arrays import map_npy
+from src.common.errors import DamagedFile, UserError
+from src.common.files import atomic_path, read_json, write_json
 from src.common.progress import track
 from src.people.render import KINDS, describe, render_frame, sample_identity
 from src.pose.draw import draw_poses
+from src.pose.keypoints import NUM_KEYPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -121,29 +123,44 @@ def open_pool(folder: str | Path, *, identities: int | None = None) -> PeoplePoo
     """Open the finished shards of a pool, in order; `identities` limits how many people.
 
     Raises:
-        UserError: there is no finished shard.
+        UserError: there is no finished shard, or one is damaged.
     """
     paths = sorted(Path(folder).glob("shard_?????"))
     if identities is not None:
         paths = paths[: identities // SHARD_IDENTITIES]
     if not paths:
         raise UserError(f"{folder} holds no rendered people: `python -m src.pretrain part=vae` renders them")
-    arrays = {name: [np.load(path / f"{name}.npy", mmap_mode="r") for path in paths] for name in ARRAYS}
-    prompts = [prompt for path in paths for prompt in json.loads((path / "prompts.json").read_text())]
+    shards = [_open_shard(path) for path in paths]
+    arrays = {name: [shard[name] for shard, _ in shards] for name in ARRAYS}
+    if len({shard["frames"].shape for shard, _ in shards}) != 1:
+        raise DamagedFile(f"{folder}: its shards differ in size: choose another folder, where they are rendered again")
+    prompts = [prompt for _, shard_prompts in shards for prompt in shard_prompts]
     xy, mask = np.concatenate(arrays["xy"]), np.concatenate(arrays["mask"])
     fingerprint = hashlib.sha256(xy.tobytes() + "".join(prompts).encode()).hexdigest()[:12]
     return PeoplePool(arrays["frames"], arrays["drawings"], xy, mask, prompts, fingerprint)
 
 
+def _open_shard(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    arrays = {name: map_npy(path / f"{name}.npy") for name in ARRAYS}
+    prompts = read_json(path / "prompts.json")
+    count, *size = arrays["frames"].shape
+    pictures, points = (count, *size), (count, NUM_KEYPOINTS)
+    wanted = {"frames": (pictures, "uint8"), "drawings": (pictures, "uint8")}
+    wanted |= {"xy": ((*points, 2), "float32"), "mask": (points, "bool")}
+    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    if found != wanted or len(size) != 3 or size[2] != 3:
+        raise DamagedFile(f"{path} is no shard of rendered people: its arrays are {found}: move it away")
+    if not isinstance(prompts, list) or len(prompts) != count or not all(isinstance(text, str) for text in prompts):
+        raise DamagedFile(f"{path / 'prompts.json'}: expected a list of {count} sentences")
+    return arrays, prompts
+
+
 def _check_meta(folder: Path, meta: dict[str, int]) -> None:
     path = folder / "pool.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        if found != meta:
-            raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder or delete it")
-    else:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(meta))
+    if not path.exists():
+        write_json(path, meta)
+    elif (found := read_json(path)) != meta:
+        raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder")
 
 
 def _render_shard(shard: tuple[Path, range, int, int]) -> Path:
@@ -166,7 +183,7 @@ def _render_shard(shard: tuple[Path, range, int, int]) -> Path:
         np.save(temporary / "drawings.npy", draw_poses(sequence, size))
         np.save(temporary / "xy.npy", sequence.xy)
         np.save(temporary / "mask.npy", sequence.mask)
-        (temporary / "prompts.json").write_text(json.dumps(prompts))
+        (temporary / "prompts.json").write_text(json.dumps(prompts), "utf-8")
     return path
 
 

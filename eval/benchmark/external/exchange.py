@@ -17,7 +17,8 @@ from src.common.progress import track
 from src.data.manifest import PreparedDataset
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
-from src.data.subject import ClipSettings, content_sha256
+from src.data.prepare import content_sha256
+from src.data.subject import ClipSettings
 from src.media.video import VideoReader, write_frames, write_video
 from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import save_poses
