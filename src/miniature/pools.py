@@ -11,6 +11,8 @@ import hashlib
 import itertools
 import json
 import logging
+import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,12 +72,18 @@ class PeoplePool:
 
 
 def render_pool(
-    folder: str | Path, *, identities: int, frames_per_identity: int, size: int, first_seed: int
+    folder: str | Path,
+    *,
+    identities: int,
+    frames_per_identity: int,
+    size: int,
+    first_seed: int,
+    workers: int | None = 1,
 ) -> PeoplePool:
     """Render what is missing of a pool, then open it.
 
     Each identity is seen in random poses, in turn from every kind of clip. A frame depends on its identity's seed
-    and its number alone.
+    and its number alone, whatever the number of workers.
 
     Args:
         folder: where the shards lie.
@@ -83,6 +91,7 @@ def render_pool(
         frames_per_identity: pictures of each.
         size: side of the square pictures in pixels.
         first_seed: seed of the first identity.
+        workers: processes that render; None: one for every core that this process may use.
 
     Raises:
         UserError: the number of identities is not a multiple of a shard's, or the folder holds another pool.
@@ -93,12 +102,20 @@ def render_pool(
     meta = {"frames_per_identity": frames_per_identity, "size": size, "first_seed": first_seed}
     _check_meta(folder, meta)
     paths = [folder / f"shard_{number:05d}" for number in range(identities // SHARD_IDENTITIES)]
-    missing = [(number, path) for number, path in enumerate(paths) if not path.is_dir()]
-    for number, path in track(missing, "rendering people"):
+    shards = []
+    for number, path in enumerate(paths):
         seeds = range(first_seed + number * SHARD_IDENTITIES, first_seed + (number + 1) * SHARD_IDENTITIES)
-        with atomic_path(path) as temporary:
-            _render_shard(temporary, seeds, frames_per_identity, size)
-        log.info("rendered %s", path)
+        if not path.is_dir():
+            shards.append((path, seeds, frames_per_identity, size))
+    workers = min(len(shards), workers or len(os.sched_getaffinity(0)))
+    if workers > 1:
+        # Spawned: a forked child would share the parent's locks and threads.
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            for path in track(pool.imap(_render_shard, shards), "rendering people", total=len(shards)):
+                log.info("rendered %s", path)
+    else:
+        for path in map(_render_shard, track(shards, "rendering people")):
+            log.info("rendered %s", path)
     return open_pool(folder, identities=identities)
 
 
@@ -146,7 +163,9 @@ def _check_meta(folder: Path, meta: dict[str, int]) -> None:
         raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder")
 
 
-def _render_shard(folder: Path, seeds: range, frames_per_identity: int, size: int) -> None:
+def _render_shard(shard: tuple[Path, range, int, int]) -> Path:
+    """Render one shard (its folder, seeds, frames to an identity and size) and say where it is."""
+    path, seeds, frames_per_identity, size = shard
     frames, poses, prompts = [], [], []
     for seed in seeds:
         identity = sample_identity(seed)
@@ -158,12 +177,14 @@ def _render_shard(folder: Path, seeds: range, frames_per_identity: int, size: in
             poses.append(pose)
             prompts.append(describe(identity))
     sequence = poses[0].concatenate(*poses)
-    folder.mkdir()
-    np.save(folder / "frames.npy", np.stack(frames))
-    np.save(folder / "drawings.npy", draw_poses(sequence, size))
-    np.save(folder / "xy.npy", sequence.xy)
-    np.save(folder / "mask.npy", sequence.mask)
-    (folder / "prompts.json").write_text(json.dumps(prompts), "utf-8")
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        np.save(temporary / "frames.npy", np.stack(frames))
+        np.save(temporary / "drawings.npy", draw_poses(sequence, size))
+        np.save(temporary / "xy.npy", sequence.xy)
+        np.save(temporary / "mask.npy", sequence.mask)
+        (temporary / "prompts.json").write_text(json.dumps(prompts), "utf-8")
+    return path
 
 
 def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:
