@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
+from src.data.prepare import prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.split import split_frames
-from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, prepare_subject
+from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject
 from src.media.video import write_frames, write_video
 from src.pose.extractors.base import FileExtractor, PoseExtractor
 from src.pose.formats import save_poses
