@@ -31,7 +31,7 @@ class BenchmarkGroup:
     """The group `benchmark`: its name in tables, and the metrics that it is judged by."""
 
     name: str
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     protocol: Protocol
     dataset: DatasetSettings
     benchmark: BenchmarkGroup
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
     num_frames: int
     subjects: tuple[str, ...] | None = None
     prepared_resolution: int = 512
