@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from eval.benchmark.external.settings import AnySystemSettings
-from eval.metrics.registry import REGISTRY
+from eval.metrics.registry import metric_keys
 from eval.networks.networks import NetworkSettings
 from eval.scoring.protocol import Protocol
 from eval.scoring.score import ScoreSettings
@@ -31,7 +31,7 @@ class BenchmarkGroup:
     """The group `benchmark`: its name in tables, and the metrics that it is judged by."""
 
     name: str
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     protocol: Protocol
     dataset: DatasetSettings
     benchmark: BenchmarkGroup
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
     num_frames: int
     subjects: tuple[str, ...] | None = None
     prepared_resolution: int = 512
@@ -71,8 +71,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         LearningSettings.__post_init__(self)
         check_range("prepared_resolution", self.prepared_resolution, least=1)
         check_range("bootstrap", self.bootstrap, least=0)
-        if unknown := [name for name in self.metrics if name not in REGISTRY]:
-            raise UserError(f"metrics={','.join(unknown)}: choose some of {', '.join(REGISTRY)}")
+        object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")
         if self.method.name != EXTERNAL and self.system is not None:

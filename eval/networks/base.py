@@ -35,6 +35,16 @@ class Network(nn.Module):
             return super().__call__(*inputs)
 
 
+class ClipNetwork(Network):
+    """A network of short videos, which are cut from a longer one as overlapping windows."""
+
+    num_features: int
+
+    @abstractmethod
+    def prepare(self, frames_FCHW: Tensor) -> Tensor:
+        """Do once for a video what does not depend on the windows cut from it: (F, 3, H', W') of uint8 frames."""
+
+
 def resize_pillow(frames_BCHW: Tensor, size: tuple[int, int], *, clip: bool) -> Tensor:
     """Resize uint8 frames by Pillow's bicubic filter in floating point, on the CPU, each channel by itself.
 

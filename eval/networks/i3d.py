@@ -10,13 +10,13 @@ import torch
 from cdfvd.third_party.i3d.pytorch_i3d import InceptionI3d
 from torch import Tensor
 
-from eval.networks.base import Network, resize_pillow
+from eval.networks.base import ClipNetwork, resize_pillow
 from src.common.digests import sha256
 
 I3D_SIZE = 224
 
 
-class I3D(Network):
+class I3D(ClipNetwork):
     """I3D's 400 logits of Kinetics-400, as FVD takes them.
 
     Args:

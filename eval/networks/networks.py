@@ -10,9 +10,14 @@ from torch import Tensor
 
 from eval.networks.base import Network
 from eval.networks.clip import CLIP
+from eval.networks.dinov2 import DINOv2
+from eval.networks.face import FaceNetwork
 from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
 from eval.networks.lpips import LPIPSNetwork
+from eval.networks.raft import RAFT
+from eval.networks.resnet3d import ResNet3D
+from eval.networks.videomae import VideoMAE
 from eval.networks.weights import HUB, WeightStore, mini_folder
 from src.common.digests import sha256
 from src.common.errors import UserError
@@ -85,6 +90,26 @@ class Networks:
             return CLIP(folder, name=name, digest=sha256(folder / HUB[name].weights))
 
         return self.load((name,), make)
+
+    def dinov2(self) -> DINOv2:
+        def make() -> DINOv2:
+            name = "facebook/dinov2-large"
+            folder = self.store.hub_folder(name)
+            return DINOv2(folder, name=name, digest=sha256(folder / HUB[name].weights))
+
+        return self.load(("dinov2",), make)
+
+    def videomae(self) -> VideoMAE:
+        return self.load(("videomae",), lambda: VideoMAE(self.store.file("videomae-v2-ssv2")))
+
+    def resnet3d(self) -> ResNet3D:
+        return self.load(("resnet3d",), lambda: ResNet3D(self.store.file("resnet50-3d-kinetics")))
+
+    def raft(self) -> RAFT:
+        return self.load(("raft",), lambda: RAFT(self.store.file("raft-large")))
+
+    def face(self, kind: Literal["arcface-w600k-r50", "ediffiqa-tiny"]) -> FaceNetwork:
+        return self.load((kind,), lambda: FaceNetwork(kind, self.store.file(kind)))
 
     def mini_clip(self) -> CLIP:
         def make() -> CLIP:

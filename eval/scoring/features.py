@@ -11,10 +11,11 @@ from torch import Tensor
 
 from eval.metrics.base import NotComputable
 from eval.metrics.fvd import clip_starts, cut_clips
-from eval.metrics.registry import Side
-from eval.networks.base import Network
-from eval.networks.i3d import I3D
+from eval.metrics.spec import Side
+from eval.networks.base import ClipNetwork, Network
+from eval.networks.face import FaceNetwork, aligned_faces
 from eval.networks.networks import Networks
+from eval.networks.raft import RAFT
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
@@ -25,8 +26,8 @@ from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-# I3D holds the activations of 16 frames a clip.
-FRAMES_PER_I3D_CLIP = 16
+# A network of clips holds the activations of 16 frames, one of flows those of about as many.
+FRAMES_PER_CLIP = 16
 
 
 @dataclass
@@ -62,14 +63,14 @@ class ClipFeatures:
 
         return self._once((network.name, side), lambda: self._stored(side, network, make))
 
-    def per_window(self, network: I3D, side: Side) -> Tensor:
+    def per_window(self, network: ClipNetwork, side: Side) -> Tensor:
         """(windows, D): what a network of short videos makes of the windows that the protocol cuts."""
         choice = repr(self.protocol.fvd)
         return self._once(
             (network.name, side), lambda: self._stored(side, network, lambda: self.windows(network, side), choice)
         )
 
-    def windows(self, network: I3D, side: Side) -> Tensor:
+    def windows(self, network: ClipNetwork, side: Side) -> Tensor:
         """The same, computed whether or not it was before."""
         choice, frames_FCHW = self.protocol.fvd, self.frames(side)
         starts = clip_starts(
@@ -77,7 +78,7 @@ class ClipFeatures:
         )
         prepared_FCHW = self.networks.batched(network.prepare, frames_FCHW)
         clips_BFCHW = cut_clips(prepared_FCHW, starts, choice.clip_length)
-        batch_size = max(1, self.networks.batch_size // FRAMES_PER_I3D_CLIP)
+        batch_size = max(1, self.networks.batch_size // FRAMES_PER_CLIP)
         return self.networks.batched(network, clips_BFCHW, batch_size=batch_size)
 
     def reference(self, network: Network) -> Tensor:
@@ -85,6 +86,53 @@ class ClipFeatures:
         assert self.clip.reference is not None, "metrics that need a reference are fed where there is one"
         image_1CHW = _tensor(self.clip.reference[None])
         return self._once((network.name, "reference"), lambda: self.networks.batched(network, image_1CHW)[0])
+
+    def flows(self, network: RAFT) -> tuple[Tensor, Tensor]:
+        """Optical flow between consecutive generated frames, forward and back, (F - 1, 2, H, W) each."""
+
+        def make() -> tuple[Tensor, Tensor]:
+            frames_FCHW = self.frames("generated")
+            if len(frames_FCHW) < 2:
+                raise NotComputable(f"optical flow needs at least 2 frames, got {len(frames_FCHW)}")
+            batch_size = max(1, self.networks.batch_size // FRAMES_PER_CLIP)
+            pairs = (frames_FCHW[:-1], frames_FCHW[1:]), (frames_FCHW[1:], frames_FCHW[:-1])
+            forward, backward = (self.networks.batched(network, *pair, batch_size=batch_size) for pair in pairs)
+            return forward, backward
+
+        return self._once((network.name,), make)
+
+    def faces(self, network: FaceNetwork) -> Tensor:
+        """(B, D): what a network makes of the faces of the generated frames that show one.
+
+        Raises:
+            NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
+        """
+        self.reference_poses()  # tells an extractor that cannot work from frames that show nobody
+
+        def make() -> Tensor:
+            faces_BCHW, _ = aligned_faces(self.clip.generated, self.generated_poses(self.networks.extractor))
+            return network(faces_BCHW)
+
+        return self._once((network.name, "generated"), make)
+
+    def reference_face(self, network: FaceNetwork) -> Tensor | None:
+        """(D,): what a network makes of the reference's face, None where all its landmarks are not seen; as `faces`."""
+        assert self.clip.reference is not None, "metrics that need a reference are fed where there is one"
+        faces_BCHW, _ = aligned_faces(self.clip.reference[None], self.reference_poses())
+        return network(faces_BCHW)[0] if len(faces_BCHW) else None
+
+    def reference_poses(self) -> PoseSequence:
+        """The pose of the reference image; errors as for `faces`."""
+        image_HWC = self.clip.reference
+        assert image_HWC is not None, "metrics that need a reference are fed where there is one"
+
+        def make() -> PoseSequence:
+            try:
+                return self.networks.extractor.extract(iter([image_HWC]), total=1)
+            except UserError as error:
+                raise NotComputable(f"reference image of {self.clip.name}: {error}") from error
+
+        return self._once((self.networks.extractor.name, "reference"), make)
 
     def poses(self, extractor: PoseExtractor) -> tuple[PoseSequence, PoseSequence]:
         """Poses of the generated and of the real frames.
@@ -97,19 +145,27 @@ class ClipFeatures:
         return self._once((extractor.name,), lambda: self._poses(extractor))
 
     def _poses(self, extractor: PoseExtractor) -> tuple[PoseSequence, PoseSequence]:
-        generated_FHWC, real_FHWC = self.clip.generated, self.clip.real
+        real_FHWC = self.clip.real
         assert real_FHWC is not None
         try:
             real = self._real_poses(extractor, real_FHWC)
         except UserError as error:
             raise NotComputable(f"real frames of {self.clip.name}: {error}") from error
-        try:
-            generated = extractor.extract(iter(generated_FHWC), total=len(generated_FHWC))
-        except UserError as error:
-            log.warning("generated frames of %s: %s", self.clip.name, error)
-            nothing = np.zeros((len(generated_FHWC), NUM_KEYPOINTS))
-            generated = PoseSequence(np.zeros((*nothing.shape, 2)), nothing, nothing)
-        return generated, real
+        return self.generated_poses(extractor), real
+
+    def generated_poses(self, extractor: PoseExtractor) -> PoseSequence:
+        """Poses of the generated frames; an extractor that was seen to work finds nobody where it raises."""
+
+        def make() -> PoseSequence:
+            frames_FHWC = self.clip.generated
+            try:
+                return extractor.extract(iter(frames_FHWC), total=len(frames_FHWC))
+            except UserError as error:
+                log.warning("generated frames of %s: %s", self.clip.name, error)
+                nothing = np.zeros((len(frames_FHWC), NUM_KEYPOINTS))
+                return PoseSequence(np.zeros((*nothing.shape, 2)), nothing, nothing)
+
+        return self._once((extractor.name, "generated"), make)
 
     def _real_poses(self, extractor: PoseExtractor, real_FHWC: np.ndarray) -> PoseSequence:
         def extract() -> PoseSequence:

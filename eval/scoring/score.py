@@ -12,7 +12,8 @@ from torchmetrics import Metric
 
 from eval.metrics.base import MeanMetric, NotComputable
 from eval.metrics.frechet_interval import Samples, frechet_interval
-from eval.metrics.registry import REGISTRY, MetricSpec
+from eval.metrics.registry import REGISTRY, metric_keys
+from eval.metrics.spec import MetricSpec
 from eval.networks.base import Network
 from eval.networks.networks import Judge, Networks
 from eval.networks.weights import WeightsMissing
@@ -34,7 +35,7 @@ class ScoreSettings:
     """What is computed.
 
     Attributes:
-        metrics: keys of `REGISTRY`.
+        metrics: keys of `REGISTRY`; given, also names of `SETS`, which are replaced by theirs.
         protocol: every choice that changes a number.
         bootstrap: resamples of the subjects for the intervals of FID and FVD; 0: none.
     """
@@ -44,20 +45,9 @@ class ScoreSettings:
     bootstrap: int = 0
 
     def __post_init__(self) -> None:
-        check_metrics(self.metrics)
+        object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.bootstrap < 0:
             raise UserError(f"bootstrap must be at least 0, got {self.bootstrap}")
-
-
-def check_metrics(names: Iterable[str]) -> None:
-    """Refuse names that are no metrics, and repeated ones.
-
-    Raises:
-        UserError: lists the metrics that there are.
-    """
-    names = list(names)
-    if not names or len(set(names)) < len(names) or any(name not in REGISTRY for name in names):
-        raise UserError(f"metrics must be some of {', '.join(REGISTRY)}, each once; got {', '.join(names) or 'none'}")
 
 
 @dataclass(frozen=True, kw_only=True)

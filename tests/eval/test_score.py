@@ -162,7 +162,9 @@ def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
     assert list(result["metrics"]) == ["ssim"] and list(result["missing"]) == names[1:]
     with pytest.raises(UserError, match="two clips are called short"):
         run(networks(random_weights), ["ssim"], [ScoredClip("short", frames, frames, None)] * 2)
-    with pytest.raises(UserError, match=r"metrics must be some of ssim, psnr.*got ssim, niqe"):
+    with pytest.raises(
+        UserError, match=r"metrics must be some of paper, disco, modern, all, ssim, psnr.*got ssim, niqe"
+    ):
         ScoreSettings(metrics=("ssim", "niqe"), protocol=protocol())
     without_real = run(networks(random_weights), ALL, [ScoredClip("a", frames, None, None)])
     assert set(without_real["missing"]) == set(ALL) - {"clip-t"}
