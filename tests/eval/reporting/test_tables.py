@@ -360,9 +360,12 @@ LABELS = """<script>
       });
       fetch("/", {method: "POST", body: JSON.stringify({labels, page: document.documentElement.scrollWidth})});
     };
+    // A frame can be drawn once a seek has shown it.
+    video.addEventListener("seeked", () => setTimeout(look, 300), {once: true});
+    const seek = () => { video.currentTime = 0.15; };
     video.preload = "auto";
-    if (video.readyState >= 2) look();
-    else video.addEventListener("loadeddata", look);
+    if (video.readyState >= 2) seek();
+    else video.addEventListener("loadeddata", seek);
   });
 </script></body>"""
 
