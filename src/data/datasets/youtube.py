@@ -91,6 +91,6 @@ def _yt_dlp() -> ModuleType:
         return importlib.import_module("yt_dlp")
     except ImportError as error:
         raise UserError(
-            f"downloading needs the package yt-dlp ({error}): pip install posecrafter[ted]; or give clips that are cut "
+            f"downloading needs the package yt-dlp ({error}): pip install '.[ted]'; or give clips that are cut "
             "already: dataset.clips=<folder>"
         ) from error

@@ -148,7 +148,7 @@ def _import() -> Any:
 
 def _absent(error: ImportError) -> UserError:
     return UserError(
-        f"pose=mediapipe needs the package mediapipe ({error}): pip install posecrafter[mediapipe];"
+        f"pose=mediapipe needs the package mediapipe ({error}): pip install '.[mediapipe]';"
         " or use pose=dwpose or pose=file"
     )
 
