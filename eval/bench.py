@@ -3,19 +3,17 @@
 import json
 import sys
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eval.benchmark.scoring_time import TimingSettings, measure
-from src.app.entry import entry
-from src.common.typed import typed
+from src.app.entry import entry, settings_of
 
 
-@entry("score_bench")
+@entry("score_bench", TimingSettings)
 def main(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
-    settings = typed(TimingSettings, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "pose"]))
-    sys.stdout.write(json.dumps(measure(settings, instantiate(cfg.pose)), indent=2) + "\n")
+    settings = settings_of(TimingSettings, cfg)
+    sys.stdout.write(json.dumps(measure(settings, settings.pose.build()), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
 from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
@@ -16,9 +15,10 @@ from eval.reporting.tables import build_tables
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
 from eval.scoring.score import ScoreSettings
-from src.app.entry import entry
+from src.app.entry import entry, settings_of
+from src.app.loggers import wandb_logger
 from src.common.errors import UserError
-from src.common.typed import typed
+from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +31,24 @@ class ReportCommand(NetworkSettings, PageSettings):
     output: Path | None
     sweep: Path | None
     protocol: Protocol
-    metrics: tuple[str, ...] | None
+    pose: ExtractorSettings
+    metrics: tuple[str, ...] | str | None
     baseline: str | None
     benchmark: str | None
     bootstrap: int
+    wandb: str | None
 
     def __post_init__(self) -> None:
         NetworkSettings.__post_init__(self)
         PageSettings.__post_init__(self)
 
 
-@entry(config_name="report")
+@entry("report", ReportCommand)
 def main(cfg: DictConfig) -> None:
     """Write `report.html` and `tables.md`, `.tex`, `.csv`, `.json`; of a sweep also its image grids and plots."""
-    # What the pose group holds is built by the class that it names.
-    settings = typed(ReportCommand, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "pose"]))
+    settings = settings_of(ReportCommand, cfg)
     if settings.sweep is not None:
-        report_sweep(settings.sweep, settings, settings.open(instantiate(cfg.pose)))
+        report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
         return
     given = settings.results or ()
     paths = [given] if isinstance(given, Path) else list(given)
@@ -59,13 +60,13 @@ def main(cfg: DictConfig) -> None:
 
 
 def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> None:
-    """Score a multirun of `src.train`; write tables, page, image grids and plots, and log them to W&B if its runs do.
+    """Score a multirun of `src.train`; write tables, page, image grids and plots, and log them to W&B.
 
     Raises:
         UserError: no finished run in `folder`, or settings that do not suit it.
     """
     sweep, output = read_sweep(folder), settings.output or folder / "report"
-    metrics = settings.metrics or tuple(default_metrics(sweep))
+    metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol, bootstrap=settings.bootstrap)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
     results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
@@ -75,9 +76,10 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> N
     grids, plots = write_grids(sweep, results, output / "grids"), write_plots(tables[0], output / "plots.png")
     pictures = [("All metrics", plots), *((path.stem, path) for path in grids)]
     write_report(tables, output, settings, pictures=pictures)
-    project = sweep.runs[0].logger.get("project")
-    if project is not None:
-        log_sweep(sweep, tables[0], grids, plots, project=str(project), output=output)
+    if settings.wandb is not None:
+        tags = ["sweep", benchmark]
+        logger = wandb_logger(project=settings.wandb, save_dir=str(output), group=sweep.name, tags=tags)
+        log_sweep(tables[0], grids, plots, logger)
 
 
 if __name__ == "__main__":

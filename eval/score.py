@@ -6,20 +6,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from eval.networks.networks import NetworkSettings
 from eval.reporting.console import print_scores
-from eval.scoring.clips import ClipPaths, files_of, find_clips, read_clip
+from eval.scoring.clips import ClipPaths, Pairing, files_of, find_clips
 from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, score
-from src.app.entry import entry
+from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
-from src.common.typed import typed
+from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class ScoreCommand(NetworkSettings):
     """What `conf/score.yaml` describes; paths as `eval.scoring.clips.find_clips` takes them."""
 
     protocol: Protocol
+    pose: ExtractorSettings
     metrics: tuple[str, ...] | str
     table: TableSettings
     run: Path | None
@@ -45,6 +46,7 @@ class ScoreCommand(NetworkSettings):
     real: Path | tuple[Path, ...] | None
     reference: Path | None
     poses: Path | None
+    pairing: Pairing
     output: Path | None
 
     def __post_init__(self) -> None:
@@ -58,19 +60,17 @@ class ScoreCommand(NetworkSettings):
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
             return [clip_of_run(self.run, self.protocol)]
-        return find_clips(self.generated, self.real, self.reference, self.poses)
+        return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
 
     def scoring(self) -> ScoreSettings:
-        names = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
-        return ScoreSettings(metrics=names, protocol=self.protocol)
+        return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
 
 
-@entry(config_name="score")
+@entry("score", ScoreCommand)
 def main(cfg: DictConfig) -> None:
     """Score, and write the JSON of a result to `output`, with a table to look at, or to standard output."""
-    # What the pose group holds is built by the class that it names.
-    settings = typed(ScoreCommand, OmegaConf.masked_copy(cfg, [key for key in cfg if key != "pose"]))
-    networks, clips = settings.open(instantiate(cfg.pose)), settings.clips()
+    settings = settings_of(ScoreCommand, cfg)
+    networks, clips = settings.open(settings.pose.build()), settings.clips()
     how = {"resolution": settings.protocol.resolution, "resize": settings.protocol.resize}
     found = score((read_clip(paths, **how) for paths in track(clips, "Scoring")), settings.scoring(), networks)
     result = {**vars(settings.table), **found.as_dict(), "files": files_of(clips)}

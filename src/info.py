@@ -10,11 +10,11 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 from omegaconf import DictConfig
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from src.app.entry import entry
-from src.common.typed import typed
+from src.app.entry import entry, settings_of
 from src.models.backbone import VideoBackbone
 from src.models.loading import from_config, shipped_configs, vae_class
 from src.models.settings import ModelSettings
+from src.runs.settings import LearningSettings
 
 
 def describe_model(settings: ModelSettings, resolution: int) -> dict:
@@ -47,11 +47,12 @@ def describe_model(settings: ModelSettings, resolution: int) -> dict:
     }
 
 
-@entry("info")
+@entry("info", LearningSettings)
 def main(cfg: DictConfig) -> None:
     """Print the description on standard output."""
     logging.disable(logging.INFO)
-    description = describe_model(typed(ModelSettings, cfg.model, "model"), cfg.data.resolution)
+    settings = settings_of(LearningSettings, cfg)
+    description = describe_model(settings.model, settings.data.resolution)
     sys.stdout.write(json.dumps(description, indent=2) + "\n")
 
 

@@ -4,42 +4,87 @@ python -m src.prepare video=clip.mp4 name=me
 python -m src.prepare dataset=tiktok dataset.root=<folder of DisCo's TSV files>
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.app.entry import entry
+from src.app.entry import entry, settings_of
 from src.common.errors import UserError
+from src.common.typed import Raw
+from src.data.datasets.settings import DatasetSettings
 from src.data.manifest import PreparedDataset, prepare_dataset
+from src.data.prepare import prepare_subject
 from src.data.resolve import default_name
-from src.data.subject import ClipSettings, Subject, prepare_subject
+from src.data.settings import DataSettings
+from src.data.subject import Subject
+from src.pose.extractors.settings import ExtractorSettings
 
 
-def prepare(cfg: DictConfig) -> Subject | PreparedDataset:
-    """Prepare what the configuration `prepare` names: one clip, or all of a data set.
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """What `conf/prepare.yaml` describes.
+
+    Attributes:
+        video: video file or folder of images; null: a data set.
+        name: of the subject; null: the file's own.
+        dataset: to prepare all of; null: one video.
+        subjects: of a data set, the names to prepare; null: all.
+        prompt: what the clips show; null: as it is in subject.yaml.
+        force: make everything again, poses included.
+    """
+
+    data: DataSettings
+    pose: ExtractorSettings
+    dataset: DatasetSettings | None = None
+    video: Raw | None = None
+    name: Raw | None = None
+    subjects: list[str] | None = None
+    prompt: Raw | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dataset is not None and (self.video is not None or self.name is not None):
+            raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
+        if self.dataset is None and self.video is None:
+            raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
+
+
+def prepare(settings: PrepareSettings) -> Subject | PreparedDataset:
+    """Prepare one clip, or all of a data set.
 
     Raises:
-        UserError: neither or both are named; and all that preparing raises.
+        UserError: all that preparing raises.
     """
-    prompt = None if cfg.prompt is None else str(cfg.prompt)
-    how = {"extractor": instantiate(cfg.pose), "settings": ClipSettings.from_config(cfg.data), "root": cfg.data.root}
-    if cfg.get("dataset") is not None:
-        if cfg.video is not None or cfg.name is not None:
-            raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
-        only = None if cfg.subjects is None else [str(name) for name in cfg.subjects]
-        dataset, num_test = instantiate(cfg.dataset), cfg.data.num_test_frames
-        return prepare_dataset(dataset, **how, num_test=num_test, only=only, prompt=prompt, force=cfg.force)
-    if cfg.video is None:
-        raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
-    video = Path(str(cfg.video))
-    name = default_name(video, cfg.data.root) if cfg.name is None else str(cfg.name)
-    return prepare_subject(video, name=name, **how, prompt=prompt, force=cfg.force)
+    data, extractor = settings.data, settings.pose.build()
+    if settings.dataset is not None:
+        return prepare_dataset(
+            settings.dataset.build(),
+            extractor=extractor,
+            settings=data.clip,
+            root=data.root,
+            num_test=data.num_test_frames,
+            only=settings.subjects,
+            prompt=settings.prompt,
+            force=settings.force,
+        )
+    assert settings.video is not None, "the settings have checked it"
+    video = Path(settings.video)
+    return prepare_subject(
+        video,
+        name=default_name(video, data.root) if settings.name is None else settings.name,
+        extractor=extractor,
+        settings=data.clip,
+        root=data.root,
+        prompt=settings.prompt,
+        force=settings.force,
+    )
 
 
-@entry(config_name="prepare")
+@entry("prepare", PrepareSettings)
 def main(cfg: DictConfig) -> None:
-    prepare(cfg)
+    """Command line."""
+    prepare(settings_of(PrepareSettings, cfg))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`python -m src.pretrain part=vae|base|keypoints|clip`: train the miniature models on rendered people."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning
@@ -11,10 +12,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
 from src.common.files import write_json
+from src.common.trainer import TrainerSettings
+from src.common.typed import Raw, typed
 from src.miniature.common import MovingAverage
 from src.miniature.pools import render_pool
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainPaths:
+    """The paths of `conf/pretrain.yaml`, which nobody parses; networks are `_target_`s of `conf/part`."""
+
+    folder: Raw
+    run_dir: Raw
+    weights_dir: Raw
 
 
 def pretrain(cfg: DictConfig) -> dict[str, float]:
@@ -57,8 +69,10 @@ def build_trainer(cfg: DictConfig) -> lightning.Trainer:
     checkpoint = ModelCheckpoint(
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
     )
-    return instantiate(
-        cfg.trainer,
+    settings = typed(TrainerSettings, cfg.trainer, "trainer")
+    return settings.build(
+        folder=Path(cfg.run_dir),
+        enable_progress_bar=True,
         max_steps=part.max_steps,
         val_check_interval=part.validate_every,
         check_val_every_n_epoch=None,
@@ -72,7 +86,7 @@ def build_trainer(cfg: DictConfig) -> lightning.Trainer:
     )
 
 
-@entry("pretrain")
+@entry("pretrain", PretrainPaths)
 def main(cfg: DictConfig) -> None:
     """Command line."""
     pretrain(cfg)

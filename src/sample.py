@@ -1,28 +1,50 @@
-"""`python -m src.sample run=outputs/<run> poses=…`: film a fine-tuned person in other poses."""
+"""`python -m src.sample run=outputs/<run> poses=…`: generate a person who was learnt in other poses."""
 
-import logging
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from src.app.entry import entry
-from src.common.files import write_json
-from src.common.typed import typed
-from src.data.pose_sources import target_poses
-from src.models.adapter import load_adapter
-from src.models.settings import ModelSettings, build_models
-from src.runs.provenance import environment, git_revision
-from src.runs.run_folder import ADAPTER, SUMMARY, load_run, only_writer
-from src.sampling.generate import film
-from src.sampling.sampler import SamplingJob
+from src.app.as_in_run import GROUPS, given, offer_groups
+from src.app.entry import entry, settings_of
+from src.common.trainer import TrainerSettings
+from src.common.typed import Raw, changed, check_range
+from src.data.pose_sources import PoseSourceSettings, target_poses
+from src.runs.person import Person
+from src.runs.run_folder import RunFolder
 from src.sampling.settings import MethodSettings, SamplingSettings
 
-log = logging.getLogger(__name__)
+offer_groups()
 
 
-def sample(cfg: DictConfig) -> dict:
-    """Film the person of `cfg.run` in `cfg.poses`.
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings(PoseSourceSettings):
+    """What `conf/sample.yaml` describes, but for what it leaves as it is in the run.
+
+    Attributes:
+        run: folder of a fine-tuned run.
+        prompt: target prompt p_t; null: the prompt of the fine-tune.
+        seed: null: the run's.
+        output: null: `<run>/samples/<name of the poses>`.
+    """
+
+    run: Raw
+    prompt: Raw | None = None
+    seed: int | None = None
+    output: Raw | None = None
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, least=0, most=2**31 - 1)
+
+
+def sample(
+    settings: SampleSettings, method: MethodSettings, sampling: SamplingSettings, trainer: TrainerSettings
+) -> dict[str, Any]:
+    """Generate the person of the run in the poses.
+
+    Args:
+        method, sampling, trainer: as in the run, or changed.
 
     Returns:
         The content of `summary.json`.
@@ -30,41 +52,26 @@ def sample(cfg: DictConfig) -> dict:
     Raises:
         UserError: no such run, unreadable poses, or bad settings.
     """
-    run = Path(cfg.run)
-    trained, clip = load_run(run)
-    method = typed(MethodSettings, _changed(trained.method, cfg.method), "method")
-    sampling = typed(SamplingSettings, _changed(trained.sampling, cfg.sampling), "sampling")
+    run = RunFolder(settings.run)
+    trained, clip = run.settings(), run.training()
     target = target_poses(
-        cfg, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=str(trained.subject)
+        settings, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=trained.subject
     )
-    name = Path(str(cfg.poses)).stem
-    folder = Path(cfg.output) if cfg.output is not None else run / "samples" / name
-
-    image_model, backbone = build_models(typed(ModelSettings, trained.model, "model"))
-    load_adapter(run / ADAPTER, backbone, base=image_model.base)
-    prompt = clip.prompt if cfg.prompt is None else str(cfg.prompt)
-    seed = trained.seed if cfg.seed is None else cfg.seed
-    job = SamplingJob(clip.frames, clip.poses, target.poses, clip.prompt, prompt, seed)
-    results = {"method": method, "sampling": sampling, "trainer": _changed(trained.trainer, cfg.trainer)}
-    summary = {"run": str(run), "poses": str(cfg.poses), "prompt": prompt, "seed": seed, "method": asdict(method)}
-    with only_writer(folder):
-        cost = film(image_model, backbone, job, **results, folder=folder, fps=target.fps, beside=target.beside)
-        summary |= {"sampling": cost, "versions": environment(), "git": git_revision()}
-        write_json(folder / SUMMARY, summary)
-    return summary
+    default = run.path / "samples" / Path(settings.poses).stem
+    output = RunFolder(default if settings.output is None else settings.output)
+    person = Person.load(run)
+    job = person.job(target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling)
+    with output.only_writer():
+        generated = person.generate(job, trainer)
+        return output.save_sample(generated, job, run=settings.run, poses=settings.poses, beside=target.beside)
 
 
-def _changed(trained: DictConfig, changes: DictConfig) -> DictConfig:
-    """The run's settings with those changes that are not null."""
-    given = {key: value for key, value in changes.items() if value is not None}
-    nested = {key: _changed(trained[key], value) for key, value in given.items() if isinstance(value, DictConfig)}
-    return OmegaConf.merge(trained, {**given, **nested})
-
-
-@entry("sample")
+@entry("sample", SampleSettings)
 def main(cfg: DictConfig) -> None:
     """Command line."""
-    sample(cfg)
+    settings = settings_of(SampleSettings, cfg, without=GROUPS)
+    trained = RunFolder(settings.run).settings()
+    sample(settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS))
 
 
 if __name__ == "__main__":

@@ -22,14 +22,16 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.inception import pytorch_inception
 from eval.networks.networks import Networks, choose_device
 from eval.networks.weights import FILES, HUB, WeightStore
-from eval.scoring.clips import ClipPaths, read_clip
+from eval.scoring.clips import ClipPaths
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
 from eval.scoring.score import SIDES, ScoreSettings, score
 from src.common.typed import check_range
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.base import PoseExtractor
+from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses
 
 # By what is timed, a metric that its network judges for.
@@ -47,6 +49,7 @@ class TimingSettings:
     device: str
     batch_size: int
     protocol: Protocol
+    pose: ExtractorSettings
 
     def __post_init__(self) -> None:
         for name in ("num_clips", "num_frames", "resolution", "batch_size"):

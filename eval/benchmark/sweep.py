@@ -11,24 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
-from eval.scoring.clips import files_of, read_clip
+from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, library_versions, score
+from src.common.digests import digest, sha256
 from src.common.errors import UserError
-from src.common.files import digest, natural_key, read_json, sha256, write_json
+from src.common.files import natural_key, write_json
 from src.common.paths import CONF_DIR
 from src.common.progress import track
+from src.common.reading import read_json, read_yaml
 from src.common.typed import plain
-from src.runs.run_folder import CONFIG, SUMMARY
+from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
 
 log = logging.getLogger(__name__)
 
 # What of a command line is no variant.
-_NO_VARIANT = ("subject", "run_dir", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
+_NO_VARIANT = ("subject", "run_dir", "experiment", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
 _NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
 
 
@@ -38,14 +40,12 @@ class SweepRun:
 
     Attributes:
         variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
-        logger: settings of its logger.
     """
 
     folder: Path
     subject: str
     variant: str
     summary: dict[str, Any]
-    logger: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,20 @@ def read_sweep(folder: Path) -> Sweep:
     for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
             continue
-        cfg = _read_yaml(path / CONFIG)
+        settings = RunFolder(path).settings()
         summary = read_json(path / SUMMARY) if (path / SUMMARY).is_file() else {}
         if "sampling" in summary:
-            found.append((path, cfg, summary))
+            found.append((path, settings, summary))
         else:
-            unfinished[path.name] = f"{cfg['subject']}, {cfg['method']['name']}"
+            unfinished[path.name] = f"{settings.subject}, {settings.method.name}"
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
     common = set.intersection(*map(set, given))
     runs = []
-    for (path, cfg, summary), choices in zip(found, given, strict=True):
+    for (path, settings, summary), choices in zip(found, given, strict=True):
         variant = ", ".join(choice for choice in choices if choice not in common)
-        runs.append(SweepRun(path, str(cfg["subject"]), _short(variant), summary, cfg["logger"]))
+        runs.append(SweepRun(path, settings.subject, _short(variant), summary))
     pairs = [(run.variant, run.subject) for run in runs]
     if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
         raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
@@ -144,29 +144,18 @@ def score_sweep(
     return paths
 
 
-def default_metrics(sweep: Sweep) -> list[str]:
+def default_metrics(sweep: Sweep) -> tuple[str, ...]:
     """Those of the subjects' benchmark; of subjects of none, the eight of the paper."""
     path = CONF_DIR / "eval" / "benchmark" / f"{benchmark_of(sweep)}.yaml"
     if path.is_file():
-        return list(yaml.safe_load(path.read_text())["benchmark"]["metrics"])
-    return list(yaml.safe_load((CONF_DIR / "score.yaml").read_text())["metrics"])
+        return metric_keys(read_yaml(path)["benchmark"]["metrics"])
+    return metric_keys("paper")
 
 
 def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
     names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
     return names.pop() if len(names) == 1 and "" not in names else sweep.name
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """A run's settings as plain data: nothing in them is resolved or built."""
-    try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(value, dict) or not {"subject", "method", "logger"} <= set(value):
-        raise UserError(f"{path} is no configuration of src.train: delete its folder, or run the sweep again")
-    return value
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from cdfvd.third_party.i3d.pytorch_i3d import InceptionI3d
 from torch import Tensor
 
 from eval.networks.base import ClipNetwork, resize_pillow
-from src.common.files import sha256
+from src.common.digests import sha256
 
 I3D_SIZE = 224
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eval.networks.base import Network, resize_pillow
-from src.common.files import sha256
+from src.common.digests import sha256
 
 INCEPTION_SIZE = 299
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.networks.base import Network
-from src.common.files import sha256
+from src.common.digests import sha256
 
 
 class LPIPSNetwork(Network):

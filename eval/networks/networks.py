@@ -19,8 +19,8 @@ from eval.networks.raft import RAFT
 from eval.networks.resnet3d import ResNet3D
 from eval.networks.videomae import VideoMAE
 from eval.networks.weights import HUB, WeightStore, mini_folder
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.mini import MiniExtractor
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.video.resnet import Bottleneck, Conv3DSimple, VideoResNet
 
 from eval.networks.base import ClipNetwork
-from src.common.files import sha256
+from src.common.digests import sha256
 
 SIZE = 112
 MEAN = (114.7748, 107.7354, 99.4750)

@@ -13,8 +13,8 @@ import huggingface_hub
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.common.paths import MINI_WEIGHTS
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from eval.reporting.side_by_side import Comparison, compare
 from eval.reporting.tables import Table
 from eval.reporting.templates import render
 from eval.reporting.writers import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path, write_json
+from src.common.files import write_json
 from src.common.progress import track
 from src.common.typed import check_choice, check_range
 

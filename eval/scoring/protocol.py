@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from src.common.digests import digest
 from src.common.errors import UserError
-from src.common.typed import plain
+from src.common.paths import CONF_DIR
+from src.common.reading import read_yaml
+from src.common.typed import plain, typed
+
+PROTOCOLS = CONF_DIR / "protocol"
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,17 @@ class FVDProtocol:
     drop_last: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A complete set of choices. Equal protocols give comparable numbers, others never share a table."""
+    """A complete set of choices. Equal protocols give comparable numbers, others never share a table.
+
+    Attributes:
+        name: in tables and in the names of results.
+        follows: whose code, of which date, computes the same.
+    """
 
     name: str
+    follows: str = ""
     resolution: int | None
     resize: Literal["bicubic", "lanczos", "bilinear"] | None
     pooling: Literal["frames", "videos"]
@@ -86,10 +97,31 @@ class Protocol:
         if low >= high:
             raise UserError(f"protocol.lpips.input_range must rise, got [{low}, {high}]")
 
+    def content(self) -> dict[str, Any]:
+        """What decides about numbers: all but the name and what is said of the code that it follows."""
+        return {key: value for key, value in plain(self).items() if key not in ("name", "follows")}
+
+    def label(self) -> str:
+        """Its name, and where it is not as it ships under that name, a digest of what it holds."""
+        shipped = PROTOCOLS / f"{self.name}.yaml"
+        if shipped.is_file() and self.changes() == []:
+            return self.name
+        changed = "changed-" if shipped.is_file() else ""
+        return f"{self.name}-{changed}{digest(self.content())[:6]}"
+
+    def changes(self) -> list[str]:
+        """In what it differs from the one that ships under its name, as `key: shipped | this`; nothing of others."""
+        path = PROTOCOLS / f"{self.name}.yaml"
+        return typed(Protocol, read_yaml(path), "protocol").differences(self) if path.is_file() else []
+
     def differences(self, other: "Protocol") -> list[str]:
         """The choices in which two protocols differ, as `key: this | other`; names do not count."""
         mine, theirs = _flatten(plain(self)), _flatten(plain(other))
-        return [f"{key}: {mine[key]} | {theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]
+        return [
+            f"{key}: {mine[key]} | {theirs[key]}"
+            for key in mine
+            if key not in ("name", "follows") and mine[key] != theirs[key]
+        ]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

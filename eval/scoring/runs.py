@@ -5,7 +5,7 @@ from pathlib import Path
 from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
-from src.common.files import read_json
+from src.common.reading import read_json
 from src.runs.run_folder import HELD_OUT, SUMMARY
 
 

@@ -39,7 +39,7 @@ class ScoreSettings:
         bootstrap: resamples of the subjects for the intervals of FID and FVD; 0: none.
     """
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
     protocol: Protocol
     bootstrap: int = 0
 

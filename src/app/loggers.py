@@ -2,23 +2,30 @@
 
 import netrc
 import os
-from collections.abc import Iterable
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.pytorch.loggers import Logger, WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from src.common.errors import UserError
+from src.common.typed import plain
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger, WandbLogger
 
 
-def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> WandbLogger:
+def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> "WandbLogger":
     """A W&B logger that works offline where there is no key, instead of asking for one.
 
     Without a `group`, the runs of a sweep are grouped under the name of its folder.
     """
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
     if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = Path(HydraConfig.get().sweep.dir).name
     offline = not _has_key()
@@ -42,14 +49,22 @@ def _has_key() -> bool:
         return False
 
 
-def log_config(loggers: Iterable[Logger], config: DictConfig) -> None:
-    """Give W&B the resolved configuration; beside the other loggers' files lies `config.yaml`."""
-    for logger in loggers:
-        if isinstance(logger, WandbLogger):
-            logger.experiment.config.update(OmegaConf.to_container(config, resolve=True), allow_val_change=True)
+def build_loggers(logger: DictConfig, settings: Any) -> "list[Logger]":
+    """The logger of our configuration, told the settings where it keeps them.
+
+    Args:
+        logger: the config group; its `_target_` comes from our own configs or the command line.
+        settings: a dataclass of settings.
+    """
+    built = instantiate(logger)
+    if type(built).__name__ == "WandbLogger":
+        # Beside the other loggers' files lies `config.yaml`.
+        built.experiment.config.update(plain(settings), allow_val_change=True)
+    return [built]
 
 
 def log_video(name: str, path: Path) -> None:
     """Add a video file to this process's W&B run, if there is one."""
-    if wandb.run is not None:
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
         wandb.run.log({name: wandb.Video(str(path), format=path.suffix[1:])})

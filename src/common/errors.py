@@ -1,12 +1,115 @@
-"""The one exception that reaches a user as a single line instead of a traceback."""
+"""The one exception that reaches a user as a single line instead of a traceback, and what the system refuses as one."""
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_LINE = 2000
+TEMPORARY_PREFIX = ".posecrafter-"
+# Of libraries written in Rust, whose exceptions carry the number in their text alone.
+_OS_ERROR_IN_TEXT = re.compile(r"\(os error ([0-9]+)\)")
+# Of PyTorch and OpenCV, whose exceptions for it are no MemoryError.
+_NO_MEMORY_IN_TEXT = re.compile(r"can't allocate memory|out of memory|insufficient memory", re.IGNORECASE)
+_CAUSES = {
+    errno.ENOSPC: "no space is left on the disk: free some, or choose a place on another disk",
+    errno.EDQUOT: "the disk quota is used up: free some space, or choose a place on another disk",
+    errno.EROFS: "the file system is read-only: choose another place",
+    errno.EACCES: "permission denied: change its permissions, or choose another place",
+    errno.EPERM: "the system does not permit it: change its owner or permissions, or choose another place",
+    errno.ENOMEM: "no memory is left: end other programs, or choose fewer frames or a smaller resolution",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine: end other programs",
+    errno.EFBIG: "it is larger than the file system or `ulimit -f` allows: choose another place",
+    errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
+    errno.ENOENT: "there is no such file or folder: check the path",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
+    errno.EISDIR: "it is a folder where a file was expected: check the path",
+    errno.EIO: "the disk reports an input/output error: check the disk",
+    errno.ESTALE: "the network file system has lost it: mount it again",
+}
 
 
 class UserError(ValueError):
     """Bad input: the message says what was wrong, what was expected and how to mend it.
 
     Entry points print it on one line and exit with status 2 (see `src.app.entry`). Anything else that is raised
-    is a defect of ours and keeps its traceback.
+    is a defect of ours and keeps its traceback. Parts of messages come from files: what a terminal would obey is
+    written as an escape, and a line longer than `MAX_LINE` loses its middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+        if len(line) > MAX_LINE:
+            line = f"{line[: MAX_LINE // 2]} ... {line[-MAX_LINE // 2 :]}"
+        super().__init__(line)
+
+
+class DamagedFile(UserError):
+    """A file was read, and what it holds is not what belongs there; a cache may make it again."""
+
+
+class ResourceError(UserError):
+    """The system refused: no space, no permission, no memory, not there. Says nothing about what a file holds.
+
+    Attributes:
+        errno: the system's number of the cause, of the module `errno`.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.errno = number
+
+
+def explained(error: BaseException, path: str | Path | None = None, doing: str = "used") -> ResourceError | None:
+    """What the system refused, in one line with path and cause; None where the error is another one.
+
+    Args:
+        error: an OSError, a MemoryError, or what a library has made of one.
+        path: the file or folder in question, for errors that do not name it themselves.
+        doing: what could not be done with it: "read", "written".
+    """
+    number = _number(error)
+    if number is None:
+        return None
+    cause = _CAUSES.get(number) or getattr(error, "strerror", None) or str(error) or os.strerror(number)
+    named = getattr(error, "filename", None)
+    named = os.fsdecode(named) if isinstance(named, (str, bytes)) and named else None
+    # An error about another file than the one at work; a temporary name would tell nobody anything.
+    if path is None or (named and TEMPORARY_PREFIX not in named and named != str(path)):
+        path, doing = named or path, doing if path is None else "used"
+    if number == errno.ENOMEM and path is None:
+        return ResourceError(cause, number)
+    return ResourceError(f"{'a file' if path is None else path} cannot be {doing}: {cause}", number)
+
+
+@contextlib.contextmanager
+def in_one_line(path: str | Path, doing: str) -> Iterator[None]:
+    """Raise what the system refuses within the block as a `ResourceError` about `path`.
+
+    Args:
+        doing: see `explained`.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if (known := explained(error, path, doing)) is None:
+            raise
+        raise known from error
+
+
+def _number(error: BaseException) -> int | None:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return errno.ENOMEM
+    if isinstance(error, OSError):
+        # An OSError of a library may be about anything.
+        return error.errno
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return None
+    if match := _OS_ERROR_IN_TEXT.search(str(error)):
+        return int(match[1])
+    return errno.ENOMEM if _NO_MEMORY_IN_TEXT.search(str(error)) else None

@@ -77,6 +77,15 @@ def plain(settings: Any) -> Any:
     return json.loads(json.dumps(dataclasses.asdict(settings), default=str))
 
 
+def changed(settings: T, changes: Mapping[str, Any], where: str = "") -> T:
+    """The settings with some values changed, nested as they are, and checked anew.
+
+    Raises:
+        UserError: as `typed`.
+    """
+    return typed(type(settings), _merged(plain(settings), changes), where)
+
+
 def identity(settings: Any, scope: str) -> dict[str, Any]:
     """The values that decide about a fine-tune or about a video, nested as the settings are.
 
@@ -132,6 +141,14 @@ def check_range(
     )
     if not inside:
         raise UserError(f"{name}={value} must be {' and '.join(bounds) or 'finite'}")
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, change in changes.items():
+        nested = isinstance(change, Mapping) and isinstance(values.get(key), Mapping)
+        merged[key] = _merged(values[key], change) if nested else change
+    return merged
 
 
 def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str, Any]:

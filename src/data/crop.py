@@ -10,13 +10,11 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 
 CropMode = Literal["person", "center", "pad"]
-CROP_MODES: tuple[CropMode, ...] = ("person", "center", "pad")
 # Keypoints end at the brows, knuckles and ankles: hair, fingertips and shoes need room beyond them.
 MARGIN = 0.15
 
@@ -49,8 +47,6 @@ def crop_box(poses: PoseSequence, *, width: int, height: int, mode: CropMode, mi
         width, height: of the full frame in pixels.
         min_side: usually the resolution that is resized to, in pixels.
     """
-    if mode not in CROP_MODES:
-        raise UserError(f"data.crop must be one of {', '.join(CROP_MODES)}, got {mode}")
     short, long = min(width, height), max(width, height)
     if mode == "pad" or width == height:
         return CropBox((width - long) // 2, (height - long) // 2, long)

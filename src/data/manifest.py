@@ -19,8 +19,9 @@ from typing import Any
 from src.common.errors import UserError
 from src.common.files import sha256, write_json
 from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
-from src.data.subject import ClipSettings, Subject, content_sha256, prepare_subject
+from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)

@@ -1,51 +1,79 @@
 """Target poses from whatever `poses=` names, made to fit the subject: what `src.sample` and `src.poses` share."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
-from src.common.typed import check_choice, typed
+from src.common.typed import Raw, check_range
+from src.data.prepare import content_sha256
 from src.data.resolve import resolve_subject
-from src.data.subject import ClipSettings, Subject, content_sha256, load_subject
-from src.pose.distance import nearness
+from src.data.settings import DataSettings
+from src.data.subject import Subject, load_subject
+from src.media.contact_sheet import Row
+from src.pose.distance import distance_to_training
+from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import load_fps, load_poses
 from src.pose.keypoints import PoseSequence
-from src.pose.retarget import MODES, retarget
+from src.pose.retarget import RetargetMode, retarget
 from src.pose.script import SUFFIXES, load_script, perform_script
 from src.pose.smooth import SmoothSettings
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoseScriptSettings:
+    """`frame`: training frame that a pose script starts from; null: the script's own, or chosen."""
+
+    frame: int | None = None
+
+    def __post_init__(self) -> None:
+        check_range("pose_script.frame", self.frame, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseSourceSettings:
+    """Where target poses come from.
+
+    Attributes:
+        poses: video, subject, keypoints (.npz, OpenPose .json or a folder of them), or pose script.
+        retarget: onto the subject's own proportions; null: `bones` if the driver is someone else, else `none`.
+        smooth: of the poses.
+        pose_script: see `PoseScriptSettings`.
+        data, pose: of a video.
+    """
+
+    poses: Raw
+    retarget: RetargetMode | None = None
+    smooth: SmoothSettings = field(default_factory=SmoothSettings)
+    pose_script: PoseScriptSettings = field(default_factory=PoseScriptSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    pose: ExtractorSettings
+
+
 @dataclass(frozen=True, eq=False)
-class Target:
-    """What is to be filmed.
+class TargetPoses:
+    """What is to be generated.
 
     Attributes:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
-        beside: label and (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
+        beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
     """
 
     poses: PoseSequence
     fps: float
-    beside: tuple[str, np.ndarray] | None
+    beside: Row | None
 
 
 def target_poses(
-    cfg: DictConfig, *, resolution: int, fps: float, training: PoseSequence | None, subject: str | None
-) -> Target:
+    settings: PoseSourceSettings, *, resolution: int, fps: float, training: PoseSequence | None, subject: str | None
+) -> TargetPoses:
     """Read the poses, smooth them as `smooth` says, and retarget them as `retarget` says; warn of far ones.
 
     Args:
-        cfg: with `poses` (video, subject, keypoints file or pose script), `pose_script.frame`, `retarget`, `smooth`,
-            and the groups `data` and `pose`.
         resolution: S of the frames in pixels.
         fps: where the source does not say.
         training: poses of the subject's N training frames, None if no subject is at hand.
@@ -54,45 +82,51 @@ def target_poses(
     Raises:
         UserError: unreadable poses, or settings that do not go together.
     """
-    if cfg.retarget is not None:
-        check_choice("retarget", cfg.retarget, MODES)
-    smooth = typed(SmoothSettings, cfg.smooth, "smooth")
-    source = Path(str(cfg.poses))
-    beside, is_other = None, False
+    source, is_other = Path(settings.poses), False
+    found = _from_file(settings, source, training, fps)
+    if found is None:
+        driver = resolve_subject(
+            settings.poses,
+            settings=replace(settings.data.clip, resolution=resolution),
+            root=settings.data.root,
+            extractor=settings.pose.build,
+        )
+        found = TargetPoses(driver.poses, float(driver.fps), Row("driver", driver.frames))
+        is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
+    if not found.poses.mask.any():
+        raise UserError(f"poses={source} shows no person in any frame")
+    poses = settings.smooth.apply(found.poses, found.fps)
+    if training is None:
+        if settings.retarget not in (None, "none"):
+            raise UserError(
+                f"retarget={settings.retarget} needs the subject whose body the poses are to fit: give subject="
+            )
+        return replace(found, poses=poses)
+    mode = settings.retarget or ("bones" if is_other else "none")
+    whose = "another person" if is_other else "not known to be another"
+    log.info("retarget=%s (%s)", mode, "as given" if settings.retarget else f"the poses are {whose}'s")
+    poses = retarget(poses, training, mode)
+    distance = distance_to_training(poses, training)
+    log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
+    return replace(found, poses=poses)
+
+
+def _from_file(
+    settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float
+) -> TargetPoses | None:
+    """Poses of a script or of keypoints; None: the source is neither."""
     if source.suffix in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
-        poses = perform_script(load_script(_shipped(source)), training, frame=cfg.pose_script.frame)
-    elif cfg.pose_script.frame is not None:
-        raise UserError(f"pose_script.frame={cfg.pose_script.frame} needs a pose script, and poses={source} is none")
-    elif source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        poses, fps = load_poses(source), load_fps(source) or fps
-    else:
-        cfg.data.resolution = resolution
-        driver = resolve_subject(
-            str(cfg.poses),
-            settings=ClipSettings.from_config(cfg.data),
-            root=cfg.data.root,
-            extractor=lambda: instantiate(cfg.pose),
+        script = load_script(_shipped(source))
+        return TargetPoses(perform_script(script, training, frame=settings.pose_script.frame), fps, None)
+    if settings.pose_script.frame is not None:
+        raise UserError(
+            f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
-        poses, fps, beside = driver.poses, float(driver.fps), ("driver", driver.frames)
-        is_other = subject is not None and not _same_clip(driver, subject, cfg.data.root)
-    if not poses.mask.any():
-        raise UserError(f"poses={source} shows no person in any frame")
-    poses = smooth.apply(poses, fps)
-    if training is None:
-        if cfg.retarget not in (None, "none"):
-            raise UserError(f"retarget={cfg.retarget} needs the subject whose body the poses are to fit: give subject=")
-        return Target(poses, fps, beside)
-    mode = cfg.retarget or ("bones" if is_other else "none")
-    why = (
-        "as given" if cfg.retarget else f"the poses are {'another person' if is_other else 'not known to be another'}'s"
-    )
-    log.info("retarget=%s (%s)", mode, why)
-    poses = retarget(poses, training, mode)
-    near = nearness(poses, training)
-    log.log(logging.WARNING if near.far else logging.INFO, "%s", near.describe())
-    return Target(poses, fps, beside)
+    if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
+        return TargetPoses(load_poses(source), load_fps(source) or fps, None)
+    return None
 
 
 def _shipped(path: Path) -> Path:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.common.errors import UserError
+from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
-from src.data.subject import ClipSettings, Subject, content_sha256, load_subject, prepare_subject, resized
+from src.data.subject import ClipSettings, Subject, load_subject, read_record, resized
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,12 @@ def default_name(video: Path, root: str | Path) -> str:
         UserError: no video there.
     """
     stem = (video.name if video.is_dir() else video.stem) or video.resolve().name
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "clip"
+    name = re.sub(r"[^\w.-]+", "-", stem).strip("-._")[:60] or "clip"
     if re.fullmatch(r"people_[0-9]+", name):
         name = f"{name}-video"
     digest = content_sha256(video)
     if (Path(root) / name / "subject.yaml").exists():
-        owner = load_subject(name, root).provenance["source"]["sha256"]
+        owner = read_record(Path(root) / name)["source"]["sha256"]
         if owner != digest:
             name = f"{name}-{digest[:6]}"
             log.info("another clip is called %s already: %s is prepared as %s", stem, video, name)

@@ -11,32 +11,29 @@ Dimensions: F frames of S x S pixels.
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
-from omegaconf import DictConfig
 
-from src.common.errors import UserError
-from src.common.files import atomic_path, digest, sha256
-from src.common.progress import track
-from src.data.crop import CROP_MODES, CropBox, CropMode, crop_box, crop_frame, crop_poses
-from src.media.contact_sheet import contact_sheet, spread
-from src.media.video import IMAGE_SUFFIXES, VideoReader
-from src.pose.draw import draw_overlay
-from src.pose.extractors.base import PoseExtractor
-from src.pose.formats import load_poses, save_poses
+from src.common.arrays import map_npy
+from src.common.atomic import atomic_path
+from src.common.errors import DamagedFile, UserError
+from src.common.reading import read_yaml, safe_name
+from src.common.typed import check_range, typed
+from src.data.crop import CropBox, CropMode, crop_frame
+from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 DEFAULT_PROMPT = "a photo of a person"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"\w[\w.-]*")
 _RENDERED_NAME = re.compile(r"people_[0-9]+")
 
 
@@ -59,20 +56,44 @@ class ClipSettings:
     max_frames: int | None = None
 
     def __post_init__(self) -> None:
-        if self.resolution < 1 or self.start < 0 or (self.max_frames is not None and self.max_frames < 1):
-            raise UserError(
-                "data.resolution and data.max_frames must be at least 1 and data.start at least 0, got "
-                f"{self.resolution}, {self.max_frames} and {self.start}"
-            )
-        if self.crop not in CROP_MODES:
-            raise UserError(f"data.crop must be one of {', '.join(CROP_MODES)}, got {self.crop}")
+        check_range("data.resolution", self.resolution, least=1, most=16384)
+        check_range("data.start", self.start, least=0)
+        check_range("data.max_frames", self.max_frames, least=1)
+        check_range("data.fps", self.fps, above=0, most=1000)
 
-    @staticmethod
-    def from_config(data: DictConfig) -> "ClipSettings":
-        """Take the settings out of the config group `data`."""
-        return ClipSettings(
-            resolution=data.resolution, crop=data.crop, fps=data.fps, start=data.start, max_frames=data.max_frames
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Extractor:
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Size:
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    """What `subject.yaml` must hold."""
+
+    version: Literal[1]
+    name: str
+    prompt: str
+    source: _Source
+    settings: ClipSettings
+    extractor: _Extractor
+    num_frames: int
+    fps: str
+    frame_size: _Size
+    crop_box: CropBox
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,99 +136,21 @@ class Subject:
         return len(self.frames)
 
 
-def prepare_subject(
-    video: str | Path,
-    *,
-    name: str,
-    extractor: PoseExtractor,
-    settings: ClipSettings,
-    root: str | Path,
-    prompt: str | None = None,
-    force: bool = False,
-) -> Subject:
-    """Bring a video into the form that training reads, or find that this was done before.
-
-    The video is read twice, frame by frame: for the poses, which decide the crop, and for the crop. A
-    subject of that name is used again if content, settings and extractor are the same, and made again if
-    settings or extractor changed; its prompt stays unless another one is given.
-
-    Args:
-        video: video file or folder of images.
-        prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
-        force: make everything again, poses included, and allow another clip to take over the name.
-
-    Raises:
-        UserError: unreadable video, no person found, an unusable name, or a name that another clip has.
-    """
-    video, folder = Path(video), Path(root) / name
-    check_name(name)
-    made_from = {
-        "source": {"name": video.name, "sha256": content_sha256(video)},
-        "settings": asdict(settings),
-        "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
-    }
-    if (folder / "subject.yaml").exists():
-        record = _read_record(folder)
-        same_clip = record["source"]["sha256"] == made_from["source"]["sha256"]
-        if not force and not same_clip:
-            raise UserError(
-                f"the name {name} belongs to another clip, {record['source']['name']}: choose another name, or replace "
-                f"that subject with python -m src.prepare video={video} name={name} force=true"
-            )
-        prompt = prompt or (record["prompt"] if same_clip else None)
-        changed = _changes(record, made_from)
-        if not changed and not force:
-            log.info("subject %s is prepared already, in %s", name, folder)
-            if prompt != record["prompt"]:
-                _write_record(folder, {**record, "prompt": prompt})
-            return load_subject(name, root)
-        log.info("subject %s is prepared again: %s", name, ", ".join(changed) or "force=true")
-    elif folder.exists():
-        raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move that folder away")
-
-    reader = VideoReader(
-        video,
-        start=settings.start,
-        stop=None if settings.max_frames is None else settings.start + settings.max_frames,
-        fps=settings.fps,
-    )
-    full_poses = _full_frame_poses(reader, extractor, made_from, root=Path(root), force=force)
-    size = {"width": reader.width, "height": reader.height}
-    box = crop_box(full_poses, **size, mode=settings.crop, min_side=settings.resolution)
-    log.info("crop of %s: %d pixels square at (%d, %d) of %dx%d", video, box.side, box.left, box.top, *size.values())
-    poses = crop_poses(full_poses, box, **size)
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
-        cropped = (crop_frame(frame, box, settings.resolution) for frame in track(reader, "cropping", len(reader)))
-        _write_npy(temporary / "frames.npy", cropped, (len(reader), settings.resolution, settings.resolution, 3))
-        frames = np.load(temporary / "frames.npy", mmap_mode="r")
-        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps))
-        shown = spread(len(frames), 10)
-        overlay = draw_overlay(frames[shown], poses[shown])
-        contact_sheet([("frames", frames[shown]), ("poses", overlay)], temporary / "sheet.png")
-        result = {"num_frames": len(reader), "fps": str(reader.fps), "frame_size": size, "crop_box": asdict(box)}
-        head = {"version": VERSION, "name": name, "prompt": prompt or DEFAULT_PROMPT}
-        _write_record(temporary, {**head, **made_from, **result})
-    log.info("prepared %d frames as subject %s; look at %s", len(reader), name, folder / "sheet.png")
-    return load_subject(name, root)
-
-
 def load_subject(name: str, root: str | Path) -> Subject:
     """Read a prepared subject.
 
     Raises:
         UserError: there is none of that name, or its folder is not as `prepare_subject` left it.
     """
-    folder = Path(root) / name
-    record = _read_record(folder)
+    folder = Path(root) / safe_name(name, "the subject's name")
+    record = read_record(folder)
+    frames, poses = map_npy(folder / "frames.npy"), load_poses(folder / "poses.npz")
     try:
-        frames = np.load(folder / "frames.npy", mmap_mode="r")
-        poses = load_poses(folder / "poses.npz")
         provenance = {key: value for key, value in record.items() if key not in ("name", "prompt")}
         return Subject(name, frames, poses, Fraction(record["fps"]), record["prompt"], provenance)
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the prepared subject {folder} is damaged ({error}): delete it and prepare it again"
+    except (ValueError, ZeroDivisionError) as error:
+        raise DamagedFile(
+            f"the prepared subject {folder} is damaged ({error}): prepare it again with src.prepare … force=true"
         ) from error
 
 
@@ -228,77 +171,38 @@ def resized(subject: Subject, resolution: int) -> Subject:
 
 def check_name(name: str) -> None:
     """Raise UserError unless `name` can be a prepared subject's."""
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(safe_name(name, "the subject's name")):
         raise UserError(f"a subject's name is made of letters, digits, '.', '_' and '-', got {name!r}")
     if _RENDERED_NAME.fullmatch(name):
         raise UserError(f"the name {name} is kept for a rendered person: choose another one")
 
 
-def content_sha256(video: Path) -> str:
-    """Hexadecimal SHA-256 of a video file, or of the names and contents of a folder's images."""
-    if not video.exists():
-        raise UserError(f"no video at {video}: expected a video file or a folder of images")
-    if not video.is_dir():
-        return sha256(video)
-    images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return digest([[path.name, sha256(path)] for path in images])
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `subject.yaml` of a prepared subject says, checked.
 
-
-def _full_frame_poses(
-    reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
-) -> PoseSequence:
-    reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
-    key = digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
-    cached = root / ".poses" / f"{key}.npz"
-    if cached.exists() and not force:
-        log.info("poses of %s were extracted before: %s", reader.path, cached)
-        return load_poses(cached)
-    poses = extractor.extract(reader, total=len(reader))
-    if len(poses) != len(reader):
-        raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
-    save_poses(cached, poses, fps=float(reader.fps))
-    return poses
-
-
-def _write_npy(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
-    """Write uint8 frames one after another; unlike a memory map, a full disk raises OSError here."""
-    with open(path, "wb") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for frame in frames:
-            file.write(frame.tobytes())
-
-
-def _changes(record: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What differs in settings and extractor, in words."""
-    old = {**record["settings"], "pose": record["extractor"]["name"]}
-    new = {**wanted["settings"], "pose": wanted["extractor"]["name"]}
-    changes = [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
-    if not changes and record["extractor"] != wanted["extractor"]:
-        changes = [f"{wanted['extractor']['name']} has other settings or weights"]
-    return changes
-
-
-def _read_record(folder: Path) -> dict[str, Any]:
+    Raises:
+        UserError: there is none, or it is not as `prepare_subject` left it.
+    """
     path = folder / "subject.yaml"
     if not path.exists():
         raise UserError(
             f"no prepared subject at {folder}: make it with python -m src.prepare video=... name={folder.name}"
         )
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    record = read_yaml(path)
+    again = "prepare it again with python -m src.prepare video=... force=true"
     if not isinstance(record, dict) or record.get("version") != VERSION:
-        raise UserError(f"{path} is not of version {VERSION}: delete {folder} and prepare it again")
+        raise DamagedFile(f"{path} is not of version {VERSION}: {again}")
     if not isinstance(record.get("prompt"), str) or not record["prompt"].strip():
-        raise UserError(f"{path} must hold a prompt, a line of text that says what the clip shows")
-    if missing := {"source", "settings", "extractor", "fps"} - record.keys():
-        raise UserError(f"{path} lacks {', '.join(sorted(missing))}: delete {folder} and prepare it again")
+        raise DamagedFile(f"{path} must hold a prompt, a line of text that says what the clip shows")
+    try:
+        typed(_Record, record)
+    except UserError as error:
+        raise DamagedFile(f"{path}: {error}; {again}") from error
     return record
 
 
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write `subject.yaml`."""
     with atomic_path(folder / "subject.yaml") as temporary:
-        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=1000)
+        text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=1000)
         temporary.write_text("# The prompt may be edited; the rest says how the frames were made.\n" + text, "utf-8")

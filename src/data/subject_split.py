@@ -1,35 +1,56 @@
-"""What a run is made of: the frames of one person that it trains on, and those it is to film again (Sec. 5.1)."""
+"""A subject's clip in its two parts: the N frames to fine-tune on, and those held out to be generated (Sec. 5.1).
+
+Dimensions: N training frames, M held-out frames, H×W pixels; RGB uint8.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 
-from src.data.resolve import resolve_subject
+from src.common.digests import arrays_sha256
+from src.data.settings import DataSettings
 from src.data.split import split_frames
-from src.data.subject import ClipSettings, Subject
+from src.data.subject import Subject
 from src.pose.keypoints import PoseSequence
-from src.runs.provenance import poses_sha256
-from src.runs.run_folder import TrainingClip
 
 
-@dataclass(frozen=True)
-class Footage:
+@dataclass(frozen=True, eq=False)
+class TrainingClip:
+    """What a model is fine-tuned on.
+
+    Attributes:
+        frames: (N, H, W, 3); poses: N poses; prompt: p_s; fps: of the clip that they come from.
+    """
+
+    frames: np.ndarray
+    poses: PoseSequence
+    prompt: str
+    fps: float
+
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of frames and poses."""
+        return {
+            "training_frames_sha256": arrays_sha256(self.frames),
+            "training_poses_sha256": self.poses.sha256(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SubjectSplit:
     """The two parts of a subject's clip that a run uses.
 
     Attributes:
         name: of the subject.
         rendered: a drawn person, not a filmed one.
-        clip: the N training frames.
-        test_frames: (M, H, W, 3) uint8 RGB, the held-out frames.
+        training: the N training frames.
+        test_frames: (M, H, W, 3), the held-out frames.
         test_poses: their M poses.
         training_indices, test_indices: where both lie in the subject's clip.
     """
 
     name: str
     rendered: bool
-    clip: TrainingClip
+    training: TrainingClip
     test_frames: np.ndarray
     test_poses: PoseSequence
     training_indices: list[int]
@@ -37,35 +58,28 @@ class Footage:
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 of the training frames and poses and of the held-out poses."""
-        return self.clip.checksums() | {"test_poses_sha256": poses_sha256(self.test_poses)}
+        return self.training.checksums() | {"test_poses_sha256": self.test_poses.sha256()}
 
 
-def find_subject(cfg: DictConfig, subject: str) -> Subject:
-    """`resolve_subject` with the settings of a run: its groups `data` and `pose`, and its `prompt`."""
-    return resolve_subject(
-        subject,
-        settings=ClipSettings.from_config(cfg.data),
-        root=cfg.data.root,
-        extractor=lambda: instantiate(cfg.pose),
-        prompt=cfg.prompt,
-    )
-
-
-def load_footage(cfg: DictConfig) -> Footage:
-    """Find, render or prepare the subject of `conf/train.yaml`, and split its clip.
+def split_subject(subject: Subject, data: DataSettings) -> SubjectSplit:
+    """Hold out the last frames of the subject's clip and take the training frames from those before.
 
     Raises:
-        UserError: no such subject, or a clip too short for the split.
+        UserError: a clip too short for the split.
     """
-    subject = find_subject(cfg, str(cfg.subject))
-    split = split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames)
+    split = split_frames(len(subject), num_train=data.num_frames, num_test=data.num_test_frames)
     training, test = list(split.train), list(split.test)
-    return Footage(
+    return SubjectSplit(
         name=subject.name,
         rendered=subject.rendered,
-        clip=TrainingClip(subject.frames[training], subject.poses[training], subject.prompt, float(subject.fps)),
+        training=training_clip(subject, training),
         test_frames=subject.frames[test],
         test_poses=subject.poses[test],
         training_indices=training,
         test_indices=test,
     )
+
+
+def training_clip(subject: Subject, indices: list[int]) -> TrainingClip:
+    """The frames at those indices as a training clip."""
+    return TrainingClip(subject.frames[indices], subject.poses[indices], subject.prompt, float(subject.fps))

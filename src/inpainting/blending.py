@@ -1,4 +1,4 @@
-"""The pictures of a repaired segment: generated squares set into the frames of a video, blended at every border.
+"""The pictures of a repaired segment: generated squares pasted into the frames of a video, blended at every border.
 
 Dimensions: L frames of a segment, S side of the square, H×W the video's own size; RGB.
 """
@@ -51,8 +51,8 @@ def background(before: np.ndarray | None, after: np.ndarray | None, position: fl
     return cv2.addWeighted(before, 1 - position, after, position, 0)
 
 
-def set_in(frame_HWC: np.ndarray, square_SSC: np.ndarray, box: CropBox) -> np.ndarray:
-    """Set a square into a frame where it was cut out, feathered at edges that are not the frame's.
+def paste_feathered(frame_HWC: np.ndarray, square_SSC: np.ndarray, box: CropBox) -> np.ndarray:
+    """Paste a square into a frame where it was cut out, feathered at edges that are not the frame's.
 
     Args:
         frame_HWC: (H, W, 3) uint8; square_SSC: (S, S, 3) uint8; box: of the square in the frame's pixels.

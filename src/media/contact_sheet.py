@@ -5,20 +5,27 @@ Dimensions: F frames, H x W pixels, RGB uint8.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from src.common.files import atomic_path
 
-Row = tuple[str, np.ndarray]
 _BACKGROUND, _INK, _GAP = 255, (30, 30, 30), 4
 
 
-def spread(count: int, wanted: int) -> list[int]:
+class Row(NamedTuple):
+    """Frames (F, H, W, 3) with what they are called: a row of a sheet, a panel of a video."""
+
+    label: str
+    frames: np.ndarray
+
+
+def evenly_spaced(count: int, wanted: int) -> list[int]:
     """At most `wanted` indices out of `count`, evenly spread, first and last included.
 
-    >>> spread(9, 3), spread(2, 3)
+    >>> evenly_spaced(9, 3), evenly_spaced(2, 3)
     ([0, 4, 8], [0, 1])
     """
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
@@ -35,7 +42,7 @@ def contact_sheet(
     """Write rows of pictures with their labels on the left as one picture, whole or not at all.
 
     Args:
-        rows: (label, frames) with (F, H, W, 3) frames. The rows show the same frame numbers: `columns` of
+        rows: labelled frames. The rows show the same frame numbers: `columns` of
             them, evenly spread over the longest row, and a blank where a row has ended.
         path: where to; the suffix chooses the format.
         columns: how many pictures a row has at most.
@@ -44,7 +51,7 @@ def contact_sheet(
     """
     if not rows or not all(len(frames) for _, frames in rows):
         raise ValueError("a contact sheet needs rows, and every row frames")
-    shown = spread(max(len(frames) for _, frames in rows), columns)
+    shown = evenly_spaced(max(len(frames) for _, frames in rows), columns)
     height = cell or min(rows[0][1].shape[1], 256)
     width = round(height * rows[0][1].shape[2] / rows[0][1].shape[1])
     font = ImageFont.load_default(size=max(11, height // 12))
@@ -64,17 +71,18 @@ def contact_sheet(
         canvas.save(temporary)
 
 
-def side_by_side(videos: Sequence[np.ndarray], labels: Sequence[str]) -> np.ndarray:
+def side_by_side(rows: Sequence[Row]) -> np.ndarray:
     """Join videos of equal length from left to right, with their labels above.
 
     Args:
-        videos: (F, H, W, 3) each; all are brought to the height of the tallest.
+        rows: labelled videos; all are brought to the height of the tallest.
 
     Returns:
         (F, H', W', 3) uint8 with even H' and W', as H.264 wants them.
     """
-    if len({len(video) for video in videos}) != 1 or len(videos) != len(labels):
-        raise ValueError(f"videos of one length and a label each expected, got {[len(v) for v in videos]}, {labels}")
+    videos, labels = [row.frames for row in rows], [row.label for row in rows]
+    if len({len(video) for video in videos}) != 1:
+        raise ValueError(f"videos of one length expected, got {[len(video) for video in videos]}, {labels}")
     height = max(video.shape[1] for video in videos)
     widths = [round(height * video.shape[2] / video.shape[1]) for video in videos]
     font = ImageFont.load_default(size=max(11, height // 20))

@@ -49,7 +49,7 @@ class ModelSettings:
         check_choice("model.dtype", self.dtype, DTYPES)
 
 
-def caution(settings: ModelSettings, *, rendered: bool) -> str | None:
+def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     """What a user should know before time is spent on this model, if anything.
 
     Args:

@@ -14,7 +14,7 @@ FAR_FACTOR = 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Nearness:
+class DistanceToTraining:
     """Distances of target poses to the training poses.
 
     Attributes:
@@ -44,7 +44,7 @@ class Nearness:
         )
 
 
-def nearness(poses: PoseSequence, training: PoseSequence) -> Nearness:
+def distance_to_training(poses: PoseSequence, training: PoseSequence) -> DistanceToTraining:
     """Compare M target poses with the N training poses."""
     distance_MN = _distances(poses, training)
     distance = distance_MN.min(1)
@@ -57,15 +57,29 @@ def nearness(poses: PoseSequence, training: PoseSequence) -> Nearness:
         threshold = FAR_FACTOR * float(finite.max()) if len(finite) else None
     if threshold is not None:
         far = np.flatnonzero(distance > threshold).tolist()
-    return Nearness(distance, distance_MN.argmin(1), threshold, far)
+    return DistanceToTraining(distance, distance_MN.argmin(1), threshold, far)
+
+
+def squared_distances(pose: PoseSequence, poses: PoseSequence) -> tuple[np.ndarray, np.ndarray]:
+    """Compare one pose with M others, keypoint by keypoint.
+
+    Args:
+        pose: a sequence of one frame.
+        poses: M poses.
+
+    Returns:
+        (M, K) float64 squared distances in squared units of the frame, and (M, K) bool, which keypoints both show: the
+        others' values mean nothing.
+    """
+    squared_MK = np.square(poses.xy.astype(np.float64) - pose.xy[0]).sum(-1)
+    return squared_MK, poses.mask & pose.mask[0]
 
 
 def _distances(a: PoseSequence, b: PoseSequence) -> np.ndarray:
     """(len(a), len(b)) root mean squared distances, infinite without a shared keypoint."""
     out = np.full((len(a), len(b)), np.inf)
     for j in range(len(b)):
-        shared = a.mask & b.mask[j]
-        squared = np.square(a.xy.astype(np.float64) - b.xy[j]).sum(-1)
+        squared, shared = squared_distances(b[j], a)
         count = shared.sum(1)
         out[count > 0, j] = np.sqrt((squared * shared).sum(1)[count > 0] / count[count > 0])
     return out

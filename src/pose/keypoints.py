@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.common.digests import arrays_sha256
+
 NUM_KEYPOINTS = 128
 PARTS: dict[str, slice] = {
     "body": slice(0, 18),
@@ -74,6 +76,10 @@ class PoseSequence:
             np.concatenate([s.confidence for s in sequences]),
             np.concatenate([s.mask for s in sequences]),
         )
+
+    def sha256(self) -> str:
+        """Checksum of the keypoints."""
+        return arrays_sha256(self.xy, self.confidence, self.mask)
 
     def transformed(self, scale: tuple[float, float], offset: tuple[float, float]) -> "PoseSequence":
         """Map every coordinate to `xy * scale + offset`, as a crop of the frame needs."""

@@ -1,187 +1,297 @@
-"""What a run leaves behind, and how a finished run is read again.
+"""What a run leaves behind, written whole or not at all, and how a run is read again: as data, never as code.
 
 Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
+
+    config.yaml          the settings, plain values
+    training/            frames, poses and prompt that the model was fine-tuned on
+    held_out/            frames and poses that it was not shown, to be scored against
+    adapter.safetensors  what was trained; fine_tune.json its cost and checksum
+    checkpoints/         of an unfinished fine-tune
+    frames/, *.mp4, …    what was generated (`save_generated`)
+    summary.json         the whole run, with the checksums of what was generated; written last
 """
 
 import contextlib
-import datetime
 import logging
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import yaml
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
-from src.common.errors import UserError
-from src.common.files import atomic_path, read_json, write_json
-from src.media.contact_sheet import contact_sheet, side_by_side
+from src.common.atomic import atomic_path, clear_leftovers
+from src.common.digests import digest, sha256
+from src.common.errors import DamagedFile, UserError
+from src.common.files import write_json
+from src.common.reading import read_json, read_yaml
+from src.common.typed import plain, typed
+from src.data.subject_split import SubjectSplit, TrainingClip
+from src.media.contact_sheet import Row, contact_sheet, side_by_side
 from src.media.video import read_video, write_frames, write_video
+from src.models.adapter import load_adapter, save_adapter
+from src.models.backbone import VideoBackbone
 from src.pose.draw import draw_poses
 from src.pose.formats import load_poses, save_poses
-from src.pose.keypoints import PoseSequence
-from src.runs.provenance import IRRELEVANT, arrays_sha256, plain_settings, poses_sha256
+from src.runs.identity import same_run
+from src.runs.legacy import upgraded
+from src.runs.provenance import environment, git_revision
+from src.runs.settings import RunSettings
+from src.sampling.jobs import GeneratedClip, GenerationJob, describe_references
 
 log = logging.getLogger(__name__)
-CONFIG, ADAPTER, COST = "config.yaml", "adapter.safetensors", "fine_tune.json"
-TRAINING, HELD_OUT = "training", "held_out"
-SUMMARY = "summary.json"
-# What makes the saved config a primary config of Hydra's: a run repeats with --config-path <run> --config-name config.
-_HYDRA = {
-    "defaults": [{"override hydra/job_logging": "stdout"}, "_self_"],
-    "hydra": {"run": {"dir": "."}, "output_subdir": None},
-}
+FORMAT = 2
+CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
+TRAINING, HELD_OUT, CHECKPOINTS, FRAMES, POSES = "training", "held_out", "checkpoints", "frames", "poses.npz"
+GENERATED = ("generated.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz", "reference.json", FRAMES)
 
 
-def choose_run_dir(cfg: DictConfig) -> Path:
-    """`run_dir`, or a new folder named after subject, method and time; in a sweep, the job's own folder."""
-    if cfg.run_dir is not None:
-        return Path(cfg.run_dir)
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return Path(HydraConfig.get().runtime.output_dir)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(cfg.subject).stem).strip("-.")
-    return Path("outputs") / f"{name}_{cfg.method.name}_{datetime.datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
-@contextlib.contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder of results while this one writes there.
-
-    A lock on a file does it, which the system lets go of when the process ends, killed or not.
-
-    Raises:
-        UserError: another process is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"another process is writing into {folder}: wait until it has finished, or choose another folder (if none "
-            "is, which a file system without locks cannot tell after a kill, delete the file .lock there)"
-        ) from None
-    except NotImplementedError:
-        log.warning("the file system of %s has no locks: see to it that no second process writes there", folder)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def overrides() -> list[str]:
-    """What this run's command line says, or its job's in a sweep; empty where nobody used one."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-
-
-def save_config(folder: Path, cfg: DictConfig) -> None:
-    """Write the run's config, resolved but for what follows the run folder, so that a repeat gets its own."""
-    kept = OmegaConf.to_container(cfg, resolve=True) | {"logger": OmegaConf.to_container(cfg.logger), "run_dir": None}
-    with atomic_path(folder / CONFIG) as temporary:
-        OmegaConf.save(_HYDRA | kept, temporary)
-
-
-def finished_summary(folder: Path, cfg: DictConfig, inputs: dict[str, str]) -> dict[str, Any] | None:
-    """The summary of the run in `folder` if it is the one that `cfg` describes, from the same frames, and finished."""
-    if not ((folder / SUMMARY).is_file() and (folder / CONFIG).is_file()):
-        return None
-    before, summary = OmegaConf.load(folder / CONFIG), read_json(folder / SUMMARY)
-    same = plain_settings(before, (*_HYDRA, *IRRELEVANT)) == plain_settings(cfg, IRRELEVANT)
-    complete = "sampling" in summary or not cfg.sample_after_train
-    return summary if same and complete and summary.get("inputs") == inputs else None
-
-
-@dataclass(frozen=True)
-class TrainingClip:
-    """The N frames that a run was fine-tuned on, kept in the run so that it can film again on its own.
-
-    Attributes:
-        frames: (N, H, W, 3); poses: N poses; prompt: p_s; fps: of the clip they come from.
-    """
-
-    frames: np.ndarray
-    poses: PoseSequence
-    prompt: str
-    fps: float
-
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 of frames and poses."""
-        return {
-            "training_frames_sha256": arrays_sha256(self.frames),
-            "training_poses_sha256": poses_sha256(self.poses),
-        }
-
-    def save(self, run: Path) -> None:
-        """Write into the run folder, whole or not at all."""
-        with atomic_path(run / TRAINING) as temporary:
-            temporary.mkdir()
-            write_frames(temporary / "frames", self.frames)
-            save_poses(temporary / "poses.npz", self.poses, fps=self.fps)
-            write_json(temporary / "clip.json", {"prompt": self.prompt, "fps": float(self.fps)})
-
-    @staticmethod
-    def load(run: Path) -> "TrainingClip":
-        """Read what `save` wrote."""
-        clip = OmegaConf.load(run / TRAINING / "clip.json")
-        frames = read_video(run / TRAINING / "frames").frames
-        return TrainingClip(frames, load_poses(run / TRAINING / "poses.npz"), clip.prompt, clip.fps)
-
-
-def save_held_out(run: Path, frames: np.ndarray, poses: PoseSequence, fps: float) -> None:
-    """Keep the true frames (M, H, W, 3) of the held-out poses in the run, so that it can be scored on its own."""
-    if not (run / HELD_OUT).is_dir():
-        with atomic_path(run / HELD_OUT) as temporary:
-            temporary.mkdir()
-            write_frames(temporary / "frames", frames)
-            save_poses(temporary / "poses.npz", poses, fps=fps)
-
-
-def load_run(run: str | Path) -> tuple[DictConfig, TrainingClip]:
-    """Config and training frames of a fine-tuned run.
-
-    Raises:
-        UserError: no such folder, or its fine-tune did not finish.
-    """
-    run = Path(run)
-    if not (run / CONFIG).is_file():
-        raise UserError(f"run={run} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote")
-    if not (run / ADAPTER).is_file():
-        raise UserError(
-            f"run={run} has not finished its fine-tune: give its src.train command again with run_dir={run}"
-        )
-    return OmegaConf.load(run / CONFIG), TrainingClip.load(run)
-
-
-def save_results(
-    folder: Path,
-    *,
-    generated: np.ndarray,
-    target_poses: PoseSequence,
-    fps: float,
-    beside: tuple[str, np.ndarray] | None,
-    reference_frame: np.ndarray,
-    reference: dict,
-) -> None:
-    """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
+class RunFolder:
+    """A folder of `src.train`'s, or one for results alone.
 
     Args:
-        generated: (M, H, W, 3).
-        target_poses: M poses.
-        beside: label and (M, H, W, 3) frames of the same poses, true or the driver's, where there are any.
-        reference_frame: (H, W, 3) the training frame r.
-        reference: as `reference.json` is to hold it.
+        path: it need not exist yet.
     """
-    drawn = draw_poses(target_poses, generated.shape[1:3])
-    videos = {"pose": drawn, "generated": generated, **dict([beside] if beside else [])}
-    write_frames(folder / "frames", generated)
-    write_video(folder / "generated.mp4", generated, fps)
-    write_video(folder / "comparison.mp4", side_by_side(list(videos.values()), list(videos)), fps)
-    rows = [*videos.items(), ("reference", reference_frame[None])]
-    contact_sheet(rows, folder / "contact_sheet.png", columns=8)
-    save_poses(folder / "poses.npz", target_poses, fps=fps)
-    write_json(folder / "reference.json", reference)
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not str(path).strip():
+            raise UserError("an empty folder name would write into the working directory: name the folder")
+
+    @contextlib.contextmanager
+    def only_writer(self) -> Iterator[None]:
+        """Keep other processes out while this one writes there, and clear what killed ones left.
+
+        A lock on a file does it, which the system lets go of when the process ends, killed or not.
+
+        Raises:
+            UserError: another process is at work there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"another process is writing into {self.path}: wait until it has finished, or choose another folder"
+            ) from None
+        except NotImplementedError:
+            log.warning("the file system of %s has no locks: let no second process write there", self.path)
+        try:
+            clear_leftovers(self.path)
+            yield
+        finally:
+            lock.release()
+
+    # Settings.
+
+    def save_settings(self, settings: RunSettings) -> None:
+        """Write the settings; `repeat=<this folder>` takes them."""
+        with atomic_path(self.path / CONFIG) as temporary:
+            text = yaml.safe_dump({"format": FORMAT, **plain(settings), "run_dir": None}, sort_keys=False)
+            temporary.write_text(text, encoding="utf-8")
+
+    def settings(self) -> RunSettings:
+        """The run's settings.
+
+        Raises:
+            UserError: this is no run folder, or its settings are not this version's nor those of version 0.1.
+        """
+        if not (self.path / CONFIG).is_file():
+            raise UserError(
+                f"run={self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
+            )
+        values = read_yaml(self.path / CONFIG)
+        where = str(self.path / CONFIG)
+        if not isinstance(values, Mapping):
+            raise DamagedFile(f"{where} holds no settings: expected what `python -m src.train` wrote")
+        values = dict(values)
+        if values.pop("format", None) != FORMAT:
+            values = upgraded(values, where)
+        try:
+            return typed(RunSettings, values)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
+
+    def check_same_fine_tune(self, settings: RunSettings) -> None:
+        """Refuse to go on with a run whose fine-tune has other settings.
+
+        Raises:
+            UserError: names the first setting that differs.
+        """
+        if not (self.path / CONFIG).is_file():
+            return
+        if difference := same_run(self.settings(), settings, "fine_tune"):
+            key, old, new = difference
+            raise UserError(
+                f"run_dir={self.path} holds a run with another {key} ({old}, not {new}): choose another run_dir, or "
+                "give the same settings to go on with it"
+            )
+
+    # The two parts of the clip.
+
+    def save_training(self, clip: TrainingClip) -> None:
+        """Keep the training frames, so that the run can generate again on its own."""
+        with atomic_path(self.path / TRAINING) as temporary:
+            temporary.mkdir()
+            write_frames(temporary / FRAMES, clip.frames)
+            save_poses(temporary / POSES, clip.poses, fps=clip.fps)
+            write_json(temporary / "clip.json", {"prompt": clip.prompt, "fps": float(clip.fps)})
+
+    def training(self) -> TrainingClip:
+        """Read what `save_training` wrote.
+
+        Raises:
+            UserError: it is not there, or not as it was written.
+        """
+        folder = self.path / TRAINING
+        if not folder.is_dir():
+            raise UserError(
+                f"run={self.path} has no {TRAINING}/: give its src.train command again with run_dir={self.path}"
+            )
+        clip = read_json(folder / "clip.json")
+        match clip:
+            case {"prompt": str(prompt), "fps": int() | float() as fps} if 0 < fps <= 1000:
+                pass
+            case _:
+                raise DamagedFile(f"{folder / 'clip.json'} must hold a prompt and the frames a second")
+        frames, poses = read_video(folder / FRAMES).frames, load_poses(folder / POSES)
+        if len(frames) != len(poses):
+            raise DamagedFile(f"{folder} has {len(frames)} frames and {len(poses)} poses: expected a pose for each")
+        return TrainingClip(frames, poses, prompt, float(fps))
+
+    def save_held_out(self, split: SubjectSplit) -> None:
+        """Keep the true frames of the held-out poses, so that the run can be scored on its own."""
+        if not (self.path / HELD_OUT).is_dir():
+            with atomic_path(self.path / HELD_OUT) as temporary:
+                temporary.mkdir()
+                write_frames(temporary / FRAMES, split.test_frames)
+                save_poses(temporary / POSES, split.test_poses, fps=split.training.fps)
+
+    # The fine-tune.
+
+    def save_fine_tune(
+        self, backbone: VideoBackbone, record: Mapping[str, Any], *, key: str, base: str, config: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write the adapter, then the record that says it is whole, and return that.
+
+        Args:
+            key: what the fine-tune depends on (`fine_tune_key`).
+            base, config: see `save_adapter`.
+        """
+        save_adapter(self.path / ADAPTER, backbone, base=base, config=config)
+        whole = {**record, "key": key, "adapter_sha256": sha256(self.path / ADAPTER)}
+        write_json(self.path / FINE_TUNE_RECORD, whole)
+        return whole
+
+    def fine_tune_record(self, key: str | None = None) -> dict[str, Any] | None:
+        """The record of a fine-tune that is finished and whole; None where there is none, with a warning if damaged.
+
+        Args:
+            key: what it must depend on; None: anything.
+
+        Raises:
+            UserError: the fine-tune here is of another key.
+        """
+        if not ((self.path / ADAPTER).is_file() and (self.path / FINE_TUNE_RECORD).is_file()):
+            return None
+        try:
+            record = read_json(self.path / FINE_TUNE_RECORD)
+        except DamagedFile as error:
+            log.warning("%s: the fine-tune is made again", error)
+            return None
+        # Version 0.1 wrote no checksum.
+        if not isinstance(record, dict) or record.get("adapter_sha256") not in (None, sha256(self.path / ADAPTER)):
+            log.warning("%s is not the adapter that was written with its record: it is made again", self.path / ADAPTER)
+            return None
+        if key is not None and record.get("key") not in (None, key):
+            raise UserError(
+                f"{self.path} holds a fine-tune of other frames, poses or weights under the same settings: choose "
+                "another run_dir"
+            )
+        return record
+
+    def load_adapter(self, backbone: VideoBackbone, *, base: str) -> None:
+        """Load the trained part into a backbone.
+
+        Raises:
+            UserError: the fine-tune is not finished, or does not fit.
+        """
+        if not (self.path / ADAPTER).is_file():
+            raise UserError(
+                f"run={self.path} has not finished its fine-tune: give its src.train command again with "
+                f"run_dir={self.path}"
+            )
+        load_adapter(self.path / ADAPTER, backbone, base=base)
+
+    # What was generated.
+
+    def save_generated(self, clip: GeneratedClip, *, beside: Row | None) -> None:
+        """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
+
+        Args:
+            beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
+        """
+        drawn = Row("pose", draw_poses(clip.poses, clip.frames.shape[1:3]))
+        rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
+        write_frames(self.path / FRAMES, clip.frames)
+        write_video(self.path / "generated.mp4", clip.frames, clip.fps)
+        write_video(self.path / "comparison.mp4", side_by_side(rows), clip.fps)
+        reference = Row("reference", clip.reference_frame[None])
+        contact_sheet([*rows, reference], self.path / "contact_sheet.png", columns=8)
+        save_poses(self.path / POSES, clip.poses, fps=clip.fps)
+        write_json(self.path / "reference.json", describe_references(clip.references))
+        log.info("video: %s; contact sheet: %s", self.path / "comparison.mp4", self.path / "contact_sheet.png")
+
+    def save_sample(
+        self, clip: GeneratedClip, job: GenerationJob, *, run: str, poses: str, beside: Row | None
+    ) -> dict[str, Any]:
+        """Write what `src.sample` leaves, and return its `summary.json`.
+
+        Args:
+            run, poses: what the command line called them.
+            beside: see `save_generated`.
+        """
+        self.save_generated(clip, beside=beside)
+        summary = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
+        summary |= {"method": plain(job.method), "sampling": clip.cost}
+        self.save_summary(summary | {"versions": environment(), "git": git_revision()})
+        return summary
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write `summary.json`, with the checksums of what was generated."""
+        write_json(self.path / SUMMARY, {**summary, "files": self._checksums()})
+
+    def summary(self) -> dict[str, Any] | None:
+        """`summary.json`; None where there is none, or a damaged one, with a warning."""
+        if not (self.path / SUMMARY).is_file():
+            return None
+        try:
+            summary = read_json(self.path / SUMMARY)
+        except DamagedFile as error:
+            log.warning("%s", error)
+            return None
+        return summary if isinstance(summary, dict) else None
+
+    def finished(self, settings: RunSettings, inputs: Mapping[str, str]) -> dict[str, Any] | None:
+        """The summary, if the run here is the one that the settings describe, from the same frames, and is whole."""
+        summary = self.summary()
+        if summary is None or summary.get("inputs") != dict(inputs) or not (self.path / CONFIG).is_file():
+            return None
+        complete = "sampling" in summary or not settings.sample_after_train
+        if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:
+            return None
+        if summary.get("files") not in (None, self._checksums()):
+            log.warning("files in %s are missing or were changed since they were written: made again", self.path)
+            return None
+        return summary
+
+    def _checksums(self) -> dict[str, str]:
+        found = {}
+        for name in GENERATED:
+            path = self.path / name
+            if path.is_dir():
+                found[name] = digest([[file.name, sha256(file)] for file in sorted(path.iterdir())])
+            elif path.is_file():
+                found[name] = sha256(path)
+        return found

@@ -1,70 +1,46 @@
-"""From a fine-tuned backbone to the files of a video: what `src.train` and `src.sample` share."""
+"""From a fine-tuned backbone and a job to a generated clip, in memory."""
 
-import logging
 import time
-from pathlib import Path
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig
-from torch.utils.data import DataLoader
 
+from src.common.measure import peak_memory_gib
+from src.common.trainer import TrainerSettings
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
-from src.runs.run_folder import save_results
-from src.sampling.module import SamplingModule
-from src.sampling.sampler import SamplingJob
-from src.sampling.settings import MethodSettings, SamplingSettings
-from src.training.callbacks import peak_memory_gib
-
-log = logging.getLogger(__name__)
+from src.sampling.jobs import GeneratedClip, GenerationJob, longest
+from src.sampling.sampler import Sampler, segments_of
 
 
-def film(
-    image_model: ImageModel,
-    backbone: VideoBackbone,
-    job: SamplingJob,
-    *,
-    method: MethodSettings,
-    sampling: SamplingSettings,
-    trainer: DictConfig,
-    folder: Path,
-    fps: float,
-    beside: tuple[str, np.ndarray] | None,
-) -> dict:
-    """Sample the job through Lightning's Trainer, write the results into `folder` and return what it cost.
+def generate(
+    job: GenerationJob, image_model: ImageModel, backbone: VideoBackbone, trainer: TrainerSettings
+) -> GeneratedClip:
+    """Sample the job through Lightning's Trainer, which sets device and precision as in training.
 
     Args:
-        image_model, backbone, job, method, sampling: as of `Sampler`.
-        trainer: the config group `trainer`, for device and precision.
-        folder: of the results.
-        fps: of the video.
-        beside: label and (M, H, W, 3) uint8 frames to show with the generated ones: the true or the driver's.
+        image_model: encodes and decodes.
+        backbone: fine-tuned on `job.clip`.
+        trainer: device and precision.
     """
-    runner = instantiate(
-        trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=str(folder)
-    )
-    module = SamplingModule(image_model, backbone, method, sampling)
+    runner = trainer.build(folder=None, logger=False, enable_checkpointing=False)
     started = time.perf_counter()
-    [(frames, reference)] = runner.predict(module, DataLoader([job], batch_size=None, collate_fn=lambda item: item))
+    sampler = Sampler(image_model, backbone, segments_of(job))
+    frames = np.concatenate(runner.predict(sampler))
     seconds = time.perf_counter() - started
-    index = reference["reference_frame"]
-    save_results(
-        folder,
-        generated=frames,
-        target_poses=job.target_poses,
-        fps=fps,
-        beside=beside,
-        reference_frame=job.training_frames[index],
-        reference=reference,
+    index = longest(sampler.references).index
+    return GeneratedClip(
+        frames=frames,
+        poses=job.target_poses,
+        fps=job.fps,
+        references=tuple(sampler.references),
+        reference_frame=job.clip.frames[index],
+        cost={
+            "frames": len(frames),
+            "seconds": round(seconds, 3),
+            "seconds_per_frame": round(seconds / len(frames), 4),
+            "peak_memory_gib": round(peak_memory_gib(str(runner.strategy.root_device)), 3),
+            "num_steps": job.sampling.num_steps,
+            "guidance_scale": job.sampling.guidance_scale,
+            "reference_frame": index,
+        },
     )
-    log.info("video: %s; contact sheet: %s", folder / "comparison.mp4", folder / "contact_sheet.png")
-    return {
-        "frames": len(frames),
-        "seconds": round(seconds, 3),
-        "seconds_per_frame": round(seconds / len(frames), 4),
-        "peak_memory_gib": round(peak_memory_gib(runner.strategy.root_device), 3),
-        "num_steps": sampling.num_steps,
-        "guidance_scale": sampling.guidance_scale,
-        "reference_frame": index,
-    }

@@ -5,6 +5,7 @@ Dimensions: M target poses, K keypoints, C channels, h×w latent cells. Coordina
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from src.pose.keypoints import PoseSequence
 from src.sampling.parts import BONE_THICKNESS, Piece, pieces_of
 
-INTERPOLATIONS = ("bilinear", "nearest")
+Interpolation = Literal["bilinear", "nearest"]
 MIN_KEYPOINTS = 3  # six unknowns, two equations a keypoint
 MIN_CONDITION = 0.1  # of the linear part: its smaller by its larger singular value
 

@@ -8,9 +8,8 @@ import itertools
 import numpy as np
 
 from src.common.errors import UserError
+from src.pose.distance import squared_distances
 from src.pose.keypoints import PoseSequence
-
-REFERENCES = ("single", "nearest_per_segment")
 
 
 def pose_distances(training: PoseSequence, target: PoseSequence) -> np.ndarray:
@@ -32,9 +31,8 @@ def pose_distances(training: PoseSequence, target: PoseSequence) -> np.ndarray:
     """
     distances = np.full(len(training), np.inf)
     for i in range(len(training)):
-        shared_MK = training.mask[i] & target.mask
+        squared_MK, shared_MK = squared_distances(training[i], target)
         if shared_MK.any():
-            squared_MK = np.square(training.xy[i].astype(np.float64) - target.xy).sum(-1)
             distances[i] = squared_MK[shared_MK].mean()
     return distances
 

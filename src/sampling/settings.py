@@ -1,17 +1,17 @@
 """Settings of the three techniques and of sampling: the config groups `method` and `sampling`."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from src.common.errors import UserError
-from src.common.typed import check_choice
-from src.sampling.latent_editing import INTERPOLATIONS
+from src.common.typed import Raw, check_choice, check_range
+from src.sampling.latent_editing import Interpolation
 from src.sampling.parts import EDITED_PARTS
-from src.sampling.reference import REFERENCES
 
 NUM_TRAIN_TIMESTEPS = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LatentEditingSettings:
     """Latent editing (Sec. 4.3).
 
@@ -26,7 +26,7 @@ class LatentEditingSettings:
 
     parts: list[str] = field(default_factory=lambda: ["face", "left_hand", "right_hand"])
     timestep: int = NUM_TRAIN_TIMESTEPS
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
     preserve_variance: bool = False
 
     def __post_init__(self) -> None:
@@ -34,12 +34,11 @@ class LatentEditingSettings:
             check_choice("method.latent_editing.parts", part, tuple(EDITED_PARTS))
         if len(set(self.parts)) < len(self.parts):
             raise UserError(f"method.latent_editing.parts={self.parts} names a part twice")
-        check_choice("method.latent_editing.interpolation", self.interpolation, INTERPOLATIONS)
         if not 0 < self.timestep <= NUM_TRAIN_TIMESTEPS:
             raise UserError(f"method.latent_editing.timestep={self.timestep} is not in 1 to {NUM_TRAIN_TIMESTEPS} (T)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MethodSettings:
     """The techniques of Sec. 4; all off and `init=inversion` is ControlVideo.
 
@@ -49,31 +48,25 @@ class MethodSettings:
         reference_insertion: sample the reference pose as an additional frame 0, the key frame; off: target poses only.
         init: `inversion`: DDIM inversion of the reference frame; `noise`: one noise latent for all frames.
         latent_editing: Eqs. 6 and 7.
-        reference: `single`: one reference frame for all target poses; `nearest_per_segment`: the target poses are cut
-            into segments, each filmed from a reference frame of its own (`reference.cut_segments`).
+        references: `one` reference frame for all target poses; `per_segment`: the target poses are cut into segments,
+            each filmed from a reference frame of its own (`reference.cut_segments`).
         min_segment_frames: least length of such a segment.
     """
 
     name: str = "posecrafter"
     reference_selection: bool = True
     reference_insertion: bool = True
-    init: str = "inversion"
+    init: Literal["inversion", "noise"] = "inversion"
     latent_editing: LatentEditingSettings = field(default_factory=LatentEditingSettings)
-    reference: str = "single"
+    references: Literal["one", "per_segment"] = "one"
     min_segment_frames: int = 8
 
     def __post_init__(self) -> None:
-        if self.name == "external":
+        if self.references != "one" and not self.reference_selection:
             raise UserError(
-                "method=external stands for another system's videos, which are not trained here: "
-                "python -m eval.run benchmark=people method=external system=disco|disco_ft|magicanimate|gen2"
+                f"method.references={self.references} selects by Eq. 5: set method.reference_selection=true"
             )
-        check_choice("method.init", self.init, ("inversion", "noise"))
-        check_choice("method.reference", self.reference, REFERENCES)
-        if self.reference != "single" and not self.reference_selection:
-            raise UserError(f"reference={self.reference} selects by Eq. 5: set method.reference_selection=true")
-        if self.min_segment_frames < 1:
-            raise UserError(f"method.min_segment_frames={self.min_segment_frames} must be at least 1")
+        check_range("method.min_segment_frames", self.min_segment_frames, least=1)
         if self.init == "noise" and self.latent_editing.parts and self.latent_editing.timestep < NUM_TRAIN_TIMESTEPS:
             raise UserError(
                 "method.latent_editing.timestep below 1000 warps latents of the inversion, which method.init=noise "
@@ -81,7 +74,7 @@ class MethodSettings:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """DDIM sampling (Sec. 4.2), eta 0.
 
@@ -94,15 +87,11 @@ class SamplingSettings:
 
     num_steps: int = 50
     guidance_scale: float = 12.0
-    negative_prompt: str = ""
+    negative_prompt: Raw = ""
     frame_chunk: int | None = 8
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_steps <= NUM_TRAIN_TIMESTEPS:
-            raise UserError(f"sampling.num_steps={self.num_steps} is not in 1 to {NUM_TRAIN_TIMESTEPS}")
-        if self.guidance_scale < 1:
-            raise UserError(f"sampling.guidance_scale={self.guidance_scale} is below 1, which means no guidance")
-        if self.frame_chunk is not None and self.frame_chunk < 1:
-            raise UserError(
-                f"sampling.frame_chunk={self.frame_chunk} must be at least 1, or null for all frames at once"
-            )
+        check_range("sampling.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)
+        # 1 is no guidance.
+        check_range("sampling.guidance_scale", self.guidance_scale, least=1)
+        check_range("sampling.frame_chunk", self.frame_chunk, least=1)

@@ -1,118 +1,148 @@
-"""The items of the gallery: what is called for each kind, and the rows of pictures that come of it.
+"""The items of the gallery: what is made for each kind, and the rows of pictures that come of it.
 
 Dimensions: F frames of one item, H×W pixels, RGB uint8.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
 
-from src.app.compose import compose_config, compose_like
-from src.common.files import digest
+from src.common.digests import digest
+from src.common.typed import changed, plain
+from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.rendered import people_subject
+from src.inpainting.repair import RepairSettings, repair
 from src.media.contact_sheet import Row
 from src.media.video import read_video, write_frames
 from src.pose.draw import draw_poses
+from src.pose.extractors.settings import FileSettings
 from src.pose.formats import load_fps, load_poses, save_poses
-from src.poses import show
-from src.repair import repair
-from src.runs.run_folder import SUMMARY, load_run
-from src.sample import sample
+from src.runs.person import Person
+from src.runs.run_folder import SUMMARY, RunFolder
+from src.runs.settings import LearningSettings
+from src.showcase.look import LookSettings, look
+from src.showcase.settings import Film, GallerySettings, GenerateItem, Item, LookItem, RepairItem
 
 # Of the repaired clip: sides of the blocks that the damage leaves, good frames shown on either side.
 _BLOCK, _AROUND = 16, 2
 
 
-@dataclass(frozen=True)
-class Workshop:
+@dataclass
+class GalleryContext:
     """What the items are made with.
 
     Attributes:
-        cfg: of the gallery: subject, and settings of whatever trains anew.
+        settings: of the gallery.
         run: the subject's finished fine-tune.
-        folder: of the gallery.
     """
 
-    cfg: DictConfig
-    run: Path
-    folder: Path
+    settings: GallerySettings
+    run: RunFolder
+    _person: Person | None = field(default=None, init=False)
+
+    @property
+    def folder(self) -> Path:
+        """Of the gallery."""
+        return Path(self.settings.folder)
+
+    @property
+    def person(self) -> Person:
+        """The subject, loaded when it is first generated."""
+        if self._person is None:
+            self._person = Person.load(self.run)
+        return self._person
 
 
-def films(workshop: Workshop, item: DictConfig) -> tuple[list[Row], float]:
-    """`src.sample`, once for each of `item.films` (label: overrides); a row of poses where they change.
+def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:
+    """Rows of pictures of an item, and their frames a second."""
+    if isinstance(item, GenerateItem):
+        rows, fps = _generated(context, item)
+    elif isinstance(item, LookItem):
+        rows, fps = _look(context, item)
+    else:
+        return _repaired(context, item)
+    if item.driver is None:
+        return rows, fps
+    # The driver's row, as large as the others.
+    frames = rows[0].frames
+    driver = people_subject(item.driver, resolution=frames.shape[1]).frames[: len(frames)]
+    return [Row("driver", driver), *rows], fps
 
-    `item.driver` names a rendered person whose frames are shown first.
-    """
+
+def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], float]:
+    """A row for each film, and a row of poses where they change."""
     rows, fps, shown = [], 10.0, None
-    for label, overrides in item.films.items():
-        folder = _filmed(workshop, list(overrides))
-        poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz")
+    for label, film in item.films.items():
+        folder = _film(context, film)
+        poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz") or fps
         frames = read_video(folder / "frames").frames
         if shown is None or not np.array_equal(shown.xy, poses.xy):
-            rows.append(("target pose", draw_poses(poses, frames.shape[1:3])))
+            rows.append(Row("target pose", draw_poses(poses, frames.shape[1:3])))
             shown = poses
-        rows.append((label, frames))
-    return _driver(item, rows) + rows, fps
+        rows.append(Row(label, frames))
+    return rows, fps
 
 
-def look(workshop: Workshop, item: DictConfig) -> tuple[list[Row], float]:
-    """`src.poses show` with `item.overrides`: target poses and the training frames nearest to them."""
-    folder = workshop.folder / "looks" / digest(list(item.overrides))[:10]
-    _, clip = load_run(workshop.run)
+def _film(context: GalleryContext, film: Film) -> Path:
+    """Folder of a film, made unless it is there."""
+    output = RunFolder(context.folder / "films" / digest(plain(film))[:10])
+    if not (output.path / SUMMARY).is_file():
+        person = context.person
+        source = PoseSourceSettings(poses=film.poses, retarget=film.retarget, pose=FileSettings(kind="file"))
+        clip = person.clip
+        size = clip.frames.shape[1]
+        target = target_poses(
+            source, resolution=size, fps=clip.fps, training=clip.poses, subject=context.settings.subject
+        )
+        method = changed(person.settings.method, film.method, "method")
+        job = person.job(target, prompt=film.prompt, method=method)
+        with output.only_writer():
+            generated = person.generate(job)
+            output.save_sample(generated, job, run=str(context.run.path), poses=film.poses, beside=target.beside)
+    return output.path
+
+
+def _look(context: GalleryContext, item: LookItem) -> tuple[list[Row], float]:
+    """Target poses and the training frames nearest to them."""
+    folder, clip = context.folder / "looks" / digest(item.poses)[:10], context.run.training()
     size = clip.frames.shape[1]
-    cfg = compose_config("poses", item.overrides)
-    cfg.merge_with({"run": str(workshop.run), "output": str(folder), "data": {"resolution": size}})
-    summary = show(cfg)
+    settings = LookSettings(
+        poses=item.poses,
+        run=str(context.run.path),
+        data=replace(context.settings.data, resolution=size),
+        pose=FileSettings(kind="file"),
+    )
+    summary = look(settings, folder)
     nearest = clip.frames[summary["nearest_training_frame"]]
-    rows = [("target pose", draw_poses(load_poses(folder / "poses.npz"), size)), ("nearest training frame", nearest)]
-    return _driver(item, rows) + rows, summary["fps"]
+    poses = draw_poses(load_poses(folder / "poses.npz"), size)
+    return [Row("target pose", poses), Row("nearest training frame", nearest)], summary["fps"]
 
 
-def mending(workshop: Workshop, item: DictConfig) -> tuple[list[Row], float]:
-    """`src.repair` of the subject's first `item.frames` frames, of which `item.segment` has become coarse blocks."""
+def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], float]:
+    """The damaged, the repaired and the undamaged frames around the segment."""
     first, last = item.segment
-    folder = workshop.folder / "repair"
-    original = people_subject(workshop.cfg.subject, resolution=load_run(workshop.run)[1].frames.shape[1])
+    folder = context.folder / "repair"
+    size = context.run.training().frames.shape[1]
+    original = people_subject(context.settings.subject, resolution=size)
     good, fps = original.frames[: item.frames], float(original.fps)
     damaged = good.copy()
     blocks = good[first : last + 1, _BLOCK // 2 :: _BLOCK, _BLOCK // 2 :: _BLOCK]
     damaged[first : last + 1] = blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)
     write_frames(folder / "damaged", damaged)
     save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps)
-    cfg = compose_like("repair", workshop.cfg, ["pose=file"])
-    cfg.merge_with({"video": str(folder / "damaged"), "segments": [[first, last]], "run_dir": str(folder / "run")})
-    cfg.merge_with({"prompt": original.prompt, "data": {"root": str(folder / "data")}})
-    cfg.pose.path = str(folder / "poses.npz")
-    repair(cfg)
+    shared = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
+    data = replace(context.settings.data, root=str(folder / "data"))
+    settings = RepairSettings(
+        **shared | {"data": data},
+        video=str(folder / "damaged"),
+        segments=[[first, last]],
+        prompt=original.prompt,
+        pose=FileSettings(kind="file", path=str(folder / "poses.npz")),
+        run_dir=str(folder / "run"),
+    )
+    repair(settings)
     repaired = read_video(folder / "run" / "frames").frames
     part = slice(first - _AROUND, last + 1 + _AROUND)
-    rows = [("damaged", damaged), ("repaired", repaired), ("undamaged", good)]
-    return [(label, frames[part]) for label, frames in rows], fps
-
-
-KINDS: dict[str, Callable[[Workshop, DictConfig], tuple[list[Row], float]]] = {
-    "films": films,
-    "look": look,
-    "mending": mending,
-}
-
-
-def _filmed(workshop: Workshop, overrides: list[str]) -> Path:
-    """Folder of a film, made unless it is there."""
-    folder = workshop.folder / "films" / digest(overrides)[:10]
-    if not (folder / SUMMARY).is_file():
-        cfg = compose_config("sample", overrides)
-        cfg.merge_with({"run": str(workshop.run), "output": str(folder)})
-        sample(cfg)
-    return folder
-
-
-def _driver(item: DictConfig, rows: list[Row]) -> list[Row]:
-    """The row of the item's driver, if it has one, as large as the others."""
-    if item.get("driver") is None:
-        return []
-    frames = rows[0][1]
-    return [("driver", people_subject(item.driver, resolution=frames.shape[1]).frames[: len(frames)])]
+    rows = (("damaged", damaged), ("repaired", repaired), ("undamaged", good))
+    return [Row(label, frames[part]) for label, frames in rows], fps

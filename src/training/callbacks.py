@@ -1,39 +1,29 @@
-"""What watches a fine-tune: its cost, and pictures in its course.
+"""What watches a fine-tune: its cost, its bar, requests to stop, and pictures in its course.
 
 Dimensions: M target poses, H×W pixels.
 """
 
 import logging
-import resource
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from omegaconf import DictConfig
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from src.common import stopping
 from src.common.progress import progress_bar
-from src.media.contact_sheet import contact_sheet, spread
+from src.media.contact_sheet import contact_sheet
 from src.pose.draw import draw_poses
-from src.sampling.sampler import Sampler, SamplingJob
+from src.sampling.sampler import Sampler
 
 log = logging.getLogger(__name__)
-GIB = 2**30
 
 
-def peak_memory_gib(device: torch.device) -> float:
-    """Peak memory since the start: of the GPU's allocator, or of the process where it runs on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
-
-
-class Cost(Callback):
+class StepTimer(Callback):
     """Seconds a step and the last loss, for `summary.json`; the first step of a run is left out of the mean."""
 
     def __init__(self) -> None:
@@ -60,8 +50,10 @@ class Cost(Callback):
 class FineTuneProgress(Callback):
     """The bar of a fine-tune: steps of the whole run, time left and the loss; a resumed run starts where it stopped."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def __init__(self) -> None:
         self._bar = progress_bar()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._bar.start()
         self._task = self._bar.add_task("fine-tune", total=trainer.max_steps, completed=trainer.global_step, note="")
 
@@ -70,54 +62,61 @@ class FineTuneProgress(Callback):
     ) -> None:
         self._bar.update(self._task, completed=trainer.global_step, note=f"loss {float(outputs['loss']):.4f}")
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._bar.stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._bar.stop()
 
 
-def previews(settings: DictConfig, sampler: Sampler, job: SamplingJob, folder: Path) -> list[Callback]:
-    """The callback that the config group `preview` of `conf/train.yaml` asks for, if any.
+class StopWithCheckpoint(Callback):
+    """Between two steps, answer a request to stop with a checkpoint of that moment.
 
     Args:
-        settings: `every_n_steps`, `num_poses`, `num_steps`.
-        sampler, job: of the final video; a preview takes some of its poses and fewer steps.
-        folder: where the pictures go.
-    """
-    if not settings.every_n_steps:
-        return []
-    few = replace(job, target_poses=job.target_poses[spread(len(job.target_poses), settings.num_poses)])
-    quick = replace(sampler.sampling, num_steps=settings.num_steps)
-    quick_sampler = Sampler(sampler.image_model, sampler.backbone, sampler.method, quick)
-    return [Preview(quick_sampler, few, folder, settings.every_n_steps)]
-
-
-class Preview(Callback):
-    """Sample a few held-out poses now and then and log the picture.
-
-    Args:
-        sampler: with fewer steps than the final one.
-        job: the poses to film.
-        folder: where `step_00100.png` goes.
-        every_n_steps: how often.
+        path: of the checkpoint that the run goes on from.
     """
 
-    def __init__(self, sampler: Sampler, job: SamplingJob, folder: Path, every_n_steps: int) -> None:
-        self.sampler, self.job, self.folder, self.every_n_steps = sampler, job, folder, every_n_steps
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.global_step % self.every_n_steps or not trainer.is_global_zero:
+        if stopping.asked() is not None:
+            self._save(trainer)
+            stopping.raise_if_asked()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # Lightning's own answer to SIGTERM, given between steps.
+        if isinstance(exception, SIGTERMException):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        log.info("checkpoint of step %d: %s", trainer.global_step, self.path)
+
+
+class Preview(Callback):
+    """Generate a few held-out poses at each validation and log the picture.
+
+    Args:
+        sampler: of one segment with those poses, in fewer steps than the final video.
+        folder: where `step_00100.png` goes.
+    """
+
+    def __init__(self, sampler: Sampler, folder: Path) -> None:
+        self.sampler, self.folder = sampler, folder
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        pl_module.eval()
+        image_model, device = self.sampler.image_model, trainer.strategy.root_device
+        image_model.move_encoders(device)
         with trainer.precision_plugin.predict_step_context():
-            frames, _ = self.sampler.sample(self.job)
-        pl_module.train()
+            frames = self.sampler.predict_step(0, 0)
         path = self.folder / f"step_{trainer.global_step:05d}.png"
-        rows = [("pose", draw_poses(self.job.target_poses, self.job.image_size)), ("generated", frames)]
-        contact_sheet(rows, path)
+        job = self.sampler.segments[0]
+        contact_sheet([("pose", draw_poses(job.target_poses, job.image_size)), ("generated", frames)], path)
         log.info("preview: %s", path)
         for logger in trainer.loggers:
             _log_picture(logger, frames, trainer.global_step)

@@ -1,86 +1,155 @@
-"""The training clip as Lightning data, encoded once."""
+"""The training clip as Lightning data: encoded once, before the first step; a batch is all that a step draws.
 
-from collections.abc import Sequence
-from typing import Protocol, TypedDict
+Dimensions: N training frames, n frames of a step, C channels, H×W pixels, h×w latent cells, T text tokens, E text
+channels.
+"""
 
-import numpy as np
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypedDict
+
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
+from src.data.subject_split import TrainingClip
+from src.models.image_model import ImageModel
 from src.pose.draw import draw_poses
-from src.pose.keypoints import PoseSequence
+
+# Of the validation loss: timesteps in equal distances, the same noise each time.
+VALIDATION_DRAWS = 8
 
 
-class EncodedClip(TypedDict):
-    """The training clip, encoded once.
+@dataclass(frozen=True, eq=False)
+class EncodedClip:
+    """The training clip as the backbone sees it.
 
-    latents: (N, C, h, w) float32, Z_0; poses: (N, 3, H, W) uint8 pose images; text: (1, T, E), the source prompt.
+    Attributes:
+        latents_NChw: float32, Z_0.
+        poses_NCHW: uint8 pose images.
+        text_1TE: the source prompt.
+    """
+
+    latents_NChw: Tensor
+    poses_NCHW: Tensor
+    text_1TE: Tensor
+
+
+class StepBatch(TypedDict):
+    """What one step is made of.
+
+    latents: (n, C, h, w) Z_0 of the drawn frames; noise: likewise, ε; poses: (n, 3, H, W) uint8; text: (1, T, E);
+    timestep: (1,), t.
     """
 
     latents: Tensor
+    noise: Tensor
     poses: Tensor
     text: Tensor
+    timestep: Tensor
 
 
-class Encoder(Protocol):
-    """What turns a clip into an `EncodedClip`; `src.models.image_model.ImageModel` is one."""
+def encode_clip(image_model: ImageModel, clip: TrainingClip, device: torch.device) -> EncodedClip:
+    """Encode frames and prompt on a device, and take the encoders off it again: no step needs them."""
+    image_model.move_encoders(device)
+    drawn_NHWC = draw_poses(clip.poses, clip.frames.shape[1:3])
+    encoded = EncodedClip(
+        latents_NChw=image_model.encode_frames(clip.frames),
+        poses_NCHW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
+        text_1TE=image_model.encode_prompt(clip.prompt),
+    )
+    image_model.move_encoders(torch.device("cpu"))
+    return encoded
 
-    def move_encoders(self, device: torch.device) -> None:
-        """Bring the encoders to a device."""
 
-    def encode_frames(self, frames_FHWC: np.ndarray) -> Tensor:
-        """uint8 frames to latents (F, C, h, w)."""
+def draw_step(
+    num_frames: int, batch_frames: int, latent_shape: tuple[int, ...], num_timesteps: int, seed: int, step: int
+) -> tuple[Tensor, int, Tensor]:
+    """Everything random in training step `step`, a function of seed and step alone, so that a resumed run repeats it.
 
-    def encode_prompt(self, prompt: str) -> Tensor:
-        """Prompt to (1, T, E)."""
+    Returns:
+        Indices (n,) of min(n, N) frames drawn without replacement, in time order; one timestep for the clip; noise
+        (n, *latent_shape).
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    frames = torch.randperm(num_frames, generator=generator)[:batch_frames].sort().values
+    timestep = int(torch.randint(num_timesteps, (), generator=generator))
+    return frames, timestep, torch.randn((len(frames), *latent_shape), generator=generator)
+
+
+class Steps(IterableDataset):
+    """Endless steps from number `first` on.
+
+    Args:
+        clip: encoded.
+        batch_frames: n.
+        num_timesteps: T.
+        seed: of frames, timesteps and noise.
+    """
+
+    def __init__(self, clip: EncodedClip, *, batch_frames: int, num_timesteps: int, seed: int, first: int) -> None:
+        super().__init__()
+        self.clip, self.batch_frames, self.num_timesteps = clip, batch_frames, num_timesteps
+        self.seed, self.first = seed, first
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        return map(self._step, itertools.count(self.first))
+
+    def _step(self, step: int) -> StepBatch:
+        latents_NChw = self.clip.latents_NChw
+        frames, timestep, noise_nChw = draw_step(
+            *(len(latents_NChw), self.batch_frames, tuple(latents_NChw.shape[1:]), self.num_timesteps, self.seed, step)
+        )
+        frames = frames.to(latents_NChw.device)
+        return StepBatch(
+            latents=latents_NChw[frames],
+            noise=noise_nChw,
+            poses=self.clip.poses_NCHW[frames.to(self.clip.poses_NCHW.device)],
+            text=self.clip.text_1TE,
+            timestep=torch.tensor([timestep]),
+        )
 
 
 class OneShotDataModule(LightningDataModule):
-    """N training frames with their poses and prompt; every step gets all of them and draws its own n.
+    """Steps of the fine-tune and, to look at its course with less noise, a fixed set of them.
 
     Args:
-        frames: (N, H, W, 3) uint8 RGB.
-        poses: their N poses.
-        prompt: the source prompt p_s.
-        encoder: the image model's VAE and text encoder, used once.
-        num_steps: length of the run.
+        clip: encoded.
+        batch_frames: n, frames of a step.
+        num_timesteps: T.
+        seed: of frames, timesteps and noise.
     """
 
-    def __init__(
-        self,
-        frames: np.ndarray,
-        poses: PoseSequence,
-        prompt: str,
-        *,
-        encoder: Encoder,
-        num_steps: int,
-    ) -> None:
+    def __init__(self, clip: EncodedClip, *, batch_frames: int, num_timesteps: int, seed: int) -> None:
         super().__init__()
-        self.frames, self.poses, self.prompt = frames, poses, prompt
-        self.encoder = encoder
-        self.num_steps = num_steps
-        self._clip: EncodedClip | None = None
-
-    def setup(self, stage: str) -> None:
-        """Encode frames and prompt and draw the poses, the first time only."""
-        if self._clip is None:
-            self.encoder.move_encoders(self.trainer.strategy.root_device)
-            drawn = draw_poses(self.poses, self.frames.shape[1:3])
-            self._clip = EncodedClip(
-                latents=self.encoder.encode_frames(self.frames),
-                poses=torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous(),
-                text=self.encoder.encode_prompt(self.prompt),
-            )
+        self.clip, self.batch_frames, self.num_timesteps, self.seed = clip, batch_frames, num_timesteps, seed
 
     def train_dataloader(self) -> DataLoader:
-        """The encoded clip, once a step."""
-        steps: Sequence[EncodedClip] = [self._clip] * self.num_steps
+        """A step at a time, from where the run stands."""
+        steps = Steps(
+            self.clip,
+            batch_frames=self.batch_frames,
+            num_timesteps=self.num_timesteps,
+            seed=self.seed,
+            first=self.trainer.global_step,
+        )
         return DataLoader(steps, batch_size=None)
 
-    def transfer_batch_to_device(self, batch: EncodedClip, device: torch.device, dataloader_idx: int) -> EncodedClip:
-        """Move the clip once instead of at every step."""
-        if self._clip["latents"].device != device:
-            self._clip = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return self._clip
+    def val_dataloader(self) -> DataLoader:
+        """The first frames at timesteps in equal distances, always with the same noise."""
+        latents_nChw = self.clip.latents_NChw[: self.batch_frames]
+        generator = torch.Generator().manual_seed(self.seed)
+        spacing = self.num_timesteps / VALIDATION_DRAWS
+        draws = [
+            StepBatch(
+                latents=latents_nChw,
+                noise=torch.randn(latents_nChw.shape, generator=generator),
+                poses=self.clip.poses_NCHW[: self.batch_frames],
+                text=self.clip.text_1TE,
+                timestep=torch.tensor([int((draw + 0.5) * spacing)]),
+            )
+            for draw in range(VALIDATION_DRAWS)
+        ]
+        return DataLoader(draws, batch_size=None)

@@ -1,9 +1,8 @@
 """The one-shot fine-tune (Sec. 4.1, Eq. 3) as a LightningModule.
 
-Dimensions: N training frames, n frames of a step, C channels, H×W pixels, h×w latent cells, T text tokens.
+Dimensions: n frames of a step, C channels, H×W pixels, h×w latent cells.
 """
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,23 +12,10 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
+from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
-from src.training.data_module import EncodedClip
-
-
-def draw_step(
-    num_frames: int, batch_frames: int, latent_shape: tuple[int, ...], num_timesteps: int, seed: int, step: int
-) -> tuple[Tensor, int, Tensor]:
-    """Everything random in training step `step`, a function of seed and step alone, so that a resumed run repeats it.
-
-    Returns:
-        Indices (n,) of min(n, N) frames drawn without replacement, in time order; one timestep for the clip; noise
-        (n, *latent_shape).
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-    frames = torch.randperm(num_frames, generator=generator)[:batch_frames].sort().values
-    timestep = int(torch.randint(num_timesteps, (), generator=generator))
-    return frames, timestep, torch.randn((len(frames), *latent_shape), generator=generator)
+from src.training.data_module import StepBatch
+from src.training.settings import OptimizerSettings
 
 
 class OneShotModule(LightningModule):
@@ -38,59 +24,61 @@ class OneShotModule(LightningModule):
     Args:
         backbone: its trained part is what the optimiser sees, and what checkpoints hold.
         scheduler: the noise levels of the image model.
-        optimizer: called with the trained parameters.
-        batch_frames: n, frames of a step.
-        seed: of frames, timesteps and noise.
+        optimizer: of the trained part.
     """
 
-    def __init__(
-        self,
-        backbone: VideoBackbone,
-        scheduler: DDIMScheduler,
-        optimizer: Callable[[Iterator[Tensor]], Optimizer],
-        *,
-        batch_frames: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings) -> None:
         super().__init__()
         self.backbone = backbone
         self.scheduler = scheduler
         self.optimizer = optimizer
-        self.batch_frames = batch_frames
-        self.seed = seed
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
 
-    def training_step(self, clip: EncodedClip, batch_idx: int) -> Tensor:
-        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames."""
-        latents_NChw = clip["latents"]
-        frames, timestep, noise_nChw = draw_step(
-            len(latents_NChw),
-            self.batch_frames,
-            tuple(latents_NChw.shape[1:]),
-            self.scheduler.config.num_train_timesteps,
-            self.seed,
-            self.global_step,
-        )
-        frames, noise_nChw = frames.to(self.device), noise_nChw.to(latents_NChw)
-        t = torch.tensor([timestep], device=self.device)
-        noised_nChw = self.scheduler.add_noise(latents_NChw[frames], noise_nChw, t)
-        poses_nCHW = clip["poses"][frames].to(latents_NChw.dtype) / 255
-        predicted_1nChw = self.backbone(noised_nChw[None], t, poses_nCHW[None], clip["text"])
-        loss = F.mse_loss(predicted_1nChw[0].float(), noise_nChw)
-        self.log("train/loss", loss, prog_bar=True)
+    def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
+        """The loss of a step.
+
+        Raises:
+            UserError: it is not finite: training has diverged.
+        """
+        loss = self._loss(batch)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {float(loss)} at step {self.global_step + 1}: the fine-tune has diverged; a smaller "
+                "optimizer.lr or trainer.precision=32-true may help, and the last good checkpoint is kept"
+            )
+        self.log("train/loss", loss)
         return loss
 
-    def configure_optimizers(self) -> Optimizer:
-        """The given optimiser over what the method trains."""
-        return self.optimizer(self.backbone.trainable_state().values())
+    def validation_step(self, batch: StepBatch, batch_idx: int) -> None:
+        """Log the loss of fixed steps."""
+        self.log("validation/loss", self._loss(batch), batch_size=1)
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """The trained parameters alone: the frozen ones are the image model's."""
-        return {f"backbone.{name}": p.detach() for name, p in self.backbone.trainable_state().items()}
+    def _loss(self, batch: StepBatch) -> Tensor:
+        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames."""
+        latents_nChw, noise_nChw, t_1 = batch["latents"], batch["noise"], batch["timestep"]
+        noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, t_1)
+        poses_nCHW = batch["poses"].to(latents_nChw.dtype) / 255
+        predicted_1nChw = self.backbone(noised_nChw[None], t_1, poses_nCHW[None], batch["text"])
+        return F.mse_loss(predicted_1nChw[0].float(), noise_nChw)
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimiser over what the method trains."""
+        return self.optimizer.build(self.backbone.trainable_state().values())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the trained parameters alone: the frozen ones are the image model's."""
+        checkpoint["state_dict"] = self._trained()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint whose tensors are not exactly those that are trained."""
-        expected = {name: value.shape for name, value in self.state_dict().items()}
+        expected = {name: value.shape for name, value in self._trained().items()}
         found = {name: value.shape for name, value in checkpoint["state_dict"].items()}
         if expected != found:
-            raise ValueError(f"the checkpoint trains other parameters: {sorted(expected.items() ^ found.items())[:2]}")
+            differing = sorted(name for name, _ in expected.items() ^ found.items())
+            raise UserError(
+                f"the checkpoint trains other parameters ({differing[0]}, …): it was made by another version or for "
+                "another model; choose another run_dir"
+            )
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {f"backbone.{name}": p.detach() for name, p in self.backbone.trainable_state().items()}

@@ -18,7 +18,7 @@ from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
 from eval.networks.lpips import LPIPSNetwork
 from eval.networks.weights import WeightStore
-from src.common.files import sha256
+from src.common.digests import sha256
 from src.media.video import write_frames
 from tests.eval.conftest import random_inception, smooth_frames, to_tensor
 

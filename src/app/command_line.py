@@ -1,0 +1,85 @@
+"""The command line before Hydra reads it, and what Hydra says of it, in one line.
+
+Hydra gives a meaning to brackets, commas, quotes, `=` and words such as `true`. A path or a prompt has none of that:
+what the shell passes on is what is meant.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.errors import MissingConfigException
+
+from src.common.typed import raw_keys
+
+_MULTIRUN = ("-m", "--multirun")
+_SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|str)\(.*\)", re.DOTALL)
+
+
+def prepared(arguments: Sequence[str], settings: type) -> list[str]:
+    """The arguments with every value that is plain text quoted for Hydra, and `--config-path` made absolute.
+
+    Args:
+        settings: says which keys hold plain text (`raw_keys`).
+    """
+    raw, multirun = set(raw_keys(settings)), any(argument in _MULTIRUN for argument in arguments)
+    out, after = [], ""
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if after in ("--config-path", "-cp"):
+            # Hydra takes it as relative to the source file, which nobody would expect.
+            out.append(str(Path(argument).resolve()))
+        elif key in ("--config-path", "-cp") and equals:
+            out.append(f"{key}={Path(value).resolve()}")
+        elif equals and key.lstrip("+") in raw:
+            out.append(f"{key}={quoted(value, multirun=multirun)}")
+        else:
+            out.append(argument)
+        after = argument
+    return out
+
+
+def quoted(value: str, *, multirun: bool = False) -> str:
+    """A value as Hydra reads it back to the same text.
+
+    What is quoted already, `null`, an interpolation and, unless a file has that name, a list in brackets stay; so do,
+    in a multirun, the commas and functions that sweep.
+
+    >>> quoted("clip (1).mp4"), quoted("null"), quoted("a.mp4,b.mp4", multirun=True)
+    ("'clip (1).mp4'", 'null', "'a.mp4','b.mp4'")
+    """
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    if not _exists(value):
+        if value == "null" or value == "" or is_quoted or value.startswith("${"):
+            return value
+        if value[0] == "[" and value[-1] == "]":
+            return _quoted_list(value)
+        if multirun and _SWEEP_FUNCTION.fullmatch(value):
+            return value
+        if multirun and "," in value:
+            return ",".join(quoted(part) for part in value.split(","))
+    # Hydra takes a backslash for an escape only before a quote.
+    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
+    trailing = len(text) - len(text.rstrip("\\"))
+    return f"'{text}{chr(92) * trailing}'"
+
+
+def one_line(error: Exception) -> str:
+    """What Hydra says of a command line that it cannot follow, without its search path and bookkeeping."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
+    lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def _quoted_list(value: str) -> str:
+    parts = [part.strip() for part in value[1:-1].split(",")]
+    return f"[{','.join(quoted(part) for part in parts if part)}]"
+
+
+def _exists(value: str) -> bool:
+    try:
+        return bool(value) and Path(value).exists()
+    except (OSError, ValueError):
+        return False

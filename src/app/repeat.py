@@ -1,0 +1,35 @@
+"""`repeat=<run>`: the settings of a run that was made before, as values; what the command line says changes them."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.app.entry import OF_THE_COMMAND, overrides
+from src.common.errors import UserError
+from src.common.typed import plain, typed
+from src.runs.run_folder import RunFolder
+from src.runs.settings import RunSettings
+
+# Choices that set keys of several groups at once: nobody could say which of them the run's own should give way to.
+_SPREADING = ("model", "experiment")
+
+
+def repeated(cfg: DictConfig) -> RunSettings:
+    """The settings of the run `cfg.repeat`, with a folder of its own and with this command line's changes.
+
+    Raises:
+        UserError: no such run, or a change that is none of single values or groups.
+    """
+    values = plain(RunFolder(str(cfg.repeat)).settings())
+    for override in overrides():
+        key = override.partition("=")[0].lstrip("+~")
+        top, *below = key.split(".")
+        if top in (*OF_THE_COMMAND, "hydra") or key.startswith("hydra/"):
+            continue
+        if key in _SPREADING:
+            raise UserError(f"repeat={cfg.repeat} takes the run's own {key}: leave out {override}")
+        given = OmegaConf.select(cfg, key)
+        given = OmegaConf.to_container(given, resolve=True) if OmegaConf.is_config(given) else given
+        node = values
+        for part in [top, *below][:-1]:
+            node = node[part]
+        node[[top, *below][-1]] = given
+    return typed(RunSettings, values)

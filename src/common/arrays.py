@@ -1,0 +1,139 @@
+"""Arrays of numbers on disk (`.npz`, `.npy`), whose headers are checked before any memory is taken.
+
+A header of a hundred bytes can claim terabytes, and a zip of a kilobyte can unpack to gigabytes: what is claimed must
+be what is there, and within the limit.
+"""
+
+import math
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from src.common.errors import DamagedFile, UserError, in_one_line
+from src.common.reading import MEBIBYTE, open_regular, size_in_words
+
+MAX_MEMBERS = 64
+_KINDS = "biuf"
+_END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x05\x06", 22, b"PK\x06\x07"
+_LONGEST_COMMENT = 2**16
+_ENCRYPTED = 0x1
+
+
+def read_npz(path: str | Path, *, max_bytes: int = 512 * MEBIBYTE) -> dict[str, np.ndarray]:
+    """The arrays of a `.npz` file: booleans, integers and floats, of at most `max_bytes` all together.
+
+    Raises:
+        ResourceError: it cannot be read.
+        DamagedFile: it is no such file, or its parts are not what they claim to be.
+        UserError: it is no regular file, or its arrays are larger than allowed.
+    """
+    with open_regular(path) as file, in_one_line(path, "read"):
+        try:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                names = [_member_name(info) for info in archive.infolist()]
+                if len(set(names)) < len(names):
+                    raise ValueError("an array is there twice")
+                total = sum(info.file_size for info in archive.infolist())
+                if total > max_bytes:
+                    raise UserError(
+                        f"{path} unpacks to {size_in_words(total)}, more than the {size_in_words(max_bytes)} that "
+                        "such a file may have"
+                    )
+                return {name: _read_member(archive, info) for name, info in zip(names, archive.infolist(), strict=True)}
+        except (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, NotImplementedError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise DamagedFile(f"{path} is not readable as arrays (.npz): {error or 'it ends too early'}") from None
+
+
+def map_npy(path: str | Path) -> np.ndarray:
+    """A `.npy` file of booleans, integers or floats as a read-only memory map.
+
+    Raises:
+        ResourceError: it cannot be read.
+        DamagedFile: it is no such file, or not as long as its header says.
+        UserError: it is no regular file.
+    """
+    with open_regular(path) as file, in_one_line(path, "read"):
+        try:
+            shape, fortran, dtype = _header(file)
+            offset, there = file.tell(), os.fstat(file.fileno()).st_size
+            wanted = offset + math.prod(shape) * dtype.itemsize
+            if there != wanted:
+                raise ValueError(f"{there} bytes where its header says {wanted}")
+            if wanted == offset:
+                raise ValueError("it holds no values")
+            return np.memmap(file, dtype, "r", offset, shape, "F" if fortran else "C")
+        except (ValueError, EOFError) as error:
+            raise DamagedFile(f"{path} is not readable as an array (.npy): {error or 'it ends too early'}") from None
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """Refuse a zip with more entries than arrays can be, before `zipfile` lists them all."""
+    size = file.seek(0, os.SEEK_END)
+    start = max(size - _LONGEST_COMMENT - _END_SIZE - len(_ZIP64) - 16, 0)
+    file.seek(start)
+    tail = file.read()
+    end = tail.rfind(_END_OF_ZIP)
+    if end < 0 or len(tail) - end < _END_SIZE:
+        raise ValueError("it is no zip file")
+    entries, bytes_of_directory = struct.unpack("<HL", tail[end + 10 : end + 16])
+    # The 64-bit form, for files that are larger than any that is read here, would overrule these numbers.
+    if (
+        entries > MAX_MEMBERS
+        or bytes_of_directory > MAX_MEMBERS * 1024
+        or tail[max(end - 20, 0) : end].startswith(_ZIP64)
+    ):
+        raise ValueError(f"it holds more than {MAX_MEMBERS} arrays")
+    file.seek(0)
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    if info.flag_bits & _ENCRYPTED or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename!r:.60} is packed in a way that numpy does not use")
+    if not info.filename.endswith(".npy"):
+        raise ValueError(f"{info.filename!r:.60} is no array")
+    return info.filename.removesuffix(".npy")
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as member:
+        shape, fortran, dtype = _header(member)
+        offset = member.tell()
+        size = math.prod(shape) * dtype.itemsize
+        if offset + size != info.file_size:
+            raise ValueError(f"{info.filename!r:.60} says that it holds {shape} {dtype}, which its size contradicts")
+        array = np.empty(math.prod(shape), dtype)
+        view = memoryview(array).cast("B") if size else memoryview(b"")
+        done = 0
+        while done < size:
+            count = member.readinto(view[done : done + MEBIBYTE])
+            if not count:
+                raise EOFError
+            done += count
+        # Reading to the end makes zipfile compare the checksum.
+        member.read(1)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type that a `.npy` claims, with the file left at its first value."""
+    # Later versions are for headers of more than 64 KiB, which plain numbers do not need.
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its header is of another version than 1.0")
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    except Exception as error:
+        # Numpy hands the text to Python's parser, which raises whatever it meets.
+        raise ValueError(f"its header is damaged ({type(error).__name__})") from error
+    if dtype.kind not in _KINDS or dtype.hasobject or dtype.fields or dtype.subdtype:
+        raise ValueError(f"its values are {dtype!s:.60}: expected plain numbers")
+    if len(shape) > 8 or any(side < 0 for side in shape):
+        raise ValueError(f"its shape is {shape!s:.100}")
+    return shape, fortran, dtype

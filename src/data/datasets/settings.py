@@ -1,0 +1,112 @@
+"""Settings of the data sets: the config group `dataset`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from src.common.typed import Raw, check_range
+from src.data.datasets.base import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings:
+    """Any clips, videos or folders of frames; see `Folder`."""
+
+    kind: Literal["folder"]
+    name: str
+    root: Raw
+    pattern: Raw = "*"
+    fps: float | None = None
+    num_published_clips: int | None = None
+
+    def __post_init__(self) -> None:
+        check_range("dataset.fps", self.fps, above=0, most=1000)
+
+    def build(self) -> Dataset:
+        """Nothing is read yet."""
+        from src.data.datasets.folder import Folder
+
+        return Folder(
+            name=self.name, root=self.root, pattern=self.pattern, published=self.num_published_clips, fps=self.fps
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TikTokSettings:
+    """DisCo's ten TikTok test videos; see `TikTok`."""
+
+    kind: Literal["tiktok"]
+    root: Raw
+    cache: Raw
+    split: str | None = None
+    pattern: Raw = "*"
+    fps: float = 30.0
+    num_published_clips: int = 10
+
+    def __post_init__(self) -> None:
+        check_range("dataset.fps", self.fps, above=0, most=1000)
+
+    def build(self) -> Dataset:
+        """Nothing is read yet."""
+        from src.data.datasets.tiktok import TikTok
+
+        return TikTok(
+            root=self.root,
+            split=self.split,
+            pattern=self.pattern,
+            cache=self.cache,
+            published=self.num_published_clips,
+            fps=self.fps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TEDSettings:
+    """TED speakers by the public list; see `TED`."""
+
+    kind: Literal["ted"]
+    cache: Raw
+    metadata: Raw | None = None
+    clips: Raw | None = None
+    pattern: Raw = "*"
+    partition: str = "test"
+    crop_to_box: bool = True
+    retry: bool = False
+    num_published_clips: int | None = 128
+
+    def build(self) -> Dataset:
+        """Nothing is read or fetched yet.
+
+        Raises:
+            UserError: neither or both of `metadata` and `clips` are given.
+        """
+        from src.data.datasets.ted import TED
+
+        return TED(
+            metadata=self.metadata,
+            clips=self.clips,
+            pattern=self.pattern,
+            partition=self.partition,
+            crop_to_box=self.crop_to_box,
+            cache=self.cache,
+            retry=self.retry,
+            published=self.num_published_clips,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleSettings:
+    """The twelve rendered people; see `People`."""
+
+    kind: Literal["people"]
+    num_published_clips: int = 12
+
+    def build(self) -> Dataset:
+        """Nothing is rendered yet."""
+        from src.data.datasets.people import People
+
+        return People(published=self.num_published_clips)
+
+
+DatasetSettings = Annotated[FolderSettings | TikTokSettings | TEDSettings | PeopleSettings, Field(discriminator="kind")]

@@ -1,0 +1,188 @@
+"""Bring a video into the form that training reads.
+
+Dimensions: F frames of S x S pixels.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.atomic import atomic_path
+from src.common.digests import digest, sha256
+from src.common.errors import DamagedFile, UserError
+from src.common.progress import track
+from src.data.crop import crop_box, crop_frame, crop_poses
+from src.data.subject import (
+    DEFAULT_PROMPT,
+    VERSION,
+    ClipSettings,
+    Subject,
+    check_name,
+    load_subject,
+    read_record,
+    write_record,
+)
+from src.media.contact_sheet import Row, contact_sheet, evenly_spaced
+from src.media.video import IMAGE_SUFFIXES, VideoReader
+from src.pose.draw import draw_overlay
+from src.pose.extractors.base import PoseExtractor
+from src.pose.formats import load_poses, save_poses
+from src.pose.keypoints import PoseSequence
+
+log = logging.getLogger(__name__)
+
+
+def prepare_subject(
+    video: str | Path,
+    *,
+    name: str,
+    extractor: PoseExtractor,
+    settings: ClipSettings,
+    root: str | Path,
+    prompt: str | None = None,
+    force: bool = False,
+) -> Subject:
+    """Bring a video into the form that training reads, or find that this was done before.
+
+    The video is read twice, frame by frame: for the poses, which decide the crop, and for the crop. A
+    subject of that name is used again if content, settings and extractor are the same, and made again if
+    settings or extractor changed; its prompt stays unless another one is given.
+
+    Args:
+        video: video file or folder of images.
+        prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
+        force: make everything again, poses included, and allow another clip to take over the name.
+
+    Raises:
+        UserError: unreadable video, no person found, an unusable name, or a name that another clip has.
+    """
+    video, folder = Path(video), Path(root) / name
+    check_name(name)
+    made_from = {
+        "source": {"name": video.name, "sha256": content_sha256(video)},
+        "settings": asdict(settings),
+        "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
+    }
+    if (folder / "subject.yaml").exists():
+        kept = _kept(folder, made_from, video=video, prompt=prompt, force=force)
+        if isinstance(kept, Subject):
+            return kept
+        prompt = kept
+    elif folder.exists():
+        raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move that folder away")
+
+    reader = VideoReader(
+        video,
+        start=settings.start,
+        stop=None if settings.max_frames is None else settings.start + settings.max_frames,
+        fps=settings.fps,
+    )
+    full_poses = _full_frame_poses(reader, extractor, made_from, root=Path(root), force=force)
+    size = {"width": reader.width, "height": reader.height}
+    box = crop_box(full_poses, **size, mode=settings.crop, min_side=settings.resolution)
+    log.info("crop of %s: %d pixels square at (%d, %d) of %dx%d", video, box.side, box.left, box.top, *size.values())
+    poses = crop_poses(full_poses, box, **size)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        cropped = (crop_frame(frame, box, settings.resolution) for frame in track(reader, "cropping", len(reader)))
+        _write_npy(temporary / "frames.npy", cropped, (len(reader), settings.resolution, settings.resolution, 3))
+        frames = np.load(temporary / "frames.npy", mmap_mode="r")
+        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps))
+        shown = evenly_spaced(len(frames), 10)
+        overlay = draw_overlay(frames[shown], poses[shown])
+        contact_sheet([Row("frames", frames[shown]), Row("poses", overlay)], temporary / "sheet.png")
+        result = {"num_frames": len(reader), "fps": str(reader.fps), "frame_size": size, "crop_box": asdict(box)}
+        head = {"version": VERSION, "name": name, "prompt": prompt or DEFAULT_PROMPT}
+        write_record(temporary, {**head, **made_from, **result})
+    log.info("prepared %d frames as subject %s; look at %s", len(reader), name, folder / "sheet.png")
+    return load_subject(name, root)
+
+
+def _kept(
+    folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool
+) -> Subject | str | None:
+    """The subject that is prepared already, or the prompt that it is to be prepared with again."""
+    name = folder.name
+    try:
+        record = read_record(folder)
+        same_clip = record["source"]["sha256"] == made_from["source"]["sha256"]
+    except DamagedFile:
+        if not force:
+            raise
+        return prompt
+    if not force and not same_clip:
+        raise UserError(
+            f"the name {name} belongs to another clip, {record['source']['name']}: choose another name, or replace "
+            f"that subject with python -m src.prepare video={video} name={name} force=true"
+        )
+    prompt = prompt or (record["prompt"] if same_clip else None)
+    changed = _changes(record, made_from)
+    if not changed and not force:
+        try:
+            subject = load_subject(name, folder.parent)
+        except DamagedFile as error:
+            log.warning("%s", error)
+            return prompt
+        log.info("subject %s is prepared already, in %s", name, folder)
+        if prompt != record["prompt"]:
+            write_record(folder, {**record, "prompt": prompt})
+            return load_subject(name, folder.parent)
+        return subject
+    log.info("subject %s is prepared again: %s", name, ", ".join(changed) or "force=true")
+    return prompt
+
+
+def content_sha256(video: Path) -> str:
+    """Hexadecimal SHA-256 of a video file, or of the names and contents of a folder's images."""
+    if not video.exists():
+        raise UserError(f"no video at {video}: expected a video file or a folder of images")
+    if not video.is_dir():
+        return sha256(video)
+    images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return digest([[path.name, sha256(path)] for path in images])
+
+
+def _full_frame_poses(
+    reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
+) -> PoseSequence:
+    reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
+    key = digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
+    cached = root / ".poses" / f"{key}.npz"
+    if cached.exists() and not force:
+        try:
+            found = load_poses(cached)
+            if len(found) != len(reader):
+                raise DamagedFile(f"{cached} has {len(found)} poses for the {len(reader)} frames of {reader.path}")
+        except DamagedFile as error:
+            log.warning("%s: the poses are extracted again", error)
+        else:
+            log.info("poses of %s were extracted before: %s", reader.path, cached)
+            return found
+    poses = extractor.extract(reader, total=len(reader))
+    if len(poses) != len(reader):
+        raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
+    save_poses(cached, poses, fps=float(reader.fps))
+    return poses
+
+
+def _write_npy(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
+    """Write uint8 frames one after another; unlike a memory map, a full disk raises OSError here."""
+    with open(path, "wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for frame in frames:
+            file.write(frame.tobytes())
+
+
+def _changes(record: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs in settings and extractor, in words."""
+    old = {**record["settings"], "pose": record["extractor"]["name"]}
+    new = {**wanted["settings"], "pose": wanted["extractor"]["name"]}
+    changes = [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+    if not changes and record["extractor"] != wanted["extractor"]:
+        changes = [f"{wanted['extractor']['name']} has other settings or weights"]
+    return changes

@@ -1,0 +1,150 @@
+"""A repair from its settings to a folder: learn the person from the good frames, generate the bad ones anew."""
+
+import logging
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.errors import UserError
+from src.common.files import read_json, write_json
+from src.common.typed import Raw, check_range, setting
+from src.data.resolve import resolve_subject
+from src.data.split import split_frames
+from src.data.subject_split import training_clip
+from src.inpainting.repaired_clip import blend_segment, write_repaired
+from src.inpainting.segments import SegmentPoses, parse_segments, segment_poses
+from src.media.contact_sheet import Row
+from src.media.reencode import check_rewritable, count_frames
+from src.media.video import VideoReader
+from src.models.settings import build_models, model_warning
+from src.pose.extractors.settings import ExtractorSettings
+from src.pose.tracking import frame_ranges
+from src.runs.learn import learn
+from src.runs.provenance import environment, git_revision
+from src.runs.run_folder import RunFolder
+from src.runs.settings import LearningSettings, RunSettings
+from src.sampling.generate import generate
+from src.sampling.jobs import GenerationJob
+
+log = logging.getLogger(__name__)
+SEGMENTS = "segments.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairSettings(LearningSettings):
+    """What `conf/repair.yaml` describes.
+
+    Attributes:
+        video: video file or folder of images.
+        segments: first and last bad frame of each segment, counted from 0.
+        segment_poses: `own`, extracted from the bad frames, or `interpolate`d between the good frames beside them.
+        blend_frames: over how many frames light and colour are matched at each border; 0: not.
+        crf: of the repaired video; 0: lossless.
+        prompt: null: the subject's own.
+        pose: the extractor.
+        run_dir: null: outputs/repair/<name of the video>.
+    """
+
+    video: Raw
+    segments: Any
+    segment_poses: SegmentPoses = "own"
+    blend_frames: int = 4
+    crf: int = 0
+    prompt: Raw | None = None
+    pose: ExtractorSettings = setting(counts="nothing")
+    run_dir: Raw | None = setting(None, counts="nothing")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, default in (("fps", None), ("start", 0), ("max_frames", None)):
+            if (value := getattr(self.data, key)) != default:
+                raise UserError(f"data.{key}={value}: a repair keeps the whole clip at its own rate, leave it unset")
+        check_range("blend_frames", self.blend_frames, least=0)
+        check_range("crf", self.crf, least=0, most=51)
+
+    @property
+    def run(self) -> RunSettings:
+        """The same as settings of a run, so that the person can be generated in other poses as well."""
+        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
+        return RunSettings(**shared, subject=self.video, prompt=self.prompt, pose=self.pose, run_dir=self.run_dir)
+
+
+def repair(settings: RepairSettings) -> dict[str, Any]:
+    """Fine-tune on the good frames of a clip, generate the bad ones anew, and put the clip together again.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        UserError: bad settings or input; nothing is written then.
+    """
+    started = time.perf_counter()
+    reader = _open(settings.video)
+    segments = parse_segments(settings.segments, len(reader))
+    pairs = [[segment.first, segment.last] for segment in segments]
+    run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
+    run.check_same_fine_tune(settings.run)
+    if (run.path / SEGMENTS).is_file() and (before := read_json(run.path / SEGMENTS)) != pairs:
+        raise UserError(
+            f"run_dir={run.path} holds the repair of other segments, {before}: choose another run_dir for {pairs}"
+        )
+    subject = resolve_subject(
+        settings.video,
+        settings=settings.data.clip,
+        root=settings.data.root,
+        extractor=settings.pose.build,
+        prompt=settings.prompt,
+    )
+    bad = [f for segment in segments for f in segment.bad]
+    good = np.setdiff1d(np.arange(len(subject)), bad)
+    chosen = good[list(split_frames(len(good), num_train=settings.data.num_frames, num_test=0).train)].tolist()
+    poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
+    log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
+
+    clip = training_clip(subject, chosen)
+    if warning := model_warning(settings.model, rendered=subject.rendered):
+        log.warning("%s", warning)
+    image_model, backbone = build_models(settings.model)
+    image_model.check_resolution(settings.data.resolution)
+    summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
+    with run.only_writer():
+        run.save_settings(settings.run)
+        write_json(run.path / SEGMENTS, pairs)
+        summary["training"] = learn(run, settings, clip, image_model, backbone)
+        repaired: dict[int, np.ndarray] = {}
+        costs = []
+        for segment, target in zip(segments, poses, strict=True):
+            job = GenerationJob(
+                clip=clip,
+                target_poses=target,
+                target_prompt=clip.prompt,
+                method=settings.method,
+                sampling=settings.sampling,
+                seed=settings.seed,
+                fps=clip.fps,
+            )
+            generated = generate(job, image_model, backbone, settings.trainer)
+            part = RunFolder(run.path / "segments" / f"{segment.first:05d}-{segment.last:05d}")
+            part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
+            costs.append(generated.cost)
+            repaired |= blend_segment(reader, subject, segment, generated.frames, settings.blend_frames)
+        summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
+        summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
+        run.save_summary(summary | {"git": git_revision()})
+    log.info("repaired: %s; its frames: %s", summary["output"], run.path / "frames")
+    return summary
+
+
+def _open(video: str) -> VideoReader:
+    reader = VideoReader(video)
+    if not reader.path.is_dir():
+        check_rewritable(reader.path)
+        if (count := count_frames(reader.path)) != len(reader):
+            raise UserError(
+                f"{reader.path} shows {count} frames at changing intervals, read as {len(reader)}: convert it to a "
+                "constant frame rate first"
+            )
+    return reader

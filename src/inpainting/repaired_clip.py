@@ -1,0 +1,55 @@
+"""The whole clip put together again, every good frame as it was.
+
+Dimensions: L frames of a segment and its good neighbours, S side of the square frames in pixels; RGB uint8.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from src.data.crop import CropBox
+from src.data.subject import Subject
+from src.inpainting.blending import background, blend_in_time, paste_feathered
+from src.inpainting.segments import Segment
+from src.media.contact_sheet import Row, contact_sheet
+from src.media.reencode import MP4_SUFFIXES, replace_frames
+from src.media.video import VideoReader, write_frames, write_video
+
+
+def blend_segment(
+    reader: VideoReader, subject: Subject, segment: Segment, generated_LSSC: np.ndarray, blend_frames: int
+) -> dict[int, np.ndarray]:
+    """The repaired frames of a segment, in the video's own size."""
+    wanted = {f for f in (segment.before, segment.after) if f is not None}
+    full = {f: frame for f, frame in enumerate(reader) if f in wanted}
+    at = {f: i for i, f in enumerate(segment.generated)}
+    difference = {f: subject.frames[f].astype(np.float32) - generated_LSSC[at[f]] for f in wanted}
+    squares = generated_LSSC[[at[f] for f in segment.bad]]
+    before, after = segment.before, segment.after
+    squares = blend_in_time(squares, difference.get(before), difference.get(after), blend_frames=blend_frames)
+    box = CropBox(**subject.provenance["crop_box"])
+    repaired = {}
+    for i, f in enumerate(segment.bad):
+        behind = background(full.get(before), full.get(after), (i + 1) / (len(segment.bad) + 1))
+        repaired[f] = paste_feathered(behind, squares[i], box)
+    return repaired
+
+
+def write_repaired(reader: VideoReader, repaired: dict[int, np.ndarray], folder: Path, crf: int) -> Path:
+    """Write the whole clip as lossless frames, as video, and the repaired frames beside the old ones."""
+
+    def frames() -> Iterator[np.ndarray]:
+        return (repaired.get(f, frame) for f, frame in enumerate(reader))
+
+    write_frames(folder / "frames", frames())
+    if reader.path.is_dir():
+        output = folder / "repaired.mp4"
+        write_video(output, frames(), reader.fps, crf=max(crf, 1))
+    else:
+        output = folder / f"repaired{'.mp4' if reader.path.suffix.lower() in MP4_SUFFIXES else '.mkv'}"
+        replace_frames(reader.path, output, repaired, crf=crf)
+    old = np.stack([frame for f, frame in enumerate(reader) if f in repaired])
+    new = np.stack(list(repaired.values()))
+    contact_sheet([Row("original", old), Row("repaired", new)], folder / "contact_sheet.png")
+    return output

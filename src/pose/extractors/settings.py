@@ -1,0 +1,92 @@
+"""Settings of the pose extractors: the config group `pose`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from src.common.typed import Raw, check_range
+from src.pose.extractors.base import FileExtractor, PoseExtractor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DWPoseSettings:
+    """DWPose, the paper's extractor; see `DWPoseExtractor`."""
+
+    kind: Literal["dwpose"]
+    detector: Raw
+    estimator: Raw
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    confidence_threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        check_range("pose.confidence_threshold", self.confidence_threshold, least=0, most=1)
+
+    def build(self) -> PoseExtractor:
+        """Cheap: weights are read by the first frame."""
+        from src.pose.extractors.dwpose import DWPoseExtractor
+
+        return DWPoseExtractor(
+            detector=self.detector,
+            estimator=self.estimator,
+            device=self.device,
+            confidence_threshold=self.confidence_threshold,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaPipeSettings:
+    """MediaPipe Holistic; see `MediaPipeExtractor`."""
+
+    kind: Literal["mediapipe"]
+    model_complexity: Literal[0, 1, 2] = 1
+    min_confidence: float = 0.5
+    visibility_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_range("pose.min_confidence", self.min_confidence, least=0, most=1)
+        check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
+
+    def build(self) -> PoseExtractor:
+        """Cheap: the models are loaded by the first frame."""
+        from src.pose.extractors.mediapipe import MediaPipeExtractor
+
+        return MediaPipeExtractor(
+            model_complexity=self.model_complexity,
+            min_confidence=self.min_confidence,
+            visibility_threshold=self.visibility_threshold,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSettings:
+    """Keypoints that were made elsewhere; see `FileExtractor`."""
+
+    kind: Literal["file"]
+    path: Raw | None = None
+
+    def build(self) -> PoseExtractor:
+        """Cheap: the file is read with the first clip."""
+        return FileExtractor(path=self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniSettings:
+    """The miniature detector of rendered people; see `MiniExtractor`."""
+
+    kind: Literal["mini"]
+    visibility_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
+
+    def build(self) -> PoseExtractor:
+        """Cheap: weights are read by the first frame."""
+        from src.pose.extractors.mini import MiniExtractor
+
+        return MiniExtractor(visibility_threshold=self.visibility_threshold)
+
+
+ExtractorSettings = Annotated[
+    DWPoseSettings | MediaPipeSettings | FileSettings | MiniSettings, Field(discriminator="kind")
+]

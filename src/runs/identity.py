@@ -1,0 +1,57 @@
+"""When two runs are the same: the one place that decides, from what each setting says of where it counts."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from src.common.digests import digest, fingerprint
+from src.common.typed import first_difference, identity
+from src.data.subject_split import TrainingClip
+from src.models.settings import ModelSettings
+from src.runs.settings import LearningSettings
+
+
+def fine_tune_key(settings: LearningSettings, clip: TrainingClip) -> str:
+    """SHA-256 of everything that an adapter depends on: frames, poses, prompt, weights and settings."""
+    return digest([clip.checksums(), clip.prompt, weights_identity(settings.model), _settings(settings, "fine_tune")])
+
+
+def generation_key(settings: LearningSettings, clip: TrainingClip, target: Mapping[str, Any]) -> str:
+    """SHA-256 of everything that a video depends on.
+
+    Args:
+        target: what else decides: the target poses' checksum, the target prompt.
+    """
+    return digest([fine_tune_key(settings, clip), dict(target), _settings(settings, "sampling")])
+
+
+def same_run(one: LearningSettings, other: LearningSettings, scope: str) -> tuple[str, Any, Any] | None:
+    """Dotted key and both values of the first setting in which two runs differ; None where they are the same.
+
+    Args:
+        scope: `fine_tune`, or `sampling` for the video as well.
+    """
+    return first_difference(identity(one, scope), identity(other, scope))
+
+
+def weights_identity(model: ModelSettings) -> list[Any]:
+    """What tells a config's weights from others of that name.
+
+    Of local weights name, size and time of their files; of a hub id, the id.
+    """
+    return [_files_of(model.base), _files_of(model.controlnet)]
+
+
+def _files_of(weights: str | None) -> Any:
+    if weights is None or not Path(weights).exists():
+        return weights
+    path = Path(weights)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return fingerprint(files)
+
+
+def _settings(settings: LearningSettings, scope: str) -> dict[str, Any]:
+    """Without who it is and what is said of them, which count by content: frames, poses and prompts are in the key."""
+    shared = {field.name for field in fields(LearningSettings)}
+    return {key: value for key, value in identity(settings, scope).items() if key in shared}

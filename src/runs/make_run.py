@@ -1,0 +1,122 @@
+"""One run, from its settings to a folder: prepare, split, fine-tune, generate the held-out poses."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+from src.data.resolve import resolve_subject
+from src.data.subject import Subject
+from src.data.subject_split import SubjectSplit, split_subject
+from src.media.contact_sheet import Row, evenly_spaced
+from src.models.settings import build_models, model_warning
+from src.runs.learn import learn
+from src.runs.provenance import environment, git_revision
+from src.runs.run_folder import RunFolder
+from src.runs.settings import RunSettings
+from src.sampling.generate import generate
+from src.sampling.jobs import GenerationJob
+from src.sampling.sampler import Sampler
+from src.training.callbacks import Preview
+
+log = logging.getLogger(__name__)
+
+
+def find_subject(settings: RunSettings) -> Subject:
+    """Find, render or prepare the run's subject.
+
+    Raises:
+        UserError: no such subject; and all that preparing raises.
+    """
+    return resolve_subject(
+        settings.subject,
+        settings=settings.data.clip,
+        root=settings.data.root,
+        extractor=settings.pose.build,
+        prompt=settings.prompt,
+    )
+
+
+def make_run(
+    settings: RunSettings,
+    run: RunFolder,
+    *,
+    loggers: Callable[[], Sequence[Logger]] = tuple,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Bring a run to its end, or find that it is finished.
+
+    Args:
+        run: its folder.
+        loggers: builds those of the fine-tune.
+        overrides: what the command line said, for the record.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        UserError: bad settings or input, or another process is at work in the run folder; nothing is written then.
+    """
+    started = time.perf_counter()
+    run.check_same_fine_tune(settings)
+    split = split_subject(find_subject(settings), settings.data)
+    if (finished := run.finished(settings, split.checksums())) is not None:
+        log.info("finished before: %s", run.path)
+        return finished
+    if warning := model_warning(settings.model, rendered=split.rendered):
+        log.warning("%s", warning)
+    image_model, backbone = build_models(settings.model)
+    image_model.check_resolution(settings.data.resolution)
+    job = held_out_job(settings, split)
+    preview = settings.preview
+    callbacks = []
+    if preview.every_n_steps:
+        few = job.target_poses[evenly_spaced(len(job.target_poses), preview.num_poses)]
+        quick = replace(job.sampling, num_steps=preview.num_steps)
+        sampler = Sampler(image_model, backbone, [replace(job, target_poses=few, sampling=quick)])
+        callbacks.append(Preview(sampler, run.path / "preview"))
+    summary: dict[str, Any] = {
+        "subject": split.name,
+        "overrides": list(overrides),
+        "model": settings.model.name,
+        "method": settings.method.name,
+        "seed": settings.seed,
+        "prompt": split.training.prompt,
+        "training_frames": split.training_indices,
+        "test_frames": split.test_indices,
+        "inputs": split.checksums(),
+    }
+    with run.only_writer():
+        run.save_settings(settings)
+        summary["training"] = learn(
+            *(run, settings, split.training, image_model, backbone),
+            validate_every=preview.every_n_steps or None,
+            callbacks=callbacks,
+            loggers=loggers,
+        )
+        if settings.sample_after_train:
+            run.save_held_out(split)
+            clip = generate(job, image_model, backbone, settings.trainer)
+            run.save_generated(clip, beside=Row("real", split.test_frames))
+            summary["sampling"] = clip.cost
+        summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
+        summary["git"] = git_revision()
+        run.save_summary(summary)
+    log.info("run: %s", run.path)
+    return summary
+
+
+def held_out_job(settings: RunSettings, split: SubjectSplit) -> GenerationJob:
+    """What the run generates: the held-out poses."""
+    return GenerationJob(
+        clip=split.training,
+        target_poses=split.test_poses,
+        target_prompt=settings.target_prompt or split.training.prompt,
+        method=settings.method,
+        sampling=settings.sampling,
+        seed=settings.seed,
+        fps=split.training.fps,
+    )

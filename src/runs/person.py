@@ -1,0 +1,67 @@
+"""A person who was learnt, ready to be generated in any poses."""
+
+from dataclasses import dataclass
+
+from src.common.trainer import TrainerSettings
+from src.data.pose_sources import TargetPoses
+from src.data.subject_split import TrainingClip
+from src.models.backbone import VideoBackbone
+from src.models.image_model import ImageModel
+from src.models.settings import build_models
+from src.runs.run_folder import RunFolder
+from src.runs.settings import RunSettings
+from src.sampling.generate import generate
+from src.sampling.jobs import GeneratedClip, GenerationJob
+from src.sampling.settings import MethodSettings, SamplingSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What a finished run holds, loaded.
+
+    Attributes:
+        settings: of the run.
+        clip: what was learnt from.
+        image_model, backbone: with the run's adapter.
+    """
+
+    settings: RunSettings
+    clip: TrainingClip
+    image_model: ImageModel
+    backbone: VideoBackbone
+
+    @staticmethod
+    def load(run: RunFolder) -> "Person":
+        """Read a finished run.
+
+        Raises:
+            UserError: no such run, or its fine-tune did not finish.
+        """
+        settings, clip = run.settings(), run.training()
+        image_model, backbone = build_models(settings.model)
+        run.load_adapter(backbone, base=image_model.base)
+        return Person(settings, clip, image_model, backbone)
+
+    def job(
+        self,
+        target: TargetPoses,
+        *,
+        prompt: str | None = None,
+        seed: int | None = None,
+        method: MethodSettings | None = None,
+        sampling: SamplingSettings | None = None,
+    ) -> GenerationJob:
+        """Generating the person in the target poses; what is None is as in the run."""
+        return GenerationJob(
+            clip=self.clip,
+            target_poses=target.poses,
+            target_prompt=self.clip.prompt if prompt is None else prompt,
+            method=method or self.settings.method,
+            sampling=sampling or self.settings.sampling,
+            seed=self.settings.seed if seed is None else seed,
+            fps=target.fps,
+        )
+
+    def generate(self, job: GenerationJob, trainer: TrainerSettings | None = None) -> GeneratedClip:
+        """Generate a job of `job`; device and precision are the run's unless given."""
+        return generate(job, self.image_model, self.backbone, trainer or self.settings.trainer)

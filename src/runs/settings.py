@@ -1,0 +1,60 @@
+"""Settings of a run: what `conf/train.yaml` describes, but for loggers and callbacks, which name code."""
+
+from dataclasses import dataclass, field
+
+from src.common.trainer import TrainerSettings
+from src.common.typed import Raw, check_range, setting
+from src.data.settings import DataSettings
+from src.models.settings import ModelSettings
+from src.pose.extractors.settings import ExtractorSettings
+from src.sampling.settings import MethodSettings, SamplingSettings
+from src.training.settings import OptimizerSettings, PreviewSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningSettings:
+    """How a person is learnt and generated, whoever it is: what all commands that fine-tune share.
+
+    Attributes:
+        data, model, method, sampling, optimizer, trainer: the config groups.
+        seed: of everything random.
+        fine_tune_cache: folder of finished fine-tunes, shared by runs that differ in sampling alone; null: none.
+        checkpoint_every_n_steps: of the fine-tune.
+    """
+
+    data: DataSettings
+    model: ModelSettings
+    method: MethodSettings = setting(counts="sampling")
+    sampling: SamplingSettings = setting(counts="sampling")
+    optimizer: OptimizerSettings
+    trainer: TrainerSettings
+    seed: int = 0
+    fine_tune_cache: Raw | None = setting(None, counts="nothing")
+    checkpoint_every_n_steps: int = setting(50, counts="nothing")
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, least=0, most=2**31 - 1)
+        check_range("checkpoint_every_n_steps", self.checkpoint_every_n_steps, least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(LearningSettings):
+    """One run of `src.train`.
+
+    Attributes:
+        subject: video, folder of images, prepared name or rendered person.
+        prompt: source prompt p_s; null: the subject's own.
+        target_prompt: p_t; null: the source prompt.
+        pose: the extractor. It counts by the poses that it gives, whose checksum is part of every key.
+        preview: pictures in the course of the fine-tune.
+        sample_after_train: generate the held-out poses.
+        run_dir: folder of the run; null: a new one.
+    """
+
+    subject: Raw
+    prompt: Raw | None = None
+    target_prompt: Raw | None = setting(None, counts="sampling")
+    pose: ExtractorSettings = setting(counts="nothing")
+    preview: PreviewSettings = field(default_factory=PreviewSettings, metadata={"counts": "nothing"})
+    sample_after_train: bool = setting(True, counts="nothing")
+    run_dir: Raw | None = setting(None, counts="nothing")

@@ -1,0 +1,149 @@
+"""A look at target poses: skeletons, the nearest training frames, and how far they are from anything seen in training.
+
+Dimensions: N training frames, M target poses, S side of the square frames in pixels; RGB uint8.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.atomic import atomic_path
+from src.common.errors import UserError
+from src.common.files import write_json
+from src.common.typed import Raw
+from src.data.pose_sources import PoseSourceSettings, TargetPoses, target_poses
+from src.data.resolve import resolve_subject
+from src.data.split import split_frames
+from src.media.contact_sheet import Row, contact_sheet, side_by_side
+from src.media.video import write_video
+from src.pose.distance import DistanceToTraining, distance_to_training
+from src.pose.draw import draw_poses
+from src.pose.formats import save_poses
+from src.pose.keypoints import PoseSequence
+from src.pose.tracking import frame_ranges
+from src.runs.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+FPS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSettings(PoseSourceSettings):
+    """What `conf/poses.yaml` describes.
+
+    Attributes:
+        subject: whom the poses are for: its N training frames are what they are compared with.
+        run: or the run that is to generate them: its own training frames.
+        output: null: outputs/poses/<name of the poses>.
+    """
+
+    subject: Raw | None = None
+    run: Raw | None = None
+    output: Raw | None = None
+
+    def __post_init__(self) -> None:
+        if self.run is not None and self.subject is not None:
+            raise UserError(
+                f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """The N training frames that the poses are compared with.
+
+    Attributes:
+        name: of the subject on the command line.
+        frames: (N, S, S, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
+        numbers: of the frames in that clip; of a run, in its training frames.
+    """
+
+    name: str
+    frames: np.ndarray
+    training: PoseSequence
+    fps: float
+    numbers: list[int]
+
+
+def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
+    """Write a video of the skeletons, a contact sheet, the poses, and how far they are from the training poses.
+
+    Args:
+        folder: of the files.
+
+    Returns:
+        The content of `poses.json`.
+
+    Raises:
+        UserError: unreadable poses, an unknown subject or run, or settings that do not go together.
+    """
+    subject, size = _subject(settings), settings.data.resolution
+    name = None if subject is None else subject.name
+    target = target_poses(
+        settings,
+        resolution=size,
+        fps=FPS if subject is None else subject.fps,
+        training=None if subject is None else subject.training,
+        subject=name,
+    )
+    summary: dict[str, Any] = {"poses": settings.poses, "subject": name, "frames": len(target.poses), "fps": target.fps}
+    rows = [Row("pose", draw_poses(target.poses, size))]
+    if target.beside is not None:
+        rows.insert(0, target.beside)
+    if subject is not None:
+        distance = distance_to_training(target.poses, subject.training)
+        rows.append(Row("nearest training frame", subject.frames[distance.nearest]))
+        summary |= {
+            "threshold": distance.threshold,
+            "far_frames": distance.far,
+            "distance": [float(d) if np.isfinite(d) else None for d in distance.distance],
+            "nearest_training_frame": [subject.numbers[i] for i in distance.nearest],
+        }
+        _plot(distance, target, folder / "distance.png")
+    write_video(folder / "poses.mp4", side_by_side(rows), target.fps)
+    contact_sheet(rows, folder / "contact_sheet.png")
+    save_poses(folder / "poses.npz", target.poses, fps=target.fps)
+    write_json(folder / "poses.json", summary)
+    log.info("video: %s; contact sheet: %s", folder / "poses.mp4", folder / "contact_sheet.png")
+    return summary
+
+
+def _subject(settings: LookSettings) -> _Subject | None:
+    if settings.run is not None:
+        run = RunFolder(settings.run)
+        clip = run.training()
+        return _Subject(run.settings().subject, clip.frames, clip.poses, clip.fps, list(range(len(clip.poses))))
+    if settings.subject is None:
+        return None
+    data = settings.data
+    clip = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
+    chosen = list(split_frames(len(clip), num_train=data.num_frames, num_test=data.num_test_frames).train)
+    return _Subject(settings.subject, clip.frames[chosen], clip.poses[chosen], float(clip.fps), chosen)
+
+
+def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None:
+    """Distance to the nearest training pose over time; far frames are marked."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # A figure without pyplot: no global state, no display.
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    frames = np.arange(len(distance.distance))
+    finite = np.where(np.isfinite(distance.distance), distance.distance, np.nan)
+    axes.plot(frames, finite, color="#2a6f97", marker=".", markersize=3)
+    if distance.threshold is not None:
+        axes.axhline(distance.threshold, color="#8a8a8a", linestyle="--", linewidth=1, label="far from training")
+        axes.legend(loc="upper right", frameon=False)
+    axes.plot(distance.far, finite[distance.far], "o", color="#c1121f", markersize=4)
+    axes.set_xlabel(f"frame ({target.fps:g} a second)")
+    axes.set_ylabel("distance (frame widths)")
+    title = "Distance to the nearest training pose"
+    axes.set_title(f"{title}; far: {frame_ranges(distance.far)}" if distance.far else title, fontsize=10)
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary, matplotlib.rc_context({"font.size": 9}):
+        figure.savefig(temporary, dpi=120)

@@ -1,0 +1,91 @@
+"""Settings of the gallery: what is shown, and with which settings it is made."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from src.common.errors import UserError
+from src.common.typed import Raw, check_choice, check_range
+from src.data.rendered import SEEDS
+from src.pose.retarget import RetargetMode
+from src.runs.settings import LearningSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """One way of generating the subject.
+
+    Attributes:
+        poses, retarget, prompt: as of `src.sample`.
+        method: changes to the run's.
+    """
+
+    poses: Raw
+    retarget: RetargetMode | None = None
+    prompt: Raw | None = None
+    method: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateItem:
+    """The subject generated once for each film, by label; `driver`: a rendered person whose frames are shown first."""
+
+    kind: Literal["generate"]
+    caption: str
+    films: Mapping[str, Film]
+    driver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookItem:
+    """`src.poses show`: target poses and the training frames nearest to them."""
+
+    kind: Literal["look"]
+    caption: str
+    poses: Raw
+    driver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairItem:
+    """`src.repair` of the subject's first frames, of which a segment has become coarse blocks."""
+
+    kind: Literal["repair"]
+    caption: str
+    frames: int
+    segment: tuple[int, int]
+    driver: str | None = None
+
+
+Item = Annotated[GenerateItem | LookItem | RepairItem, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GallerySettings(LearningSettings):
+    """What `conf/gallery.yaml` describes.
+
+    Attributes:
+        subject: a rendered person.
+        folder: of the pictures.
+        columns: pictures in a row.
+        cell: their side in pixels.
+        pictures: by name.
+    """
+
+    subject: str
+    folder: Raw
+    columns: int = 8
+    cell: int = 104
+    pictures: Mapping[str, Item]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("subject", self.subject, tuple(SEEDS))
+        check_range("columns", self.columns, least=1)
+        check_range("cell", self.cell, least=16)
+        for name, item in self.pictures.items():
+            check_choice(f"pictures.{name}.driver", item.driver or self.subject, tuple(SEEDS))
+            if isinstance(item, RepairItem) and not 0 <= item.segment[0] <= item.segment[1] < item.frames:
+                raise UserError(f"pictures.{name}.segment={list(item.segment)} is not in its {item.frames} frames")

@@ -1,0 +1,58 @@
+"""Settings of the fine-tune: the config groups `optimizer` and `preview`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+
+from src.common.typed import check_range
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """Sec. 4.1 and `ARCHITECTURE.md`: AdamW at a constant rate.
+
+    Attributes:
+        lr: learning rate.
+        weight_decay: decoupled.
+        betas: of the moving averages of gradient and squared gradient.
+        fused: one kernel for all weights; null: as PyTorch chooses.
+    """
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = 3e-5
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    fused: bool | None = None
+
+    def __post_init__(self) -> None:
+        check_range("optimizer.lr", self.lr, above=0, most=1e3)
+        check_range("optimizer.weight_decay", self.weight_decay, least=0)
+        for beta in self.betas:
+            check_range("optimizer.betas", beta, least=0, most=0.999999)
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """The optimiser of these parameters."""
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=self.fused)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewSettings:
+    """Pictures of a few held-out poses in the course of a fine-tune.
+
+    Attributes:
+        every_n_steps: how often; 0: never.
+        num_poses: how many of the held-out poses.
+        num_steps: of their sampling.
+    """
+
+    every_n_steps: int = 0
+    num_poses: int = 4
+    num_steps: int = 20
+
+    def __post_init__(self) -> None:
+        check_range("preview.every_n_steps", self.every_n_steps, least=0)
+        check_range("preview.num_poses", self.num_poses, least=1)
+        check_range("preview.num_steps", self.num_steps, least=1, most=1000)
