@@ -40,12 +40,14 @@ class SweepRun:
 
     Attributes:
         variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
+        num_test_frames: how many held-out frames it was asked for.
     """
 
     folder: Path
     subject: str
     variant: str
     summary: dict[str, Any]
+    num_test_frames: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def read_sweep(folder: Path) -> Sweep:
     runs = []
     for (path, settings, summary), choices in zip(found, given, strict=True):
         variant = ", ".join(choice for choice in choices if choice not in common)
-        runs.append(SweepRun(path, settings.subject, _short(variant), summary))
+        runs.append(SweepRun(path, settings.subject, _short(variant), summary, settings.data.num_test_frames))
     pairs = [(run.variant, run.subject) for run in runs]
     if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
         raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
@@ -131,7 +133,12 @@ def score_sweep(
                 **{"benchmark": benchmark, "method": first.summary["method"], "model": first.summary["model"]},
                 **{"num_frames": len(first.summary["training_frames"]), "variant": variant or None},
                 **result,
-                "dataset": {"expected": len(sweep.subjects), "absent": {}, "failed": {}},
+                "dataset": {
+                    "expected": _expected(benchmark, len(sweep.subjects)),
+                    "expected_frames": first.num_test_frames,
+                    "absent": {},
+                    "failed": {},
+                },
                 "files": files_of(clips),
                 "seconds": {
                     "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),
@@ -156,6 +163,13 @@ def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
     names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
     return names.pop() if len(names) == 1 and "" not in names else sweep.name
+
+
+def _expected(benchmark: str, swept: int) -> int:
+    """Subjects of a benchmark; of none, those of the sweep."""
+    path = CONF_DIR / "dataset" / f"{benchmark}.yaml"
+    published = read_yaml(path).get("num_published_clips") if path.is_file() else None
+    return swept if published is None else int(published)
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

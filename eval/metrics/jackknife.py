@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from eval.metrics.frechet_interval import distance_of_samples
+from eval.metrics.frechet import frechet_distance
 
 LEVEL = 0.95
 # Below five no interval of this project covers what it says.
@@ -39,7 +39,7 @@ def jackknife_interval(subjects: Sequence[Samples], value: float) -> tuple[float
     for left_out in range(count):
         kept = [subject for index, subject in enumerate(subjects) if index != left_out]
         generated, real = (torch.cat([subject[side].double() for subject in kept]) for side in (0, 1))
-        without_S.append(float(distance_of_samples(generated, real)))
+        without_S.append(float(frechet_distance(generated, real)))
     if min(without_S) <= 0:
         return None
     logarithm_S = np.log(without_S)

@@ -21,6 +21,7 @@ from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
+from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.common.typed import plain
 
@@ -59,6 +60,7 @@ class ScoreResult:
         missing: by name the reason.
         clips: each clip's `frames` and its own values of the metrics that are means.
         weights: by clip and metric, what the clip's value weighs in the pooled one.
+        inputs: by clip, how many frames there were, and the SHA-256 of those of each side.
         sizes: of the frames, as "WxH".
         warnings: about the files.
     """
@@ -68,6 +70,7 @@ class ScoreResult:
     missing: dict[str, str]
     clips: dict[str, dict[str, float]]
     weights: dict[str, dict[str, float]]
+    inputs: dict[str, dict[str, Any]]
     sizes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -81,6 +84,7 @@ class ScoreResult:
                 clip: {name: to_json(value) for name, value in values.items()} for clip, values in self.clips.items()
             },
             "weights": self.weights,
+            "inputs": self.inputs,
             "sizes": list(self.sizes),
             "warnings": list(self.warnings),
             "versions": library_versions(),
@@ -112,6 +116,7 @@ def score(
     pools = {name: _Pool(REGISTRY[name], settings, networks) for name in settings.metrics}
     values: dict[str, dict[str, float]] = {}
     weights: dict[str, dict[str, float]] = {}
+    inputs: dict[str, dict[str, Any]] = {}
     sizes: set[str] = set()
     notes: list[str] = []
     for clip in clips:
@@ -122,6 +127,7 @@ def score(
         notes += clip.warnings
         sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
         values[clip.name], weights[clip.name] = {"frames": len(clip.generated)}, {}
+        inputs[clip.name] = _input(clip)
         features = ClipFeatures(clip, networks, settings.protocol, store)
         for name, pool in pools.items():
             own = pool.add(features)
@@ -136,6 +142,7 @@ def score(
         missing={name: pool.missing for name, pool in pools.items() if pool.missing is not None},
         clips={clip: {k: v for k, v in own.items() if k == "frames" or k in metrics} for clip, own in values.items()},
         weights={clip: {k: v for k, v in own.items() if k in metrics} for clip, own in weights.items()},
+        inputs=inputs,
         sizes=tuple(sorted(sizes)),
         warnings=tuple(notes),
     )
@@ -232,6 +239,12 @@ class _Pool:
     def _drop(self, reason: str) -> None:
         log.warning("%s is missing: %s", self.spec.key, reason)
         self.missing = reason
+
+
+def _input(clip: ScoredClip) -> dict[str, Any]:
+    sides = {"generated_sha256": clip.generated, "real_sha256": clip.real}
+    sums = {name: arrays_sha256(frames) for name, frames in sides.items() if frames is not None}
+    return {"frames": len(clip.generated), **sums}
 
 
 def identity(judge: Judge | None) -> dict[str, Any]:
