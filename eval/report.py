@@ -35,7 +35,6 @@ class ReportCommand(NetworkSettings, PageSettings):
     metrics: tuple[str, ...] | str | None
     baseline: str | None
     benchmark: str | None
-    bootstrap: int
     wandb: str | None
 
     def __post_init__(self) -> None:
@@ -67,7 +66,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> N
     """
     sweep, output = read_sweep(folder), settings.output or folder / "report"
     metrics = settings.metrics or default_metrics(sweep)
-    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol, bootstrap=settings.bootstrap)
+    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
     results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
     for job, what in sweep.unfinished.items():

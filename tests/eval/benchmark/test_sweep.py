@@ -12,7 +12,7 @@ from PIL import Image
 
 from eval.benchmark.sweep import read_sweep
 from eval.report import main as report_main
-from eval.reporting.results import Result, bootstrap_interval
+from eval.reporting.results import Result
 from src.common.errors import UserError
 from src.train import main as train_main
 from tests.conftest import ROOT
@@ -72,7 +72,7 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     cell = second["metrics"]["psnr"]
     assert cell["difference"] == pytest.approx(np.mean(differences))
     assert cell["difference"] == pytest.approx(cell["value"] - first["metrics"]["psnr"]["value"])
-    assert cell["difference_interval"] == pytest.approx(bootstrap_interval(differences, [3, 3]))
+    assert cell["difference_interval"] is None and cell["p_value"] is None, "two subjects say nothing of the others"
     assert "data:image/webp" in (report / "report.html").read_text()
     assert {path.name for path in (report / "grids").iterdir()} == {"people_001.png", "people_007.png"}
     width, height = Image.open(report / "grids/people_001.png").size
