@@ -16,7 +16,8 @@ from eval.benchmark.settings import BenchmarkSettings
 from src.data.resolve import resolve_subject
 from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
-from src.models.settings import build_models, model_warning
+from src.models.build import build_models
+from src.models.settings import model_warning
 from src.runs.identity import fine_tune_key, generation_key
 from src.runs.learn import learn
 from src.runs.make_run import held_out_job
