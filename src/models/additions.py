@@ -1,10 +1,8 @@
 """What people put on a base model: LoRAs, fused into its weights, and textual inversions, words of the prompt."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -12,6 +10,7 @@ from src.common.digests import sha256
 from src.common.errors import UserError
 from src.models.folders import clear_errors
 from src.models.image_model import ImageModel
+from src.models.settings import LoraSettings
 from src.models.weights_file import is_weights_file, read_tensors
 
 if TYPE_CHECKING:
@@ -23,25 +22,6 @@ _TO_TEXT = (
     "attn2.to_k.lora.down.weight",
     "attn2.processor.to_k_lora.down.weight",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """A LoRA on the base model.
-
-    Attributes:
-        path: a file in kohya's, diffusers' or peft's layout.
-        weight: factor on it.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    path: str
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.weight):
-            raise UserError(f"model.loras: weight={self.weight} of {self.path} is no finite number")
 
 
 def add_to(model: ImageModel, *, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from src.common.errors import UserError
+from src.models.build import sources_of
 from src.models.folders import WEIGHTS
 from src.models.loading import check_sources
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
@@ -56,7 +57,7 @@ def check_weights(settings: ModelSettings) -> dict[str, Any]:
 
 def _fits(settings: ModelSettings, found: dict[str, str]) -> tuple[bool, str]:
     sources = replace(
-        settings.sources,
+        sources_of(settings),
         base=found["model.base"],
         controlnet=found.get("model.controlnet"),
         vae=found.get("model.vae"),

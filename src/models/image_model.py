@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    UNet2DConditionModel,
+)
 from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -31,7 +39,7 @@ class ImageModel:
     """
 
     base: str
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
@@ -58,7 +66,7 @@ class ImageModel:
     @property
     def downsampling(self) -> int:
         """Pixels to a latent cell, along one axis."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return vae_downsampling(self.vae)
 
     def check_resolution(self, resolution: int) -> None:
         """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
@@ -78,8 +86,7 @@ class ImageModel:
         for start in range(0, len(frames_FHWC), chunk):
             images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
             with _full_precision(self.vae.device):
-                posterior = self.vae.encode(images * 2 - 1)
-            latents = posterior.latent_dist.mode() if hasattr(posterior, "latent_dist") else posterior.latents
+                latents = mode_of(self.vae.encode(images * 2 - 1))
             parts.append(latents.float() * self.vae.config.scaling_factor)
         return torch.cat(parts)
 
@@ -111,6 +118,19 @@ class ImageModel:
             # The text model is flat in newer versions of the library and wrapped in older ones.
             text_model = getattr(self.text_encoder, "text_model", self.text_encoder)
             return text_model.final_layer_norm(encoded.hidden_states[-1 - self.clip_skip]).float()
+
+
+def vae_downsampling(vae: nn.Module) -> int:
+    """Pixels to a latent cell, along one axis, of any of the library's VAEs."""
+    levels = vae.config.get("encoder_block_out_channels") or vae.config.block_out_channels
+    return 2 ** (len(levels) - 1)
+
+
+def mode_of(encoded: BaseOutput) -> Tensor:
+    """The latents (B, C, h, w), not yet scaled, in what the encoder of any of the library's VAEs returns."""
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mode()
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

@@ -13,10 +13,11 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.errors import UserError
-from src.models.additions import LoraSettings, add_to
+from src.models.additions import add_to
 from src.models.folders import check_pipeline, clear_errors, load_part, load_text, part_config, text_config, vae_class
 from src.models.image_model import ImageModel
-from src.models.scheduler import PredictionType, ddim_scheduler, read_scheduler_config
+from src.models.scheduler import ddim_scheduler, read_scheduler_config
+from src.models.settings import LoraSettings, PredictionType
 from src.models.shipped import from_config, shipped_configs
 from src.models.single_file import load_base_file, load_controlnet_file, load_vae_file
 from src.models.structure import (

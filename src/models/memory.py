@@ -21,7 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
-from src.models.image_model import ENCODE_CHUNK
+from src.models.image_model import ENCODE_CHUNK, vae_downsampling
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -152,7 +152,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
         controlnet = from_config(ControlNetModel, folder / "controlnet")
         backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
         trained = backbone.num_trainable()
-        step = _step(backbone, resolution // 2 ** (len(vae.config.block_out_channels) - 1), resolution, cast)
+        step = _step(backbone, resolution // vae_downsampling(vae), resolution, cast)
         training = {}
         for checkpointing in (True, False):
             if checkpointing:
@@ -170,7 +170,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             long, short = (living.peak_of(lambda f=frames: step(f, 1)) for frames in (3, 2))
             frame = vae.config.in_channels, resolution, resolution
             encoding = living.peak_of(lambda: vae.encode(torch.empty(1, *frame)))
-            cells = resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+            cells = resolution // vae_downsampling(vae)
             decoding = living.peak_of(lambda: vae.decode(torch.empty(1, unet.config.in_channels, cells, cells)))
     return Count(
         frozen=sum(p.numel() for p in backbone.parameters()) - trained,

@@ -1,28 +1,40 @@
-"""Settings of the image model and the backbone: the config group `model`; and what is built from them."""
+"""Settings of the image model and the backbone: the config group `model`."""
 
-import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
+from typing import Any, ClassVar, Literal
 
 from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.typed import Raw, check_range, setting
-from src.models.additions import LoraSettings
-from src.models.backbone import VideoBackbone
-from src.models.image_model import ImageModel
-from src.models.loading import Sources, load_image_model
-from src.models.scheduler import PredictionType
 
-log = logging.getLogger(__name__)
+PredictionType = Literal["epsilon", "v_prediction"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
 PRECISIONS = {
     "float32": ("32-true", "16-mixed", "bf16-mixed"),
     "bfloat16": ("bf16-mixed",),
     "float16": ("16-mixed",),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """A LoRA on the base model.
+
+    Attributes:
+        path: a file in kohya's, diffusers' or peft's layout.
+        weight: factor on it.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    path: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise UserError(f"model.loras: weight={self.weight} of {self.path} is no finite number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +88,6 @@ class ModelSettings:
         if self.random_seed is not None and self.vae is not None:
             raise UserError("model.vae is not read where model.random_seed draws all weights: set one of them to null")
 
-    @property
-    def sources(self) -> Sources:
-        """Where the parts come from."""
-        return Sources(
-            base=self.base, controlnet=self.controlnet, vae=self.vae, configs=self.configs, variant=self.variant
-        )
-
     def config_folder(self) -> Path | None:
         """The local folder whose configs describe the model, if it is one with a ControlNet."""
         folder = Path(self.base)
@@ -130,48 +135,3 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None
-
-
-def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
-    """Load the image model and make the video backbone of its UNet and ControlNet.
-
-    Raises:
-        UserError: the weights are not there or cannot be read.
-    """
-    image_model = load_image_model(
-        settings.base,
-        settings.controlnet,
-        vae=settings.vae,
-        configs=settings.configs,
-        variant=settings.variant,
-        seed=settings.random_seed,
-        prediction_type=settings.prediction_type,
-        zero_terminal_snr=settings.zero_terminal_snr,
-        loras=settings.loras,
-        embeddings=settings.embeddings,
-        clip_skip=settings.clip_skip,
-    )
-    return image_model, build_backbone(image_model, settings)
-
-
-def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:
-    """The video backbone on the image model's UNet and ControlNet, as the settings ask."""
-    backbone = VideoBackbone(
-        image_model.unet,
-        image_model.controlnet,
-        group_norm=settings.group_norm,
-        conditioning_scale=settings.conditioning_scale,
-    )
-    dtype = getattr(torch, settings.dtype)
-    for parameter in backbone.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-    for network in (backbone.unet, backbone.controlnet):
-        if settings.gradient_checkpointing:
-            network.enable_gradient_checkpointing()
-        if settings.channels_last:
-            network.to(memory_format=torch.channels_last)
-        if settings.compile:
-            network.compile()
-    log.info("trained parameters: %s", f"{backbone.num_trainable():,}")
-    return backbone

@@ -6,8 +6,8 @@ from src.common.trainer import TrainerSettings
 from src.data.pose_sources import TargetPoses
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
+from src.models.build import build_models
 from src.models.image_model import ImageModel
-from src.models.settings import build_models
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate

@@ -40,14 +40,12 @@ class EncodedClip:
 class StepBatch(TypedDict):
     """What one step is made of.
 
-    latents: (n, C, h, w) Z_0 of the drawn frames; noise: likewise, ε; poses: (n, 3, H, W) uint8; text: (1, T, E);
-    timestep: (1,), t.
+    frames: (n,) numbers of the drawn frames; latents: (n, C, h, w), their Z_0; noise: likewise, ε; timestep: (1,), t.
     """
 
+    frames: Tensor
     latents: Tensor
     noise: Tensor
-    poses: Tensor
-    text: Tensor
     timestep: Tensor
 
 
@@ -104,11 +102,7 @@ class Steps(IterableDataset):
         )
         frames = frames.to(latents_NChw.device)
         return StepBatch(
-            latents=latents_NChw[frames],
-            noise=noise_nChw,
-            poses=self.clip.poses_NCHW[frames.to(self.clip.poses_NCHW.device)],
-            text=self.clip.text_1TE,
-            timestep=torch.tensor([timestep]),
+            frames=frames, latents=latents_NChw[frames], noise=noise_nChw, timestep=torch.tensor([timestep])
         )
 
 
@@ -144,10 +138,9 @@ class OneShotDataModule(LightningDataModule):
         spacing = self.num_timesteps / VALIDATION_DRAWS
         draws = [
             StepBatch(
+                frames=torch.arange(len(latents_nChw)),
                 latents=latents_nChw,
                 noise=torch.randn(latents_nChw.shape, generator=generator),
-                poses=self.clip.poses_NCHW[: self.batch_frames],
-                text=self.clip.text_1TE,
                 timestep=torch.tensor([int((draw + 0.5) * spacing)]),
             )
             for draw in range(VALIDATION_DRAWS)

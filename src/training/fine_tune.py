@@ -95,7 +95,7 @@ def fine_tune(
     clip = encode_clip(image_model, job.clip, trainer.strategy.root_device)
     num_timesteps = image_model.scheduler.config.num_train_timesteps
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
-    module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
+    module = OneShotModule(backbone, image_model.scheduler, job.optimizer, clip)
     resume = last if last is not None and last.is_file() else None
     if resume is not None:
         log.info("going on from %s", resume)
@@ -105,16 +105,17 @@ def fine_tune(
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         except SIGTERMException as error:
             raise Stopped(15) from error
-    backbone.clear_reused()
-    return _record(trainer, timer, backbone, seconds=time.perf_counter() - started)
+    return _record(job, trainer, timer, backbone, seconds=time.perf_counter() - started)
 
 
-def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float) -> dict[str, Any]:
-    steps, wanted = trainer.global_step, trainer.max_steps
+def _record(
+    job: FineTuneJob, trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float
+) -> dict[str, Any]:
+    steps, wanted = trainer.global_step, job.trainer.max_steps
     if steps < wanted:
         raise UserError(
-            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={trainer.max_time}): give the same "
-            "command again to go on"
+            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={job.trainer.max_time}): give the "
+            "same command again to go on"
         )
     if timer.loss is not None and not math.isfinite(timer.loss):
         raise UserError(f"the loss was {timer.loss} at the last step: the fine-tune has diverged; lower optimizer.lr")
@@ -127,5 +128,5 @@ def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbon
         "peak_memory_gib": round(peak_memory_gib(device), 3),
         "trained_parameters": backbone.num_trainable(),
         "device": device,
-        "precision": str(trainer.precision),
+        "precision": job.trainer.precision,
     }

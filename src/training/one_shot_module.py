@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
 from src.models.scheduler import training_target
-from src.training.data_module import StepBatch
+from src.training.data_module import EncodedClip, StepBatch
 from src.training.settings import OptimizerSettings
 
 
@@ -26,14 +26,25 @@ class OneShotModule(LightningModule):
         backbone: its trained part is what the optimiser sees, and what checkpoints hold.
         scheduler: the noise levels of the image model.
         optimizer: of the trained part.
+        clip: whose poses and prompt are embedded once, before the first step.
     """
 
-    def __init__(self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings) -> None:
+    def __init__(
+        self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings, clip: EncodedClip
+    ) -> None:
         super().__init__()
+        self.clip = clip
         self.backbone = backbone
         self.scheduler = scheduler
         self.optimizer = optimizer
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
+
+    def on_fit_start(self) -> None:
+        """Embed poses and prompt: no step changes what that takes."""
+        with self.trainer.precision_plugin.forward_context():
+            self._conditioning = self.backbone.prepare(
+                self.clip.poses_NCHW[None].to(self.device), self.clip.text_1TE.to(self.device)
+            )
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """The loss of a step.
@@ -58,8 +69,7 @@ class OneShotModule(LightningModule):
         """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames; of a model that predicts v, in v."""
         latents_nChw, noise_nChw, t_1 = batch["latents"], batch["noise"], batch["timestep"]
         noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, t_1)
-        poses_nCHW = batch["poses"].to(latents_nChw.dtype) / 255
-        predicted_1nChw = self.backbone(noised_nChw[None], t_1, poses_nCHW[None], batch["text"])
+        predicted_1nChw = self.backbone(noised_nChw[None], t_1, self._conditioning.frames(batch["frames"]))
         target_nChw = training_target(self.scheduler, latents_nChw, noise_nChw, t_1)
         return F.mse_loss(predicted_1nChw[0].float(), target_nChw)
 

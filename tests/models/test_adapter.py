@@ -13,8 +13,8 @@ from src.models.adapter import (
     load_controlvideo_state_dict,
     save_adapter,
 )
+from src.models.build import build_backbone
 from src.models.loading import random_image_model
-from src.models.settings import build_backbone
 from tests.conftest import TINY
 
 

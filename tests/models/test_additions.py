@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 
 from src.common.errors import UserError
-from src.models.additions import LoraSettings
 from src.models.loading import load_image_model, random_image_model
+from src.models.settings import LoraSettings
 from tests.models.ldm_names import to_kohya_lora
 
 WIDTH, RANK = 32, 2

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.common.errors import UserError
-from src.models.additions import LoraSettings
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_image_model
+from src.models.settings import LoraSettings
 from tests.models.ldm_names import to_ldm, to_ldm_controlnet
 
 

@@ -12,8 +12,9 @@ from diffusers import (
 )
 
 from src.common.errors import UserError
+from src.models.ddim_steps import check_num_steps
 from src.models.loading import load_image_model, random_image_model
-from src.models.scheduler import check_num_steps, ddim_scheduler, training_target
+from src.models.scheduler import ddim_scheduler, training_target
 from src.sampling.ddim import ddim_invert, ddim_sample
 from tests.models.test_loading import save_folder
 
