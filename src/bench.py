@@ -15,7 +15,7 @@ from src.common.files import write_json
 from src.common.measure import peak_memory_gib
 from src.common.typed import Raw, check_range
 from src.data.subject_split import TrainingClip
-from src.models.settings import build_models
+from src.models.build import build_models
 from src.people.render import render_clip, sample_identity
 from src.runs.settings import LearningSettings
 from src.sampling.jobs import GenerationJob

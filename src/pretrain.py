@@ -33,7 +33,8 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     """Train one part on rendered people, or go on where an earlier run in `run_dir` stopped.
 
     Renders the people that are missing first. If training reaches `part.max_steps`, the averaged weights are measured
-    on held-out people and written to `weights_dir`; if `max_time` ends it before, the checkpoint is all it leaves.
+    on held-out people and written to `weights_dir`; if `max_time` ends it before, they are in `run_dir/unfinished`,
+    beside the checkpoint from which the same command goes on.
 
     Returns:
         The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
@@ -43,7 +44,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     """
     lightning.seed_everything(cfg.seed)
     run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
-    pools = {name: render_pool(**cfg.data[name]) for name in ("train", "heldout")}
+    pools = {name: render_pool(**cfg.data[name], workers=cfg.data.workers) for name in ("train", "heldout")}
     module = instantiate(cfg.part.module)(**pools)
     trainer = build_trainer(cfg)
     last = run_dir / "checkpoints" / "last.ckpt"
@@ -52,6 +53,8 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     # Our own file with our own tensors: the optimiser's state is more than weights.
     trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=False)
     if trainer.global_step < trainer.max_steps:
+        if trainer.is_global_zero:
+            module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
     figures = trainer.validate(module, verbose=False)[0]

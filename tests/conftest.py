@@ -15,9 +15,10 @@ from omegaconf import DictConfig
 
 import src.app.entry
 from src.models.backbone import VideoBackbone
+from src.models.build import build_backbone
 from src.models.image_model import ImageModel
 from src.models.loading import random_image_model
-from src.models.settings import ModelSettings, build_backbone
+from src.models.settings import ModelSettings
 from src.people.render import render_clip, sample_identity
 
 ROOT = Path(__file__).resolve().parent.parent

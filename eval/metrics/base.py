@@ -21,7 +21,6 @@ class MeanMetric(Metric):
 
     full_state_update: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool]
     unit: ClassVar[str] = "frames"
 
     def __init__(self) -> None:

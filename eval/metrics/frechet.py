@@ -41,7 +41,6 @@ class FrechetMetric(Metric):
 
     full_state_update: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str]
 
     def __init__(self, num_features: int) -> None:

@@ -30,13 +30,12 @@ class MSEP(MeanMetric):
     """Mean squared difference of keypoint coordinates over all frames and keypoints seen in both.
 
     Range [0, inf), lower is better, 0 for equal poses, in squared units of the frame (x by width, y by height).
-    Resolution and colour: the extractor's. Pooling: mean over coordinates of all frames together. A generated frame
-    without a person has no keypoint to be wrong about, so the share of the real keypoints that were found in the
-    generated frames is reported beside the value as `seen`. Network: the protocol's pose extractor, by default
-    DWPose with its 128 keypoints. Source: the paper's Sec. 5.1.
+    Resolution: the extractor's. Colour: 8-bit RGB. Pooling: mean over coordinates of all frames together. A
+    generated frame without a person has no keypoint to be wrong about, so the share of the real keypoints that were
+    found in the generated frames is reported beside the value as `seen`. Network: the protocol's pose extractor, by
+    default DWPose with its 128 keypoints. Source: the paper's Sec. 5.1.
     """
 
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "keypoints"
 
     def __init__(self) -> None:

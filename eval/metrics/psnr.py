@@ -1,7 +1,7 @@
 """PSNR: peak signal-to-noise ratio of each generated frame and its ground truth."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,8 +42,6 @@ class PSNR(MeanMetric):
     them beside the value, and if all frames are identical the value is inf (the string "inf" in JSON); a number
     takes their place in the mean instead.
     """
-
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self, *, arithmetic: Literal["float64", "uint8"], identical: Literal["exclude"] | float) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """SSIM: structural similarity of each generated frame and its ground truth."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -86,8 +86,6 @@ class SSIM(MeanMetric):
     protocol's grey), data range 255. Pooling: mean over frames. Network: none. Source: Wang et al. 2004; the paper's
     Sec. 5.1.
     """
-
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self, *, window: Literal["gaussian", "uniform"], color: Literal["rgb", "gray"]) -> None:
         super().__init__()

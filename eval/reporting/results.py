@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
+from src.common.typed import typed
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _read_json(file: Path) -> Any:
 
 
 def _result(file: Path, value: Mapping[str, Any]) -> Result:
-    unknown = [name for name in value["metrics"] if name not in CATALOG]
+    unknown = [name for name in value["metrics"] if name not in REGISTRY]
     if unknown:
         raise UserError(f"{file} holds metrics that are unknown here: {', '.join(unknown)}")
     try:
@@ -160,7 +161,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
             benchmark=value.get("benchmark") or "unnamed",
             method=value.get("method") or file.parent.name,
             num_frames=value.get("num_frames"),
-            protocol=Protocol.from_config(value["protocol"]),
+            protocol=typed(Protocol, value["protocol"], "protocol"),
             metrics={name: {**entry, "value": float(entry["value"])} for name, entry in value["metrics"].items()},
             missing=value["missing"],
             clips={

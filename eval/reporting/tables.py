@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from src.common.errors import UserError
+from src.common.typed import plain
 
 # Models of ours that stand in for Stable Diffusion: beside published rows they are named, and not compared.
 STAND_INS = ("mini", "tiny")
@@ -57,7 +58,7 @@ class Table:
     """All rows that may be compared.
 
     Attributes:
-        columns: metrics by name, in the order of the catalogue.
+        columns: metrics by name, in the order of the registry.
         notes: to be printed below.
         against: what differences are from: `paper`, the published row of the same method and training frames; or the
             label of a measured row; None: there are none.
@@ -115,7 +116,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         stand_in = f", model={result.model}" if paper and result.model in STAND_INS else ""
         label = (result.variant or result.method) + folder + stand_in
         rows.append(_measured_row(result, paper, None if result is base else base, label=label))
-    columns = tuple(name for name in CATALOG if any(name in row.cells or name in row.missing for row in rows))
+    columns = tuple(name for name in REGISTRY if any(name in row.cells or name in row.missing for row in rows))
     notes = []
     if paper:
         notes.append(f"Published rows: {published['source']}. {published['note']}")
@@ -130,7 +131,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     against = "paper" if paper else (None if base is None else base.label)
     return Table(
         first.benchmark,
-        first.protocol.as_dict(),
+        plain(first.protocol),
         first.sizes,
         columns,
         tuple(rows),
@@ -141,7 +142,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
 
 
 def _published_row(entry: dict[str, Any]) -> Row:
-    cells = {name: Cell(float(entry[name])) for name in CATALOG if name in entry}
+    cells = {name: Cell(float(entry[name])) for name in REGISTRY if name in entry}
     return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {}, None)
 
 
@@ -165,8 +166,10 @@ def _notes(results: Sequence[Result]) -> list[str]:
     """What must be known of the measured rows, each thing once with the rows that it holds for."""
     said: dict[str, list[str]] = {}
     for result in results:
-        texts = [f"{CATALOG[name].title}: {entry['note']}" for name, entry in result.metrics.items() if "note" in entry]
-        texts += [f"{CATALOG[name].title} is missing: {reason}" for name, reason in result.missing.items()]
+        texts = [
+            f"{REGISTRY[name].title}: {entry['note']}" for name, entry in result.metrics.items() if "note" in entry
+        ]
+        texts += [f"{REGISTRY[name].title} is missing: {reason}" for name, reason in result.missing.items()]
         if result.warnings:
             more = f" (and {len(result.warnings) - 1} warnings more)" if len(result.warnings) > 1 else ""
             texts.append(result.warnings[0] + more)

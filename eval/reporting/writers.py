@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.reporting.tables import Cell, Row, Table
 
 CSV_FIELDS = (
@@ -21,7 +21,7 @@ def format_value(metric: str, value: float) -> str:
     """As the paper prints it: three decimals, two, or 5.76e-3."""
     if math.isinf(value):
         return "inf"
-    text = format(value, CATALOG[metric].spec)
+    text = format(value, REGISTRY[metric].format)
     return text.replace("e-0", "e-").replace("e+0", "e+") if "e" in text else text
 
 
@@ -48,7 +48,7 @@ def _texts(table: Table, row: Row) -> list[str]:
 
 
 def _header(table: Table) -> list[str]:
-    return ["Method", "NFs", "Subjects"] + [f"{CATALOG[name].title} {CATALOG[name].arrow}" for name in table.columns]
+    return ["Method", "NFs", "Subjects"] + [f"{REGISTRY[name].title} {REGISTRY[name].arrow}" for name in table.columns]
 
 
 def to_markdown(tables: Sequence[Table]) -> str:

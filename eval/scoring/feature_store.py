@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from src.common.files import atomic_path
+from src.common.atomic import atomic_path
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 

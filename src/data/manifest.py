@@ -8,22 +8,24 @@ data/<data set>.manifest.json
     absent, failed          by name: why a clip is gone, or could not be prepared
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import UserError
-from src.common.files import sha256, write_json
+from src.common.errors import DamagedFile, UserError
+from src.common.files import read_json, sha256, write_json
+from src.common.reading import MEBIBYTE, Limits
 from src.data.datasets.base import Clip, Dataset, Unavailable
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
+from src.pose.keypoints import poses_sha256
 
+CHECKSUMS = ("source_sha256", "frames_sha256", "poses_sha256", "record_sha256")
+MANIFEST_LIMITS = Limits(max_bytes=256 * MEBIBYTE, max_values=10_000_000)
 log = logging.getLogger(__name__)
 
 
@@ -134,15 +136,11 @@ def _entry(
     """A subject's lines in the manifest; checksums of files that did not change are taken from the last one."""
     folder = root / clip.name
     record = sha256(folder / "subject.yaml")
-    if before.get("record_sha256") == record:
-        checksums = {key: value for key, value in before.items() if key.endswith("sha256")}
+    if before.get("record_sha256") == record and all(key in before for key in CHECKSUMS):
+        checksums = {key: str(before.get(key)) for key in CHECKSUMS}
     else:
-        checksums = {
-            "source_sha256": content_sha256(video),
-            "frames_sha256": sha256(folder / "frames.npy"),
-            "poses_sha256": _poses_sha256(subject),
-            "record_sha256": record,
-        }
+        sums = (content_sha256(video), sha256(folder / "frames.npy"), poses_sha256(subject.poses), record)
+        checksums = dict(zip(CHECKSUMS, sums, strict=True))
     size = {"fps": float(subject.fps), "resolution": subject.resolution}
     return {"source": dict(clip.source), **_frames(len(subject), num_test), **size, **checksums}
 
@@ -158,16 +156,11 @@ def _frames(num_frames: int, num_test: int) -> dict[str, Any]:
     }
 
 
-def _poses_sha256(subject: Subject) -> str:
-    """Of coordinates, confidences and mask: the file holds them compressed, which versions of zlib do differently."""
-    digest = hashlib.sha256()
-    for array in (subject.poses.xy, subject.poses.confidence, subject.poses.mask):
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _read_subjects(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())["subjects"] if path.is_file() else {}
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is no manifest ({error!r}): delete it, it is written again") from error
+def _read_subjects(path: Path) -> dict[str, Mapping[str, Any]]:
+    if not path.exists():
+        return {}
+    manifest = read_json(path, MANIFEST_LIMITS)
+    subjects = manifest.get("subjects") if isinstance(manifest, dict) else None
+    if not isinstance(subjects, dict) or not all(isinstance(entry, dict) for entry in subjects.values()):
+        raise DamagedFile(f"{path} is no manifest: move it away, and preparing the data set writes it again")
+    return subjects

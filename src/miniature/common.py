@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from src.miniature.pools import IndexBatches, PeoplePool
 
+LARGEST_FILE = "15MB"  # machines that are lent for an hour often limit the files that come back
+
 
 class PoolModule(lightning.LightningModule):
     """A model that trains on a pool of rendered people and is measured on people it has never seen.
@@ -54,7 +56,7 @@ class PoolModule(lightning.LightningModule):
 
     @abstractmethod
     def export(self, folder: Path) -> None:
-        """Write the weights into their subfolders of `folder`, in half precision."""
+        """Write the weights into their subfolders of `folder`, in half precision, in files of `LARGEST_FILE`."""
 
     def trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]

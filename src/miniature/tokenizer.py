@@ -7,6 +7,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from src.common.errors import UserError
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 MOST_TOKENS = 4096
 
@@ -52,3 +54,14 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
     pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]) + "\n")
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of an earlier model.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (folder / "vocab.json").is_file():
+        raise UserError(f"part.module.start_from: {folder} holds no tokenizer")
+    return CLIPTokenizer.from_pretrained(folder)

@@ -4,17 +4,28 @@ Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderDC,
+    AutoencoderKL,
+    AutoencoderTiny,
+    ControlNetModel,
+    DDIMScheduler,
+    UNet2DConditionModel,
+)
+from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
+ENCODE_CHUNK = 2  # frames that the VAE encodes at a time: at 512 pixels each takes 0.6 GiB
 
 
 @dataclass
@@ -23,15 +34,19 @@ class ImageModel:
 
     Attributes:
         base: what the weights are called: folder, hub id or file; an adapter remembers it.
+        clip_skip: last layers of the text encoder that are left out.
+        additions: what was put on the base, LoRAs and words, as plain values; an adapter remembers it too.
     """
 
     base: str
-    vae: AutoencoderKL | AutoencoderTiny
+    vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
     controlnet: ControlNetModel
     scheduler: DDIMScheduler
+    clip_skip: int = 0
+    additions: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pose_stride = 2 ** (len(self.controlnet.config.conditioning_embedding_out_channels) - 1)
@@ -51,7 +66,7 @@ class ImageModel:
     @property
     def downsampling(self) -> int:
         """Pixels to a latent cell, along one axis."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return vae_downsampling(self.vae)
 
     def check_resolution(self, resolution: int) -> None:
         """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
@@ -65,14 +80,13 @@ class ImageModel:
         self.text_encoder.to(device)
 
     @torch.no_grad()
-    def encode_frames(self, frames_FHWC: np.ndarray, *, chunk: int = 8) -> Tensor:
+    def encode_frames(self, frames_FHWC: np.ndarray, *, chunk: int = ENCODE_CHUNK) -> Tensor:
         """Z_0 = E(X): uint8 RGB frames to scaled latents (F, C, h, w), the mode of the posterior, `chunk` at a time."""
         parts = []
         for start in range(0, len(frames_FHWC), chunk):
             images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
             with _full_precision(self.vae.device):
-                posterior = self.vae.encode(images * 2 - 1)
-            latents = posterior.latent_dist.mode() if hasattr(posterior, "latent_dist") else posterior.latents
+                latents = mode_of(self.vae.encode(images * 2 - 1))
             parts.append(latents.float() * self.vae.config.scaling_factor)
         return torch.cat(parts)
 
@@ -88,6 +102,8 @@ class ImageModel:
     def encode_prompt(self, prompt: str) -> Tensor:
         """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with a warning naming it."""
         length = self.tokenizer.model_max_length
+        # A textual inversion of several vectors is several words to the tokenizer.
+        prompt = TextualInversionLoaderMixin().maybe_convert_prompt(prompt, self.tokenizer)
         whole = self.tokenizer(prompt).input_ids
         if len(whole) > length:
             cut = self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True)
@@ -96,7 +112,25 @@ class ImageModel:
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
         with _full_precision(self.text_encoder.device):
-            return self.text_encoder(tokens.to(self.text_encoder.device))[0].float()
+            encoded = self.text_encoder(tokens.to(self.text_encoder.device), output_hidden_states=self.clip_skip > 0)
+            if not self.clip_skip:
+                return encoded[0].float()
+            # The text model is flat in newer versions of the library and wrapped in older ones.
+            text_model = getattr(self.text_encoder, "text_model", self.text_encoder)
+            return text_model.final_layer_norm(encoded.hidden_states[-1 - self.clip_skip]).float()
+
+
+def vae_downsampling(vae: nn.Module) -> int:
+    """Pixels to a latent cell, along one axis, of any of the library's VAEs."""
+    levels = vae.config.get("encoder_block_out_channels") or vae.config.block_out_channels
+    return 2 ** (len(levels) - 1)
+
+
+def mode_of(encoded: BaseOutput) -> Tensor:
+    """The latents (B, C, h, w), not yet scaled, in what the encoder of any of the library's VAEs returns."""
+    if hasattr(encoded, "latent_dist"):
+        return encoded.latent_dist.mode()
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

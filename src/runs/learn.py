@@ -55,7 +55,7 @@ def learn(
     for known in filter(None, (run, cache)):
         if (record := known.fine_tune_record(key)) is None:
             continue
-        known.load_adapter(backbone, base=image_model.base)
+        known.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
         log.info("fine-tuned already: the adapter in %s is used", known.path)
         _copy(known, run)
         break
@@ -71,7 +71,14 @@ def learn(
         )
         checkpoints = run.path / CHECKPOINTS
         record = fine_tune(job, image_model, backbone, checkpoints=checkpoints, callbacks=callbacks, loggers=loggers())
-        record = run.save_fine_tune(backbone, record, key=key, base=image_model.base, config=plain(settings.model))
+        record = run.save_fine_tune(
+            backbone,
+            record,
+            key=key,
+            base=image_model.base,
+            additions=image_model.additions,
+            config=plain(settings.model),
+        )
     # Behind the record: a run that is killed between the two trains no step again.
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     if cache is not None:

@@ -7,7 +7,7 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
     held_out/            frames and poses that it was not shown, to be scored against
     adapter.safetensors  what was trained; fine_tune.json its cost and checksum
     checkpoints/         of an unfinished fine-tune
-    frames/, *.mp4, …    what was generated (`save_generated`)
+    frames/, *.mp4, …    what was generated (`src.runs.generated`)
     summary.json         the whole run, with the checksums of what was generated; written last
 """
 
@@ -21,29 +21,28 @@ import yaml
 from filelock import FileLock, Timeout
 
 from src.common.atomic import atomic_path, clear_leftovers
-from src.common.digests import digest, sha256
+from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import read_json, read_yaml
 from src.common.typed import plain, typed
 from src.data.subject_split import SubjectSplit, TrainingClip
-from src.media.contact_sheet import Row, contact_sheet, side_by_side
-from src.media.video import read_video, write_frames, write_video
+from src.media.contact_sheet import Row
+from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
-from src.pose.draw import draw_poses
 from src.pose.formats import load_poses, save_poses
+from src.runs.generated import FRAMES, POSES, generated_checksums, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
 from src.runs.settings import RunSettings
-from src.sampling.jobs import GeneratedClip, GenerationJob, describe_references
+from src.sampling.jobs import GeneratedClip, GenerationJob
 
 log = logging.getLogger(__name__)
 FORMAT = 2
 CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
-TRAINING, HELD_OUT, CHECKPOINTS, FRAMES, POSES = "training", "held_out", "checkpoints", "frames", "poses.npz"
-GENERATED = ("generated.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz", "reference.json", FRAMES)
+TRAINING, HELD_OUT, CHECKPOINTS = "training", "held_out", "checkpoints"
 
 
 class RunFolder:
@@ -171,15 +170,22 @@ class RunFolder:
     # The fine-tune.
 
     def save_fine_tune(
-        self, backbone: VideoBackbone, record: Mapping[str, Any], *, key: str, base: str, config: dict[str, Any]
+        self,
+        backbone: VideoBackbone,
+        record: Mapping[str, Any],
+        *,
+        key: str,
+        base: str,
+        additions: dict[str, Any],
+        config: dict[str, Any],
     ) -> dict[str, Any]:
         """Write the adapter, then the record that says it is whole, and return that.
 
         Args:
             key: what the fine-tune depends on (`fine_tune_key`).
-            base, config: see `save_adapter`.
+            base, additions, config: see `save_adapter`.
         """
-        save_adapter(self.path / ADAPTER, backbone, base=base, config=config)
+        save_adapter(self.path / ADAPTER, backbone, base=base, additions=additions, config=config)
         whole = {**record, "key": key, "adapter_sha256": sha256(self.path / ADAPTER)}
         write_json(self.path / FINE_TUNE_RECORD, whole)
         return whole
@@ -211,7 +217,7 @@ class RunFolder:
             )
         return record
 
-    def load_adapter(self, backbone: VideoBackbone, *, base: str) -> None:
+    def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
         """Load the trained part into a backbone.
 
         Raises:
@@ -222,26 +228,13 @@ class RunFolder:
                 f"run={self.path} has not finished its fine-tune: give its src.train command again with "
                 f"run_dir={self.path}"
             )
-        load_adapter(self.path / ADAPTER, backbone, base=base)
+        load_adapter(self.path / ADAPTER, backbone, base=base, additions=additions)
 
     # What was generated.
 
     def save_generated(self, clip: GeneratedClip, *, beside: Row | None) -> None:
-        """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
-
-        Args:
-            beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
-        """
-        drawn = Row("pose", draw_poses(clip.poses, clip.frames.shape[1:3]))
-        rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
-        write_frames(self.path / FRAMES, clip.frames)
-        write_video(self.path / "generated.mp4", clip.frames, clip.fps)
-        write_video(self.path / "comparison.mp4", side_by_side(rows), clip.fps)
-        reference = Row("reference", clip.reference_frame[None])
-        contact_sheet([*rows, reference], self.path / "contact_sheet.png", columns=8)
-        save_poses(self.path / POSES, clip.poses, fps=clip.fps)
-        write_json(self.path / "reference.json", describe_references(clip.references))
-        log.info("video: %s; contact sheet: %s", self.path / "comparison.mp4", self.path / "contact_sheet.png")
+        """Write what was generated; see `write_generated`."""
+        write_generated(self.path, clip, beside=beside)
 
     def save_sample(
         self, clip: GeneratedClip, job: GenerationJob, *, run: str, poses: str, beside: Row | None
@@ -260,7 +253,7 @@ class RunFolder:
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, with the checksums of what was generated."""
-        write_json(self.path / SUMMARY, {**summary, "files": self._checksums()})
+        write_json(self.path / SUMMARY, {**summary, "files": generated_checksums(self.path)})
 
     def summary(self) -> dict[str, Any] | None:
         """`summary.json`; None where there is none, or a damaged one, with a warning."""
@@ -281,17 +274,7 @@ class RunFolder:
         complete = "sampling" in summary or not settings.sample_after_train
         if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:
             return None
-        if summary.get("files") not in (None, self._checksums()):
+        if summary.get("files") not in (None, generated_checksums(self.path)):
             log.warning("files in %s are missing or were changed since they were written: made again", self.path)
             return None
         return summary
-
-    def _checksums(self) -> dict[str, str]:
-        found = {}
-        for name in GENERATED:
-            path = self.path / name
-            if path.is_dir():
-                found[name] = digest([[file.name, sha256(file)] for file in sorted(path.iterdir())])
-            elif path.is_file():
-                found[name] = sha256(path)
-        return found

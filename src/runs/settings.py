@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from src.common.trainer import TrainerSettings
 from src.common.typed import Raw, check_range, setting
 from src.data.settings import DataSettings
-from src.models.settings import ModelSettings
+from src.models.settings import ModelSettings, check_precision
 from src.pose.extractors.settings import ExtractorSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
@@ -33,6 +33,7 @@ class LearningSettings:
     checkpoint_every_n_steps: int = setting(50, counts="nothing")
 
     def __post_init__(self) -> None:
+        check_precision(self.model.dtype, self.trainer.precision)
         check_range("seed", self.seed, least=0, most=2**31 - 1)
         check_range("checkpoint_every_n_steps", self.checkpoint_every_n_steps, least=1)
 

@@ -5,10 +5,12 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range
-from src.sampling.latent_editing import Interpolation
+from src.models.ddim_steps import check_num_steps
 from src.sampling.parts import EDITED_PARTS
 
 NUM_TRAIN_TIMESTEPS = 1000
+
+Interpolation = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ class SamplingSettings:
     frame_chunk: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        check_range("sampling.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)
+        check_num_steps(self.num_steps)
         # 1 is no guidance.
         check_range("sampling.guidance_scale", self.guidance_scale, least=1)
         if self.frame_chunk != "auto":

@@ -13,7 +13,6 @@ from src.runs.settings import LearningSettings, RunSettings
 from src.showcase.items import GalleryContext, make_item
 from src.showcase.settings import GallerySettings
 
-__all__ = ["GallerySettings", "gallery"]
 log = logging.getLogger(__name__)
 
 

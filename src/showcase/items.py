@@ -12,7 +12,8 @@ from src.common.digests import digest
 from src.common.typed import changed, plain
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.rendered import people_subject
-from src.inpainting.repair import RepairSettings, repair
+from src.inpainting.repair import repair
+from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
 from src.media.video import read_video, write_frames
 from src.pose.draw import draw_poses
@@ -21,8 +22,8 @@ from src.pose.formats import load_fps, load_poses, save_poses
 from src.runs.person import Person
 from src.runs.run_folder import SUMMARY, RunFolder
 from src.runs.settings import LearningSettings
-from src.showcase.look import LookSettings, look
-from src.showcase.settings import Film, GallerySettings, GenerateItem, Item, LookItem, RepairItem
+from src.showcase.look import look
+from src.showcase.settings import Film, GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem
 
 # Of the repaired clip: sides of the blocks that the damage leaves, good frames shown on either side.
 _BLOCK, _AROUND = 16, 2

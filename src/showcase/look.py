@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from src.common.atomic import atomic_path
-from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.typed import Raw
-from src.data.pose_sources import PoseSourceSettings, TargetPoses, target_poses
+from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
@@ -25,30 +23,10 @@ from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.tracking import frame_ranges
 from src.runs.run_folder import RunFolder
+from src.showcase.settings import LookSettings
 
 log = logging.getLogger(__name__)
 FPS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookSettings(PoseSourceSettings):
-    """What `conf/poses.yaml` describes.
-
-    Attributes:
-        subject: whom the poses are for: its N training frames are what they are compared with.
-        run: or the run that is to generate them: its own training frames.
-        output: null: outputs/poses/<name of the poses>.
-    """
-
-    subject: Raw | None = None
-    run: Raw | None = None
-    output: Raw | None = None
-
-    def __post_init__(self) -> None:
-        if self.run is not None and self.subject is not None:
-            raise UserError(
-                f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Settings of the gallery: what is shown, and with which settings it is made."""
+"""Settings of the look at poses, and of the gallery: what is shown, and with which settings it is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,31 @@ from pydantic import Field
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range
+from src.data.pose_sources import PoseSourceSettings
 from src.data.rendered import SEEDS
 from src.pose.retarget import RetargetMode
 from src.runs.settings import LearningSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSettings(PoseSourceSettings):
+    """What `conf/poses.yaml` describes.
+
+    Attributes:
+        subject: whom the poses are for: its N training frames are what they are compared with.
+        run: or the run that is to generate them: its own training frames.
+        output: null: outputs/poses/<name of the poses>.
+    """
+
+    subject: Raw | None = None
+    run: Raw | None = None
+    output: Raw | None = None
+
+    def __post_init__(self) -> None:
+        if self.run is not None and self.subject is not None:
+            raise UserError(
+                f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

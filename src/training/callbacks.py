@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.common import stopping
 from src.common.progress import progress_bar
-from src.media.contact_sheet import contact_sheet
+from src.media.contact_sheet import Row, contact_sheet
 from src.pose.draw import draw_poses
 from src.sampling.sampler import Sampler
 
@@ -116,7 +116,8 @@ class Preview(Callback):
             frames = self.sampler.predict_step(0, 0)
         path = self.folder / f"step_{trainer.global_step:05d}.png"
         job = self.sampler.segments[0]
-        contact_sheet([("pose", draw_poses(job.target_poses, job.image_size)), ("generated", frames)], path)
+        drawn = draw_poses(job.target_poses, job.image_size)
+        contact_sheet([Row("pose", drawn), Row("generated", frames)], path)
         log.info("preview: %s", path)
         for logger in trainer.loggers:
             _log_picture(logger, frames, trainer.global_step)

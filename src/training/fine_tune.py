@@ -105,15 +105,17 @@ def fine_tune(
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         except SIGTERMException as error:
             raise Stopped(15) from error
-    return _record(trainer, timer, backbone, seconds=time.perf_counter() - started)
+    return _record(job, trainer, timer, backbone, seconds=time.perf_counter() - started)
 
 
-def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float) -> dict[str, Any]:
-    steps, wanted = trainer.global_step, trainer.max_steps
+def _record(
+    job: FineTuneJob, trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float
+) -> dict[str, Any]:
+    steps, wanted = trainer.global_step, job.trainer.max_steps
     if steps < wanted:
         raise UserError(
-            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={trainer.max_time}): give the same "
-            "command again to go on"
+            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={job.trainer.max_time}): give the "
+            "same command again to go on"
         )
     if timer.loss is not None and not math.isfinite(timer.loss):
         raise UserError(f"the loss was {timer.loss} at the last step: the fine-tune has diverged; lower optimizer.lr")
@@ -126,5 +128,5 @@ def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbon
         "peak_memory_gib": round(peak_memory_gib(device), 3),
         "trained_parameters": backbone.num_trainable(),
         "device": device,
-        "precision": str(trainer.precision),
+        "precision": job.trainer.precision,
     }

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
+from src.models.scheduler import training_target
 from src.training.data_module import EncodedClip, StepBatch
 from src.training.settings import OptimizerSettings
 
@@ -65,11 +66,12 @@ class OneShotModule(LightningModule):
         self.log("validation/loss", self._loss(batch), batch_size=1)
 
     def _loss(self, batch: StepBatch) -> Tensor:
-        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames."""
+        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames; of a model that predicts v, in v."""
         latents_nChw, noise_nChw, t_1 = batch["latents"], batch["noise"], batch["timestep"]
         noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, t_1)
         predicted_1nChw = self.backbone(noised_nChw[None], t_1, self._conditioning.frames(batch["frames"]))
-        return F.mse_loss(predicted_1nChw[0].float(), noise_nChw)
+        target_nChw = training_target(self.scheduler, latents_nChw, noise_nChw, t_1)
+        return F.mse_loss(predicted_1nChw[0].float(), target_nChw)
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser over what the method trains."""

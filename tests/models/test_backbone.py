@@ -2,10 +2,11 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from src.info import describe_model
 from src.models.backbone import VideoBackbone
+from src.models.build import build_backbone
+from src.models.describe import describe_model
 from src.models.loading import random_image_model
-from src.models.settings import ModelSettings, build_backbone
+from src.models.settings import ModelSettings
 from tests.conftest import TINY, perturbed
 
 F = 5

@@ -5,8 +5,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from src.models.build import build_backbone
 from src.models.loading import random_image_model
-from src.models.settings import build_backbone
 from src.training.data_module import OneShotDataModule
 from src.training.one_shot_module import OneShotModule, draw_step
 from tests.conftest import TINY

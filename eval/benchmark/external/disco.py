@@ -17,8 +17,11 @@ import numpy as np
 
 from eval.benchmark.external.base import TRAINING, System, Task, render
 from eval.benchmark.external.disco_tsv import draw_skeletons, write_split
+from src.common.atomic import atomic_path
+from src.common.digests import fingerprint
 from src.common.errors import UserError
-from src.common.files import atomic_path, fingerprint, read_json, write_json
+from src.common.files import write_json
+from src.common.reading import read_json
 
 MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"

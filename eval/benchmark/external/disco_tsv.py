@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import yaml
 
-from src.common.files import atomic_path
+from src.common.atomic import atomic_path
 from src.pose.keypoints import PARTS, PoseSequence
 
 FIELDS = {"img": "images", "poses": "poses", "masks": "masks", "vid2line": "vid2line", "caption": "caption"}

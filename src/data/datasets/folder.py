@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
 from src.data.datasets.base import Clip, Dataset, numbered
 from src.data.resolve import VIDEO_SUFFIXES
@@ -28,9 +28,12 @@ class Folder(Dataset):
         self.name, self.root, self.pattern, self.published, self.fps = name, Path(root), pattern, published, fps
 
     def clips(self) -> list[Clip]:
-        if not self.root.is_dir():
-            raise UserError(f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames")
-        paths = [found for entry in self.root.glob(self.pattern) if (found := _clip(entry)) is not None]
+        with in_one_line(self.root, "read"):
+            if not self.root.is_dir():
+                raise UserError(
+                    f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames"
+                )
+            paths = [found for entry in self._entries() if (found := _clip(entry)) is not None]
         if not paths:
             raise UserError(
                 f"dataset.root={self.root} holds no clip that matches dataset.pattern={self.pattern}: expected video "
@@ -38,6 +41,18 @@ class Folder(Dataset):
             )
         paths.sort(key=lambda path: natural_key(path.relative_to(self.root).as_posix()))
         return [self._numbered(index, path) for index, path in enumerate(paths)]
+
+    def _entries(self) -> list[Path]:
+        """What the pattern matches; a name that has brackets of its own matches as it is."""
+        if self.pattern in {entry.name for entry in self.root.iterdir()}:
+            return [self.root / self.pattern]
+        try:
+            return [entry for entry in self.root.glob(self.pattern) if ".." not in entry.relative_to(self.root).parts]
+        except (ValueError, NotImplementedError, IndexError) as error:
+            raise UserError(
+                f"dataset.pattern={self.pattern} is no pattern of names in dataset.root ({error}): expected one such "
+                "as *.mp4"
+            ) from error
 
     def _numbered(self, index: int, path: Path) -> Clip:
         source = {"file": path.relative_to(self.root).as_posix()}

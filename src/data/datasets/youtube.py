@@ -8,6 +8,7 @@ from types import ModuleType
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
+from src.common.reading import MEBIBYTE, read_text, safe_name
 from src.data.datasets.base import Unavailable
 
 log = logging.getLogger(__name__)
@@ -44,18 +45,21 @@ class YouTube:
             Unavailable: it is gone, now or when it was asked for before.
             UserError: it cannot be had now: yt-dlp is not installed, no network, or YouTube refused.
         """
+        safe_name(video_id, "a video's id")
         path, gone = self.folder / f"{video_id}.mp4", self.folder / f"{video_id}.gone.txt"
         if path.is_file():
             return path
         if gone.is_file() and not self.retry:
-            raise Unavailable(f"{gone.read_text().strip()} (as was said before; dataset.retry=true asks again)")
+            raise Unavailable(
+                f"{read_text(gone, max_bytes=MEBIBYTE).strip()} (as was said before; dataset.retry=true asks again)"
+            )
         if self._unreachable is not None:
             raise UserError(self._unreachable)
         try:
             self._download(video_id, path)
         except Unavailable as error:
             with atomic_path(gone) as temporary:
-                temporary.write_text(f"{error}\n")
+                temporary.write_text(f"{error}\n", "utf-8")
             raise
         gone.unlink(missing_ok=True)
         return path
@@ -91,6 +95,6 @@ def _yt_dlp() -> ModuleType:
         return importlib.import_module("yt_dlp")
     except ImportError as error:
         raise UserError(
-            f"downloading needs the package yt-dlp ({error}): pip install posecrafter[ted]; or give clips that are cut "
+            f"downloading needs the package yt-dlp ({error}): pip install '.[ted]'; or give clips that are cut "
             "already: dataset.clips=<folder>"
         ) from error

@@ -114,9 +114,9 @@ class DWPoseExtractor(PoseExtractor):
         # (height, width) for the detector and (width, height) for the estimator, as rtmlib has it.
         detector.model_input_size = _input_size(detector, "detector")
         estimator.model_input_size = _input_size(estimator, "estimator")[::-1]
-        columns = detector.session.get_outputs()[0].shape[-1]
+        columns = detector.session.get_outputs()[0].shape[-1:]
         # Raw YOLOX: box, objectness and a score for each class; with its own suppression: box and score.
-        detector.det_mode = "multiclass" if isinstance(columns, int) and columns > 6 else "human"
+        detector.det_mode = "multiclass" if columns and isinstance(columns[0], int) and columns[0] > 6 else "human"
         return detector, estimator
 
     def _file(self, weights: str) -> Path:
@@ -129,7 +129,7 @@ class DWPoseExtractor(PoseExtractor):
                 return Path(download_checkpoint(weights, progress=False))
             except (OSError, RuntimeError, zipfile.BadZipFile) as error:
                 missing = f"could not be downloaded ({error})"
-        elif Path(weights).expanduser().is_file():
+        elif Path(weights).expanduser().exists():
             return Path(weights).expanduser()
         raise UserError(
             f"DWPose's weights are not there: {weights} {missing}. Needed are two ONNX files, a person detector (such"

@@ -86,7 +86,7 @@ def test_a_run_is_scored_by_its_folder(compose_config, call_main, tmp_path, monk
     assert scores["metrics"]["psnr"]["frames"] == 3 and scores["metrics"]["psnr-face"]["frames"] == 3
     assert list(scores["missing"]) == ["fid"]
     status, stderr = call_main(main, f"run={tmp_path}", metrics)
-    assert status == 2 and "holds no filmed held-out poses" in stderr
+    assert status == 2 and "holds no generated held-out poses" in stderr
     frames = [str(tmp_path / "run"), str(tmp_path / "run/held_out")]
     status, _ = call_main(main, f"generated={frames[0]}", f"real={frames[1]}", "metrics=[psnr-face]", "output=s.json")
     assert status == 0 and "poses=" in json.loads((tmp_path / "s.json").read_text())["missing"]["psnr-face"]

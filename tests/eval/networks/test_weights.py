@@ -7,8 +7,8 @@ import torch
 
 import eval.networks.weights
 from eval.networks.weights import FILES, HUB, WeightsMissing, WeightStore, mini_folder
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 
 
 @pytest.fixture(autouse=True)

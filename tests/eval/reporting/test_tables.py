@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
-from eval.report import worst_first, write_report
+from eval.reporting.page import PageSettings, worst_first, write_report
 from eval.reporting.results import bootstrap_interval, load_results
 from eval.reporting.tables import PUBLISHED, Cell, build_tables
 from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.typed import plain, typed
 from src.media.video import write_frames
 from tests.eval.conftest import smooth_frames
 
@@ -79,7 +79,7 @@ def test_a_measured_row_stands_below_the_published_ones_with_its_differences(tmp
 
 
 def test_protocols_and_sizes_never_share_a_table(tmp_path: Path) -> None:
-    disco = Protocol.from_config(PAPER).as_dict() | {"name": "mine", "pooling": "videos"}
+    disco = plain(typed(Protocol, PAPER)) | {"name": "mine", "pooling": "videos"}
     write_result(tmp_path / "a" / "results.json")
     write_result(tmp_path / "b" / "results.json", protocol=disco)
     write_result(tmp_path / "c" / "results.json", sizes=["256x256"])
@@ -132,15 +132,11 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown here: niqe"):
         load_results([tmp_path])
     write_result(tmp_path / "r.json", protocol={"name": "x"})
-    with pytest.raises(UserError, match=r"r\.json: protocol must have exactly the keys"):
+    with pytest.raises(UserError, match=r"r\.json: protocol.resolution is missing"):
         load_results([tmp_path])
     write_result(tmp_path / "r.json", metrics={"ssim": {"frames": 3}})
     with pytest.raises(UserError, match=r"malformed result: KeyError\('value'\)"):
         load_results([tmp_path])
-
-
-def options(**changes: object) -> DictConfig:
-    return OmegaConf.create({"video_height": 64, **changes})
 
 
 @pytest.fixture
@@ -154,7 +150,7 @@ def page(tmp_path: Path) -> Path:
     write_result(tmp_path / "results" / "a" / "results.json", files=files)
     write_result(tmp_path / "results" / "b" / "results.json", method="<other>", num_frames=None)
     results = load_results([tmp_path / "results"])
-    write_report(build_tables(results), tmp_path / "report", options(num_videos=12, rank_by=None))
+    write_report(build_tables(results), tmp_path / "report", PageSettings(video_height=64))
     return tmp_path / "report" / "report.html"
 
 
@@ -172,7 +168,7 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
     results = load_results([page.parent.parent / "results" / "a" / "results.json"])
     assert worst_first(results, "ssim") == order
     with pytest.raises(UserError, match="rank_by=clip-t"):
-        write_report(build_tables(results), page.parent, options(num_videos=0, rank_by="clip-t"))
+        write_report(build_tables(results), page.parent, PageSettings(num_videos=0, rank_by="clip-t"))
 
 
 PROBE = """<script>

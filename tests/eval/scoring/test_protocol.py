@@ -8,20 +8,21 @@ from hydra import compose, initialize_config_dir
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.typed import plain, typed
 
 NAMES = sorted(path.stem for path in (CONF_DIR / "protocol").glob("*.yaml"))
 
 
 def protocol(*overrides: str) -> Protocol:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return Protocol.from_config(compose("score", ["generated=x", *overrides]).protocol)
+        return typed(Protocol, compose("score", [*overrides]).protocol, "protocol")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_protocol_composes_and_survives_json(name: str) -> None:
     built = protocol(f"protocol={name}")
     assert built.name == name
-    assert Protocol.from_config(json.loads(json.dumps(built.as_dict()))) == built
+    assert typed(Protocol, json.loads(json.dumps(plain(built)))) == built
     assert built.differences(built) == []
 
 
@@ -36,13 +37,13 @@ def test_disco_differs_from_ours_as_documented() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("protocol.ssim.color=blue", "protocol.ssim.color must be one of: rgb, gray; got 'blue'"),
-        ("+protocol.fid.size=299", "protocol.fid must have exactly the keys network"),
+        ("protocol.ssim.color=blue", "protocol.ssim.color=blue is unknown: choose 'rgb' or 'gray'"),
+        ("+protocol.fid.size=299", "protocol.fid.size is unknown: there are network"),
         ("protocol.fvd.clip_length=4", "protocol.fvd.clip_length must be at least 10, got 4"),
-        ("protocol.fvd.stride=1.5", "protocol.fvd.stride must be one of: int; got 1.5"),
+        ("protocol.fvd.stride=1.5", "protocol.fvd.stride=1.5: input should be a valid integer"),
         ("protocol.resolution=256", "protocol.resolution and protocol.resize go together"),
-        ("protocol.lpips.input_range=[0]", "protocol.lpips.input_range must be a list of 2 values"),
-        ("protocol.psnr.identical=true", "protocol.psnr.identical must be one of: exclude, float; got True"),
+        ("protocol.lpips.input_range=[0]", "protocol.lpips.input_range.1 is missing"),
+        ("protocol.psnr.identical=true", "protocol.psnr.identical=True is unknown: choose 'exclude'"),
     ],
 )
 def test_a_wrong_choice_is_named(override: str, message: str) -> None:

@@ -129,7 +129,7 @@ def test_mediapipe_face_map_takes_68_different_places_of_the_mesh():
 
 def test_mediapipe_absent_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(UserError, match=r"pip install posecrafter\[mediapipe\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[mediapipe\]'"):
         MediaPipeExtractor().extract(blank(1))
 
 

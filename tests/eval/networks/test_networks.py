@@ -12,10 +12,13 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
-from eval.metrics.lpips import LPIPS, LPIPSNetwork
-from eval.networks.feature_networks import CLIP, I3D, Inception
+from eval.metrics.lpips import LPIPS
+from eval.networks.clip import CLIP
+from eval.networks.i3d import I3D
+from eval.networks.inception import Inception
+from eval.networks.lpips import LPIPSNetwork
 from eval.networks.weights import WeightStore
-from src.common.files import sha256
+from src.common.digests import sha256
 from src.media.video import write_frames
 from tests.eval.conftest import random_inception, smooth_frames, to_tensor
 
