@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
@@ -154,12 +155,12 @@ def score_sweep(
     return paths
 
 
-def default_metrics(sweep: Sweep) -> list[str]:
+def default_metrics(sweep: Sweep) -> tuple[str, ...]:
     """Those of the subjects' benchmark; of subjects of none, the eight of the paper."""
     path = CONF_DIR / "eval" / "benchmark" / f"{benchmark_of(sweep)}.yaml"
     if path.is_file():
-        return list(read_yaml(path)["benchmark"]["metrics"])
-    return list(read_yaml(CONF_DIR / "score.yaml")["metrics"])
+        return metric_keys(read_yaml(path)["benchmark"]["metrics"])
+    return metric_keys("paper")
 
 
 def benchmark_of(sweep: Sweep) -> str:

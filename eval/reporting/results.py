@@ -10,13 +10,12 @@ A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from eval.metrics.registry import REGISTRY
+from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
@@ -43,10 +42,6 @@ class DatasetState:
     waiting: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     manifest: dict[str, str] | None = None
-
-
-RESAMPLES = 10_000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -88,43 +83,38 @@ class Result:
         return self.method if self.num_frames is None else f"{self.method} ({self.num_frames})"
 
     def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % bootstrap interval of a metric over the subjects, its runner's own where that gave one.
+        """95 % interval of a metric over the subjects, its runner's own where that gave one.
 
-        None with fewer than two subjects, and for FID and FVD, which no subject has a value of, where the result gives
-        none.
+        None with fewer subjects than `MIN_SUBJECTS`, and for FID and FVD, which no subject has a value of, where the
+        result gives none.
         """
         given = self.metrics[metric].get("interval")
         if given is not None:
             return float(given[0]), float(given[1])
         values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
         weights = self._weights(metric, values)
-        return None if weights is None else bootstrap_interval(list(values.values()), weights)
+        estimate = None if weights is None else mean_estimate(list(values.values()), weights)
+        return None if estimate is None else estimate.interval
 
     def same_frames(self, other: "Result", clip: str) -> bool:
         """Whether a subject's true frames are, as far as both results say, the same."""
         mine, theirs = (result.inputs.get(clip, {}).get("real_sha256") for result in (self, other))
         return mine is None or theirs is None or mine == theirs
 
-    def difference(self, baseline: "Result", metric: str) -> tuple[float, tuple[float, float] | None] | None:
-        """Mean difference from another result over the subjects that both have, and its paired bootstrap interval.
+    def difference(self, baseline: "Result", metric: str) -> Estimate | None:
+        """Mean difference from another result over the subjects that both have, with its paired interval and test.
 
         None where they share no subject with a finite value, as for FID and FVD.
         """
-        shared = {
-            clip: numbers[metric] - baseline.clips[clip][metric]
-            for clip, numbers in self.clips.items()
-            if metric in numbers
-            and metric in baseline.clips.get(clip, {})
-            and math.isfinite(numbers[metric])
-            and math.isfinite(baseline.clips[clip][metric])
-            and self.same_frames(baseline, clip)
-        }
-        if not shared:
-            return None
-        values, weights = list(shared.values()), self._weights(metric, shared)
-        if weights is None:
-            return float(np.average(values)), None
-        return float(np.average(values, weights=weights)), bootstrap_interval(values, weights)
+        mine, theirs = (
+            {clip: numbers[metric] for clip, numbers in result.clips.items() if metric in numbers}
+            for result in (self, baseline)
+        )
+        theirs = {clip: value for clip, value in theirs.items() if self.same_frames(baseline, clip)}
+        weights = self._weights(metric, mine)
+        estimate = paired_difference(mine, theirs, dict(zip(mine, weights or [1.0] * len(mine), strict=True)))
+        # Without its weights the difference has a value, and nothing that belongs to its estimator.
+        return estimate if weights or estimate is None else replace(estimate, interval=None, p_value=None)
 
     def _weights(self, metric: str, clips: Iterable[str]) -> list[float] | None:
         """What each subject weighs in the pooled value, so that an interval belongs to the same estimator.
@@ -139,27 +129,6 @@ class Result:
         if metric.startswith("mse-p"):
             return None
         return [1.0 if metric.startswith("clip-t") else self.clips[clip]["frames"] for clip in clips]
-
-
-def bootstrap_interval(
-    values: Sequence[float], weights: Sequence[float], *, seed: int = 0
-) -> tuple[float, float] | None:
-    """Percentile bootstrap of a weighted mean: 95 %, 10,000 resamples of the subjects with replacement.
-
-    Infinite values (PSNR of identical clips) are left out, as in the mean. None with fewer than two values.
-
-    >>> low, high = bootstrap_interval([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
-    >>> low < 2.5 < high
-    True
-    """
-    finite = [(value, weight) for value, weight in zip(values, weights, strict=True) if math.isfinite(value)]
-    if len(finite) < 2:
-        return None
-    value_S, weight_S = np.array(finite, np.float64).T
-    picks_RS = np.random.default_rng(seed).integers(0, len(finite), (RESAMPLES, len(finite)))
-    means_R = (value_S * weight_S)[picks_RS].sum(1) / weight_S[picks_RS].sum(1)
-    low, high = np.percentile(means_R, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return float(low), float(high)
 
 
 def load_results(paths: Sequence[Path]) -> list[Result]:

@@ -5,11 +5,13 @@ from the measured ones, since nobody knows the code that made them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.metrics.registry import REGISTRY
+from eval.reporting.intervals import holm
 from eval.reporting.results import Result
 from eval.scoring.protocol import PROTOCOLS, Protocol
 from src.common.digests import digest
@@ -29,9 +31,11 @@ class Cell:
     """A number of a table.
 
     Attributes:
-        interval: its bootstrap interval over subjects, or None.
+        interval: its interval over subjects, or None.
         difference: from the table's `against`, or None.
-        difference_interval: its paired bootstrap interval over subjects, or None.
+        difference_interval: its paired interval over subjects, or None.
+        p_value: of no difference, a paired sign-flip test over subjects, corrected for the number of tests in the table
+            (Holm); or None.
         note: what must be known of it, or None.
         found: of MSE-P, the share of the real keypoints that were found in the generated frames, or None.
     """
@@ -40,6 +44,7 @@ class Cell:
     interval: tuple[float, float] | None = None
     difference: float | None = None
     difference_interval: tuple[float, float] | None = None
+    p_value: float | None = None
     note: str | None = None
     found: float | None = None
 
@@ -122,17 +127,24 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         stand_in = f", model={result.model}" if paper and result.model in STAND_INS else ""
         label = (result.variant or result.method) + folder + stand_in
         rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
+    rows = _corrected(rows)
     columns = tuple(name for name in REGISTRY if any(name in row.cells or name in row.missing for row in rows))
     notes = []
     if paper:
         notes.append(f"Published rows: {published['source']}. {published['note']}")
         notes.append("Parentheses: difference from the published row of the same method and NFs.")
     if base is not None:
-        notes.append(f"Parentheses: difference from {base.label} over the same subjects, with its paired interval.")
+        notes.append(
+            f"Parentheses: difference from {base.label} over the same subjects, with its paired interval and the "
+            "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
+        )
     if standing := [result for result in results if paper and result.model in STAND_INS]:
         names = ", ".join(f"model={name}" for name in sorted({result.model for result in standing}))
         notes.append(f"{names}: a stand-in for Stable Diffusion, which reproduces no published number.")
-    notes.append("Brackets: 95 % bootstrap interval over subjects.")
+    notes.append(
+        f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
+        f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
+    )
     notes += _notes(results, published=bool(paper))
     against = "paper" if paper else (None if base is None else base.label)
     return Table(
@@ -148,6 +160,25 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     )
 
 
+def _corrected(rows: list[Row]) -> list[Row]:
+    """The rows with the p-values of all their cells corrected for how many these are."""
+    tested = [(row, name) for row in rows for name, cell in row.cells.items() if cell.p_value is not None]
+    adjusted = dict(
+        zip(
+            ((row.path, name) for row, name in tested),
+            holm([row.cells[name].p_value or 0.0 for row, name in tested]),
+            strict=True,
+        )
+    )
+    return [
+        replace(
+            row,
+            cells={name: replace(cell, p_value=adjusted.get((row.path, name))) for name, cell in row.cells.items()},
+        )
+        for row in rows
+    ]
+
+
 def _published_row(entry: dict[str, Any]) -> Row:
     cells = {name: Cell(float(entry[name])) for name in REGISTRY if name in entry}
     return Row(entry["label"], entry["method"], entry["num_frames"], True, None, cells, {}, None)
@@ -160,11 +191,12 @@ def _measured_row(
     same = [e for e in comparable if (e["method"], e["num_frames"]) == (result.method, result.num_frames)]
     cells = {}
     for name, entry in result.metrics.items():
-        difference, interval = None, None
+        difference, paired = None, None
         if same and name in same[0]:
             difference = entry["value"] - float(same[0][name])
         elif base is not None and name in base.metrics and _network(base, name) == _network(result, name):
-            difference, interval = result.difference(base, name) or (None, None)
+            paired = result.difference(base, name)
+            difference = None if paired is None else paired.value
         noted = [entry["note"]] if isinstance(entry.get("note"), str) else []
         if len({_network(peer, name) for peer in peers if name in peer.metrics}) > 1:
             noted.append("rows of this column were judged by different networks or settings, and do not compare")
@@ -173,7 +205,8 @@ def _measured_row(
             entry["value"],
             result.interval(name),
             difference,
-            interval,
+            None if paired is None else paired.interval,
+            None if paired is None else paired.p_value,
             "; ".join(noted) or None,
             float(found) if isinstance(found, (int, float)) else None,
         )

@@ -13,7 +13,7 @@ from eval.reporting.tables import Cell, Row, Table
 CSV_FIELDS = (
     *("benchmark", "protocol", "sizes", "method", "num_frames", "source", "subjects"),
     *("metric", "value", "low", "high", "difference"),
-    *("difference_low", "difference_high", "found", "note"),
+    *("difference_low", "difference_high", "p_value", "found", "note"),
 )
 NOTHING = "-"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -35,7 +35,8 @@ def format_cell(metric: str, cell: Cell) -> str:
     if cell.difference is not None:
         sign = "" if cell.difference < 0 else "+"
         between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
-        text += f" ({sign}{format_value(metric, cell.difference)}{between})"
+        probable = "" if cell.p_value is None else f", p = {cell.p_value:.2g}"
+        text += f" ({sign}{format_value(metric, cell.difference)}{between}{probable})"
     if cell.found is not None:
         text += f", {cell.found:.0%} found"
     return text
@@ -151,7 +152,7 @@ def to_csv(tables: Sequence[Table]) -> str:
                 low, high = cell.interval or (None, None)
                 below, above = cell.difference_interval or (None, None)
                 numbers = {"value": cell.value, "low": low, "high": high, "difference": cell.difference}
-                numbers |= {"difference_low": below, "difference_high": above}
+                numbers |= {"difference_low": below, "difference_high": above, "p_value": cell.p_value}
                 writer.writerow(_cells(head | numbers | {"metric": name, "found": cell.found, "note": cell.note}))
             for name, reason in row.missing.items():
                 writer.writerow(_cells(head | {"metric": name, "note": f"missing: {reason}"}))
@@ -183,6 +184,7 @@ def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
                             "interval": cell.interval,
                             "difference": number(cell.difference),
                             "difference_interval": cell.difference_interval,
+                            "p_value": cell.p_value,
                             "found": cell.found,
                             "note": cell.note,
                         }

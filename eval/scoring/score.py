@@ -37,17 +37,13 @@ class ScoreSettings:
     Attributes:
         metrics: keys of `REGISTRY`; given, also names of `SETS`, which are replaced by theirs.
         protocol: every choice that changes a number.
-        bootstrap: resamples of the subjects for the intervals of FID and FVD; 0: none.
     """
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
     protocol: Protocol
-    bootstrap: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
-        if self.bootstrap < 0:
-            raise UserError(f"bootstrap must be at least 0, got {self.bootstrap}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +153,6 @@ class _Pool:
 
     def __init__(self, spec: MetricSpec, settings: ScoreSettings, networks: Networks) -> None:
         self.spec, self.protocol, self.networks = spec, settings.protocol, networks
-        self.bootstrap = settings.bootstrap
         self.missing: str | None = None
         self.judge: Judge | None = None
         self.pooled: Metric | None = None
@@ -175,7 +170,7 @@ class _Pool:
             return self._drop(f"clip {features.clip.name}: {error}")
         assert self.pooled is not None
         self.pooled.merge_state(metric)
-        if self.bootstrap and self.spec.features is not None:
+        if self.spec.features is not None:
             sides = (self.spec.features(features, self.judge, side) for side in SIDES)
             self.samples.append(tuple(side.cpu() for side in sides))
         if not isinstance(metric, MeanMetric):
@@ -198,7 +193,7 @@ class _Pool:
             return self._drop(str(error))
         entry = {"value": value, **self.pooled.details(), **identity(self.judge)}
         if self.samples:
-            interval = frechet_interval(self.samples, value, resamples=self.bootstrap)
+            interval = frechet_interval(self.samples, value)
             entry |= {"interval": list(interval)} if interval is not None else {}
         return entry
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from eval.benchmark.sweep import read_sweep
 from eval.report import main as report_main
-from eval.reporting.results import Result, bootstrap_interval
+from eval.reporting.results import Result
 from src.common.errors import UserError
 from src.pose.extractors.mini import MiniExtractor
 from src.train import main as train_main
@@ -74,7 +74,7 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     cell = second["metrics"]["psnr"]
     assert cell["difference"] == pytest.approx(np.mean(differences))
     assert cell["difference"] == pytest.approx(cell["value"] - first["metrics"]["psnr"]["value"])
-    assert cell["difference_interval"] == pytest.approx(bootstrap_interval(differences, [3, 3]))
+    assert cell["difference_interval"] is None and cell["p_value"] is None, "two subjects say nothing of the others"
     notes = " ".join(table["notes"])
     assert "partial, 2 of 12 subjects" in notes, "what a sweep leaves out of its benchmark is said"
     assert "data:image/webp" in (report / "report.html").read_text()

@@ -143,9 +143,31 @@ def test_intervals_hold_the_value_and_widen_with_the_subjects_spread() -> None:
     for spread in (0.01, 1.0):
         pairs = subjects(spread)
         value = float(frechet_distance(*(torch.cat(side).double() for side in zip(*pairs, strict=True))))
-        low, high = frechet_interval(pairs, value, resamples=60)
+        low, high = frechet_interval(pairs, value)
         assert 0 <= low <= value <= high
-        assert (low, high) == frechet_interval(pairs, value, resamples=60), "the draws are seeded"
+        assert (low, high) == frechet_interval(pairs, value)
         widths.append(high - low)
     assert widths[0] < widths[1]
-    assert frechet_interval(pairs[:2], 1.0, resamples=60) is None
+    assert frechet_interval(pairs[:4], 1.0) is None and frechet_interval(pairs[:5], 1.0) is not None
+    equal = [(real, real) for _, real in pairs]
+    assert frechet_interval(equal, 0.0) is None, "a distance of 0 has no logarithm"
+
+
+@pytest.mark.parametrize("subjects", [5, 10, 24])
+def test_the_interval_covers_what_as_many_subjects_give_on_average(subjects: int) -> None:
+    """24 subjects are left out by groups."""
+    generator = torch.Generator().manual_seed(subjects)
+
+    def study() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        own = torch.randn(subjects, 1, 6, generator=generator, dtype=torch.float64)
+        real = own + 0.5 * torch.randn(subjects, 12, 6, generator=generator, dtype=torch.float64)
+        shift = 0.3 + 0.4 * torch.randn(subjects, 1, 6, generator=generator, dtype=torch.float64)
+        return list(zip(0.9 * real + shift, real, strict=True))
+
+    def value(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+        return float(frechet_distance(*(torch.cat(side) for side in zip(*pairs, strict=True))))
+
+    expected = np.mean([value(study()) for _ in range(200)])
+    studies = [study() for _ in range(150)]
+    ends = [frechet_interval(pairs, value(pairs)) for pairs in studies]
+    assert 0.9 <= np.mean([low <= expected <= high for low, high in ends]) <= 0.99
