@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from src.models.build import build_backbone
 from src.models.loading import random_image_model
 from src.models.memory import Count, Workload, _Living, _step, count_memory, settings_that_fit
-from src.models.settings import ModelSettings, build_backbone
+from src.models.settings import ModelSettings
 from tests.conftest import TINY
 
 SD15_LIKE = Count(
