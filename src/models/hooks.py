@@ -93,6 +93,34 @@ class SharedByPrompts(ModelHook):
         return torch.cat([y] * num_prompts)
 
 
+class KeptOutput(ModelHook):
+    """A deep block whose output of an earlier timestep may stand for that of a later one (`KeptFeatures`)."""
+
+    def __init__(self, layout: ClipLayout, name: str) -> None:
+        super().__init__()
+        self.layout = layout
+        self.name = name
+
+    def new_forward(self, module: nn.Module, *args: object, **kwargs: object) -> object:
+        """Run the block, or take over what it gave."""
+        kept = self.layout.kept
+        if kept is not None and kept.reuse:
+            return kept.outputs[self.name]
+        output = self.fn_ref.original_forward(*args, **kwargs)
+        if kept is not None:
+            kept.outputs[self.name] = output
+        return output
+
+
+def install_kept_outputs(unet: nn.Module, layout: ClipLayout) -> None:
+    """All of a UNet but its finest level, whose blocks see every timestep anew."""
+    deep = {f"down_blocks.{i}": block for i, block in enumerate(unet.down_blocks) if i > 0}
+    deep["mid_block"] = unet.mid_block
+    deep |= {f"up_blocks.{i}": block for i, block in enumerate(unet.up_blocks[:-1])}
+    for name, block in deep.items():
+        register(block, KeptOutput(layout, name))
+
+
 def layers_before_text(network: nn.Module) -> Iterator[nn.Module]:
     """The layers of a UNet or ControlNet that run before its first attention to text, but for small ones.
 
@@ -118,7 +146,7 @@ def register(module: nn.Module, hook: ModelHook) -> ModelHook:
 def install_hooks(network: nn.Module, layout: ClipLayout, *, clip_group_norm: bool) -> None:
     """Install the hooks on a UNet or ControlNet.
 
-    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`method.md` §1).
+    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`).
     """
     norms = [module.norm1 for module in network.modules() if isinstance(module, ResnetBlock2D)]
     norms += [module.norm2 for module in network.modules() if isinstance(module, ResnetBlock2D)]

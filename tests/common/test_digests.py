@@ -3,7 +3,7 @@
 import numpy as np
 
 from src.common.digests import arrays_sha256
-from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence, poses_sha256
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 
 def test_checksums_tell_shape_type_and_values_apart():
@@ -12,4 +12,4 @@ def test_checksums_tell_shape_type_and_values_apart():
     assert len(set(sums)) == 4 and arrays_sha256(values[::-1]) == arrays_sha256(values[::-1].copy())
     xy, seen = np.full((2, NUM_KEYPOINTS, 2), 0.5), np.ones((2, NUM_KEYPOINTS))
     poses = PoseSequence(xy, seen, seen)
-    assert poses_sha256(poses) == poses_sha256(PoseSequence(xy, seen, seen)) != poses_sha256(poses[0])
+    assert poses.sha256() == PoseSequence(xy, seen, seen).sha256() != poses[0].sha256()

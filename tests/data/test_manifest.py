@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.common.paths import CONF_DIR
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
 from src.data.resolve import resolve_subject
@@ -20,7 +18,8 @@ from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import FileSettings
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
-from src.prepare import PrepareSettings, prepare
+from src.prepare import PrepareSettings
+from src.prepare import prepare as prepare_clips
 from tests.data.datasets.helpers import random_clips, write_split
 
 SETTINGS = ClipSettings(resolution=16)
@@ -121,36 +120,38 @@ def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
         run(tmp_path, [-1, 0])
 
 
-def composed(*overrides: str) -> PrepareSettings:
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return settings_of(PrepareSettings, compose("prepare", [*overrides, "pose=file"]))
+@pytest.fixture
+def prepare(compose_config):
+    def run(*overrides: str):
+        return prepare_clips(settings_of(PrepareSettings, compose_config("prepare", "pose=file", *overrides)))
+
+    return run
 
 
-def test_the_command_prepares_a_data_set(tmp_path: Path, monkeypatch) -> None:
+def test_the_command_prepares_a_data_set(prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_split(tmp_path / "tsv", random_clips([2, 3]))
-    where = f"dataset.root={tmp_path}/tsv", f"data.root={tmp_path}/data"
-    settings = composed("dataset=tiktok", *where, "data.resolution=16")
+    options = ("dataset=tiktok", f"dataset.root={tmp_path}/tsv", f"data.root={tmp_path}/data", "data.resolution=16")
     with pytest.raises(UserError, match=r"no clip of the data set tiktok .*pose.path"):
-        prepare(settings)
-    monkeypatch.setattr(FileSettings, "build", lambda self: Centre())
-    result = prepare(settings)
+        prepare(*options)
+    monkeypatch.setattr(FileSettings, "build", lambda settings: Centre())
+    result = prepare(*options)
     assert list(result.subjects) == ["tiktok_001", "tiktok_002"] and result.complete == "2 of 10"
     assert result.subjects["tiktok_002"]["source"] == {"split": "val", "clip": "Custom_001", "rows": [2, 4]}
 
 
-def test_video_and_dataset_exclude_each_other() -> None:
+def test_video_and_dataset_exclude_each_other(prepare) -> None:
     with pytest.raises(UserError, match="nothing to prepare"):
-        prepare(composed())
+        prepare()
     with pytest.raises(UserError, match="leave out video= and name="):
-        prepare(composed("dataset=people", "video=x.mp4"))
+        prepare("dataset=people", "video=x.mp4")
 
 
 @pytest.mark.parametrize("name", ["tiktok", "ted", "folder", "youtube", "people"])
-def test_every_data_set_composes(name: str, tmp_path: Path) -> None:
+def test_every_data_set_composes(prepare, name: str, tmp_path: Path) -> None:
     given = {"ted": [f"dataset.clips={tmp_path}"], "people": []}.get(name, [f"dataset.root={tmp_path}"])
-    settings = composed(f"dataset={name}", f"data.root={tmp_path}/data", *given)
+    options = (f"dataset={name}", f"data.root={tmp_path}/data", *given)
     if name == "people":
-        assert prepare(settings).complete == "12 of 12"
+        assert prepare(*options).complete == "12 of 12"
         return
     with pytest.raises(UserError, match="holds no clip"):
-        prepare(settings)
+        prepare(*options)

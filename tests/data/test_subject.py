@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
+from src.common.typed import typed
 from src.data.prepare import prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
+from src.data.settings import DataSettings
 from src.data.split import split_frames
 from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject
 from src.media.video import write_frames, write_video
@@ -262,11 +264,15 @@ def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"resolution": 0}, "at least 1"), ({"start": -1}, "at least 0")],
+    [
+        ({"resolution": 0}, "at least 1"),
+        ({"start": -1}, "at least 0"),
+        ({"crop": "tight"}, r"data\.crop=tight is unknown: choose 'person', 'center' or 'pad'"),
+    ],
 )
 def test_bad_settings(options, message):
     with pytest.raises(UserError, match=message):
-        ClipSettings(**{"resolution": 32, **options})
+        typed(DataSettings, {"resolution": 32, **options}, "data")
 
 
 @pytest.mark.skipif(not CLIPS.exists(), reason="the real clips are not there")

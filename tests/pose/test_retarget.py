@@ -159,7 +159,7 @@ def test_bad_smoothing_is_refused(bad):
         SmoothSettings(**bad)
 
 
-def test_the_distance_names_the_far_frames():
+def test_distance_to_training_names_the_far_frames():
     clip = perform(2, "talk", 40, 2)
     training = clip[::5]
     near = distance_to_training(clip, training)

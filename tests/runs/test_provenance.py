@@ -1,6 +1,10 @@
-"""What results say of where they come from."""
+"""What results are known by."""
 
-from src.runs.provenance import git_revision
+from src.runs.provenance import environment, git_revision
+
+
+def test_versions_and_the_git_revision_are_there():
+    assert {"python", "posecrafter", "torch", "diffusers"} <= set(environment())
 
 
 def test_the_git_revision_is_a_commit():
