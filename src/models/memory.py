@@ -167,7 +167,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             backbone.zero_grad(set_to_none=True)
         backbone.eval()
         with torch.no_grad():
-            long, short = (living.peak_of(lambda f=frames: step(f, 1)) for frames in (3, 2))
+            long, short = (living.peak_of(lambda f=frames: step(f, 1, 2)) for frames in (3, 2))
             frame = vae.config.in_channels, resolution, resolution
             encoding = living.peak_of(lambda: vae.encode(torch.empty(1, *frame)))
             cells = resolution // vae_downsampling(vae)
@@ -188,11 +188,13 @@ def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtyp
     """One evaluation of the backbone on so many frames, as a scalar."""
     width, channels = backbone.unet.config.cross_attention_dim, backbone.unet.config.in_channels
 
-    def step(num_frames: int, frame_chunk: int | None) -> Tensor:
+    def step(num_frames: int, frame_chunk: int | None, num_prompts: int = 1) -> Tensor:
         latents_1FChw = torch.empty(1, num_frames, channels, cells, cells)
         poses_1FCHW = torch.empty(1, num_frames, 3, resolution, resolution)
         with backbone.chunked(frame_chunk), _autocast(cast):
-            noise = backbone(latents_1FChw, torch.tensor([1]), poses_1FCHW, torch.empty(1, 77, width))
+            with torch.no_grad():
+                conditioning = backbone.prepare(poses_1FCHW, *[torch.empty(1, 77, width)] * num_prompts)
+            noise = backbone(latents_1FChw, torch.tensor([1]), conditioning)
         return noise.float().square().mean()
 
     return step
