@@ -117,6 +117,11 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
                 yield from raw_keys(part, _join(prefix, name))
 
 
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a finite number, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise a UserError where `value` is none of `choices`."""
     if value not in choices:
