@@ -8,7 +8,7 @@ from typing import Any
 
 from src.common.atomic import is_temporary
 
-_VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides", "key"})
+_VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
 _NOT_COMPARED = (".lock",)
 
 
@@ -16,6 +16,13 @@ def copy(template: Path, target: Path) -> None:
     """A folder of its own for one case."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(template, target, symlinks=True)
+
+
+def remove(folder: Path) -> None:
+    """Take away a folder with the logs beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for log in folder.parent.glob(f"{folder.name}.*"):
+        log.unlink()
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -196,7 +196,7 @@ def isolated(work: Callable[[], object]) -> None:
 
 
 def random_interrupt(random: random.Random, undisturbed: Ended, signals: Sequence[int]) -> Interrupt:
-    """At a random moment of a command that takes as long as `undisturbed` did, or at a random one of its file events."""
+    """At a random moment of a command that takes as long as `undisturbed` did, or at one of its file events."""
     signum = random.choice(signals)
     if random.random() < 0.6:
         return Interrupt(signum, event=random.randint(1, max(undisturbed.events, 1)))
