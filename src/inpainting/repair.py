@@ -69,7 +69,14 @@ class RepairSettings(LearningSettings):
     def run(self) -> RunSettings:
         """The same as settings of a run, so that the person can be generated in other poses as well."""
         shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
-        return RunSettings(**shared, subject=self.video, prompt=self.prompt, pose=self.pose, run_dir=self.run_dir)
+        return RunSettings(
+            **shared,
+            subject=self.video,
+            prompt=self.prompt,
+            pose=self.pose,
+            sample_after_train=False,
+            run_dir=self.run_dir,
+        )
 
 
 def repair(settings: RepairSettings) -> dict[str, Any]:
@@ -109,6 +116,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)

@@ -10,8 +10,8 @@ import yaml
 
 from src.common.errors import UserError
 from src.common.typed import typed
-from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.prepare import prepare_subject
+from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.settings import DataSettings
 from src.data.split import split_frames
