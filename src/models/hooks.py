@@ -45,7 +45,7 @@ class FrameChunks(ModelHook):
         width: numbers that the layer holds for each of its input.
     """
 
-    def __init__(self, layout: ClipLayout, width: int) -> None:
+    def __init__(self, layout: ClipLayout, width: int = 1) -> None:
         super().__init__()
         self.layout = layout
         self.width = width

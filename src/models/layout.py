@@ -39,12 +39,12 @@ class ClipLayout:
     tile_elements: int | None = None
     kept: KeptFeatures | None = None
 
-    def chunks(self, length: int, *, elements: int, per_frame: int = 1) -> Iterator[slice]:
+    def chunks(self, length: int, *, elements: int = 1, per_frame: int = 1) -> Iterator[slice]:
         """Split an axis into slices of nearly equal length.
 
         Args:
             length: of the axis.
-            elements: numbers that the layer holds at once for each index of the axis.
+            elements: numbers that the layer holds at once for each index of the axis; matters to `tile_elements`.
             per_frame: indices of the axis to a frame.
         """
         if torch.compiler.is_compiling():
