@@ -32,10 +32,9 @@ class ReportCommand(NetworkSettings, PageSettings):
     sweep: Path | None
     protocol: Protocol
     pose: ExtractorSettings
-    metrics: tuple[str, ...] | None
+    metrics: tuple[str, ...] | str | None
     baseline: str | None
     benchmark: str | None
-    bootstrap: int
     wandb: str | None
 
     def __post_init__(self) -> None:
@@ -66,8 +65,8 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> N
         UserError: no finished run in `folder`, or settings that do not suit it.
     """
     sweep, output = read_sweep(folder), settings.output or folder / "report"
-    metrics = settings.metrics or tuple(default_metrics(sweep))
-    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol, bootstrap=settings.bootstrap)
+    metrics = settings.metrics or default_metrics(sweep)
+    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
     results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
     for job, what in sweep.unfinished.items():

@@ -63,8 +63,7 @@ class ScoreCommand(NetworkSettings):
         return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
 
     def scoring(self) -> ScoreSettings:
-        names = (self.metrics,) if isinstance(self.metrics, str) else self.metrics
-        return ScoreSettings(metrics=names, protocol=self.protocol)
+        return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
 
 
 @entry("score", ScoreCommand)

@@ -39,6 +39,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     """One method on one benchmark.
 
     Attributes:
+        metrics: as of `ScoreSettings`.
         num_frames: N, training frames; `data.num_frames` follows it.
         subjects: names; None: all that there are.
         prepared_resolution: of the subjects in `data.root`.
@@ -47,7 +48,6 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         runs: where fine-tuned models and their videos are kept.
         system: of `method=external`.
         external: what goes to other systems and comes back.
-        bootstrap: see `ScoreSettings`.
     """
 
     method: ExternalMethod | MethodSettings = setting(counts="sampling")  # type: ignore[assignment]
@@ -64,13 +64,11 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     runs: Raw = "outputs/runs"
     system: AnySystemSettings | None = None
     external: Raw = "outputs/external"
-    bootstrap: int = 200
 
     def __post_init__(self) -> None:
         NetworkSettings.__post_init__(self)
         LearningSettings.__post_init__(self)
         check_range("prepared_resolution", self.prepared_resolution, least=1)
-        check_range("bootstrap", self.bootstrap, least=0)
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")
@@ -88,7 +86,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
 
     @property
     def scoring(self) -> ScoreSettings:
-        return ScoreSettings(metrics=self.metrics, protocol=self.protocol, bootstrap=self.bootstrap)
+        return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
 
     def run(self, subject: str) -> RunSettings:
         """The settings of one subject's run."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
@@ -28,6 +29,7 @@ from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
 
 log = logging.getLogger(__name__)
 
+DEFAULT_PROTOCOL = "paper"
 # What of a command line is no variant.
 _NO_VARIANT = ("subject", "run_dir", "experiment", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
 _NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
@@ -39,12 +41,14 @@ class SweepRun:
 
     Attributes:
         variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
+        num_test_frames: how many held-out frames it was asked for.
     """
 
     folder: Path
     subject: str
     variant: str
     summary: dict[str, Any]
+    num_test_frames: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def read_sweep(folder: Path) -> Sweep:
     runs = []
     for (path, settings, summary), choices in zip(found, given, strict=True):
         variant = ", ".join(choice for choice in choices if choice not in common)
-        runs.append(SweepRun(path, settings.subject, _short(variant), summary))
+        runs.append(SweepRun(path, settings.subject, _short(variant), summary, settings.data.num_test_frames))
     pairs = [(run.variant, run.subject) for run in runs]
     if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
         raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
@@ -115,7 +119,10 @@ def score_sweep(
     paths, protocol = [], scoring.protocol
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]
-        path = output / "scores" / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', variant).strip('-') or 'all'}.json"
+        name = re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all"
+        # Another protocol's scores are other results.
+        shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
+        path = output / "scores" / f"{name}{shown}.json"
         paths.append(path)
         key = digest([plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]])
         if path.is_file() and read_json(path).get("key") == key:
@@ -130,7 +137,12 @@ def score_sweep(
                 **{"benchmark": benchmark, "method": first.summary["method"], "model": first.summary["model"]},
                 **{"num_frames": len(first.summary["training_frames"]), "variant": variant or None},
                 **result,
-                "dataset": {"expected": len(sweep.subjects), "absent": {}, "failed": {}},
+                "dataset": {
+                    "expected": _expected(benchmark, len(sweep.subjects)),
+                    "expected_frames": first.num_test_frames,
+                    "absent": {},
+                    "failed": {},
+                },
                 "files": files_of(clips),
                 "seconds": {
                     "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),
@@ -143,18 +155,25 @@ def score_sweep(
     return paths
 
 
-def default_metrics(sweep: Sweep) -> list[str]:
+def default_metrics(sweep: Sweep) -> tuple[str, ...]:
     """Those of the subjects' benchmark; of subjects of none, the eight of the paper."""
     path = CONF_DIR / "eval" / "benchmark" / f"{benchmark_of(sweep)}.yaml"
     if path.is_file():
-        return list(read_yaml(path)["benchmark"]["metrics"])
-    return list(read_yaml(CONF_DIR / "score.yaml")["metrics"])
+        return metric_keys(read_yaml(path)["benchmark"]["metrics"])
+    return metric_keys("paper")
 
 
 def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
     names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
     return names.pop() if len(names) == 1 and "" not in names else sweep.name
+
+
+def _expected(benchmark: str, swept: int) -> int:
+    """Subjects of a benchmark; of none, those of the sweep."""
+    path = CONF_DIR / "dataset" / f"{benchmark}.yaml"
+    published = read_yaml(path).get("num_published_clips") if path.is_file() else None
+    return swept if published is None else int(published)
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

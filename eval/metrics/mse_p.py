@@ -19,11 +19,20 @@ def squared_differences(generated: PoseSequence, real: PoseSequence) -> Tensor:
     Raises:
         UserError: the sequences differ in length.
     """
-    if len(generated) != len(real):
-        raise UserError(f"MSE-P compares frame by frame, but there are {len(generated)} and {len(real)} poses")
+    check_lengths(generated, real)
     both = generated.mask & real.mask
     difference = generated.xy[both].astype("float64") - real.xy[both].astype("float64")
     return torch.from_numpy(difference**2).flatten()
+
+
+def check_lengths(generated: PoseSequence, real: PoseSequence) -> None:
+    """Refuse sequences of different length.
+
+    Raises:
+        UserError: says both.
+    """
+    if len(generated) != len(real):
+        raise UserError(f"MSE-P compares frame by frame, but there are {len(generated)} and {len(real)} poses")
 
 
 class MSEP(MeanMetric):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from cleanfid.resize import make_resizer
+from PIL import Image
 from torch import Tensor, nn
 
 
@@ -45,16 +45,21 @@ class ClipNetwork(Network):
         """Do once for a video what does not depend on the windows cut from it: (F, 3, H', W') of uint8 frames."""
 
 
-def resize_pillow(frames_BCHW: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize uint8 frames by Pillow's bicubic filter in floating point, on the CPU.
+def resize_pillow(frames_BCHW: Tensor, size: tuple[int, int], *, clip: bool) -> Tensor:
+    """Resize uint8 frames by Pillow's bicubic filter in floating point, on the CPU, each channel by itself.
 
-    The filter overshoots at edges: values leave [0, 255], and are not clipped.
+    Args:
+        clip: bring what the filter overshoots at edges back to [0, 255], as clean-fid does and DisCo does not.
 
     Returns:
         (B, 3, *size) float32 on the frames' device.
     """
-    resize = make_resizer("PIL", False, "bicubic", size)
-    frames_BHWC = frames_BCHW.permute(0, 2, 3, 1).cpu().numpy()
+    shape = (size[1], size[0])
+
+    def resize(frame_CHW: np.ndarray) -> np.ndarray:
+        channels = [Image.fromarray(channel).resize(shape, Image.Resampling.BICUBIC) for channel in frame_CHW]
+        return np.stack([np.asarray(channel) for channel in channels])
+
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
-        resized_BHWC = np.stack(list(pool.map(resize, frames_BHWC)))
-    return torch.from_numpy(resized_BHWC).permute(0, 3, 1, 2).contiguous().to(frames_BCHW.device)
+        resized_BCHW = torch.from_numpy(np.stack(list(pool.map(resize, frames_BCHW.float().cpu().numpy()))))
+    return (resized_BCHW.clamp(0, 255) if clip else resized_BCHW).to(frames_BCHW.device)

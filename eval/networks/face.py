@@ -12,7 +12,7 @@ from torch import Tensor
 from uniface.face_utils import face_alignment
 
 from eval.networks.base import Network
-from src.common.files import sha256
+from src.common.digests import sha256
 from src.pose.keypoints import PARTS, PoseSequence
 
 SIDE = 112

@@ -22,7 +22,7 @@ class I3D(ClipNetwork):
     Args:
         kind: `i3d-torchscript`: the network of the original FVD, resizing bilinearly to 224 x 224 inside.
             `i3d-pytorch`: the port that DisCo and cd-fvd use, input resized by Pillow's bicubic filter in floating
-            point, on the CPU, as DisCo does.
+            point, on the CPU, its overshoot not clipped, as in DisCo's code.
         path: the published file of that network.
     """
 
@@ -39,7 +39,9 @@ class I3D(ClipNetwork):
 
     def prepare(self, frames_FCHW: Tensor) -> Tensor:
         """Do once for a video what does not depend on the windows cut from it: (F, 3, H', W')."""
-        return frames_FCHW if self.scripted else resize_pillow(frames_FCHW, (I3D_SIZE, I3D_SIZE)) / 127.5 - 1
+        return (
+            frames_FCHW if self.scripted else resize_pillow(frames_FCHW, (I3D_SIZE, I3D_SIZE), clip=False) / 127.5 - 1
+        )
 
     def forward(self, clips_BFCHW: Tensor) -> Tensor:
         """(B, 400) float32 logits of clips cut from what `prepare` returned."""

@@ -40,7 +40,7 @@ class Inception(Network):
         """(B, 2048) float32 features of (B, 3, H, W) uint8 RGB frames."""
         size = (INCEPTION_SIZE, INCEPTION_SIZE)
         if self.pillow:
-            return self.model(resize_pillow(frames_BCHW, size))
+            return self.model(resize_pillow(frames_BCHW, size, clip=True))
         x = F.interpolate(frames_BCHW.float(), size=size, mode="bilinear", align_corners=False)
         return self.model(2 * (x.clamp(0, 255) / 255) - 1)
 

@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 from torchvision.models.optical_flow import raft_large
 
 from eval.networks.base import Network
-from src.common.files import sha256
+from src.common.digests import sha256
 
 # RAFT works on an eighth of the resolution and correlates over four octaves of it.
 MULTIPLE, SMALLEST = 8, 128

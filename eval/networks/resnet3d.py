@@ -1,17 +1,14 @@
 """The 3D ResNet-50 of FID-VID, built of torchvision's blocks."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.video.resnet import Bottleneck, Conv3DSimple, VideoResNet
 
-from eval.networks.base import ClipNetwork
-from src.common.files import sha256
+from eval.networks.base import ClipNetwork, resize_pillow
+from src.common.digests import sha256
 
 SIZE = 112
 MEAN = (114.7748, 107.7354, 99.4750)
@@ -39,10 +36,7 @@ class ResNet3D(ClipNetwork):
 
     def prepare(self, frames_FCHW: Tensor) -> Tensor:
         """Do once for a video what does not depend on the windows cut from it: (F, 3, 112, 112) float32."""
-        channels = frames_FCHW.flatten(0, 1).float().cpu().numpy()
-        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
-            resized = np.stack(list(pool.map(_resized, channels)))
-        return torch.from_numpy(resized).unflatten(0, frames_FCHW.shape[:2]).to(frames_FCHW.device) - self.mean
+        return resize_pillow(frames_FCHW, (SIZE, SIZE), clip=False) - self.mean
 
     def forward(self, clips_BFCHW: Tensor) -> Tensor:
         """(B, 2048) float32 features of 16-frame clips cut from what `prepare` returned."""
@@ -71,7 +65,3 @@ def _torchvision_name(name: str) -> str:
     name = re.sub(r"(layer\d\.\d+)\.conv3\.", r"\1.conv3.0.", name)
     name = re.sub(r"(layer\d\.\d+)\.conv([12])\.", r"\1.conv\2.0.", name)
     return re.sub(r"(layer\d\.\d+)\.bn(\d)\.", r"\1.conv\2.1.", name)
-
-
-def _resized(channel_HW: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(channel_HW).resize((SIZE, SIZE), Image.Resampling.BICUBIC))

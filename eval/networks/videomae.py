@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from eval.networks.base import ClipNetwork
-from src.common.files import sha256
+from src.common.digests import sha256
 
 SIZE = 224
 CLIP_LENGTH = 16

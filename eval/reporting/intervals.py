@@ -40,7 +40,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from eval.metrics.jackknife import LEVEL, MIN_SUBJECTS
+from eval.metrics.frechet_interval import LEVEL, MIN_SUBJECTS
 from src.common.errors import UserError
 
 RESAMPLES = 9_999

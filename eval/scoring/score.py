@@ -21,6 +21,7 @@ from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
+from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.common.typed import plain
 
@@ -36,17 +37,13 @@ class ScoreSettings:
     Attributes:
         metrics: keys of `REGISTRY`; given, also names of `SETS`, which are replaced by theirs.
         protocol: every choice that changes a number.
-        bootstrap: resamples of the subjects for the intervals of FID and FVD; 0: none.
     """
 
-    metrics: tuple[str, ...]
+    metrics: tuple[str, ...] | str
     protocol: Protocol
-    bootstrap: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
-        if self.bootstrap < 0:
-            raise UserError(f"bootstrap must be at least 0, got {self.bootstrap}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +56,7 @@ class ScoreResult:
         missing: by name the reason.
         clips: each clip's `frames` and its own values of the metrics that are means.
         weights: by clip and metric, what the clip's value weighs in the pooled one.
+        inputs: by clip, how many frames there were, and the SHA-256 of those of each side.
         sizes: of the frames, as "WxH".
         warnings: about the files.
     """
@@ -68,6 +66,7 @@ class ScoreResult:
     missing: dict[str, str]
     clips: dict[str, dict[str, float]]
     weights: dict[str, dict[str, float]]
+    inputs: dict[str, dict[str, Any]]
     sizes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -81,6 +80,7 @@ class ScoreResult:
                 clip: {name: to_json(value) for name, value in values.items()} for clip, values in self.clips.items()
             },
             "weights": self.weights,
+            "inputs": self.inputs,
             "sizes": list(self.sizes),
             "warnings": list(self.warnings),
             "versions": library_versions(),
@@ -112,6 +112,7 @@ def score(
     pools = {name: _Pool(REGISTRY[name], settings, networks) for name in settings.metrics}
     values: dict[str, dict[str, float]] = {}
     weights: dict[str, dict[str, float]] = {}
+    inputs: dict[str, dict[str, Any]] = {}
     sizes: set[str] = set()
     notes: list[str] = []
     for clip in clips:
@@ -122,6 +123,7 @@ def score(
         notes += clip.warnings
         sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
         values[clip.name], weights[clip.name] = {"frames": len(clip.generated)}, {}
+        inputs[clip.name] = _input(clip)
         features = ClipFeatures(clip, networks, settings.protocol, store)
         for name, pool in pools.items():
             own = pool.add(features)
@@ -136,6 +138,7 @@ def score(
         missing={name: pool.missing for name, pool in pools.items() if pool.missing is not None},
         clips={clip: {k: v for k, v in own.items() if k == "frames" or k in metrics} for clip, own in values.items()},
         weights={clip: {k: v for k, v in own.items() if k in metrics} for clip, own in weights.items()},
+        inputs=inputs,
         sizes=tuple(sorted(sizes)),
         warnings=tuple(notes),
     )
@@ -150,7 +153,6 @@ class _Pool:
 
     def __init__(self, spec: MetricSpec, settings: ScoreSettings, networks: Networks) -> None:
         self.spec, self.protocol, self.networks = spec, settings.protocol, networks
-        self.bootstrap = settings.bootstrap
         self.missing: str | None = None
         self.judge: Judge | None = None
         self.pooled: Metric | None = None
@@ -168,7 +170,7 @@ class _Pool:
             return self._drop(f"clip {features.clip.name}: {error}")
         assert self.pooled is not None
         self.pooled.merge_state(metric)
-        if self.bootstrap and self.spec.features is not None:
+        if self.spec.features is not None:
             sides = (self.spec.features(features, self.judge, side) for side in SIDES)
             self.samples.append(tuple(side.cpu() for side in sides))
         if not isinstance(metric, MeanMetric):
@@ -191,7 +193,7 @@ class _Pool:
             return self._drop(str(error))
         entry = {"value": value, **self.pooled.details(), **identity(self.judge)}
         if self.samples:
-            interval = frechet_interval(self.samples, value, resamples=self.bootstrap)
+            interval = frechet_interval(self.samples, value)
             entry |= {"interval": list(interval)} if interval is not None else {}
         return entry
 
@@ -232,6 +234,12 @@ class _Pool:
     def _drop(self, reason: str) -> None:
         log.warning("%s is missing: %s", self.spec.key, reason)
         self.missing = reason
+
+
+def _input(clip: ScoredClip) -> dict[str, Any]:
+    sides = {"generated_sha256": clip.generated, "real_sha256": clip.real}
+    sums = {name: arrays_sha256(frames) for name, frames in sides.items() if frames is not None}
+    return {"frames": len(clip.generated), **sums}
 
 
 def identity(judge: Judge | None) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class VideoBackbone(nn.Module):
         return down, mid
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """What the method trains (`method.md` §1), by the name of the parameter in this module."""
+        """What the method trains (`ARCHITECTURE.md`), by the name of the parameter in this module."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def num_trainable(self) -> int:

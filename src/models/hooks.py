@@ -146,7 +146,7 @@ def register(module: nn.Module, hook: ModelHook) -> ModelHook:
 def install_hooks(network: nn.Module, layout: ClipLayout, *, clip_group_norm: bool) -> None:
     """Install the hooks on a UNet or ControlNet.
 
-    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`method.md` §1).
+    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`).
     """
     norms = [module.norm1 for module in network.modules() if isinstance(module, ResnetBlock2D)]
     norms += [module.norm2 for module in network.modules() if isinstance(module, ResnetBlock2D)]

@@ -24,7 +24,7 @@ from eval.networks.face import SIDE, FaceNetwork, aligned_faces
 from eval.networks.raft import RAFT
 from eval.networks.resnet3d import ResNet3D
 from eval.networks.videomae import VideoMAE
-from src.common.files import sha256
+from src.common.digests import sha256
 from src.people.render import render_clip, sample_identity
 from src.pose.keypoints import PARTS, PoseSequence
 from tests.eval.conftest import smooth_frames

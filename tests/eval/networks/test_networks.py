@@ -84,7 +84,7 @@ def test_disco_i3d_is_fed_as_disco_feeds_it(random_weights: WeightStore) -> None
                     np.asarray(Image.fromarray(frame[..., c].astype(np.float32)).resize((224, 224), Image.BICUBIC))
                     for c in range(3)
                 ]
-            ).clip(0, 255)
+            )
             for frame in frames
         ]
     )

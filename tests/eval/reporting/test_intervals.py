@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.metrics.jackknife import MIN_SUBJECTS
+from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.reporting.intervals import holm, mean_estimate, over_replicates, paired_difference, studentised
 from src.common.errors import UserError
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from hydra import compose, initialize_config_dir
 
+from eval.metrics.fvd import clip_starts
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
@@ -27,11 +28,27 @@ def test_a_protocol_composes_and_survives_json(name: str) -> None:
 
 
 def test_disco_differs_from_ours_as_documented() -> None:
-    assert NAMES == ["disco", "disco_legacy", "paper"]
-    legacy = protocol("protocol=disco").differences(protocol("protocol=disco_legacy"))
+    assert NAMES == ["disco", "disco_2023", "disco_legacy", "paper"]
+    assert protocol("protocol=disco").differences(protocol("protocol=disco_2023")) == ["fvd.drop_last: False | True"]
+    legacy = protocol("protocol=disco_2023").differences(protocol("protocol=disco_legacy"))
     assert legacy == ["psnr.arithmetic: float64 | uint8"]
     ours = {line.split(":")[0] for line in protocol().differences(protocol("protocol=disco"))}
     assert ours >= {"ssim.color", "psnr.identical", "lpips.input_range", "lpips.backbone", "fid.network", "fvd.stride"}
+
+
+@pytest.mark.parametrize(("name", "windows"), [("disco", 85), ("disco_2023", 84), ("disco_legacy", 84), ("paper", 6)])
+def test_a_hundred_frames_give_as_many_windows_as_in_the_code_that_is_followed(name: str, windows: int) -> None:
+    choice = protocol(f"protocol={name}").fvd
+    starts = clip_starts(100, clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last)
+    assert len(starts) == windows
+    assert protocol(f"protocol={name}").follows, "whose code, of which date"
+
+
+def test_the_label_says_where_a_protocol_was_changed() -> None:
+    assert protocol().label() == "paper" and protocol("protocol=disco").label() == "disco"
+    changed = protocol("protocol.ssim.color=gray")
+    assert changed.label().startswith("paper-changed-") and changed.changes() == ["ssim.color: rgb | gray"]
+    assert protocol("protocol.name=mine").label().startswith("mine-")
 
 
 @pytest.mark.parametrize(
