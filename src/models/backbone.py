@@ -5,7 +5,7 @@ E text channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -148,6 +148,19 @@ class VideoBackbone(nn.Module):
             return_dict=False,
         )[0]
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
+
+    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
+
+        Args:
+            latents_BFChw, timestep: as of `forward`.
+            conditionings: of the same poses, with one prompt each.
+        """
+        self.layout.shared = {}
+        try:
+            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+        finally:
+            self.layout.shared = None
 
     def _pose_residuals(
         self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, kept: KeptFeatures | None
