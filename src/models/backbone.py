@@ -187,12 +187,6 @@ class VideoBackbone(nn.Module):
         """Number of trained parameters; 72,130,240 with Stable Diffusion 1.5's sizes."""
         return sum(parameter.numel() for parameter in self.trainable_state().values())
 
-    def compile_blocks(self) -> None:
-        """Compile the transformer blocks, once for all timesteps, prompts and numbers of frames; they run unchunked."""
-        for block in self.modules():
-            if isinstance(block, BasicTransformerBlock):
-                block.compile(dynamic=True)
-
     @contextlib.contextmanager
     def chunked(self, frame_chunk: int | None = None, *, tile_elements: int | None = None) -> Iterator[None]:
         """Within the block, hold at most so much inside of a layer at once.
