@@ -70,6 +70,6 @@ gallery: $(INSTALLED)  ## everything that can be done with poses, a picture and 
 
 ablations: $(INSTALLED)  ## every ablation of the paper on rendered people, and its report; what is finished is not done again
 	for name in $(ABLATIONS); do \
-	  $(BIN)/python -m src.train -m experiments=$$name hydra.sweep.dir=outputs/ablations/$$name $(ARGS) || exit; \
+	  $(BIN)/python -m src.train -m experiment=$$name hydra.sweep.dir=outputs/ablations/$$name $(ARGS) || exit; \
 	  $(BIN)/python -m eval.report sweep=outputs/ablations/$$name || exit; \
 	done

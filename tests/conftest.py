@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,28 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import src.app.entry
+from src.app.as_in_run import GROUPS, given
+from src.app.entry import settings_of
+from src.app.loggers import build_loggers
+from src.app.run_dir import choose_run_dir
+from src.common.typed import changed
+from src.inpainting.repair import RepairSettings
+from src.inpainting.repair import repair as repair_clip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_backbone
 from src.models.image_model import ImageModel
 from src.models.loading import random_image_model
 from src.models.settings import ModelSettings
 from src.people.render import render_clip, sample_identity
+from src.runs.make_run import make_run
+from src.runs.run_folder import RunFolder
+from src.runs.settings import RunSettings
+from src.sample import SampleSettings
+from src.sample import sample as sample_person
+from src.showcase.gallery import GallerySettings
+from src.showcase.gallery import gallery as make_gallery
+from src.showcase.look import LookSettings
+from src.showcase.look import look as look_at
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT.parent / "shared/data/clips"
@@ -69,13 +86,72 @@ def people_clip():
     return render_clip(sample_identity(2), "talk", 12, 64, 2)
 
 
-@pytest.fixture
-def compose_config() -> Callable[..., DictConfig]:
-    def make(name: str, *overrides: str) -> DictConfig:
-        with initialize_config_dir(str(src.app.entry.CONF_DIR), version_base="1.3"):
-            return compose(name, overrides=list(overrides))
+def composed(name: str, *overrides: str) -> DictConfig:
+    """The configuration of a command, as its command line gives it."""
+    with initialize_config_dir(str(src.app.entry.CONF_DIR), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
 
-    return make
+
+@pytest.fixture(scope="session")
+def compose_config() -> Callable[..., DictConfig]:
+    return composed
+
+
+def run_settings(*overrides: str) -> RunSettings:
+    """Settings of `src.train`."""
+    return settings_of(RunSettings, composed("train", *overrides))
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., dict[str, Any]]:
+    """What `src.train` does, in this process, without its command line; returns the summary."""
+
+    def run(*overrides: str) -> dict[str, Any]:
+        cfg = composed("train", *overrides)
+        settings = settings_of(RunSettings, cfg)
+        folder = RunFolder(choose_run_dir(settings))
+        cfg.run_dir = str(folder.path)
+        return make_run(settings, folder, loggers=lambda: build_loggers(cfg.logger, settings))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[..., dict[str, Any]]:
+    """What `src.sample` does; returns the summary."""
+
+    def run(*overrides: str) -> dict[str, Any]:
+        cfg = composed("sample", *overrides)
+        settings = settings_of(SampleSettings, cfg, without=GROUPS)
+        trained = RunFolder(settings.run).settings()
+        return sample_person(
+            settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS)
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def repair() -> Callable[..., dict[str, Any]]:
+    """What `src.repair` does; returns the summary."""
+    return lambda *overrides: repair_clip(settings_of(RepairSettings, composed("repair", *overrides)))
+
+
+@pytest.fixture(scope="session")
+def look() -> Callable[..., dict[str, Any]]:
+    """What `src.poses show` does; `output=` must be given. Returns what is in `poses.json`."""
+
+    def run(*overrides: str) -> dict[str, Any]:
+        settings = settings_of(LookSettings, composed("poses", *overrides))
+        return look_at(settings, Path(settings.output))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def gallery() -> Callable[..., list[Path]]:
+    """What `src.gallery` does; returns the pictures."""
+    return lambda *overrides: make_gallery(settings_of(GallerySettings, composed("gallery", *overrides)))
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from src.media.video import read_video, write_video
-from src.models.settings import ModelSettings, caution
+from src.models.settings import ModelSettings, model_warning
 from src.people.render import render_clip, sample_identity
 from src.pose.formats import load_poses, save_poses
-from src.runs.run_folder import only_writer
-from src.train import main, train
+from src.runs.run_folder import RunFolder
+from src.train import main
 from tests.conftest import CLIPS
 
 RESULTS = ("adapter.safetensors", "comparison.mp4", "config.yaml", "contact_sheet.png", "generated.mp4")
@@ -81,11 +80,11 @@ def test_the_main_job_on_a_real_clip(run_module, name, tmp_path):
     assert poses.mask[:, :8].mean() > 0.8, "the upper body is seen in nearly every frame"
 
 
-def test_same_config_same_video_and_a_finished_run_is_not_trained_again(compose_config, tmp_path, monkeypatch):
+def test_same_settings_same_video_and_a_finished_run_is_not_trained_again(train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(folder: str, *changes: str) -> dict:
-        return train(compose_config("train", "subject=people_001", *FAST, "logger=csv", f"run_dir={folder}", *changes))
+        return train("subject=people_001", *FAST, "logger=csv", f"run_dir={folder}", *changes)
 
     one = run("one")
     two = run("two")
@@ -96,14 +95,15 @@ def test_same_config_same_video_and_a_finished_run_is_not_trained_again(compose_
     assert again["training"] == one["training"] and again["sampling"]["num_steps"] == 3
     third = run("three", "seed=1")
     assert third["training"]["loss"] != one["training"]["loss"]
-    saved = OmegaConf.load(tmp_path / "one/config.yaml")
+    saved = RunFolder(tmp_path / "one").settings()
     assert saved.model.name == "tiny" and saved.subject == "people_001"
+    assert "_target_" not in (tmp_path / "one/config.yaml").read_text()
 
 
-def test_a_run_repeats_from_its_config_to_the_same_bits(compose_config, call_main, tmp_path, monkeypatch):
+def test_a_run_repeats_from_its_settings_to_the_same_bits(train, call_main, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    train(compose_config("train", "subject=people_002", *FAST, "run_dir=first", "seed=3", "target_prompt=red hair"))
-    assert call_main(main, "--config-path", "first", "--config-name", "config", "run_dir=second") == (0, "")
+    train("subject=people_002", *FAST, "run_dir=first", "seed=3", "target_prompt=red hair")
+    assert call_main(main, "repeat=first", "run_dir=second") == (0, "")
     assert (tmp_path / "first/adapter.safetensors").read_bytes() == (
         tmp_path / "second/adapter.safetensors"
     ).read_bytes()
@@ -115,12 +115,12 @@ def test_a_run_repeats_from_its_config_to_the_same_bits(compose_config, call_mai
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"], "Hydra leaves no folders of its own"
 
 
-def test_runs_that_differ_in_sampling_share_a_fine_tune(compose_config, tmp_path, monkeypatch):
+def test_runs_that_differ_in_sampling_share_a_fine_tune(train, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(folder: str, *changes: str) -> dict:
         shared = ("subject=people_001", *FAST, "fine_tune_cache=cache", f"run_dir={folder}")
-        return train(compose_config("train", *shared, *changes))
+        return train(*shared, *changes)
 
     one, two = run("one"), run("two", "method=controlvideo")
     assert two["training"] == one["training"] and len(list((tmp_path / "cache").iterdir())) == 1
@@ -132,13 +132,13 @@ def test_runs_that_differ_in_sampling_share_a_fine_tune(compose_config, tmp_path
 
 def test_experiments_that_ship_are_found_from_anywhere(compose_config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cfg = compose_config("train", "experiments=ablation_start", "subject=people_001")
+    cfg = compose_config("train", "experiment=ablation_start", "subject=people_001")
     assert cfg.fine_tune_cache == "outputs/fine_tunes"
 
 
 def test_a_run_folder_has_one_writer(call_main, tmp_path):
     command = ("subject=people_001", *FAST, "run_dir=run")
-    with only_writer(tmp_path / "run"):
+    with RunFolder(tmp_path / "run").only_writer():
         status, stderr = call_main(main, *command)
         assert status == 2 and stderr.count("\n") == 1 and "another process is writing into run" in stderr
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
@@ -147,7 +147,7 @@ def test_a_run_folder_has_one_writer(call_main, tmp_path):
 
 @pytest.mark.parametrize(("name", "rendered", "word"), [("mini", False, "sd15"), ("mini", True, None)])
 def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
-    said = caution(ModelSettings(name=name, base="anywhere"), rendered=rendered)
+    said = model_warning(ModelSettings(name=name, base="anywhere"), rendered=rendered)
     assert said is None if word is None else word in said
 
 
@@ -163,7 +163,10 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
         (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
         (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
-        (("subject=people_001", "experiments=ablation_component"), "closest first: ablation_components, "),
+        (
+            ("subject=people_001", "experiment=ablation_component"),
+            "experiment=ablation_component is unknown (no experim",
+        ),
         (("subject=people_001", "sampling.num_steps=[1"), "error: "),
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),

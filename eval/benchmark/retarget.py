@@ -105,7 +105,7 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
     person: Person | None = None
     figures: Figures = {}
     for mode in (*MODES, TRUE_POSES):
-        folder = RunFolder(output / "films" / f"{subject}_{driver}_{mode.replace(' ', '_')}")
+        folder = RunFolder(output / "generated" / f"{subject}_{driver}_{mode.replace(' ', '_')}")
         if folder.summary() is None:
             person = Person.load(run) if person is None else person
             driven = theirs.poses[: settings.frames]

@@ -29,6 +29,7 @@ from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
 
 log = logging.getLogger(__name__)
 
+DEFAULT_PROTOCOL = "paper"
 # What of a command line is no variant.
 _NO_VARIANT = ("subject", "run_dir", "experiment", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
 _NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
@@ -118,7 +119,10 @@ def score_sweep(
     paths, protocol = [], scoring.protocol
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]
-        path = output / "scores" / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', variant).strip('-') or 'all'}.json"
+        name = re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all"
+        # Another protocol's scores are other results.
+        shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
+        path = output / "scores" / f"{name}{shown}.json"
         paths.append(path)
         key = digest([plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]])
         if path.is_file() and read_json(path).get("key") == key:

@@ -37,7 +37,7 @@ def require_launcher(arguments: Sequence[str]) -> None:
                 version(distribution)
             except PackageNotFoundError:
                 raise UserError(
-                    f"hydra/launcher={name} needs {distribution}: install it with pip install 'posecrafter[{extra}]'"
+                    f"hydra/launcher={name} needs {distribution}: install it with pip install '.[{extra}]'"
                 ) from None
 
 

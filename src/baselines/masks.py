@@ -77,7 +77,7 @@ def segment_people(frames_FHWC: np.ndarray) -> Masks:
         segmentation = import_mediapipe().solutions.selfie_segmentation
     except UserError as error:
         raise UserError(
-            "masks of the person need the package mediapipe: pip install posecrafter[mediapipe], or give masks of your "
+            "masks of the person need the package mediapipe: pip install '.[mediapipe]', or give masks of your "
             "own in dataset.mask_root"
         ) from error
     values = np.empty(frames_FHWC.shape[:3], np.float32)

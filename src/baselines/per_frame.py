@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from src.common.arrays import map_npy, read_npz
 from src.common.errors import UserError
 from src.data.crop import CropBox
 from src.media.video import VideoReader
@@ -61,21 +62,13 @@ def read_stack(path: str | Path, *, keys: tuple[str, ...]) -> tuple[np.ndarray, 
     path = Path(path)
     if path.suffix not in ARRAYS:
         return np.stack(list(VideoReader(path))), "frames"
-    if not path.is_file():
-        raise UserError(f"no array at {path}: expected an .npy or .npz file, a video, or a folder of images")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
-            return loaded, keys[0]
-        with loaded:
-            name = next((key for key in keys if key in loaded.files), None)
-            if name is None:
-                raise UserError(f"{path} holds {', '.join(loaded.files)}: expected one of {', '.join(keys)}")
-            return loaded[name], name
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise UserError(f"{path} is not a readable array of numbers: {str(error).splitlines()[0]}") from error
+    if path.suffix == ".npy":
+        return map_npy(path), keys[0]
+    arrays = read_npz(path)
+    name = next((key for key in keys if key in arrays), None)
+    if name is None:
+        raise UserError(f"{path} holds {', '.join(arrays)}: expected one of {', '.join(keys)}")
+    return arrays[name], name
 
 
 def check_count(found: int, expected: int, *, path: Path, what: str) -> None:

@@ -1,50 +1,16 @@
-"""Public weights of other systems: read without running anything, loaded strictly, said in one line if absent."""
+"""Public weights of other systems: their configs as plain data, their tensors loaded strictly."""
 
-import logging
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from src.common.errors import UserError
-from src.common.files import read_json
+from src.common.reading import read_json
 
-log = logging.getLogger(__name__)
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
-
-
-def read_weights(path: Path, *, origin: str) -> Mapping[str, Any]:
-    """The content of a `.safetensors` file, or of a torch pickle of plain tensors, on the CPU.
-
-    Args:
-        origin: where such a file comes from, for messages.
-
-    Raises:
-        UserError: it is not there, not readable, or a pickle that holds more than tensors and plain values.
-    """
-    if not path.is_file():
-        raise UserError(f"no weights at {path}: expected {origin}")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} holds more than tensors and plain values, so it is not opened: expected {origin}"
-        ) from error
-    except (SafetensorError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is damaged or no file of weights ({_first_line(error)}): download it again, {origin}"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path} holds a {type(content).__name__}, where names and tensors were expected: {origin}")
-    return content
 
 
 def read_config(folder: Path, cls: type, *, origin: str) -> dict[str, Any]:
@@ -82,8 +48,3 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, what: str,
     cast = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
     network.load_state_dict(cast, assign=True)
     network.eval().requires_grad_(False)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

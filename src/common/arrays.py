@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -113,16 +113,17 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         view = memoryview(array).cast("B") if size else memoryview(b"")
         done = 0
         while done < size:
-            count = member.readinto(view[done : done + MEBIBYTE])
-            if not count:
+            piece = member.read(min(MEBIBYTE, size - done))
+            if not piece:
                 raise EOFError
-            done += count
+            view[done : done + len(piece)] = piece
+            done += len(piece)
         # Reading to the end makes zipfile compare the checksum.
         member.read(1)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type that a `.npy` claims, with the file left at its first value."""
     # Later versions are for headers of more than 64 KiB, which plain numbers do not need.
     if np.lib.format.read_magic(file) != (1, 0):

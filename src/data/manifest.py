@@ -1,7 +1,8 @@
 """A whole data set prepared, with a manifest that says which clips, which frames of them, and their checksums.
 
 data/<data set>.manifest.json
-    dataset, published      its name; how many clips the published results are over, or null
+    dataset                 its name
+    num_published_clips     how many clips the published results are over, or null
     complete                "3 of 128"
     settings, extractor     how the frames and poses were made
     subjects                by name: source, frames, fps, size, training and held-out frames, checksums
@@ -17,7 +18,7 @@ from typing import Any
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_json, sha256, write_json
 from src.common.reading import MEBIBYTE, Limits
-from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject
@@ -34,14 +35,14 @@ class PreparedDataset:
     """What of a data set is there.
 
     Attributes:
-        name, published: see `src.data.datasets.base.Dataset`.
+        name, num_published_clips: see `src.data.datasets.base.Dataset`.
         subjects: by name, the entry of the manifest.
         absent: by name, why the clip is gone.
         failed: by name, why it could not be prepared.
     """
 
     name: str
-    published: int | None
+    num_published_clips: int | None
     subjects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class PreparedDataset:
     def complete(self) -> str:
         """How much of the published data set is there: `3 of 128`."""
         total = len(self.subjects) + len(self.absent) + len(self.failed)
-        return f"{len(self.subjects)} of {total if self.published is None else self.published}"
+        return f"{len(self.subjects)} of {total if self.num_published_clips is None else self.num_published_clips}"
 
 
 def manifest_path(root: str | Path, dataset: str) -> Path:
@@ -91,7 +92,7 @@ def prepare_dataset(
         )
     path = manifest_path(root, dataset.name)
     before = _read_subjects(path)
-    result = PreparedDataset(dataset.name, dataset.published)
+    result = PreparedDataset(dataset.name, dataset.num_published_clips)
     for clip in clips:
         rate = clip.fps if settings.fps is None else settings.fps
         how = {"settings": replace(settings, fps=rate), "root": root, "prompt": prompt, "force": force}
@@ -126,12 +127,12 @@ def prepare_dataset(
 def _manifest(result: PreparedDataset, settings: ClipSettings, extractor: PoseExtractor) -> dict[str, Any]:
     rendered = all("rendered" in entry["source"] for entry in result.subjects.values())
     made = {} if rendered else {"extractor": extractor.fingerprint(), "settings": asdict(settings)}
-    head = {"dataset": result.name, "published": result.published, "complete": result.complete}
+    head = {"dataset": result.name, "num_published_clips": result.num_published_clips, "complete": result.complete}
     return {**head, **made, "subjects": result.subjects, "absent": result.absent, "failed": result.failed}
 
 
 def _entry(
-    clip: Clip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
+    clip: DatasetClip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A subject's lines in the manifest; checksums of files that did not change are taken from the last one."""
     folder = root / clip.name

@@ -22,7 +22,7 @@ import yaml
 
 from src.common.arrays import map_npy
 from src.common.atomic import atomic_path
-from src.common.errors import DamagedFile, UserError
+from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
 from src.common.typed import check_range, typed
 from src.data.crop import CropBox, CropMode, crop_frame
@@ -144,10 +144,12 @@ def load_subject(name: str, root: str | Path) -> Subject:
     """
     folder = Path(root) / safe_name(name, "the subject's name")
     record = read_record(folder)
-    frames, poses = map_npy(folder / "frames.npy"), load_poses(folder / "poses.npz")
     try:
+        frames, poses = map_npy(folder / "frames.npy"), load_poses(folder / "poses.npz")
         provenance = {key: value for key, value in record.items() if key not in ("name", "prompt")}
         return Subject(name, frames, poses, Fraction(record["fps"]), record["prompt"], provenance)
+    except ResourceError:
+        raise
     except (ValueError, ZeroDivisionError) as error:
         raise DamagedFile(
             f"the prepared subject {folder} is damaged ({error}): prepare it again with src.prepare … force=true"

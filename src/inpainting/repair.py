@@ -68,6 +68,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)

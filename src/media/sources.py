@@ -87,7 +87,7 @@ def decoding(path: str | Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, MemoryError) as error:
         raise explained(error, path, "read") or UserError(
-            f"{path} is damaged ({error.strerror}): re-encode it, or read fewer frames of it"
+            f"{path} is damaged ({getattr(error, 'strerror', error)}): re-encode it, or read fewer frames of it"
         ) from error
 
 

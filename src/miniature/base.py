@@ -81,7 +81,9 @@ class BaseModule(PoolModule):
             for name in NETWORKS:
                 warm_start(getattr(self, name), Path(start_from) / name)
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
-        vae, weights = load_vae(vae_folder), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
+        # Encoding is quick where there is a GPU, whatever trains.
+        encoder_device = "cuda" if torch.cuda.is_available() else "cpu"
+        vae, weights = load_vae(vae_folder).to(encoder_device), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
         self.latents = {name: pool_latents(vae, weights, pool, Path(cache_dir)) for name, pool in self.pools.items()}
         # The empty prompt is the last row.
         self.token_ids = {

@@ -108,12 +108,17 @@ class MovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
-            if not averaged.is_floating_point():  # counters and positions
-                return current
-            return averaged.lerp(current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+        def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+            # All tensors in one call: the count lies on the device, and to read it is to wait for the device.
+            done = int(count)
+            share = 1 - min(decay, (1 + done) / (10 + done))
+            for ours, new in zip(averaged, current, strict=True):
+                if ours.is_floating_point():
+                    ours.lerp_(new, share)
+                else:  # counters and positions
+                    ours.copy_(new)
 
-        super().__init__(avg_fn=average, use_buffers=True)
+        super().__init__(multi_avg_fn=average, use_buffers=True)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Leave the average in the module, also where a finished run had no step left to train."""

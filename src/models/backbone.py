@@ -5,7 +5,7 @@ E text channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from src.models.attention import KeyFrameAttnProcessor, TemporalAttention, TextAttnProcessor, text_keys_values
 from src.models.conditioning import Conditioning
-from src.models.hooks import GivenEmbedding, install_hooks, register
-from src.models.layout import ClipLayout
+from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
+from src.models.layout import ClipLayout, KeptFeatures
 
 GROUP_NORMS = ("clip", "frame")
 POSE_IMAGES_AT_ONCE = 2  # at 512 pixels one takes 17 MB for each of the embedding's first layers
@@ -51,10 +51,14 @@ class VideoBackbone(nn.Module):
         self.conditioning_scale = conditioning_scale
         self.layout = ClipLayout()
         self.requires_grad_(False)
+        install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
         for network, has_temporal in ((unet, True), (controlnet, False)):
             self._install_attention(network, has_temporal)
             install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+
+        blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
+        self._text_attentions: list[Attention] = [block.attn2 for block in blocks]
 
     def _install_attention(self, network: nn.Module, has_temporal: bool) -> None:
         for name, block in network.named_modules():
@@ -66,10 +70,6 @@ class VideoBackbone(nn.Module):
             block.attn1.set_processor(KeyFrameAttnProcessor(self.layout, temporal))
             block.attn2.set_processor(TextAttnProcessor(self.layout))
             block.attn1.to_out.requires_grad_(True)
-
-    @property
-    def _text_attentions(self) -> list[Attention]:
-        return [block.attn2 for block in self.modules() if isinstance(block, BasicTransformerBlock)]
 
     @torch.no_grad()
     def prepare(self, poses_BFCHW: Tensor, *texts_BTE: Tensor) -> Conditioning:
@@ -99,13 +99,22 @@ class VideoBackbone(nn.Module):
         keys_values = [text_keys_values(attn, text_XTE) for attn in self._text_attentions]
         return Conditioning(pose_embedding_BFChw, text_XTE, keys_values, len(texts_BTE))
 
-    def forward(self, latents_BFChw: Tensor, timestep: Tensor | int, conditioning: Conditioning) -> Tensor:
+    def forward(
+        self,
+        latents_BFChw: Tensor,
+        timestep: Tensor | int,
+        conditioning: Conditioning,
+        *,
+        kept: KeptFeatures | None = None,
+    ) -> Tensor:
         """Predict the noise in `latents_BFChw`.
 
         Args:
             latents_BFChw: noised latents Z_t.
             timestep: t in [0, 1000), one for all clips (scalar) or one a clip (B,).
             conditioning: poses and prompts, of `prepare`.
+            kept: features of an earlier timestep to take over, or where to leave this one's; an approximation, for
+                inference alone.
 
         Returns:
             Predicted noise of the shape of `latents_BFChw`; of P > 1 prompts (P·B, F, C, h, w). What precedes the first
@@ -125,16 +134,11 @@ class VideoBackbone(nn.Module):
         self.layout.num_frames, self.layout.num_prompts = num_frames, num_prompts
         for attn, keys_values in zip(self._text_attentions, conditioning.keys_values, strict=True):
             attn.processor.keys_values = keys_values
-        sample = latents_BFChw.flatten(0, 1).repeat(num_prompts, 1, 1, 1)
+        self.layout.kept = kept
+        sample = _repeat(latents_BFChw.flatten(0, 1), num_prompts)
         timestep = torch.as_tensor(timestep, device=sample.device).expand(num_clips).repeat_interleave(num_frames)
         inputs = {"timestep": timestep.repeat(num_prompts), "encoder_hidden_states": conditioning.text_XTE}
-        down, mid = self.controlnet(
-            sample,
-            **inputs,
-            controlnet_cond=poses_BFChw.flatten(0, 1).repeat(num_prompts, 1, 1, 1),
-            conditioning_scale=self.conditioning_scale,
-            return_dict=False,
-        )
+        down, mid = self._pose_residuals(sample, inputs, _repeat(poses_BFChw.flatten(0, 1), num_prompts), kept)
         noise = self.unet(
             sample,
             **inputs,
@@ -145,13 +149,49 @@ class VideoBackbone(nn.Module):
         )[0]
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
 
+    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
+
+        Args:
+            latents_BFChw, timestep: as of `forward`.
+            conditionings: of the same poses, with one prompt each.
+        """
+        self.layout.shared = {}
+        try:
+            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+        finally:
+            self.layout.shared = None
+
+    def _pose_residuals(
+        self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, kept: KeptFeatures | None
+    ) -> tuple[list[Tensor], Tensor]:
+        if kept is not None and kept.reuse:
+            down, mid = kept.outputs["controlnet"]
+            return list(down), mid
+        down, mid = self.controlnet(
+            sample,
+            **inputs,
+            controlnet_cond=poses,
+            conditioning_scale=self.conditioning_scale,
+            return_dict=False,
+        )
+        if kept is not None:
+            kept.outputs["controlnet"] = tuple(down), mid
+        return down, mid
+
     def trainable_state(self) -> dict[str, Tensor]:
-        """What the method trains (`method.md` §1), by the name of the parameter in this module."""
+        """What the method trains (`ARCHITECTURE.md`), by the name of the parameter in this module."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def num_trainable(self) -> int:
         """Number of trained parameters; 72,130,240 with Stable Diffusion 1.5's sizes."""
         return sum(parameter.numel() for parameter in self.trainable_state().values())
+
+    def compile_blocks(self) -> None:
+        """Compile the transformer blocks, once for all timesteps, prompts and numbers of frames; they run unchunked."""
+        for block in self.modules():
+            if isinstance(block, BasicTransformerBlock):
+                block.compile(dynamic=True)
 
     @contextlib.contextmanager
     def chunked(self, frame_chunk: int | None = None, *, tile_elements: int | None = None) -> Iterator[None]:
@@ -168,3 +208,7 @@ class VideoBackbone(nn.Module):
             yield
         finally:
             self.layout.frame_chunk, self.layout.tile_elements = before
+
+
+def _repeat(x: Tensor, times: int) -> Tensor:
+    return x if times == 1 else torch.cat([x] * times)

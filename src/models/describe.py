@@ -8,6 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
+from src.models.image_model import vae_downsampling
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -23,7 +24,7 @@ def describe_model(settings: ModelSettings, resolution: int) -> dict[str, Any]:
         networks = {"vae": vae, "text_encoder": text_encoder, "unet": unet, "controlnet": controlnet}
         parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
         backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
-    cells = resolution // 2 ** (len(vae.config.block_out_channels) - 1)
+    cells = resolution // vae_downsampling(vae)
     trainable = backbone.trainable_state()
     temporal = sum(p.numel() for name, p in trainable.items() if ".temporal." in name)
     return {

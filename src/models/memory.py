@@ -40,7 +40,7 @@ class Workload:
     Attributes:
         batch_frames: n, of a training step; gradient_checkpointing, dtype: as of `ModelSettings`.
         frame_chunk: of sampling; None: all frames.
-        num_frames: filmed at once, the inserted reference included.
+        num_frames: generated at once, the inserted reference included.
     """
 
     batch_frames: int = 8
@@ -57,7 +57,7 @@ class Count:
     Attributes:
         frozen, trained: parameters of the backbone; encoders: of VAE and text encoder, always float32.
         training: of a training step, with gradient checkpointing or without.
-        sampling: of each filmed frame; sampling_chunk: of each frame of a chunk besides.
+        sampling: of each generated frame; sampling_chunk: of each frame of a chunk besides.
         encoding, decoding: of each frame in the VAE.
     """
 
@@ -100,7 +100,7 @@ LADDER: tuple[dict[str, Any], ...] = (
 
 
 def settings_that_fit(count: Count, work: Workload) -> dict[str, dict[str, Any] | None]:
-    """For each size of card the quickest settings that fit it, as dotted keys, and the frames that it films at once.
+    """For each size of card the quickest settings that fit it, as dotted keys, and the frames that it holds at once.
 
     Where no setting holds `work.num_frames`, the leanest that trains and holds most of them; None: none trains.
     """
@@ -121,7 +121,7 @@ def settings_that_fit(count: Count, work: Workload) -> dict[str, dict[str, Any] 
 
 
 def _frames_at_once(count: Count, work: Workload, card: float) -> int:
-    """Frames, up to those of `work`, that a card of so many GiB films at once; 0 where it cannot train at all."""
+    """Frames, up to those of `work`, that a card of so many GiB generates at once; 0 where it cannot train at all."""
     needs = count.stages(replace(work, num_frames=0, frame_chunk=work.frame_chunk or 1))
     if max(needs[stage] for stage in ("encoding", "training")) > card:
         return 0
@@ -167,7 +167,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             backbone.zero_grad(set_to_none=True)
         backbone.eval()
         with torch.no_grad():
-            long, short = (living.peak_of(lambda f=frames: step(f, 1)) for frames in (3, 2))
+            long, short = (living.peak_of(lambda f=frames: step(f, 1, 2)) for frames in (3, 2))
             frame = vae.config.in_channels, resolution, resolution
             encoding = living.peak_of(lambda: vae.encode(torch.empty(1, *frame)))
             cells = resolution // vae_downsampling(vae)
@@ -188,11 +188,13 @@ def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtyp
     """One evaluation of the backbone on so many frames, as a scalar."""
     width, channels = backbone.unet.config.cross_attention_dim, backbone.unet.config.in_channels
 
-    def step(num_frames: int, frame_chunk: int | None) -> Tensor:
+    def step(num_frames: int, frame_chunk: int | None, num_prompts: int = 1) -> Tensor:
         latents_1FChw = torch.empty(1, num_frames, channels, cells, cells)
         poses_1FCHW = torch.empty(1, num_frames, 3, resolution, resolution)
         with backbone.chunked(frame_chunk), _autocast(cast):
-            noise = backbone(latents_1FChw, torch.tensor([1]), poses_1FCHW, torch.empty(1, 77, width))
+            with torch.no_grad():
+                conditioning = backbone.prepare(poses_1FCHW, *[torch.empty(1, 77, width)] * num_prompts)
+            noise = backbone(latents_1FChw, torch.tensor([1]), conditioning)
         return noise.float().square().mean()
 
     return step

@@ -131,7 +131,7 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
         rendered: the subject is a drawn person, not a filmed one.
     """
     if settings.random_seed is not None:
-        return f"model={settings.name} has random weights: it shows that all runs, and films nothing"
+        return f"model={settings.name} has random weights: it shows that all runs, and shows no one"
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None

@@ -94,8 +94,8 @@ def load_fps(path: str | Path) -> float | None:
         fps = first.get("fps") if isinstance(first, dict) else None
     if fps is None:
         return None
-    number = isinstance(fps, (int, float)) and not isinstance(fps, bool)
-    if not (number and FPS_RANGE[0] <= fps <= FPS_RANGE[1]):
+    number = isinstance(fps, (int, float)) and not isinstance(fps, bool) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
+    if not number:
         raise DamagedFile(f"{path}: fps is {fps!r:.60}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g} frames a second")
     return float(fps)
 

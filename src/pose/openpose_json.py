@@ -109,7 +109,7 @@ def _parse_document(where: str, document: Any) -> tuple[list[Person], tuple[int,
 
 
 def _canvas(where: str, document: dict[str, Any]) -> tuple[int, int] | None:
-    canvas = document.get("canvas_height"), document.get("canvas_width")
+    canvas: tuple[Any, Any] = document.get("canvas_height"), document.get("canvas_width")
     if canvas == (None, None):
         return None
     if not all(type(side) in (int, float) and 1 <= side <= MAX_CANVAS for side in canvas):

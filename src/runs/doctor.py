@@ -23,7 +23,7 @@ def doctor(settings: LearningSettings) -> dict[str, Any]:
         batch_frames=settings.data.batch_frames,
         gradient_checkpointing=settings.model.gradient_checkpointing,
         dtype=settings.model.dtype,
-        frame_chunk=settings.sampling.frame_chunk,
+        frame_chunk=1 if settings.sampling.frame_chunk == "auto" else settings.sampling.frame_chunk,
         num_frames=settings.data.num_test_frames + int(settings.method.reference_insertion),
     )
     count = count_memory(settings.model, resolution=settings.data.resolution, precision=settings.trainer.precision)

@@ -71,6 +71,7 @@ def make_run(
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     job = held_out_job(settings, split)
     preview = settings.preview
     callbacks = []

@@ -51,7 +51,7 @@ class MethodSettings:
         init: `inversion`: DDIM inversion of the reference frame; `noise`: one noise latent for all frames.
         latent_editing: Eqs. 6 and 7.
         references: `one` reference frame for all target poses; `per_segment`: the target poses are cut into segments,
-            each filmed from a reference frame of its own (`reference.cut_segments`).
+            each generated from a reference frame of its own (`reference.cut_segments`).
         min_segment_frames: least length of such a segment.
     """
 

@@ -20,7 +20,7 @@ def gallery(settings: GallerySettings) -> list[Path]:
     """Fine-tune on the subject once, then make what is missing of the pictures.
 
     An item is `<name>.png`, rows of target poses and of frames, and `<name>.mp4`, the rows side by side. Delete the
-    picture to have both made again; films that several items share, or that an interrupted gallery left, are kept.
+    picture to have both made again; variants that several items share, or that an interrupted gallery left, are kept.
 
     Returns:
         The pictures.

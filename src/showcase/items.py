@@ -23,7 +23,7 @@ from src.runs.person import Person
 from src.runs.run_folder import SUMMARY, RunFolder
 from src.runs.settings import LearningSettings
 from src.showcase.look import look
-from src.showcase.settings import Film, GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem
+from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
 
 # Of the repaired clip: sides of the blocks that the damage leaves, good frames shown on either side.
 _BLOCK, _AROUND = 16, 2
@@ -72,10 +72,10 @@ def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:
 
 
 def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], float]:
-    """A row for each film, and a row of poses where they change."""
+    """A row for each variant, and a row of poses where they change."""
     rows, fps, shown = [], 10.0, None
-    for label, film in item.films.items():
-        folder = _film(context, film)
+    for label, variant in item.variants.items():
+        folder = _variant(context, variant)
         poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz") or fps
         frames = read_video(folder / "frames").frames
         if shown is None or not np.array_equal(shown.xy, poses.xy):
@@ -85,22 +85,22 @@ def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], 
     return rows, fps
 
 
-def _film(context: GalleryContext, film: Film) -> Path:
-    """Folder of a film, made unless it is there."""
-    output = RunFolder(context.folder / "films" / digest(plain(film))[:10])
+def _variant(context: GalleryContext, variant: Variant) -> Path:
+    """Folder of a variant, made unless it is there."""
+    output = RunFolder(context.folder / "variants" / digest(plain(variant))[:10])
     if not (output.path / SUMMARY).is_file():
         person = context.person
-        source = PoseSourceSettings(poses=film.poses, retarget=film.retarget, pose=FileSettings(kind="file"))
+        source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip
         size = clip.frames.shape[1]
         target = target_poses(
             source, resolution=size, fps=clip.fps, training=clip.poses, subject=context.settings.subject
         )
-        method = changed(person.settings.method, film.method, "method")
-        job = person.job(target, prompt=film.prompt, method=method)
+        method = changed(person.settings.method, variant.method, "method")
+        job = person.job(target, prompt=variant.prompt, method=method)
         with output.only_writer():
             generated = person.generate(job)
-            output.save_sample(generated, job, run=str(context.run.path), poses=film.poses, beside=target.beside)
+            output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)
     return output.path
 
 

@@ -36,7 +36,7 @@ class LookSettings(PoseSourceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class Variant:
     """One way of generating the subject.
 
     Attributes:
@@ -52,11 +52,11 @@ class Film:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateItem:
-    """The subject generated once for each film, by label; `driver`: a rendered person whose frames are shown first."""
+    """The subject generated in variants, by label; `driver`: a rendered person whose frames are shown first."""
 
     kind: Literal["generate"]
     caption: str
-    films: Mapping[str, Film]
+    variants: Mapping[str, Variant]
     driver: str | None = None
 
 

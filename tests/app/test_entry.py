@@ -89,9 +89,11 @@ def test_loggers_start_without_a_key_or_a_network(logger, compose_config, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_step": 3}, r"sampling.num_step is unknown: sampling has num_steps, guidance_scale"),
-        ({"num_steps": "many"}, r"sampling.num_steps=many: Input should be a valid integer"),
-        ({"num_steps": 0}, r"sampling.num_steps=0 is not in 1 to 1000"),
+        ({"num_step": 3}, "sampling.num_step is unknown: did you mean sampling.num_steps?"),
+        ({"steps": 3}, "sampling.steps is unknown: did you mean sampling.num_steps?"),
+        ({"colour": 3}, "sampling.colour is unknown: there are num_steps, guidance_scale, negative_prompt, frame_c"),
+        ({"num_steps": "many"}, "sampling.num_steps=many: input should be a valid integer"),
+        ({"num_steps": 0}, "sampling.num_steps=0 must be at least 1 and at most 1000"),
     ],
 )
 def test_settings_are_checked_before_anything_else(changes, message):
@@ -125,6 +127,6 @@ def test_every_experiment_composes_with_each_of_its_values(experiment, compose_c
     for key, values in swept.items():
         for value in str(values).replace("],[", "];[").split(";" if "[" in str(values) else ","):
             required = [] if key == "subject" else ["subject=people_001"]
-            cfg = compose_config("train", f"experiments={experiment}", *required, f"{key}={value}")
+            cfg = compose_config("train", f"experiment={experiment}", *required, f"{key}={value}")
             assert cfg.subject and OmegaConf.to_container(cfg, resolve=False)
             assert cfg.trainer.max_steps > 0

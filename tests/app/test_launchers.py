@@ -27,7 +27,7 @@ def need(launcher: str) -> None:
     try:
         version(LAUNCHERS[launcher][0])
     except PackageNotFoundError:
-        pytest.skip(f"{LAUNCHERS[launcher][0]} is not installed: pip install 'posecrafter[{LAUNCHERS[launcher][1]}]'")
+        pytest.skip(f"{LAUNCHERS[launcher][0]} is not installed: pip install '.[{LAUNCHERS[launcher][1]}]'")
 
 
 def sweep(folder: Path, *options: str) -> dict[str, str]:
@@ -53,7 +53,7 @@ def serial_results(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_composes_with_the_type_that_its_plugin_gives(launcher):
     need(launcher)
-    overrides = ["experiments=scale_people", f"hydra/launcher={launcher}", "subject=x"]
+    overrides = ["experiment=scale_people", f"hydra/launcher={launcher}", "subject=x"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         cfg = compose("train", overrides=overrides, return_hydra_config=True)
     assert cfg.hydra.launcher._target_.endswith("Launcher") and "launcher" not in cfg
@@ -85,7 +85,7 @@ def test_a_missing_launcher_is_one_line_that_names_its_extra(monkeypatch):
 
     monkeypatch.setattr(src.app.launchers, "version", missing)
     require_launcher(["subject=x", "hydra/launcher=basic"])
-    with pytest.raises(UserError, match=r"ray_cluster needs hydra-ray-launcher.*posecrafter\[ray\]"):
+    with pytest.raises(UserError, match=r"ray_cluster needs hydra-ray-launcher.*pip install '\.\[ray\]'"):
         require_launcher(["-m", "hydra/launcher=ray_cluster"])
 
 

@@ -5,27 +5,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wandb
-from omegaconf import OmegaConf
 
-from src.app.loggers import log_config, log_video, wandb_logger
+from src.app.loggers import build_loggers, log_video
 from src.media.video import write_video
+from tests.conftest import run_settings
 
 
 @pytest.fixture
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def offline(compose_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    logger = wandb_logger(project="p", save_dir=str(tmp_path / "run"), group="people", tags=["train", "tiny"])
+    overrides = ("subject=people_001", "model=tiny", "seed=3", "logger=wandb", f"run_dir={tmp_path / 'run'}")
+    cfg = compose_config("train", *overrides, "logger.group=people")
+    [logger] = build_loggers(cfg.logger, run_settings(*overrides))
     yield logger
     wandb.finish()
 
 
-def test_group_tags_config_and_video_reach_the_run(offline, tmp_path: Path) -> None:
-    log_config([offline], OmegaConf.create({"seed": 3, "twice": "${seed}"}))
+def test_group_tags_settings_and_video_reach_the_run(offline, tmp_path: Path) -> None:
     run = offline.experiment
-    assert run.group == "people" and run.tags == ("train", "tiny")
-    assert run.config["seed"] == run.config["twice"] == 3
+    assert run.group == "people" and run.tags == ("train", "tiny", "posecrafter")
+    assert run.config["seed"] == 3 and run.config["method"]["latent_editing"]["timestep"] == 1000
+    assert "logger" not in run.config.as_dict()
     write_video(tmp_path / "clip.mp4", np.zeros((2, 16, 16, 3), np.uint8), 10)
     log_video("comparison", tmp_path / "clip.mp4")
     assert len(list((tmp_path / "run").rglob("media/videos/*.mp4"))) == 1

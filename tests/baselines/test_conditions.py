@@ -94,10 +94,10 @@ def test_files_that_cannot_be_read(tmp_path):
     np.savez(tmp_path / "other.npz", something=np.zeros(3))
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
     for name, message in (
-        ("objects.npy", "not a readable array"),
+        ("objects.npy", "not readable as an array"),
         ("other.npz", "holds something: expected one of parts, iuv"),
-        ("broken.npz", "not a readable array"),
-        ("absent.npy", "no array at"),
+        ("broken.npz", "not readable as arrays"),
+        ("absent.npy", "absent.npy cannot be read: there is no such file"),
         ("absent.mp4", "no video at"),
     ):
         with pytest.raises(UserError, match=message):

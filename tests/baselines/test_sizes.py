@@ -1,7 +1,7 @@
 """Parameters at full size, from the shipped configs alone."""
 
 from src.baselines.sizes import describe_disco, describe_magicanimate
-from src.models.loading import shipped_configs
+from src.models.shipped import shipped_configs
 
 UNET, CONTROLNET = 859_520_964, 361_279_120
 

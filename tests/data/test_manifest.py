@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
+from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.common.paths import CONF_DIR
-from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
 from src.data.resolve import resolve_subject
 from src.data.subject import ClipSettings
 from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
+from src.pose.extractors.settings import FileSettings
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
-from src.prepare import prepare
+from src.prepare import PrepareSettings
+from src.prepare import prepare as prepare_clips
 from tests.data.datasets.helpers import random_clips, write_split
 
 SETTINGS = ClipSettings(resolution=16)
@@ -44,15 +45,15 @@ class Centre(PoseExtractor):
 class Listed(Dataset):
     """Folders of frames by length; a negative length is a clip that is gone, 0 one that cannot be read."""
 
-    name, published = "some", 5
+    name, num_published_clips = "some", 5
 
     def __init__(self, root: Path, lengths: list[int]) -> None:
         self.root, self.lengths = root, lengths
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         return [self._clip(number, length) for number, length in enumerate(self.lengths, 1)]
 
-    def _clip(self, number: int, length: int) -> Clip:
+    def _clip(self, number: int, length: int) -> DatasetClip:
         def fetch() -> Path:
             if length < 0:
                 raise Unavailable("taken down")
@@ -60,7 +61,7 @@ class Listed(Dataset):
             write_frames(self.root / str(number), rng.integers(0, 256, (length, 16, 16, 3), np.uint8))
             return self.root / str(number)
 
-        return Clip(f"some_{number:03d}", {"number": number}, fetch, fps=25.0)
+        return DatasetClip(f"some_{number:03d}", {"number": number}, fetch, fps=25.0)
 
 
 def run(tmp_path: Path, lengths: list[int], extractor: PoseExtractor | None = None, only: list[str] | None = None):
@@ -80,7 +81,7 @@ def test_what_cannot_be_had_is_listed_and_does_not_stop_the_rest(tmp_path: Path)
     assert result.absent == {"some_002": "taken down"}
     assert list(result.failed) == ["some_003"] and "holds no images" in result.failed["some_003"]
     manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
-    assert manifest["published"] == 5 and manifest["complete"] == "2 of 5"
+    assert manifest["num_published_clips"] == 5 and manifest["complete"] == "2 of 5"
     assert {key: manifest[key] for key in ("subjects", "absent", "failed")} == {
         "subjects": result.subjects,
         "absent": result.absent,
@@ -119,36 +120,38 @@ def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
         run(tmp_path, [-1, 0])
 
 
-def composed(*overrides: str):
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("prepare", [*overrides, "pose=file"])
+@pytest.fixture
+def prepare(compose_config):
+    def run(*overrides: str):
+        return prepare_clips(settings_of(PrepareSettings, compose_config("prepare", "pose=file", *overrides)))
+
+    return run
 
 
-def test_the_command_prepares_a_data_set(tmp_path: Path) -> None:
+def test_the_command_prepares_a_data_set(prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_split(tmp_path / "tsv", random_clips([2, 3]))
-    cfg = composed("dataset=tiktok", f"dataset.root={tmp_path}/tsv", f"data.root={tmp_path}/data")
+    options = ("dataset=tiktok", f"dataset.root={tmp_path}/tsv", f"data.root={tmp_path}/data", "data.resolution=16")
     with pytest.raises(UserError, match=r"no clip of the data set tiktok .*pose.path"):
-        prepare(cfg)
-    cfg.pose = {"_target_": f"{Centre.__module__}.Centre"}
-    cfg.data.resolution = 16
-    result = prepare(cfg)
+        prepare(*options)
+    monkeypatch.setattr(FileSettings, "build", lambda settings: Centre())
+    result = prepare(*options)
     assert list(result.subjects) == ["tiktok_001", "tiktok_002"] and result.complete == "2 of 10"
     assert result.subjects["tiktok_002"]["source"] == {"split": "val", "clip": "Custom_001", "rows": [2, 4]}
 
 
-def test_video_and_dataset_exclude_each_other() -> None:
+def test_video_and_dataset_exclude_each_other(prepare) -> None:
     with pytest.raises(UserError, match="nothing to prepare"):
-        prepare(composed())
+        prepare()
     with pytest.raises(UserError, match="leave out video= and name="):
-        prepare(composed("dataset=people", "video=x.mp4"))
+        prepare("dataset=people", "video=x.mp4")
 
 
 @pytest.mark.parametrize("name", ["tiktok", "ted", "folder", "youtube", "people"])
-def test_every_data_set_composes(name: str, tmp_path: Path) -> None:
+def test_every_data_set_composes(prepare, name: str, tmp_path: Path) -> None:
     given = {"ted": [f"dataset.clips={tmp_path}"], "people": []}.get(name, [f"dataset.root={tmp_path}"])
-    cfg = composed(f"dataset={name}", f"data.root={tmp_path}/data", *given)
+    options = (f"dataset={name}", f"data.root={tmp_path}/data", *given)
     if name == "people":
-        assert prepare(cfg).complete == "12 of 12"
+        assert prepare(*options).complete == "12 of 12"
         return
     with pytest.raises(UserError, match="holds no clip"):
-        prepare(cfg)
+        prepare(*options)

@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 from src.common.errors import UserError
+from src.common.typed import typed
+from src.data.prepare import prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
+from src.data.settings import DataSettings
 from src.data.split import split_frames
-from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, prepare_subject
+from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject
 from src.media.video import write_frames, write_video
 from src.pose.extractors.base import FileExtractor, PoseExtractor
 from src.pose.formats import save_poses
@@ -164,7 +167,7 @@ def test_stopped_in_between_leaves_nothing_half_written(video, tmp_path, monkeyp
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("src.data.subject.contact_sheet", stop)
+    monkeypatch.setattr("src.data.prepare.contact_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
         prepare(video, root, settings=ClipSettings(resolution=16))
     assert np.array_equal(load_subject("me", root).frames, before)
@@ -177,7 +180,7 @@ def test_damage_is_said(video, tmp_path):
     root = tmp_path / "data"
     prepare(video, root)
     (root / "me" / "frames.npy").write_bytes(b"")
-    with pytest.raises(UserError, match=r"is damaged .* prepare it again"):
+    with pytest.raises(UserError, match="frames.npy is not readable as an array"):
         load_subject("me", root)
     (root / "me" / "subject.yaml").write_text("version: 99\n")
     with pytest.raises(UserError, match="not of version 1"):
@@ -261,11 +264,15 @@ def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"resolution": 0}, "at least 1"), ({"start": -1}, "at least 0"), ({"crop": "tight"}, r"data\.crop must be")],
+    [
+        ({"resolution": 0}, "at least 1"),
+        ({"start": -1}, "at least 0"),
+        ({"crop": "tight"}, r"data\.crop=tight is unknown: choose 'person', 'center' or 'pad'"),
+    ],
 )
 def test_bad_settings(options, message):
     with pytest.raises(UserError, match=message):
-        ClipSettings(**{"resolution": 32, **options})
+        typed(DataSettings, {"resolution": 32, **options}, "data")
 
 
 @pytest.mark.skipif(not CLIPS.exists(), reason="the real clips are not there")

@@ -25,10 +25,11 @@ def test_the_mask_is_the_person(seed, kind):
     room = cv2.resize(background(identity, kind, SIZE), (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(int)
     for frame, part in zip(frames, parts, strict=True):
         assert 0.05 < (part > 0).mean() < 0.9
-        differs = np.abs(frame - room).max(-1) > 24
+        off = np.abs(frame - room).max(-1)
         above_the_floor = slice(0, round(0.85 * SIZE))
-        assert (differs & (part == 0))[above_the_floor].mean() < 0.005
-        assert (~differs & (part > 0)).sum() < 0.1 * (part > 0).sum()
+        assert ((off > 24) & (part == 0))[above_the_floor].mean() < 0.005
+        # Skin may be nearly the wall's colour.
+        assert ((off <= 2) & (part > 0)).sum() < 0.05 * (part > 0).sum()
 
 
 def part_at(parts: np.ndarray, poses: PoseSequence, keypoint: int, frame: int) -> int | None:

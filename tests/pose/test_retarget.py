@@ -6,7 +6,7 @@ import pytest
 from src.common.errors import UserError
 from src.people.body import pose_person
 from src.people.render import keypoints, sample_identity, sample_motion
-from src.pose.distance import nearness
+from src.pose.distance import distance_to_training
 from src.pose.edit import HANDS, NECK
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import retarget
@@ -159,14 +159,14 @@ def test_bad_smoothing_is_refused(bad):
         SmoothSettings(**bad)
 
 
-def test_nearness_names_the_far_frames():
+def test_distance_to_training_names_the_far_frames():
     clip = perform(2, "talk", 40, 2)
     training = clip[::5]
-    near = nearness(clip, training)
+    near = distance_to_training(clip, training)
     np.testing.assert_allclose(near.distance[::5], 0)
     np.testing.assert_array_equal(near.nearest[::5], np.arange(8))
     assert near.far == [] and "no target pose is far" in near.describe()
     moved = PoseSequence.concatenate(clip[:3], clip[3:6].transformed((1, 1), (0.5, 0)), clip[6:8])
-    far = nearness(moved, training)
+    far = distance_to_training(moved, training)
     assert far.far == [3, 4, 5] and "frames 3-5" in far.describe()
-    assert nearness(clip, clip[0]).threshold is None
+    assert distance_to_training(clip, clip[0]).threshold is None

@@ -35,13 +35,13 @@ def ted(tmp_path: Path) -> TED:
         crop_to_box=True,
         cache=str(tmp_path / "cache"),
         retry=False,
-        published=None,
+        num_published_clips=None,
     )
 
 
 def tiktok(tmp_path: Path) -> TikTok:
     paths = {"root": str(tmp_path / "tsv"), "cache": str(tmp_path / "cache")}
-    return TikTok(**paths, split=None, pattern="*", published=None, fps=30)
+    return TikTok(**paths, split=None, pattern="*", num_published_clips=None, fps=30)
 
 
 @fuzzed
@@ -148,7 +148,7 @@ def test_pools(tmp_path: Path, data: st.DataObject) -> None:
 )
 def test_patterns(tmp_path: Path, pattern: str) -> None:
     write_frames(tmp_path / "clips" / "a", np.zeros((1, 8, 8, 3), np.uint8))
-    folder = Folder(name="clips", root=str(tmp_path / "clips"), pattern=pattern, published=None, fps=None)
+    folder = Folder(name="clips", root=str(tmp_path / "clips"), pattern=pattern, num_published_clips=None, fps=None)
     for clip in outcome(folder.clips) or ():
         assert clip.fetch().is_relative_to(tmp_path / "clips") and ".." not in clip.source["file"]
 
@@ -159,7 +159,7 @@ def test_clips_with_names_as_people_have_them(tmp_path: Path) -> None:
         write_video(tmp_path / name, np.zeros((2, 16, 16, 3), np.uint8), 10)
 
     def found(pattern: str) -> list[str]:
-        clips = Folder(name="clips", root=str(tmp_path), pattern=pattern, published=None, fps=None).clips()
+        clips = Folder(name="clips", root=str(tmp_path), pattern=pattern, num_published_clips=None, fps=None).clips()
         return sorted(clip.source["file"] for clip in clips)
 
     assert found("*") == sorted(names)

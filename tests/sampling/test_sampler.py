@@ -5,25 +5,42 @@ import pytest
 import torch
 
 from src.common.errors import UserError
+from src.common.trainer import TrainerSettings
+from src.common.typed import typed
+from src.data.subject_split import TrainingClip
 from src.sampling.ddim import ddim_invert, ddim_sample
-from src.sampling.sampler import Sampler, SamplingJob, describe_references
+from src.sampling.generate import generate
+from src.sampling.jobs import GenerationJob, describe_references
+from src.sampling.sampler import Sampler
 from src.sampling.settings import LatentEditingSettings, MethodSettings, SamplingSettings
 
 NO_EDITING = LatentEditingSettings(parts=[])
-CONTROLVIDEO = MethodSettings("controlvideo", False, False, "inversion", NO_EDITING)
+CONTROLVIDEO = MethodSettings(
+    name="controlvideo", reference_selection=False, reference_insertion=False, latent_editing=NO_EDITING
+)
+CPU = TrainerSettings(accelerator="cpu", precision="32-true")
 FAST = SamplingSettings(num_steps=4, guidance_scale=2.0, frame_chunk=None)
 
 
 @pytest.fixture
-def job(people_clip) -> SamplingJob:
+def job(people_clip) -> GenerationJob:
     frames, poses = people_clip
-    return SamplingJob(frames[:4], poses[:4], poses[6:9], "a person", "a person", seed=0)
+    return GenerationJob(
+        clip=TrainingClip(frames[:4], poses[:4], "a person", 10.0),
+        target_poses=poses[6:9],
+        target_prompt="a person",
+        method=MethodSettings(),
+        sampling=FAST,
+        seed=0,
+        fps=10.0,
+    )
 
 
 @pytest.fixture
 def make_latents(tiny, backbone, job):
     def make(method: MethodSettings, sampling: SamplingSettings = FAST, **changes):
-        return Sampler(tiny, backbone, method, sampling).sample_latents(replace(job, **changes))
+        wanted = replace(job, method=method, sampling=sampling, **changes)
+        return Sampler(tiny, backbone, [wanted]).sample_latents(wanted)
 
     return make
 
@@ -88,9 +105,9 @@ def test_the_inserted_frame_is_dropped_and_never_edited(make_latents, job):
 
 
 def test_selection_finds_a_training_pose(make_latents, job):
-    _, reference = make_latents(MethodSettings(), target_poses=job.training_poses[2])
+    _, reference = make_latents(MethodSettings(), target_poses=job.clip.poses[2])
     assert reference.index == 2 and np.argmin(reference.distances) == 2
-    _, first = make_latents(CONTROLVIDEO, target_poses=job.training_poses[2])
+    _, first = make_latents(CONTROLVIDEO, target_poses=job.clip.poses[2])
     assert first.index == 0 and np.argmin(first.distances) == 2
 
 
@@ -101,42 +118,50 @@ def test_editing_below_T_uses_the_latent_of_that_timestep(make_latents):
     assert not torch.allclose(late_latents, at_T) and not torch.allclose(late_latents, without)
 
 
-def test_each_segment_is_filmed_from_its_own_reference(tiny, backbone, job):
+def test_each_segment_is_generated_from_its_own_reference(tiny, backbone, job):
     """The same frames as of each segment alone; with one segment, the same as with one reference."""
     order = [0] * 3 + [3] * 3
-    method = MethodSettings(reference="nearest_per_segment", min_segment_frames=3)
-    varied = replace(job, target_poses=job.training_poses[order])
-    sampler = Sampler(tiny, backbone, method, FAST)
-    frames, references = sampler.sample(varied)
-    assert [reference.index for reference in references] == [0, 3]
-    single = Sampler(tiny, backbone, MethodSettings(), FAST)
+    several = MethodSettings(references="per_segment", min_segment_frames=3)
+    varied = replace(job, method=several, target_poses=job.clip.poses[order])
+    whole = generate(varied, tiny, backbone, CPU)
+    assert [reference.index for reference in whole.references] == [0, 3]
     for part in (slice(0, 3), slice(3, 6)):
-        alone, _ = single.sample(replace(job, target_poses=varied.target_poses[part]))
-        assert np.array_equal(frames[part], alone)
-    record = describe_references(references)
+        alone = generate(replace(job, target_poses=varied.target_poses[part]), tiny, backbone, CPU)
+        assert np.array_equal(whole.frames[part], alone.frames)
+    record = describe_references(whole.references)
     assert [segment["frames"] for segment in record["segments"]] == [[0, 2], [3, 5]]
     assert [segment["reference_frame"] for segment in record["segments"]] == [0, 3]
     assert record["reference_frame"] == 0 and set(record["skipped"]) == {"face", "left_hand", "right_hand"}
-    few, (one,) = sampler.sample(job)
-    assert np.array_equal(few, single.sample(job)[0]) and one.num_frames == len(few)
+    few = generate(replace(job, method=several), tiny, backbone, CPU)
+    assert np.array_equal(few.frames, generate(job, tiny, backbone, CPU).frames)
+    assert [reference.num_frames for reference in few.references] == [len(few.frames)]
+
+
+def test_a_generated_clip_says_what_it_is_of(tiny, backbone, job):
+    clip = generate(job, tiny, backbone, CPU)
+    assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8 and clip.fps == job.fps
+    assert clip.poses is job.target_poses
+    assert np.array_equal(clip.reference_frame, job.clip.frames[clip.references[0].index])
+    assert (clip.cost["frames"], clip.cost["num_steps"], clip.cost["guidance_scale"]) == (3, 4, 2.0)
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("cls", "changes", "message"),
     [
-        (lambda: LatentEditingSettings(parts=["nose"]), r"parts=nose is unknown: choose one of .*face"),
-        (lambda: LatentEditingSettings(timestep=0), "timestep=0 is not in 1 to 1000"),
-        (lambda: LatentEditingSettings(interpolation="cubic"), "interpolation=cubic is unknown"),
-        (lambda: MethodSettings(init="zeros"), "method.init=zeros is unknown"),
-        (lambda: MethodSettings(init="noise", latent_editing=LatentEditingSettings(timestep=5)), "set method.init="),
-        (lambda: MethodSettings(reference="nearest"), "method.reference=nearest is unknown"),
-        (lambda: MethodSettings(reference_selection=False, reference="nearest_per_segment"), "selects by Eq. 5"),
-        (lambda: MethodSettings(min_segment_frames=0), "min_segment_frames=0 must be at least 1"),
-        (lambda: SamplingSettings(num_steps=0), "num_steps=0 is not in"),
-        (lambda: SamplingSettings(guidance_scale=0.5), "guidance_scale=0.5 is below 1"),
-        (lambda: SamplingSettings(frame_chunk=0), "frame_chunk=0 must be at least 1"),
+        (LatentEditingSettings, {"parts": ["nose"]}, r"parts=nose is unknown: choose one of .*face"),
+        (LatentEditingSettings, {"timestep": 0}, "timestep=0 is not in 1 to 1000"),
+        (LatentEditingSettings, {"interpolation": "cubic"}, "interpolation=cubic is unknown: choose 'bilinear' or "),
+        (MethodSettings, {"init": "zeros"}, "method.init=zeros is unknown: choose 'inversion' or 'noise'"),
+        (MethodSettings, {"init": "noise", "latent_editing": {"timestep": 5}}, "set method.init="),
+        (MethodSettings, {"references": "nearest"}, "method.references=nearest is unknown: choose 'one' or 'per_seg"),
+        (MethodSettings, {"reference_selection": False, "references": "per_segment"}, "selects by Eq. 5"),
+        (MethodSettings, {"min_segment_frames": 0}, "min_segment_frames=0 must be at least 1"),
+        (SamplingSettings, {"num_steps": 0}, "sampling.num_steps=0 must be at least 1 and at most 1000"),
+        (SamplingSettings, {"guidance_scale": 0.5}, "sampling.guidance_scale=0.5 must be at least 1"),
+        (SamplingSettings, {"frame_chunk": 0}, "frame_chunk=0 must be at least 1"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(make, message):
+def test_settings_that_make_no_sense_are_refused(cls, changes, message):
+    where = "sampling" if cls is SamplingSettings else "method"
     with pytest.raises(UserError, match=message):
-        make()
+        typed(cls, changes, where)

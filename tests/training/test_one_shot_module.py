@@ -1,15 +1,19 @@
-import functools
-
 import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from src.common.trainer import TrainerSettings
+from src.data.subject_split import TrainingClip
 from src.models.build import build_backbone
 from src.models.loading import random_image_model
-from src.training.data_module import OneShotDataModule
-from src.training.one_shot_module import OneShotModule, draw_step
+from src.training.data_module import VALIDATION_DRAWS, OneShotDataModule, draw_step, encode_clip
+from src.training.fine_tune import FineTuneJob, fine_tune
+from src.training.one_shot_module import OneShotModule
+from src.training.settings import OptimizerSettings
 from tests.conftest import TINY
+
+CPU = torch.device("cpu")
 
 
 class Losses(Callback):
@@ -21,15 +25,18 @@ class Losses(Callback):
 
 
 @pytest.fixture
-def fit(people_clip, tmp_path):
-    """Fine-tune the toy model; returns the losses by step and the module."""
+def clip(people_clip) -> TrainingClip:
     frames, poses = people_clip
+    return TrainingClip(frames[:6], poses[:6], "a person", 10.0)
 
-    def run(max_steps, *, length=None, ckpt_path=None, lr=1e-3, save=False):
+
+@pytest.fixture
+def fit(clip, tmp_path):
+    """Fine-tune the toy model; returns the losses by step and the module."""
+
+    def run(max_steps, *, ckpt_path=None, lr=1e-3, save=False):
         image = random_image_model("tiny", base="tiny", seed=0)
-        optimizer = functools.partial(torch.optim.AdamW, lr=lr)
-        backbone = build_backbone(image, TINY)
-        module = OneShotModule(backbone, image.scheduler, optimizer, batch_frames=3, seed=5)
+        module = OneShotModule(build_backbone(image, TINY), image.scheduler, OptimizerSettings(lr=lr))
         losses = Losses()
         saver = [ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=1)] if save else []
         trainer = lightning.Trainer(
@@ -41,9 +48,10 @@ def fit(people_clip, tmp_path):
             enable_checkpointing=save,
             enable_progress_bar=False,
             enable_model_summary=False,
+            limit_val_batches=0,
         )
-        length = length or max_steps
-        data = OneShotDataModule(frames[:6], poses[:6], "a person", encoder=image, num_steps=length)
+        encoded = encode_clip(image, clip, CPU)
+        data = OneShotDataModule(encoded, batch_frames=3, num_timesteps=1000, seed=5)
         trainer.fit(module, data, ckpt_path=ckpt_path)
         return losses.values, module
 
@@ -75,7 +83,7 @@ def test_the_loss_falls_and_only_the_trained_part_moves(fit):
 
 def test_a_resumed_run_repeats_the_next_losses_to_the_bit(fit, tmp_path):
     whole, module = fit(6)
-    fit(4, length=6, save=True)
+    fit(4, save=True)
     resumed, resumed_module = fit(6, ckpt_path=str(tmp_path / "step=4.ckpt"))
     assert resumed == {step: whole[step] for step in (5, 6)}
     for name, parameter in module.backbone.trainable_state().items():
@@ -84,20 +92,40 @@ def test_a_resumed_run_repeats_the_next_losses_to_the_bit(fit, tmp_path):
 
 def test_checkpoints_hold_the_trained_part_alone(fit, tmp_path):
     _, module = fit(2, save=True)
-    checkpoint = torch.load(tmp_path / "step=2.ckpt", weights_only=False)
+    checkpoint = torch.load(tmp_path / "step=2.ckpt", weights_only=True)
     assert set(checkpoint["state_dict"]) == {f"backbone.{name}" for name in module.backbone.trainable_state()}
     checkpoint["state_dict"].popitem()
     with pytest.raises(ValueError, match="trains other parameters"):
         module.on_load_checkpoint(checkpoint)
 
 
-def test_the_clip_is_encoded_once(people_clip, tiny, monkeypatch):
-    frames, poses = people_clip
-    calls = []
-    monkeypatch.setattr(tiny, "encode_frames", lambda f: calls.append(1) or torch.zeros(len(f), 4, 8, 8))
-    data = OneShotDataModule(frames[:2], poses[:2], "a person", encoder=tiny, num_steps=5)
-    data.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    data.setup("fit")
-    data.setup("fit")
-    batches = list(data.train_dataloader())
-    assert calls == [1] and len(batches) == 5 and batches[0]["poses"].dtype == torch.uint8
+def test_the_clip_is_encoded_once_and_before_the_first_step(clip, tiny, monkeypatch, tmp_path):
+    """And the encoders leave the device again, whatever it is."""
+    calls, moves = [], []
+    encode = tiny.encode_frames
+    monkeypatch.setattr(tiny, "encode_frames", lambda frames: calls.append(len(frames)) or encode(frames))
+    monkeypatch.setattr(tiny, "move_encoders", moves.append)
+    settings = TrainerSettings(accelerator="cpu", precision="32-true", max_steps=5)
+    job = FineTuneJob(clip=clip, batch_frames=3, optimizer=OptimizerSettings(), trainer=settings, seed=0)
+
+    class Watch(Callback):
+        def on_train_start(self, trainer, pl_module) -> None:
+            assert calls == [6] and moves == [CPU, CPU]
+
+    record = fine_tune(job, tiny, build_backbone(tiny, TINY), callbacks=[Watch()])
+    assert calls == [6] and record["steps"] == 5
+
+
+def test_batches_hold_what_a_step_draws(clip, tiny):
+    data = OneShotDataModule(encode_clip(tiny, clip, CPU), batch_frames=3, num_timesteps=1000, seed=5)
+    data.trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, max_epochs=1)
+    steps = iter(data.train_dataloader())
+    for step, batch in zip(range(5), steps, strict=False):
+        frames, timestep, noise = draw_step(6, 3, (4, 8, 8), 1000, seed=5, step=step)
+        assert torch.equal(batch["frames"], frames)
+        assert torch.equal(batch["latents"], data.clip.latents_NChw[frames])
+        assert torch.equal(batch["noise"], noise) and batch["timestep"].tolist() == [timestep]
+    first, again = (list(data.val_dataloader()) for _ in range(2))
+    assert len(first) == VALIDATION_DRAWS
+    assert all(torch.equal(a["noise"], b["noise"]) for a, b in zip(first, again, strict=True))
+    assert [batch["timestep"].item() for batch in first] == [62, 187, 312, 437, 562, 687, 812, 937]

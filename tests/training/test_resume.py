@@ -1,6 +1,8 @@
 """A fine-tune that is killed goes on from its last checkpoint, as if nothing had happened."""
 
 import csv
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from safetensors.torch import load_file
 
 import src.training.fine_tune
 from src.common.errors import UserError
-from src.train import train
+from src.train import main
 
 SETTINGS = ("subject=people_001", "model=tiny", "trainer=cpu", "data.num_frames=3", "data.num_test_frames=3")
 SETTINGS += ("trainer.max_steps=6", "checkpoint_every_n_steps=2", "sample_after_train=false", "logger=csv")
@@ -20,13 +22,21 @@ def losses(run: Path) -> dict[int, float]:
         return {int(row["step"]): float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]}
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(compose_config, tmp_path, monkeypatch):
-    def config(folder: str, *changes: str):
-        return compose_config("train", *SETTINGS, f"run_dir={tmp_path / folder}", *changes)
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory) -> Path:
+    """A fine-tune in one go."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(*SETTINGS, f"run_dir={folder}")
+    return folder
 
-    train(config("whole"))
-    expected = losses(tmp_path / "whole")
 
+def assert_same_fine_tune(one: Path, other: Path) -> None:
+    tensors = [load_file(run / "adapter.safetensors") for run in (one, other)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+    assert (one / "adapter.safetensors").read_bytes() == (other / "adapter.safetensors").read_bytes()
+
+
+def test_a_killed_run_goes_on_with_the_same_losses(whole, train, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
@@ -34,18 +44,66 @@ def test_a_killed_run_goes_on_with_the_same_losses(compose_config, tmp_path, mon
         if args[1].global_step == 5:
             raise Killed
 
+    run, expected = tmp_path / "killed", losses(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(src.training.fine_tune.Cost, "on_train_batch_end", kill)
+        patch.setattr(src.training.fine_tune.StepTimer, "on_train_batch_end", kill)
         with pytest.raises(Killed):
-            train(config("killed"))
-    assert not (tmp_path / "killed/adapter.safetensors").exists()
-    assert [path.name for path in (tmp_path / "killed/checkpoints").iterdir()] == ["step=4.ckpt"]
+            train(*SETTINGS, f"run_dir={run}")
+    assert not (run / "adapter.safetensors").exists()
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4
 
-    with pytest.raises(UserError, match="run with another seed"):
-        train(config("killed", "seed=3"))
-    summary = train(config("killed"))
+    with pytest.raises(UserError, match=r"holds a run with another seed \(0, not 3\)"):
+        train(*SETTINGS, f"run_dir={run}", "seed=3")
+    summary = train(*SETTINGS, f"run_dir={run}")
     assert summary["training"]["steps"] == 6
-    resumed = losses(tmp_path / "killed")
+    resumed = losses(run)
     assert {step: resumed[step] for step in (4, 5)} == {step: expected[step] for step in (4, 5)}
-    whole, again = (load_file(tmp_path / name / "adapter.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert_same_fine_tune(whole, run)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_bits(whole, call_main, tmp_path, monkeypatch, signum):
+    """By Ctrl-C, or by a scheduler, which sends SIGTERM: a checkpoint of the very step, one line, and its status."""
+    command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=100")
+    started = src.training.fine_tune.StepTimer.on_train_batch_start
+
+    def stop(timer, trainer, *args) -> None:
+        started(timer, trainer, *args)
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signum)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(src.training.fine_tune.StepTimer, "on_train_batch_start", stop)
+        status, stderr = call_main(main, *command)
+    assert status == 128 + signum
+    assert stderr == f"stopped by {signum.name}: what was finished is kept; the same command goes on from there\n"
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["last.ckpt"]
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 4 and not (tmp_path / "run/adapter.safetensors").exists()
+    assert call_main(main, *command) == (0, "")
+    resumed, expected = losses(tmp_path / "run"), losses(whole)
+    assert {step: resumed[step] for step in (4, 5)} == {step: expected[step] for step in (4, 5)}
+    assert_same_fine_tune(whole, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):
+    command = (*SETTINGS, "run_dir=run", "optimizer.lr=1e3", "trainer.gradient_clip_val=null", "trainer.max_steps=30")
+    status, stderr = call_main(main, *command)
+    assert status == 2 and stderr.count("\n") == 1, stderr
+    assert "the fine-tune has diverged" in stderr and "optimizer.lr" in stderr
+    assert not (tmp_path / "run/adapter.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
+    status, stderr = call_main(main, *SETTINGS, "run_dir=other", "optimizer.lr=1e30")
+    assert (status, stderr) == (2, "error: optimizer.lr=1e+30 must be above 0 and at most 1000\n")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
+    command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=1")
+    status, stderr = call_main(main, *command, "trainer.max_time=00:00:00:00")
+    assert status == 2 and stderr.count("\n") == 1
+    assert "of 6 (trainer.max_time=00:00:00:00): give the same command again to go on" in stderr
+    assert not (tmp_path / "run/adapter.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
+    assert call_main(main, *command) == (0, "")
+    assert_same_fine_tune(whole, tmp_path / "run")

@@ -20,12 +20,15 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from src.baselines.disco.model import DisCo, background_controlnet
 from src.baselines.disco.names import rename_checkpoint, weights_of
 from src.baselines.disco.sampling import make_scheduler
-from src.baselines.weights import load_strictly, read_config, read_weights
+from src.baselines.weights import load_strictly, read_config
+from src.common.errors import UserError
+from src.models.weights_file import read_tensors
 
 log = logging.getLogger(__name__)
+OPTION = "method.weights"
 ORIGIN = (
     "mp_rank_00_model_states.pt of a fine-tuned DisCo (links in the README of github.com/Wangt-CN/DisCo), "
-    "method.weights=FILE"
+    f"{OPTION}=FILE"
 )
 CONFIGS_ORIGIN = (
     "the base model's configs, in the layout of lambdalabs/sd-image-variations-diffusers, method.configs=FOLDER"
@@ -88,7 +91,9 @@ def load_disco(
     """
     described = read_configs(configs)
     path = Path(checkpoint)
-    state = rename_checkpoint(weights_of(read_weights(path, origin=ORIGIN)))
+    if not path.is_file():
+        raise UserError(f"no weights at {path}: expected {ORIGIN}")
+    state = rename_checkpoint(weights_of(read_tensors(str(path), option=OPTION)))
     with torch.device("meta"):
         model = build_disco(described)
     load_strictly(model, state, what=str(path), dtype=dtype)

@@ -13,19 +13,20 @@ WEIGHTS_UNDER = ("module", "models", "model")
 PARTS = ("unet", "vae", "controlnet", "clip_image_encoder", "refer_clip_proj")
 
 
-def weights_of(content: Mapping[str, object]) -> Mapping[str, Tensor]:
-    """The mapping of weights in a checkpoint, which lie under `module` (DeepSpeed), `models` or `model`, or bare.
+def weights_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a file's tensors those of the networks, which lie under `module` (DeepSpeed), `models` or `model`, or bare.
 
     Raises:
         UserError: there are none.
     """
-    under = next((content[key] for key in WEIGHTS_UNDER if isinstance(content.get(key), Mapping)), content)
-    if not any(str(name).startswith("unet.") for name in under):
-        raise UserError(
-            f"the checkpoint holds no weights of DisCo: expected a mapping under {', '.join(WEIGHTS_UNDER)} with names "
-            "that start with unet., as mp_rank_00_model_states.pt has it"
-        )
-    return under
+    for prefix in (*(f"{key}." for key in WEIGHTS_UNDER), ""):
+        found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if any(name.startswith("unet.") for name in found):
+            return found
+    raise UserError(
+        f"the checkpoint holds no weights of DisCo: expected a mapping under {', '.join(WEIGHTS_UNDER)} with names "
+        "that start with unet., as mp_rank_00_model_states.pt has it"
+    )
 
 
 def rename_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

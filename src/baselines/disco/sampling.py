@@ -26,7 +26,7 @@ Progress = Callable[[Iterable, str], Iterable]
 
 @dataclass(frozen=True, eq=False)
 class DisCoJob:
-    """What to film.
+    """What to generate.
 
     Attributes:
         reference: (H, W, 3) uint8 RGB, the picture of the person; the first frame of a clip in benchmarks.
@@ -49,7 +49,7 @@ class DisCoJob:
 
 @dataclass(frozen=True, eq=False)
 class DisCoResult:
-    """What was filmed.
+    """What was generated.
 
     Attributes:
         frames: (M, S, S, 3) uint8 RGB, of the centre square; not brought back to the input's size.

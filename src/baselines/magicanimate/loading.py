@@ -20,12 +20,14 @@ from src.baselines.magicanimate.motion import build_video_unet
 from src.baselines.magicanimate.names import TemporalFile, max_positions, sort_temporal_file
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
-from src.baselines.weights import CONFIG, WEIGHTS, load_strictly, read_config, read_weights
+from src.baselines.weights import CONFIG, WEIGHTS, load_strictly, read_config
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
+from src.models.weights_file import read_tensors
 
 log = logging.getLogger(__name__)
-ORIGIN = "of zcxu-eric/MagicAnimate (huggingface-cli download zcxu-eric/MagicAnimate), method.weights=FOLDER"
+OPTION = "method.weights"
+ORIGIN = f"of zcxu-eric/MagicAnimate (huggingface-cli download zcxu-eric/MagicAnimate), {OPTION}=FOLDER"
 APPEARANCE, CONTROLNET, TEMPORAL = "appearance_encoder", "densepose_controlnet", "temporal_attention"
 
 
@@ -95,7 +97,7 @@ def load_magicanimate(
         encoder = AppearanceEncoder(_from_config(UNet2DConditionModel, files.appearance))
         controlnet = _from_config(ControlNetModel, files.controlnet)
     for network, part in ((encoder.unet, files.appearance), (controlnet, files.controlnet)):
-        load_strictly(network, read_weights(part / WEIGHTS, origin=ORIGIN), what=str(part / WEIGHTS), dtype=dtype)
+        load_strictly(network, read_tensors(str(part / WEIGHTS), option=OPTION), what=str(part / WEIGHTS), dtype=dtype)
     video_unet = build_video_unet(
         unet,
         temporal.spatial,
@@ -109,7 +111,7 @@ def load_magicanimate(
 
 def read_temporal(path: Path, unet: UNet2DConditionModel) -> TemporalFile:
     """What the motion file gives to this UNet, by the public loader's rule."""
-    return sort_temporal_file(read_weights(path, origin=ORIGIN), set(unet.state_dict()))
+    return sort_temporal_file(read_tensors(str(path), option=OPTION), set(unet.state_dict()))
 
 
 def convert_temporal(source: Path, target: Path, unet: UNet2DConditionModel) -> TemporalFile:

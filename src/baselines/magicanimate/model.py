@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import ControlNetModel, UNetMotionModel
-from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
 from src.baselines.magicanimate.motion import install_chunks, install_norms
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder, Bank, install_readers
 from src.baselines.magicanimate.settings import NetworkSettings
-from src.models.attention import TextAttnProcessor
 from src.models.layout import ClipLayout
 
 
@@ -55,9 +53,6 @@ class MagicAnimate(nn.Module):
         self.unet, self.appearance_encoder, self.controlnet = unet, appearance_encoder, controlnet
         self.settings = settings
         self.layout = ClipLayout()
-        for name, module in unet.named_modules():
-            if isinstance(module, BasicTransformerBlock) and ".motion_modules." not in name:
-                module.attn2.set_processor(TextAttnProcessor(self.layout))
         self._opened = install_readers(unet, self.layout)
         install_norms(unet, self.layout, settings)
         install_chunks(unet, self.layout)
@@ -92,7 +87,7 @@ class MagicAnimate(nn.Module):
         """
         num_clips, _, num_frames = latents_BCFhw.shape[:3]
         parts: list[tuple[Tensor, ...]] = []
-        for frames in self.layout.chunks(num_frames):
+        for frames in self.layout.chunks(num_frames, elements=condition_BFCHW[:, 0].numel()):
             latents_XChw = latents_BCFhw[:, :, frames].transpose(1, 2).flatten(0, 1)
             down, mid = self.controlnet(
                 latents_XChw,
@@ -127,7 +122,8 @@ class MagicAnimate(nn.Module):
         Returns:
             Predicted noise (B, C, F, h, w).
         """
-        self.layout.num_frames = latents_BCFhw.shape[2]
+        num_frames = latents_BCFhw.shape[2]
+        self.layout.num_frames = num_frames
         self._opened.bank = bank
         added = {}
         if residuals is not None:
@@ -136,7 +132,13 @@ class MagicAnimate(nn.Module):
                 "mid_block_additional_residual": residuals.mid.flatten(0, 1),
             }
         try:
-            return self.unet(latents_BCFhw, timestep, encoder_hidden_states=text_BTE, return_dict=False, **added)[0]
+            return self.unet(
+                latents_BCFhw,
+                timestep,
+                encoder_hidden_states=text_BTE.repeat_interleave(num_frames, 0),
+                return_dict=False,
+                **added,
+            )[0]
         finally:
             self._opened.bank = None
 

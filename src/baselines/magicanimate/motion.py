@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel, UNetMotionModel
-from diffusers.hooks import HookRegistry, ModelHook
+from diffusers.hooks import ModelHook
 from diffusers.models.attention import FeedForward
 from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 from diffusers.models.resnet import ResnetBlock2D
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from src.baselines.magicanimate.settings import NetworkSettings
 from src.baselines.weights import load_strictly
-from src.models.hooks import ClipGroupNorm, FrameChunks
+from src.models.hooks import FrameChunks, register
 from src.models.layout import ClipLayout
 
+# The gated unit holds its input, the product eight times as wide, and half of that twice.
+_WIDTH = 16
 # Options of an image UNet that UNetMotionModel has not: with another value the two are not the same network.
 _FIXED = {
     "flip_sin_to_cos": True,
@@ -34,6 +36,24 @@ _FIXED = {
     "resnet_time_scale_shift": "default",
     "time_embedding_type": "positional",
 }
+
+
+class WindowGroupNorm(ModelHook):
+    """Statistics over all frames of a window, in the precision of the layer, where diffusers takes those of each frame.
+
+    Args:
+        layout: how frames lie in the batch axis.
+    """
+
+    def __init__(self, layout: ClipLayout) -> None:
+        super().__init__()
+        self.layout = layout
+
+    def new_forward(self, module: nn.GroupNorm, x_XCHW: Tensor) -> Tensor:
+        """Normalise x (B·F, C, H, W)."""
+        x_BCFHW = x_XCHW.unflatten(0, (-1, self.layout.num_frames)).transpose(1, 2)
+        y_BCFHW = F.group_norm(x_BCFHW, module.num_groups, module.weight, module.bias, module.eps)
+        return y_BCFHW.transpose(1, 2).flatten(0, 1)
 
 
 class FrameGroupNorm(ModelHook):
@@ -55,9 +75,12 @@ class LocationChunks(ModelHook):
 
     def new_forward(self, module: nn.Module, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         """Apply the layer to (B·H·W, F, C) in chunks of as many locations as `frame_chunk` frames have values."""
-        length, num_frames = hidden_states.shape[:2]
-        chunks = list(self.layout.chunks(length, per_frame=-(-length // num_frames)))
+        length, num_frames, channels = hidden_states.shape
+        per_frame = -(-length // num_frames)
+        chunks = list(self.layout.chunks(length, elements=_WIDTH * num_frames * channels, per_frame=per_frame))
         run = self.fn_ref.original_forward
+        if len(chunks) == 1:
+            return run(hidden_states, *args, **kwargs)
         return torch.cat([run(hidden_states[part], *args, **kwargs) for part in chunks])
 
 
@@ -139,9 +162,9 @@ def install_norms(video_unet: UNetMotionModel, layout: ClipLayout, settings: Net
         if isinstance(module, ResnetBlock2D):
             spanning += [module.norm1, module.norm2]
         elif isinstance(module, AnimateDiffTransformer3D) and settings.motion_norm == "frame":
-            _register(module.norm, FrameGroupNorm())
+            register(module.norm, FrameGroupNorm())
     for norm in spanning if settings.residual_norm == "window" else []:
-        _register(norm, ClipGroupNorm(layout))
+        register(norm, WindowGroupNorm(layout))
 
 
 def install_chunks(video_unet: UNetMotionModel, layout: ClipLayout) -> None:
@@ -149,10 +172,6 @@ def install_chunks(video_unet: UNetMotionModel, layout: ClipLayout) -> None:
     for name, module in video_unet.named_modules():
         if isinstance(module, AnimateDiffTransformer3D):
             for block in module.transformer_blocks:
-                _register(block, LocationChunks(layout))
-        elif isinstance(module, nn.Conv2d) or (isinstance(module, FeedForward) and ".motion_modules." not in name):
-            _register(module, FrameChunks(layout))
-
-
-def _register(module: nn.Module, hook: ModelHook) -> None:
-    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, type(hook).__name__)
+                register(block, LocationChunks(layout))
+        elif isinstance(module, FeedForward) and ".motion_modules." not in name:
+            register(module, FrameChunks(layout, width=_WIDTH))

@@ -63,24 +63,20 @@ def rename_motion(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def sort_temporal_file(content: Mapping[str, object], spatial_names: set[str]) -> TemporalFile:
-    """Apply the public loader's rule to the content of the motion file.
+def sort_temporal_file(state: Mapping[str, Tensor], spatial_names: set[str]) -> TemporalFile:
+    """Apply the public loader's rule to the tensors of the motion file.
 
-    Weights may lie under `state_dict`; everything up to the last `module.` of a key goes. If every key is then one of
-    the network, all are taken, and those outside the motion modules replace the image model's; otherwise only the
-    motion modules are, without `unet.`.
+    Everything up to the last `module.` of a key goes. If every key is then one of the network, all are taken, and those
+    outside the motion modules replace the image model's; otherwise only the motion modules are, without `unet.`.
 
     Args:
-        content: what the file held.
+        state: the file's tensors, out of its `state_dict` if it has one.
         spatial_names: names of the image UNet's tensors.
 
     Raises:
         UserError: it holds no motion modules.
     """
-    state = content.get("state_dict", content)
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for k, v in state.items() if MOTION in str(k)):
-        raise UserError("the motion file is no mapping of names to tensors")
-    stripped = {str(k).rsplit("module.", 1)[-1]: v for k, v in state.items() if isinstance(v, Tensor)}
+    stripped = {name.rsplit("module.", 1)[-1]: tensor for name, tensor in state.items()}
     whole = all(name in spatial_names or _is_motion(name) for name in stripped)
     motion = {name.replace("unet.", ""): v for name, v in stripped.items() if MOTION in name}
     if not motion:

@@ -26,7 +26,7 @@ Progress = Callable[[Iterable, str], Iterable]
 
 @dataclass(frozen=True, eq=False)
 class AnimationJob:
-    """What to film.
+    """What to generate.
 
     Attributes:
         reference: (H, W, 3) uint8 RGB, the picture of the person; the first frame of a clip in benchmarks.
@@ -48,7 +48,7 @@ class AnimationJob:
 
 @dataclass(frozen=True, eq=False)
 class AnimationResult:
-    """What was filmed.
+    """What was generated.
 
     Attributes:
         frames: (F, S, S, 3) uint8 RGB.

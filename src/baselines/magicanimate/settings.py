@@ -62,7 +62,8 @@ class SamplingSettings:
         resolution: side of the generated frames in pixels; reference and conditions are stretched to it.
         quantise: `truncate` 255 x to uint8, or `round` it.
         output_fps: rate of the video whatever the input's; None: the input's.
-        frame_chunk: frames that pass through a layer at once; None: all. Memory, not results.
+        frame_chunk: frames that pass through the widest layers, and the ControlNet, at once; None: all. Memory, not
+            results.
     """
 
     num_steps: int = 25
@@ -80,7 +81,7 @@ class SamplingSettings:
     resolution: int = 512
     quantise: Literal["truncate", "round"] = "truncate"
     output_fps: float | None = 25.0
-    frame_chunk: int | None = setting(None, counts="nothing")
+    frame_chunk: int | None = setting(16, counts="nothing")
 
     def __post_init__(self) -> None:
         check_range("method.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)

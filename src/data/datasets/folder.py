@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
-from src.data.datasets.base import Clip, Dataset, numbered
+from src.data.datasets.base import Dataset, DatasetClip, numbered
 from src.data.resolve import VIDEO_SUFFIXES
 from src.media.video import IMAGE_SUFFIXES
 
@@ -19,15 +19,18 @@ class Folder(Dataset):
         name: of the data set.
         root: the folder. A clip is a video file, a folder of images, or a folder that holds one in `images/`.
         pattern: which of its entries are clips, as a shell would match them.
-        published: see `Dataset`.
+        num_published_clips: see `Dataset`.
         fps: at which clips are read: of a folder of frames how fast they follow each other; None: a video's own, and
             10 for frames.
     """
 
-    def __init__(self, *, name: str, root: str, pattern: str, published: int | None, fps: float | None) -> None:
-        self.name, self.root, self.pattern, self.published, self.fps = name, Path(root), pattern, published, fps
+    def __init__(
+        self, *, name: str, root: str, pattern: str, num_published_clips: int | None, fps: float | None
+    ) -> None:
+        self.name, self.root, self.pattern = name, Path(root), pattern
+        self.num_published_clips, self.fps = num_published_clips, fps
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         with in_one_line(self.root, "read"):
             if not self.root.is_dir():
                 raise UserError(
@@ -54,9 +57,9 @@ class Folder(Dataset):
                 "as *.mp4"
             ) from error
 
-    def _numbered(self, index: int, path: Path) -> Clip:
+    def _numbered(self, index: int, path: Path) -> DatasetClip:
         source = {"file": path.relative_to(self.root).as_posix()}
-        return Clip(numbered(self.name, index), source, lambda: path, self.fps)
+        return DatasetClip(numbered(self.name, index), source, lambda: path, self.fps)
 
 
 def _clip(entry: Path) -> Path | None:

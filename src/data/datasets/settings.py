@@ -28,7 +28,11 @@ class FolderSettings:
         from src.data.datasets.folder import Folder
 
         return Folder(
-            name=self.name, root=self.root, pattern=self.pattern, published=self.num_published_clips, fps=self.fps
+            name=self.name,
+            root=self.root,
+            pattern=self.pattern,
+            num_published_clips=self.num_published_clips,
+            fps=self.fps,
         )
 
 
@@ -56,7 +60,7 @@ class TikTokSettings:
             split=self.split,
             pattern=self.pattern,
             cache=self.cache,
-            published=self.num_published_clips,
+            num_published_clips=self.num_published_clips,
             fps=self.fps,
         )
 
@@ -91,7 +95,7 @@ class TEDSettings:
             crop_to_box=self.crop_to_box,
             cache=self.cache,
             retry=self.retry,
-            published=self.num_published_clips,
+            num_published_clips=self.num_published_clips,
         )
 
 
@@ -106,7 +110,7 @@ class PeopleSettings:
         """Nothing is rendered yet."""
         from src.data.datasets.people import People
 
-        return People(published=self.num_published_clips)
+        return People(num_published_clips=self.num_published_clips)
 
 
 DatasetSettings = Annotated[FolderSettings | TikTokSettings | TEDSettings | PeopleSettings, Field(discriminator="kind")]

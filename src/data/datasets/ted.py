@@ -15,7 +15,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.common.reading import MEBIBYTE, read_text, safe_name
-from src.data.datasets.base import Clip, Dataset, Unavailable, numbered
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable, numbered
 from src.data.datasets.folder import Folder
 from src.data.datasets.youtube import YouTube
 from src.media.sources import MAX_FPS, MIN_FPS
@@ -64,7 +64,7 @@ class TED(Dataset):
         crop_to_box: cut the rows' boxes out of the frames; False: keep the whole frame, for `data.crop` to cut.
         cache: of downloads and cut clips.
         retry: ask again for videos that were gone.
-        published: see `Dataset`.
+        num_published_clips: see `Dataset`.
     """
 
     name = "ted"
@@ -79,7 +79,7 @@ class TED(Dataset):
         crop_to_box: bool,
         cache: str,
         retry: bool,
-        published: int | None,
+        num_published_clips: int | None,
     ) -> None:
         if (metadata is None) == (clips is None):
             raise UserError(
@@ -87,14 +87,18 @@ class TED(Dataset):
                 "dataset.clips=<folder of clips that are cut already>"
             )
         self.metadata, self.folder, self.pattern = metadata, clips, pattern
-        self.partition, self.crop_to_box, self.published = partition, crop_to_box, published
+        self.partition, self.crop_to_box, self.num_published_clips = partition, crop_to_box, num_published_clips
         self.cache = Path(cache)
         self.youtube = YouTube(self.cache / "videos", retry=retry)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         if self.folder is not None:
             return Folder(
-                name=self.name, root=self.folder, pattern=self.pattern, published=self.published, fps=None
+                name=self.name,
+                root=self.folder,
+                pattern=self.pattern,
+                num_published_clips=self.num_published_clips,
+                fps=None,
             ).clips()
         rows = read_rows(Path(str(self.metadata)))
         chosen = [row for row in rows if row.partition == self.partition]
@@ -104,7 +108,7 @@ class TED(Dataset):
         chosen.sort(key=lambda row: (row.youtube_id, row.start, row.end, row.box))
         return [self._clip(index, row) for index, row in enumerate(chosen)]
 
-    def _clip(self, index: int, row: Row) -> Clip:
+    def _clip(self, index: int, row: Row) -> DatasetClip:
         box = "-".join(map(str, row.box)) if self.crop_to_box else "whole"
         folder = self.cache / "clips" / f"{row.youtube_id}_{row.start}-{row.end}_{box}"
 
@@ -121,7 +125,7 @@ class TED(Dataset):
             "box_of_frame": [row.width, row.height] if self.crop_to_box else None,
             "partition": row.partition,
         }
-        return Clip(numbered(self.name, index), source, fetch, row.fps)
+        return DatasetClip(numbered(self.name, index), source, fetch, row.fps)
 
 
 def read_rows(path: Path) -> list[Row]:

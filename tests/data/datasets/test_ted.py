@@ -30,7 +30,8 @@ def write_list(path: Path, lines: list[str]) -> Path:
 
 
 def ted(tmp_path: Path, *, metadata: Path | None = None, clips: Path | None = None, **changes: object) -> TED:
-    options = {"pattern": "*", "partition": "test", "crop_to_box": True, "retry": False, "published": 128} | changes
+    options = {"pattern": "*", "partition": "test", "crop_to_box": True, "retry": False}
+    options |= {"num_published_clips": 128} | changes
     paths = {"metadata": metadata and str(metadata), "clips": clips and str(clips), "cache": str(tmp_path / "cache")}
     return TED(**paths, **options)
 

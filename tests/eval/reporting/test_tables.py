@@ -109,6 +109,20 @@ def test_what_is_not_measured_as_in_the_paper_is_not_compared_with_it(
     assert re.search(reason.replace("|", r"\|"), note), note
 
 
+def test_nothing_in_a_result_is_resolved_or_trusted(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", benchmark="${oc.env:HOME}", method="mine")
+    assert load_results([tmp_path])[0].benchmark == "${oc.env:HOME}"
+    for changes, message in (
+        ({"clips": {"a": {"frames": "many"}}}, "clips.a.frames"),
+        ({"files": {"a": {"real": ["x"]}}}, "files.a.real"),
+        ({"metrics": {"ssim": {"value": True}}}, "no value that is a number"),
+        ({"num_frames": "8"}, "num_frames"),
+    ):
+        write_result(tmp_path / "r.json", **changes)
+        with pytest.raises(UserError, match=message):
+            load_results([tmp_path])
+
+
 def test_partial_data_are_said(tmp_path: Path) -> None:
     clips = {"tiktok_001": TEN["tiktok_001"] | {"frames": 1}, "tiktok_002": TEN["tiktok_002"]}
     write_result(tmp_path / "a" / "results.json", clips=clips, dataset={"expected": 10, "expected_frames": 100})
@@ -335,9 +349,12 @@ LABELS = """<script>
       });
       fetch("/", {method: "POST", body: JSON.stringify({labels, page: document.documentElement.scrollWidth})});
     };
+    // A frame can be drawn once a seek has shown it.
+    video.addEventListener("seeked", () => setTimeout(look, 300), {once: true});
+    const seek = () => { video.currentTime = 0.15; };
     video.preload = "auto";
-    if (video.readyState >= 2) look();
-    else video.addEventListener("loadeddata", look);
+    if (video.readyState >= 2) seek();
+    else video.addEventListener("loadeddata", seek);
   });
 </script></body>"""
 

@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 
 from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.inpainting.blending import background, blend_in_time, set_in
+from src.inpainting.blending import background, blend_in_time, paste_feathered
+from src.inpainting.segments import Segment, parse_segments, segment_poses
 from src.media.video import read_video, write_frames
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
-from src.repair import Segment, parse_segments, repair, segment_poses
+from src.runs.run_folder import RunFolder
 from tests.media.test_reencode import sound_packets, with_sound
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "sampling.num_steps=2", "data.num_frames=3", "pose=file")
@@ -29,20 +29,20 @@ def clip(people_clip, tmp_path):
 
 
 @pytest.fixture
-def config(clip, compose_config):
+def mended(clip, repair):
     video, folder = clip
     paths = (f"data.root={folder / 'data'}", f"pose.path={folder / 'poses.npz'}", f"run_dir={folder / 'run'}")
 
-    def make(*overrides, video=video):
-        return compose_config("repair", f"video={video}", *FAST, *paths, "data.resolution=64", *overrides)
+    def run(*overrides, video=video):
+        return repair(f"video={video}", *FAST, *paths, "data.resolution=64", *overrides)
 
-    return make
+    return run
 
 
 @pytest.mark.parametrize("source", ["own", "interpolate"])
-def test_only_the_segment_changes(source, clip, config):
+def test_only_the_segment_changes(source, clip, mended):
     video, folder = clip
-    summary = repair(config("segments=[[5,7]]", f"segment_poses={source}"))
+    summary = mended("segments=[[5,7]]", f"segment_poses={source}")
     before, after = read_video(video), read_video(folder / "run/repaired.mp4")
     kept = [0, 1, 2, 3, 4, 8, 9, 10, 11]
     assert (after.frames[kept] == before.frames[kept]).all() and after.fps == before.fps
@@ -57,14 +57,14 @@ def test_only_the_segment_changes(source, clip, config):
     assert json.loads((folder / "run/summary.json").read_text())["segments"] == [[5, 7]]
 
 
-def test_folders_of_images_and_segments_at_the_ends(clip, config, people_clip):
+def test_folders_of_images_and_segments_at_the_ends(clip, mended, people_clip):
     _, folder = clip
     write_frames(folder / "images", people_clip[0])
-    repair(config("segments=[[10,11],[0,1]]", "segment_poses=interpolate", video=folder / "images"))
+    mended("segments=[[10,11],[0,1]]", "segment_poses=interpolate", video=folder / "images")
     repaired = read_video(folder / "run/frames").frames
     assert (repaired[2:10] == people_clip[0][2:10]).all() and (repaired[:2] != people_clip[0][:2]).any()
     with pytest.raises(UserError, match=r"repair of other segments"):
-        repair(config("segments=[[10,11]]", video=folder / "images"))
+        mended("segments=[[10,11]]", video=folder / "images")
 
 
 @pytest.mark.parametrize(
@@ -78,13 +78,13 @@ def test_folders_of_images_and_segments_at_the_ends(clip, config, people_clip):
         (["segments=[[0,11]]"], "whole clip"),
         (["segments=[[0,9]]"], "data.num_frames=3"),
         (["segments=[[5,7]]", "segment_poses=guess"], "segment_poses=guess is unknown"),
-        (["segments=[[5,7]]", "data.fps=5"], "data.fps=5: a repair keeps the whole clip"),
+        (["segments=[[5,7]]", "data.fps=5"], "data.fps=5.0: a repair keeps the whole clip"),
         (["segments=[[5,7]]", "crf=60"], "crf=60"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_is_trained(overrides, message, clip, config):
+def test_bad_settings_are_refused_before_anything_is_trained(overrides, message, clip, mended):
     with pytest.raises(UserError, match=message):
-        repair(config(*overrides))
+        mended(*overrides)
     assert not (clip[1] / "run").exists()
 
 
@@ -111,14 +111,14 @@ def test_blending_removes_a_jump_in_light_and_leaves_a_perfect_segment_alone():
     assert (blend_in_time(generated, none + 20, None, blend_frames=0) == generated).all()
 
 
-def test_a_square_is_set_in_without_seams():
+def test_a_square_is_paste_feathered_without_seams():
     frame, square = np.full((60, 40, 3), 50, np.uint8), np.full((20, 20, 3), 150, np.uint8)
-    out = set_in(frame, square, CropBox(0, 10, 40)).astype(int)
+    out = paste_feathered(frame, square, CropBox(0, 10, 40)).astype(int)
     assert (out[:10] == 50).all() and (out[50:] == 50).all() and (out[20:40] == 150).all()
     assert np.abs(np.diff(out[:, 20, 0])).max() < 60
-    whole = set_in(frame[:40], square, CropBox(0, 0, 40))
+    whole = paste_feathered(frame[:40], square, CropBox(0, 0, 40))
     assert (whole == 150).all()
-    beyond = set_in(frame, square, CropBox(-10, 0, 60))
+    beyond = paste_feathered(frame, square, CropBox(-10, 0, 60))
     assert beyond.shape == frame.shape and (beyond == 150).all()
 
 
@@ -130,9 +130,13 @@ def test_the_background_fades_between_the_good_frames():
 
 def test_segments_are_sorted():
     assert [s.first for s in parse_segments([[8, 9], [2, 3]], 12)] == [2, 8]
-    assert Segment(0, 3, 12).filmed == [0, 1, 2, 3, 4] and Segment(9, 11, 12).filmed == [8, 9, 10, 11]
+    assert Segment(0, 3, 12).generated == [0, 1, 2, 3, 4] and Segment(9, 11, 12).generated == [8, 9, 10, 11]
 
 
-def test_the_config_builds_every_part(config):
-    cfg = config("segments=[[5,7]]")
-    assert instantiate(cfg.pose).name == "file" and cfg.subject == cfg.video
+def test_a_repair_leaves_a_run_of_the_same_clip(clip, mended, sample):
+    video, folder = clip
+    mended("segments=[[5,7]]")
+    settings = RunFolder(folder / "run").settings()
+    assert settings.pose.kind == "file" and settings.pose.build().name == "file" and settings.subject == str(video)
+    sample(f"run={folder / 'run'}", f"poses={folder / 'poses.npz'}", "sampling.num_steps=1", f"output={folder / 'out'}")
+    assert read_video(folder / "out/frames").frames.shape == (12, 64, 64, 3)

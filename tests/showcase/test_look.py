@@ -1,4 +1,4 @@
-"""Looking at poses before filming, and what sampling does with them: scripts, other people's poses, far poses."""
+"""Looking at poses before generating, and what sampling does with them: scripts, other people's poses, far poses."""
 
 import json
 import logging
@@ -10,13 +10,10 @@ from src.common.errors import UserError
 from src.data.rendered import people_subject
 from src.data.split import split_frames
 from src.media.video import read_video
-from src.pose.distance import nearness
+from src.pose.distance import distance_to_training
 from src.pose.formats import load_poses, save_poses
 from src.pose.retarget import retarget
-from src.poses import show
-from src.runs.run_folder import load_run
-from src.sample import sample
-from src.train import train
+from src.runs.run_folder import RunFolder
 
 SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=2", "data.num_test_frames=1")
@@ -24,25 +21,15 @@ BLINK = "poses=conf/pose_script/blink_right.yaml"
 
 
 @pytest.fixture
-def look(compose_config, tmp_path):
-    def run(*overrides):
-        return show(compose_config("poses", *SMALL, f"output={tmp_path / 'out'}", *overrides))
-
-    return run
+def show(look, tmp_path):
+    return lambda *overrides: look(*SMALL, f"output={tmp_path / 'out'}", *overrides)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(train, tmp_path_factory):
     """A finished run of people_001 with the toy model."""
-    from hydra import compose, initialize_config_dir
-
-    from src.common.paths import CONF_DIR
-
     folder = tmp_path_factory.mktemp("run") / "run"
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("train", ["subject=people_001", *FAST, "data.num_frames=6", f"run_dir={folder}"])
-        cfg.sample_after_train = False
-        train(cfg)
+    train("subject=people_001", *FAST, "data.num_frames=6", f"run_dir={folder}", "sample_after_train=false")
     return folder
 
 
@@ -50,12 +37,12 @@ def people(name: str):
     return people_subject(name, resolution=64)
 
 
-def test_show_compares_each_pose_with_the_training_frames(look, tmp_path):
-    summary = look("poses=people_002", "subject=people_001")
+def test_show_compares_each_pose_with_the_training_frames(show, tmp_path):
+    summary = show("poses=people_002", "subject=people_001")
     subject, driver = people("people_001"), people("people_002")
     chosen = list(split_frames(len(subject), num_train=8, num_test=24).train)
     fitted = retarget(driver.poses, subject.poses[chosen], "bones")
-    near = nearness(fitted, subject.poses[chosen])
+    near = distance_to_training(fitted, subject.poses[chosen])
     assert summary["far_frames"] == near.far and summary["threshold"] == near.threshold
     np.testing.assert_allclose(summary["distance"], near.distance)
     assert set(summary["nearest_training_frame"]) <= set(chosen)
@@ -66,48 +53,48 @@ def test_show_compares_each_pose_with_the_training_frames(look, tmp_path):
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"distance.png", "contact_sheet.png"}
 
 
-def test_show_without_a_subject_draws_the_poses_and_measures_nothing(look, tmp_path):
+def test_show_without_a_subject_draws_the_poses_and_measures_nothing(show, tmp_path):
     save_poses(tmp_path / "poses.npz", people("people_003").poses[:5], fps=12)
-    summary = look(f"poses={tmp_path / 'poses.npz'}")
+    summary = show(f"poses={tmp_path / 'poses.npz'}")
     assert (summary["frames"], summary["fps"]) == (5, 12) and "distance" not in summary
     assert not (tmp_path / "out/distance.png").exists()
 
 
-def test_own_poses_are_kept_and_others_are_fitted(look, caplog, tmp_path):
+def test_own_poses_are_kept_and_others_are_fitted(show, caplog, tmp_path):
     caplog.set_level(logging.INFO)
-    look("poses=people_001", "subject=people_001")
+    show("poses=people_001", "subject=people_001")
     assert "retarget=none" in caplog.text
     np.testing.assert_array_equal(load_poses(tmp_path / "out/poses.npz").xy, people("people_001").poses.xy)
     caplog.clear()
-    look("poses=people_002", "subject=people_001", "retarget=none")
+    show("poses=people_002", "subject=people_001", "retarget=none")
     assert "retarget=none (as given)" in caplog.text
 
 
-def test_smoothing_is_optional(look, tmp_path):
-    look("poses=people_001")
+def test_smoothing_is_optional(show, tmp_path):
+    show("poses=people_001")
     rough = load_poses(tmp_path / "out/poses.npz")
-    look("poses=people_001", "smooth=one_euro")
+    show("poses=people_001", "smooth=one_euro")
     calm = load_poses(tmp_path / "out/poses.npz")
     both = rough.mask & calm.mask
     jerk = [np.abs(np.diff(p.xy, 2, axis=0))[both[2:]].mean() for p in (rough, calm)]
     assert jerk[1] < jerk[0]
 
 
-def test_show_compares_with_the_training_frames_of_a_run(run, look):
-    _, clip = load_run(run)
-    summary = look("poses=people_001", f"run={run}")
-    near = nearness(people("people_001").poses, clip.poses)
+def test_show_compares_with_the_training_frames_of_a_run(run, show):
+    clip = RunFolder(run).training()
+    summary = show("poses=people_001", f"run={run}")
+    near = distance_to_training(people("people_001").poses, clip.poses)
     assert summary["subject"] == "people_001" and summary["far_frames"] == near.far
     assert summary["nearest_training_frame"] == near.nearest.tolist() and max(near.nearest) < len(clip.poses)
     with pytest.raises(UserError, match="both say who the poses are for"):
-        look("poses=people_001", "subject=people_001", f"run={run}")
+        show("poses=people_001", "subject=people_001", f"run={run}")
 
 
-def test_varied_poses_are_filmed_from_several_references(run, compose_config, tmp_path):
-    _, clip = load_run(run)
+def test_varied_poses_are_generated_from_several_references(run, sample, tmp_path):
+    clip = RunFolder(run).training()
     save_poses(tmp_path / "varied.npz", clip.poses[[0] * 8 + [5] * 8])
-    several = ("reference=nearest_per_segment", "method.min_segment_frames=4", "sampling.num_steps=1")
-    sample(compose_config("sample", f"run={run}", f"poses={tmp_path / 'varied.npz'}", *several))
+    several = ("method.references=per_segment", "method.min_segment_frames=4", "sampling.num_steps=1")
+    sample(f"run={run}", f"poses={tmp_path / 'varied.npz'}", *several)
     record = json.loads((run / "samples/varied/reference.json").read_text())
     assert record["segments"] == [
         {"frames": [0, 7], "reference_frame": 0},
@@ -116,18 +103,18 @@ def test_varied_poses_are_filmed_from_several_references(run, compose_config, tm
     assert read_video(run / "samples/varied/frames").frames.shape[0] == 16
 
 
-def test_a_script_is_filmed_and_far_frames_are_named(run, compose_config, caplog, tmp_path):
+def test_a_script_is_performed_and_far_frames_are_named(run, sample, caplog, tmp_path):
     caplog.set_level(logging.INFO)
-    summary = sample(compose_config("sample", f"run={run}", BLINK, "pose_script.frame=2", "sampling.num_steps=1"))
+    summary = sample(f"run={run}", BLINK, "pose_script.frame=2", "sampling.num_steps=1")
     assert summary["sampling"]["frames"] == 8
-    filmed = load_poses(run / "samples/blink_right/poses.npz")
-    _, clip = load_run(run)
-    np.testing.assert_array_equal(filmed.xy[0], clip.poses.xy[2])
+    generated = load_poses(run / "samples/blink_right/poses.npz")
+    clip = RunFolder(run).training()
+    np.testing.assert_array_equal(generated.xy[0], clip.poses.xy[2])
     assert "far from" in caplog.text
     caplog.clear()
     moved = clip.poses[:2].transformed((1, 1), (0.4, 0))
     save_poses(tmp_path / "moved.npz", moved)
-    sample(compose_config("sample", f"run={run}", f"poses={tmp_path / 'moved.npz'}", "sampling.num_steps=1"))
+    sample(f"run={run}", f"poses={tmp_path / 'moved.npz'}", "sampling.num_steps=1")
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert any("2 of 2 target poses are far" in text and "frames 0-1" in text for text in warnings)
 
@@ -145,16 +132,16 @@ def test_a_script_is_filmed_and_far_frames_are_named(run, compose_config, caplog
         (["poses=people_001", "smooth.min_cutoff=-1"], "smooth.min_cutoff=-1.0 must be positive"),
     ],
 )
-def test_bad_input_is_refused(overrides, message, look):
+def test_bad_input_is_refused(overrides, message, show):
     with pytest.raises(UserError, match=message):
-        look(*overrides)
+        show(*overrides)
 
 
-def test_poses_without_anyone_are_refused(look, tmp_path):
+def test_poses_without_anyone_are_refused(show, tmp_path):
     poses = people("people_001").poses[:3]
     save_poses(tmp_path / "empty.npz", type(poses)(poses.xy, poses.confidence, np.zeros_like(poses.mask)))
     with pytest.raises(UserError, match="shows no person in any frame"):
-        look(f"poses={tmp_path / 'empty.npz'}")
+        show(f"poses={tmp_path / 'empty.npz'}")
 
 
 def test_the_command_is_named_where_it_is_missing(run_module):

@@ -1,0 +1,67 @@
+"""The gallery with the toy model: every picture and video is made, of the right things, and made once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.app.entry import settings_of
+from src.common.errors import UserError
+from src.common.files import read_json
+from src.common.typed import changed
+from src.data.rendered import SEEDS, people_subject
+from src.media.video import read_video
+from src.showcase.settings import GallerySettings, GenerateItem
+
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
+KEPT = ("wave_left", "more_parts", "look", "repair")
+
+
+@pytest.fixture
+def made(gallery, tmp_path):
+    return lambda *overrides: gallery(*FAST, "cell=64", f"folder={tmp_path / 'gallery'}", *overrides)
+
+
+def left_out(compose_config) -> list[str]:
+    """Overrides that leave the pictures of `KEPT` alone."""
+    return [f"~pictures.{name}" for name in compose_config("gallery").pictures if name not in KEPT]
+
+
+def test_every_kind_of_item_is_made_once(made, compose_config, tmp_path, monkeypatch):
+    paths = made(*left_out(compose_config))
+    folder = tmp_path / "gallery"
+    assert sorted(path.name for path in paths) == sorted(f"{name}.png" for name in KEPT)
+    for path in paths:
+        assert path.stat().st_size < 300_000 and Image.open(path).width > 8 * 64
+        assert len(read_video(path.with_suffix(".mp4")).frames) >= 8
+    # wave_left and more_parts share a film.
+    films = [read_json(path) for path in folder.glob("films/*/summary.json")]
+    assert sorted(len(film["method"]["latent_editing"]["parts"]) for film in films) == [3, 6]
+    original = people_subject("people_001", resolution=64).frames[:32]
+    repaired, damaged = (read_video(folder / "repair" / name).frames for name in ("run/frames", "damaged"))
+    bad = np.arange(12, 18)
+    good = np.setdiff1d(np.arange(32), bad)
+    assert (repaired[good] == original[good]).all() and (damaged[bad] != original[bad]).any((1, 2, 3)).all()
+
+    monkeypatch.setattr("src.showcase.gallery.make_run", None)
+    stamps = [path.stat().st_mtime_ns for path in paths]
+    assert made(*left_out(compose_config)) == paths and [path.stat().st_mtime_ns for path in paths] == stamps
+
+
+def test_every_picture_of_the_config_is_one_that_sampling_takes(compose_config):
+    settings = settings_of(GallerySettings, compose_config("gallery"))
+    for item in settings.pictures.values():
+        for film in item.films.values() if isinstance(item, GenerateItem) else []:
+            assert Path(film.poses).suffix == ".yaml" or film.poses in SEEDS
+            assert changed(settings.method, film.method, "method")
+
+
+def test_bad_items_are_refused_before_anything_is_trained(made, tmp_path):
+    with pytest.raises(UserError, match="pictures.look.kind=looks is unknown: choose one of 'generate', 'look', 'rep"):
+        made("pictures.look.kind=looks")
+    with pytest.raises(UserError, match="subject=clip.mp4 is unknown"):
+        made("subject=clip.mp4")
+    with pytest.raises(UserError, match="pictures.look.driver=nobody is unknown"):
+        made("pictures.look.driver=nobody")
+    assert not (tmp_path / "gallery").exists()
