@@ -26,7 +26,7 @@ def test_metrics_that_must_see_a_damage_do_and_flicker_rewards_blur() -> None:
     rules = protocol("pose=mini", "protocol.mse_p.extractor=mini")
     table = agreement(["ssim", "oks-body", "flicker", "warping-error"], rules, networks, subjects=[1], count=6, size=64)
     assert set(table) == {"ssim", "oks-body", "flicker"}, "RAFT is not at hand"
-    assert table["ssim"]["blur"] == table["ssim"]["noise"] == 1 and table["oks-body"]["wrong pose"] > 0.8
-    assert table["flicker"]["blur"] == -1 and table["flicker"]["brightness flicker"] > 0.8
+    assert min(table["ssim"]["blur"], table["ssim"]["noise"]) > 0.99 and table["oks-body"]["wrong pose"] > 0.8
+    assert table["flicker"]["blur"] < -0.99 and table["flicker"]["brightness flicker"] > 0.8
     lines = as_markdown(table).splitlines()
     assert len(lines) == 5 and lines[2].startswith("| SSIM | +1.00 |")
