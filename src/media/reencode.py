@@ -24,7 +24,7 @@ _BT709 = 1
 
 def check_rewritable(path: str | Path) -> None:
     """Raise UserError unless `replace_frames` can keep the frames of this video as they are."""
-    with av.open(str(path)) as container:
+    with av.open(str(Path(path).absolute())) as container:
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
         known = {form.name for form in av.codec.Codec(_ENCODER, "w").video_formats}
@@ -40,7 +40,7 @@ def check_rewritable(path: str | Path) -> None:
 
 def count_frames(path: str | Path) -> int:
     """Frames that a video file holds, whatever the intervals at which they are shown."""
-    with av.open(str(path)) as container:
+    with av.open(str(Path(path).absolute())) as container:
         return sum(bool(p.size) and not p.is_discard for p in container.demux(container.streams.video[0]))
 
 
@@ -62,7 +62,7 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
     try:
         with (
             atomic_path(target) as temporary,
-            av.open(str(source)) as old,
+            av.open(str(Path(source).absolute())) as old,
             av.open(str(temporary), "w", options=flags) as new,
         ):
             video = old.streams.video[0]

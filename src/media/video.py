@@ -234,7 +234,7 @@ def _open(path: Path) -> "av.container.InputContainer":
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()))
     except (av.FFmpegError, OSError) as error:
         raise UserError(f"{path} is not a readable video: {error.strerror or error}") from error
     # FFmpeg would render a text file as a terminal recording.
