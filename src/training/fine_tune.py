@@ -106,21 +106,20 @@ def fine_tune(
         except SIGTERMException as error:
             raise Stopped(15) from error
     backbone.clear_reused()
+    if trainer.global_step < trainer.max_steps:
+        raise UserError(
+            f"the fine-tune stopped at step {trainer.global_step} of {trainer.max_steps} "
+            f"(trainer.max_time={job.trainer.max_time}): give the same command again to go on"
+        )
     return _record(trainer, timer, backbone, seconds=time.perf_counter() - started)
 
 
 def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float) -> dict[str, Any]:
-    steps, wanted = trainer.global_step, trainer.max_steps
-    if steps < wanted:
-        raise UserError(
-            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={trainer.max_time}): give the same "
-            "command again to go on"
-        )
     if timer.loss is not None and not math.isfinite(timer.loss):
         raise UserError(f"the loss was {timer.loss} at the last step: the fine-tune has diverged; lower optimizer.lr")
     device = str(trainer.strategy.root_device)
     return {
-        "steps": steps,
+        "steps": trainer.global_step,
         "loss": timer.loss,
         "seconds": round(seconds, 3),
         "seconds_per_step": timer.seconds_per_step,
