@@ -165,7 +165,7 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
         (
             ("subject=people_001", "experiment=ablation_component"),
-            "experiment=ablation_component is unknown (no experim",
+            "ablation_component is unknown (no experim",
         ),
         (("subject=people_001", "sampling.num_steps=[1"), "error: "),
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),

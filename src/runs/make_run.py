@@ -106,7 +106,7 @@ def make_run(
             summary["sampling"] = clip.cost
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary["git"] = git_revision()
-        run.save_summary(summary)
+        summary = run.save_summary(summary)
     log.info("run: %s", run.path)
     return summary
 

@@ -248,12 +248,13 @@ class RunFolder:
         self.save_generated(clip, beside=beside)
         summary = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
         summary |= {"method": plain(job.method), "sampling": clip.cost}
-        self.save_summary(summary | {"versions": environment(), "git": git_revision()})
-        return summary
+        return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`, with the checksums of what was generated."""
-        write_json(self.path / SUMMARY, {**summary, "files": generated_checksums(self.path)})
+    def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`, with the checksums of what was generated, and return its content."""
+        whole = {**summary, "files": generated_checksums(self.path)}
+        write_json(self.path / SUMMARY, whole)
+        return whole
 
     def summary(self) -> dict[str, Any] | None:
         """`summary.json`; None where there is none, or a damaged one, with a warning."""

@@ -86,8 +86,8 @@ def test_a_folder_is_found_under_any_name(name, pictures, poses, call_main, tmp_
 def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, tmp_path):
     for text in (*FILES, *PROMPTS):
         (tmp_path / text.replace("/", "")).touch()
-        [settings] = train_settings(f"subject={text}", f"prompt={text}", f"run_dir={text}.run")
-        assert (settings.subject, settings.prompt, settings.run_dir) == (text, text, f"{text}.run")
+        [settings] = train_settings(f"subject={text}", f"prompt={text}", f"run_dir=runs of {text}")
+        assert (settings.subject, settings.prompt, settings.run_dir) == (text, text, f"runs of {text}")
     for text in PROMPTS:
         (tmp_path / text).unlink()
         [settings] = train_settings("subject=x", f"prompt={text}", f"target_prompt={text}", f"fine_tune_cache={text}")
