@@ -145,9 +145,9 @@ def check_range(
     if value is None:
         return
     bounds = []
-    bounds += [f"at least {least:g}"] if least is not None else []
-    bounds += [f"above {above:g}"] if above is not None else []
-    bounds += [f"at most {most:g}"] if most is not None else []
+    bounds += [f"at least {least:.10g}"] if least is not None else []
+    bounds += [f"above {above:.10g}"] if above is not None else []
+    bounds += [f"at most {most:.10g}"] if most is not None else []
     inside = (
         math.isfinite(value)
         and (least is None or value >= least)

@@ -68,6 +68,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)
@@ -92,7 +93,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             repaired |= blend_segment(reader, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
-        run.save_summary(summary | {"git": git_revision()})
+        summary = run.save_summary(summary | {"git": git_revision()})
     log.info("repaired: %s; its frames: %s", summary["output"], run.path / "frames")
     return summary
 

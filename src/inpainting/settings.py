@@ -47,4 +47,11 @@ class RepairSettings(LearningSettings):
     def run(self) -> RunSettings:
         """The same as settings of a run, so that the person can be generated in other poses as well."""
         shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
-        return RunSettings(**shared, subject=self.video, prompt=self.prompt, pose=self.pose, run_dir=self.run_dir)
+        return RunSettings(
+            **shared,
+            subject=self.video,
+            prompt=self.prompt,
+            pose=self.pose,
+            sample_after_train=False,
+            run_dir=self.run_dir,
+        )

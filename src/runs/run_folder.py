@@ -233,13 +233,14 @@ class RunFolder:
         self.save_generated(clip, beside=beside)
         summary = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
         summary |= {"method": plain(job.method), "sampling": clip.cost}
-        self.save_summary(summary | {"versions": environment(), "git": git_revision()})
-        return summary
+        return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`, with the checksums of the two parts of the clip and of what was generated."""
-        files = {name: sum_ for name in DESCRIBED if (sum_ := content_sha256(self.path / name)) is not None}
-        write_json(self.path / SUMMARY, {**summary, "files": files})
+    def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`, with the checksums of the files that it describes, and return its content."""
+        found = {name: content_sha256(self.path / name) for name in DESCRIBED}
+        whole = {**summary, "files": {name: digest for name, digest in found.items() if digest is not None}}
+        write_json(self.path / SUMMARY, whole)
+        return whole
 
     def is_whole(self, summary: Mapping[str, Any]) -> bool:
         """Whether the files that a summary describes are there and as they were written; says so where not."""

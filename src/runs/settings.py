@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, check_range, setting
 from src.data.settings import DataSettings
@@ -59,3 +60,11 @@ class RunSettings(LearningSettings):
     preview: PreviewSettings = field(default_factory=PreviewSettings, metadata={"counts": "nothing"})
     sample_after_train: bool = setting(True, counts="nothing")
     run_dir: FileName | None = setting(None, counts="nothing")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.data.num_test_frames and (self.sample_after_train or self.preview.every_n_steps):
+            raise UserError(
+                "data.num_test_frames=0 holds out no frame to generate: hold out at least one, or set "
+                "sample_after_train=false and preview.every_n_steps=0"
+            )
