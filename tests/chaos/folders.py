@@ -9,8 +9,8 @@ from typing import Any
 from src.common.atomic import is_temporary
 
 _VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
-# Locks stay; the table of losses is Lightning's, which begins a new one where a fine-tune goes on.
-_NOT_COMPARED = (".lock", "metrics.csv")
+# Locks stay; of the others, which name places or begin anew where a fine-tune goes on, Lightning and Hydra are the authors.
+_NOT_COMPARED = (".lock", "metrics.csv", "multirun.yaml")
 
 
 def copy(template: Path, target: Path) -> None:

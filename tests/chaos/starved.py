@@ -116,7 +116,7 @@ def _judged(world: World, stage: str, kind: str, folder: Path, ended: list[Ended
             findings.append(f"{'hung' if one.hung else 'a traceback'}: {one.stderr[-1800:]}")
         elif one.status not in (0, 2) or (one.status == 2 and len(lines) != 1):
             findings.append(f"status {one.status}: {one.stderr[-600:]!r}")
-    again = processes.run(STAGES[stage].command, folder, seconds=600)
+    again = processes.run(STAGES[stage].command, folder, seconds=600, log="again")
     if again.status:
         findings.append(f"does not go on, status {again.status}: {again.stderr[-1500:]}")
     elif differing := folders.difference(world.expected[stage], folders.content(folder)):
