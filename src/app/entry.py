@@ -78,7 +78,9 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             composed = True
             _quiet_libraries()
             try:
-                main(cfg)
+                # Here again, since launchers run this in processes of their own.
+                with raising_stops():
+                    main(cfg)
             except Exception as error:
                 _end(error)
             finally:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from src.common.errors import UserError
 
@@ -34,6 +34,16 @@ class _Raw:
 
 # A path or a prompt: never parsed, so that brackets, commas, quotes and words such as `true` are only characters.
 Raw = Annotated[str, _Raw()]
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty name would be the working directory: name a file or folder, or leave it out")
+    return text
+
+
+# The same of a file, a folder or what is called like one: never empty, which would be the working directory.
+FileName = Annotated[str, _Raw(), AfterValidator(_not_empty)]
 
 
 def setting(
@@ -115,6 +125,11 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
         for part in _parts(kind):
             if is_dataclass(part):
                 yield from raw_keys(part, _join(prefix, name))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a finite number, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -229,6 +244,8 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
         return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+    if cause is not None:
+        return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
     return UserError(f"{_join(where, *keys)}={_shown('a group' if isinstance(node, Mapping) else node)}: {message}")
 
