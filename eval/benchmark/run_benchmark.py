@@ -203,7 +203,7 @@ def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], settings: Ben
     known = len(prepared.subjects) + len(prepared.absent) + len(prepared.failed)
     return {
         "name": prepared.name,
-        "expected": known if prepared.published is None else prepared.published,
+        "expected": known if prepared.num_published_clips is None else prepared.num_published_clips,
         "expected_frames": settings.data.num_test_frames,
         "absent": prepared.absent,
         "failed": dict(failed),

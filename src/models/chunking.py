@@ -11,7 +11,6 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 log = logging.getLogger(__name__)
-AUTO = "auto"
 # Past some MiB a CPU's allocator returns memory to the system each time, and its caches no longer help: measured, the
 # feed-forward of 17 frames takes 62 ms whole and 25 ms in tiles of this size.
 CPU_TILE_BYTES = 8 * 2**20
@@ -59,7 +58,7 @@ def plan_chunks(
     free = free_bytes(weight.device)
     needed = num_frames * frame_bytes(unet, controlnet, latent_size, weight.element_size())
     join = num_prompts > 1 and num_prompts * needed < USABLE * (1 - TILE_SHARE) * free
-    if frame_chunk != AUTO:
+    if not isinstance(frame_chunk, str):
         return ChunkPlan(frame_chunk, None, join)
     tile_bytes = CPU_TILE_BYTES if weight.device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"
@@ -83,10 +82,10 @@ def frame_bytes(
 ) -> int:
     """What one frame adds between layers at most: skip features, the ControlNet's residuals, the widest block."""
     height, width = latent_size
-    channels = unet.config.block_out_channels
+    channels = unet.config["block_out_channels"]
     cells = [height * width >> (2 * level) for level in range(len(channels))]
     # A skip feature after each residual block, and one after each halving; conv_in's counts as one.
-    per_block = unet.config.layers_per_block
+    per_block = unet.config["layers_per_block"]
     skips = channels[0] * cells[0] + sum(per_block * c * n for c, n in zip(channels, cells, strict=True))
     skips += sum(c * n for c, n in zip(channels[:-1], cells[1:], strict=True))
     widest = max(c * n for c, n in zip(channels, cells, strict=True))
