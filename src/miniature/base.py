@@ -136,9 +136,8 @@ class BaseModule(PoolModule):
         # Drawn where it is needed: on a GPU the processor would not keep up.
         noise_seed = int(torch.randint(2**62, (), generator=generator))
         noise = torch.randn(latents.shape, generator=torch.Generator(device).manual_seed(noise_seed), device=device)
-        timesteps_B = stratified_timesteps(len(index), self.scheduler.config["num_train_timesteps"], generator).to(
-            device
-        )
+        num_timesteps = self.scheduler.config["num_train_timesteps"]
+        timesteps_B = stratified_timesteps(len(index), num_timesteps, generator).to(device)
         noisy = self.scheduler.add_noise(latents, noise, cast(torch.IntTensor, timesteps_B))
         text_BTE = self.text_encoder(self.token_ids[stage][prompt_rows_B].to(device))[0]
         drawings = self.images(stage, "drawings", index)

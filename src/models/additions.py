@@ -38,10 +38,15 @@ def add_to(model: ImageModel, *, loras: Sequence[LoraSettings], embeddings: Sequ
 
     # Nothing but its loaders is used, and they ask for less than its signature does.
     parts: dict[str, Any] = {
-        name: getattr(model, name) for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+        "vae": model.vae,
+        "text_encoder": model.text_encoder,
+        "tokenizer": model.tokenizer,
+        "unet": model.unet,
+        "scheduler": model.scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
     }
-    absent: dict[str, Any] = {"safety_checker": None, "feature_extractor": None}
-    pipeline = StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     for lora in loras:
         _fuse_lora(pipeline, lora)
     words = [_add_word(pipeline, path) for path in embeddings]
