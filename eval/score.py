@@ -60,6 +60,7 @@ class ScoreCommand(NetworkSettings):
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
             return [clip_of_run(self.run, self.protocol)]
+        assert self.generated is not None, "checked above"
         return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
 
     def scoring(self) -> ScoreSettings:

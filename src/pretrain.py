@@ -60,7 +60,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
             module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    figures = trainer.validate(module, verbose=False)[0]
+    figures = dict(trainer.validate(module, verbose=False)[0])
     figures["steps"] = trainer.global_step
     if trainer.is_global_zero:
         module.export(weights_dir)

@@ -139,13 +139,15 @@ def _forward(features: ClipFeatures, *, warm: bool) -> dict[str, float]:
     """Seconds of the networks alone on frames that are decoded, and where a network takes them prepared, prepared."""
     networks, protocol = features.networks, features.protocol
     judges = {name: REGISTRY[key].judge(networks, protocol) for name, key in JUDGED.items()}
+    real = features.clip.real
+    assert real is not None, "made with real frames"
     steps = {
         "lpips": lambda judge: [judge(x, y) for x, y in features.pairs()],
         "inception": lambda judge: [networks.batched(judge, features.frames(side)) for side in SIDES],
         "clip": lambda judge: networks.batched(judge, features.frames("generated")),
         "i3d": lambda judge: [features.windows(judge, side) for side in SIDES],
         "poses": lambda judge: [
-            judge.extract(iter(frames), total=len(frames)) for frames in (features.clip.generated, features.clip.real)
+            judge.extract(iter(frames), total=len(frames)) for frames in (features.clip.generated, real)
         ],
     }
     seconds = {}

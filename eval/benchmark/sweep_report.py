@@ -16,6 +16,7 @@ from eval.benchmark.sweep import Sweep
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.reporting.tables import Table
+from src.common.arrays import height_width
 from src.common.atomic import atomic_path
 from src.common.progress import track
 from src.media.contact_sheet import Row, contact_sheet
@@ -35,8 +36,10 @@ def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[P
     paths = []
     for subject in track(sweep.subjects, "Image grids"):
         runs = [run for run in sweep.runs if run.subject == subject]
-        real = read_video(Path(next(r.files[subject]["real"] for r in results if subject in r.files))).frames
-        poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), real.shape[1:3])
+        path = next(r.files[subject]["real"] for r in results if subject in r.files)
+        assert path is not None, "a sweep is scored against real frames"
+        real = read_video(Path(path)).frames
+        poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), height_width(real))
         rows = [Row("pose", poses), Row("real", real)]
         rows += [Row(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
         paths.append(folder / f"{subject}.png")

@@ -1,7 +1,7 @@
 """Temporal flickering of a generated video, as VBench measures it."""
 
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor
 
@@ -27,7 +27,8 @@ class Flicker(MeanMetric):
         """
         if len(generated_FCHW) < 2:
             raise NotComputable(f"flicker compares consecutive frames and needs at least 2, got {len(generated_FCHW)}")
-        total = sum((after.int() - before.int()).abs().double().mean() for before, after in pairwise(generated_FCHW))
+        changes = [(after.int() - before.int()).abs().double().mean() for before, after in pairwise(generated_FCHW)]
+        total = cast(Tensor, sum(changes))
         self._add((1 - total / (len(generated_FCHW) - 1) / 255)[None], frames=len(generated_FCHW))
 
     def details(self) -> dict[str, int | float | str]:

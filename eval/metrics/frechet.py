@@ -4,10 +4,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from eval.metrics.base import NotComputable
+from eval.metrics.base import NotComputable, ReportingMetric
 from src.common.errors import UserError
 
 
@@ -31,7 +30,7 @@ def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     return distance.clamp(min=0)
 
 
-class FrechetMetric(Metric):
+class FrechetMetric(ReportingMetric):
     """Fréchet distance between the features of generated and real samples.
 
     State: the samples of each side.
@@ -43,6 +42,8 @@ class FrechetMetric(Metric):
     full_state_update: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = False
     unit: ClassVar[str]
+    generated: list[Tensor]
+    real: list[Tensor]
 
     def __init__(self, num_features: int) -> None:
         super().__init__()

@@ -4,9 +4,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from eval.metrics.base import NotComputable
+from eval.metrics.base import NotComputable, ReportingMetric
 from src.common.errors import UserError
 
 BLOCK = 1024
@@ -42,7 +41,7 @@ def kernel_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     return own[0] + own[1] - 2 * _kernel_sum(x_ND, y_MD) / (count_x * count_y)
 
 
-class KID(Metric):
+class KID(ReportingMetric):
     """Kernel distance of Inception-v3 features.
 
     Range: about 0 and up, lower is better; unlike FID its expectation does not depend on the number of samples, so it

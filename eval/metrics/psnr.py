@@ -45,7 +45,8 @@ class PSNR(MeanMetric):
 
     def __init__(self, *, arithmetic: Literal["float64", "uint8"], identical: Literal["exclude"] | float) -> None:
         super().__init__()
-        self.arithmetic, self.identical = arithmetic, identical
+        self.arithmetic: Literal["float64", "uint8"] = arithmetic
+        self.identical = identical
         self.add_state("num_identical", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, generated_BCHW: Tensor, real_BCHW: Tensor) -> None:

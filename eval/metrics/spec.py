@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torchmetrics import Metric
 
+    from eval.metrics.base import ReportingMetric
     from eval.networks.networks import Judge, Networks
     from eval.scoring.features import ClipFeatures
     from eval.scoring.protocol import Protocol
@@ -64,7 +64,7 @@ class MetricSpec:
         """The network of this metric, or None if it has none."""
         return None if self.network is None else self.network(networks, protocol)
 
-    def build(self, protocol: "Protocol", judge: "Judge | None") -> "Metric":
+    def build(self, protocol: "Protocol", judge: "Judge | None") -> "ReportingMetric":
         """A fresh metric that has seen no clip."""
         module, _, name = self.implementation.partition(":")
         return getattr(importlib.import_module(f"eval.metrics.{module}"), name)(**self.options(protocol, judge))

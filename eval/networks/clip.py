@@ -4,10 +4,12 @@ Dimensions: B images, C = 3 channels in RGB order, H x W pixels, D features. Fra
 """
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from eval.networks.base import Network
 
@@ -31,4 +33,6 @@ class CLIP(Network):
     def forward(self, frames_BCHW: Tensor) -> Tensor:
         """(B, D) float32 embeddings of (B, 3, H, W) uint8 RGB frames."""
         pixels = self.processor(images=list(frames_BCHW), return_tensors="pt", device=frames_BCHW.device)
-        return self.model.get_image_features(pixels["pixel_values"]).pooler_output
+        features = cast(BaseModelOutputWithPooling, self.model.get_image_features(pixels["pixel_values"])).pooler_output
+        assert features is not None
+        return features

@@ -30,12 +30,17 @@ class DINOv2(Network):
         digest: SHA-256 of its weights' file.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, folder: Path, *, name: str, digest: str) -> None:
         super().__init__(name, digest)
         self.model = Dinov2Model.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         self.num_features = self.model.config.hidden_size
         embeddings = self.model.embeddings
-        side = SIZE // self.model.config.patch_size
+        patch = self.model.config.patch_size
+        assert isinstance(patch, int), "DINOv2's patches are square"
+        side = SIZE // patch
         embeddings.position_embeddings = nn.Parameter(_resampled(embeddings.position_embeddings.detach(), side))
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
         self.register_buffer("std", torch.tensor(STD)[:, None, None])

@@ -43,7 +43,7 @@ class FaceNetwork(Network):
         # Some are exported for a single face.
         step = self.input.shape[0] if isinstance(self.input.shape[0], int) else max(1, len(pixels_BCHW))
         outputs = [
-            self.session.run(None, {self.input.name: pixels_BCHW[start : start + step]})[0]
+            np.asarray(self.session.run(None, {self.input.name: pixels_BCHW[start : start + step]})[0])
             for start in range(0, len(pixels_BCHW), step)
         ]
         return torch.from_numpy(np.concatenate(outputs)).to(faces_BCHW.device)

@@ -59,5 +59,5 @@ def pytorch_inception(path: Path | None) -> nn.Module:
     model.Mixed_7c = FIDInceptionE_2(2048)
     if path is not None:
         model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-    model.fc = nn.Identity()
+    model.register_module("fc", nn.Identity())
     return model

@@ -24,7 +24,7 @@ from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.mini import MiniExtractor
 
-T = TypeVar("T")
+T = TypeVar("T", bound="Judge")
 
 # What looks at frames for a metric.
 Judge = Network | PoseExtractor

@@ -26,12 +26,14 @@ class ResNet3D(ClipNetwork):
 
     num_features = 2048
 
+    mean: Tensor
+
     def __init__(self, path: Path) -> None:
         super().__init__("resnet50-3d-kinetics", sha256(path))
         self.model = resnet50_3d()
         published = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
         self.model.load_state_dict({_torchvision_name(name): value for name, value in published.items()})
-        self.model.fc = nn.Identity()
+        self.model.register_module("fc", nn.Identity())
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
 
     def prepare(self, frames_FCHW: Tensor) -> Tensor:

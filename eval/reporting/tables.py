@@ -104,13 +104,12 @@ def build_tables(
     labels = [result.label for result in results]
     if baseline is not None and baseline not in labels:
         raise UserError(f"baseline={baseline} is none of {', '.join(labels)}")
-    if published is None:
-        published = read_yaml(PUBLISHED)
+    rows = read_yaml(PUBLISHED) if published is None else published
     groups: dict[tuple[str, str, str, tuple[str, ...]], list[Result]] = {}
     for result in results:
         key = (result.benchmark, result.protocol.name, digest(result.protocol.content()), result.sizes)
         groups.setdefault(key, []).append(result)
-    return [_table(group, published, baseline) for _, group in sorted(groups.items())]
+    return [_table(group, rows, baseline) for _, group in sorted(groups.items())]
 
 
 def _table(results: list[Result], published: dict[str, Any], baseline: str | None) -> Table:
@@ -139,7 +138,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
             "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
         )
     if standing := [result for result in results if paper and result.model in STAND_INS]:
-        names = ", ".join(f"model={name}" for name in sorted({result.model for result in standing}))
+        names = ", ".join(f"model={name}" for name in sorted({str(result.model) for result in standing}))
         notes.append(f"{names}: a stand-in for Stable Diffusion, which reproduces no published number.")
     notes.append(
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
@@ -246,8 +245,8 @@ def _notes(results: Sequence[Result], *, published: bool) -> list[str]:
         texts = [f"{REGISTRY[name].title}: {note}" for name, note in noted.items()]
         texts += [f"{REGISTRY[name].title} is missing: {reason}" for name, reason in result.missing.items()]
         if result.warnings:
-            more = f" (and {len(result.warnings) - 1} warnings more)" if len(result.warnings) > 1 else ""
-            texts.append(result.warnings[0] + more)
+            first, *others = result.warnings
+            texts.append(first + (f" (and {len(others)} warnings more)" if others else ""))
         texts += _partial(result)
         if published and (reasons := incomparable(result)):
             texts.append(f"not compared with the published row: {', '.join(reasons)}")

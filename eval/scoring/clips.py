@@ -4,7 +4,7 @@ Clips pair by their names. A clip that the user names directly and that is calle
 `frames`, ...) has no name, and pairs with the single clip of the other side.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -110,7 +110,7 @@ def files_of(clips: Sequence[ClipPaths]) -> dict[str, dict[str, str | None]]:
     }
 
 
-def _nameless(clips: dict[str, Path | None]) -> bool:
+def _nameless(clips: Mapping[str, Path | None]) -> bool:
     """Whether the clips are no more than what stands on the command line, called like their role."""
     return all(name.lower() in ROLES for name in clips)
 

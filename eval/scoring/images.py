@@ -143,7 +143,8 @@ def read_pictures(path: Path) -> np.ndarray:
 def _frames(image: Image.Image) -> ImageSequence.Iterator:
     # The default picture of an animated PNG may lie outside the animation.
     if getattr(image, "default_image", False):
-        raise UserError(f"{image.filename} has a picture outside its animation: score a folder of its frames instead")
+        name = getattr(image, "filename", "the image")
+        raise UserError(f"{name} has a picture outside its animation: score a folder of its frames instead")
     return ImageSequence.Iterator(image)
 
 

@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torchmetrics import Metric
-
-from eval.metrics.base import MeanMetric, NotComputable
+from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
 from eval.metrics.frechet_interval import Samples, frechet_interval
 from eval.metrics.registry import REGISTRY, metric_keys
 from eval.metrics.spec import MetricSpec
@@ -155,7 +153,7 @@ class _Pool:
         self.spec, self.protocol, self.networks = spec, settings.protocol, networks
         self.missing: str | None = None
         self.judge: Judge | None = None
-        self.pooled: Metric | None = None
+        self.pooled: ReportingMetric | None = None
         self.own: list[float] = []
         self.samples: list[Samples] = []
 
@@ -171,8 +169,8 @@ class _Pool:
         assert self.pooled is not None
         self.pooled.merge_state(metric)
         if self.spec.features is not None:
-            sides = (self.spec.features(features, self.judge, side) for side in SIDES)
-            self.samples.append(tuple(side.cpu() for side in sides))
+            generated, real = (self.spec.features(features, self.judge, side) for side in SIDES)
+            self.samples.append((generated.cpu(), real.cpu()))
         if not isinstance(metric, MeanMetric):
             return None
         try:
@@ -191,6 +189,7 @@ class _Pool:
             value = self._value()
         except NotComputable as error:
             return self._drop(str(error))
+        assert self.pooled is not None, "a metric without a value is missing"
         entry = {"value": value, **self.pooled.details(), **identity(self.judge)}
         if self.samples:
             interval = frechet_interval(self.samples, value)
@@ -217,7 +216,7 @@ class _Pool:
                 return False
         return True
 
-    def _fresh(self) -> Metric:
+    def _fresh(self) -> ReportingMetric:
         return self.spec.build(self.protocol, self.judge).to(self.networks.device)
 
     def _value(self) -> float:
@@ -229,6 +228,7 @@ class _Pool:
         with warnings.catch_warnings():
             # The states came by merging, which torchmetrics does not count as an update.
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+            assert self.pooled is not None
             return float(self.pooled.compute())
 
     def _drop(self, reason: str) -> None:

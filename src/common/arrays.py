@@ -24,6 +24,12 @@ _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1
 
 
+def height_width(images: np.ndarray) -> tuple[int, int]:
+    """Size in pixels of an image (H, W, C) or of images (..., H, W, C)."""
+    height, width = images.shape[-3:-1]
+    return height, width
+
+
 def read_npz(path: str | Path, *, max_bytes: int = 512 * MEBIBYTE) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file: booleans, integers and floats, of at most `max_bytes` all together.
 
@@ -110,7 +116,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if offset + size != info.file_size:
             raise ValueError(f"{info.filename!r:.60} says that it holds {shape} {dtype}, which its size contradicts")
         array = np.empty(math.prod(shape), dtype)
-        view = memoryview(array).cast("B") if size else memoryview(b"")
+        view = array.data.cast("B") if size else memoryview(b"")
         done = 0
         while done < size:
             piece = member.read(min(MEBIBYTE, size - done))

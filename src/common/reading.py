@@ -9,9 +9,10 @@ import os
 import stat
 from collections import Counter
 from dataclasses import dataclass
+from io import BufferedReader
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
 from yaml.composer import ComposerError
@@ -44,7 +45,7 @@ RECORD = Limits()
 YAML_RECORD = Limits(max_bytes=MEBIBYTE // 4, max_values=100_000)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading that is a file: a pipe would make the program wait, a device never end.
 
     Raises:

@@ -43,12 +43,13 @@ def execution_providers() -> dict[str, Any]:
 
 def video_codecs() -> dict[str, dict[str, bool]]:
     """Of FFmpeg as PyAV brings it: which common codecs can be read, and whether H.264 and AAC can be written."""
-    import av
+    from av.codec import Codec
+    from av.error import FFmpegError
 
     def has(name: str, mode: str) -> bool:
         try:
-            av.codec.Codec(name, mode)
-        except (av.error.FFmpegError, ValueError):  # PyAV has an error of its own for a codec that is unknown
+            Codec(name, mode)
+        except (FFmpegError, ValueError):  # PyAV has an error of its own for a codec that is unknown
             return False
         return True
 

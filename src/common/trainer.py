@@ -70,7 +70,7 @@ class TrainerSettings:
         from src.common.checkpoints import WholeCheckpoints
 
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
+        quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
             own = {"default_root_dir": folder, "plugins": [WholeCheckpoints()]}
             return lightning.Trainer(**values | quiet | own | more)

@@ -141,7 +141,7 @@ def _entry(
         checksums = {key: str(before.get(key)) for key in CHECKSUMS}
     else:
         sums = (content_sha256(video), sha256(folder / "frames.npy"), poses_sha256(subject.poses), record)
-        checksums = dict(zip(CHECKSUMS, sums, strict=True))
+        checksums = {key: str(value) for key, value in zip(CHECKSUMS, sums, strict=True)}
     size = {"fps": float(subject.fps), "resolution": subject.resolution}
     return {"source": dict(clip.source), **_frames(len(subject), num_test), **size, **checksums}
 

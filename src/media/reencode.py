@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec import Codec
 from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
@@ -27,7 +28,7 @@ def check_rewritable(path: str | Path) -> None:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
-        known = {form.name for form in av.codec.Codec(_ENCODER, "w").video_formats}
+        known = {form.name for form in Codec(_ENCODER, "w").video_formats}
         if frame is None or frame.format.name not in known:
             form = "no frame" if frame is None else f"the pixel format {frame.format.name}"
             raise UserError(f"{path} has {form}, which H.264 cannot keep: convert it to yuv420p first")

@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -45,7 +46,7 @@ def file_url(path: str | Path) -> str:
     return f"file:{path}"
 
 
-def open_video(path: str | Path) -> "av.container.InputContainer":
+def open_video(path: str | Path) -> InputContainer:
     """Open a video file that has a video stream, the first of which is the one to read.
 
     Raises:

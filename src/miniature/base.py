@@ -5,13 +5,14 @@ Dimensions: B frames, C latent channels, H×W pixels, h×w latent cells, T token
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import compute_snr
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.miniature.common import LARGEST_FILE, PoolModule
@@ -83,7 +84,8 @@ class BaseModule(PoolModule):
         controlnet.controlnet_cond_embedding.to(memory_format=torch.channels_last)
         # Encoding is quick where there is a GPU, whatever trains.
         encoder_device = "cuda" if torch.cuda.is_available() else "cpu"
-        vae, weights = load_vae(vae_folder).to(encoder_device), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
+        vae, weights = load_vae(vae_folder), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
+        cast(nn.Module, vae).to(encoder_device)
         self.latents = {name: pool_latents(vae, weights, pool, Path(cache_dir)) for name, pool in self.pools.items()}
         # The empty prompt is the last row.
         self.token_ids = {
@@ -134,8 +136,9 @@ class BaseModule(PoolModule):
         # Drawn where it is needed: on a GPU the processor would not keep up.
         noise_seed = int(torch.randint(2**62, (), generator=generator))
         noise = torch.randn(latents.shape, generator=torch.Generator(device).manual_seed(noise_seed), device=device)
-        timesteps_B = stratified_timesteps(len(index), self.scheduler.config.num_train_timesteps, generator).to(device)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps_B)
+        num_timesteps = self.scheduler.config["num_train_timesteps"]
+        timesteps_B = stratified_timesteps(len(index), num_timesteps, generator).to(device)
+        noisy = self.scheduler.add_noise(latents, noise, cast(torch.IntTensor, timesteps_B))
         text_BTE = self.text_encoder(self.token_ids[stage][prompt_rows_B].to(device))[0]
         drawings = self.images(stage, "drawings", index)
         down, mid = self.controlnet(noisy, timesteps_B, text_BTE, drawings, return_dict=False)

@@ -5,6 +5,7 @@ Dimensions: B frames of a batch, C channels, H×W pixels.
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import cast
 
 import lightning
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from src.miniature.pools import IndexBatches, PeoplePool
 
@@ -98,7 +99,7 @@ class PoolModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         index = torch.arange(len(self.pools["heldout"]))
-        return DataLoader(index, batch_size=self.batch_size)
+        return DataLoader(cast("Dataset[Tensor]", index), batch_size=self.batch_size)
 
 
 class MovingAverage(WeightAveraging):

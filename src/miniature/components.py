@@ -6,7 +6,8 @@ Dimensions: B crops, C latent channels, P = 48 values of a 4Ã—4 patch of RGB, HÃ
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderDC
-from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d, ResBlock
+from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d, Decoder, Encoder, ResBlock
+from diffusers.models.normalization import RMSNorm
 from torch import Tensor, nn
 
 SIDE, VALUES = 4, 48
@@ -46,7 +47,7 @@ def start_from_components(vae: AutoencoderDC, images_BCHW: Tensor, *, power: flo
     Returns:
         The variances (C,) of the latents, see `latent_variances`.
     """
-    mean_P, components_CP, variances_C = principal_components(images_BCHW, vae.config.latent_channels)
+    mean_P, components_CP, variances_C = principal_components(images_BCHW, vae.config["latent_channels"])
     wanted_C = latent_variances(variances_C, power)
     gain_C = (wanted_C / variances_C).sqrt()
     # The place in a patch of the library's channels, which come from halving the picture twice.
@@ -65,39 +66,44 @@ def start_from_components(vae: AutoencoderDC, images_BCHW: Tensor, *, power: flo
 def _start_block(block: ResBlock) -> None:
     """The last hidden unit is the constant, and so is the last channel before the norm, which then drops it."""
     block.conv1.weight[-1] = 0
-    block.conv1.bias[-1] = CONSTANT
+    _bias(block.conv1)[-1] = CONSTANT
     nn.init.zeros_(block.conv2.weight)
     block.conv2.weight[-1, -1, 1, 1] = 1
-    nn.init.constant_(block.norm.weight, CONSTANT / block.norm.weight.numel() ** 0.5)
-    block.norm.weight[-1] = 0
-    nn.init.zeros_(block.norm.bias)
+    weight, bias = _weight_and_bias(block.norm)
+    nn.init.constant_(weight, CONSTANT / weight.numel() ** 0.5)
+    weight[-1] = 0
+    nn.init.zeros_(bias)
 
 
-def _start_encoder(encoder: nn.Module, project_CP: Tensor, mean_P: Tensor) -> None:
+def _start_encoder(encoder: Encoder, project_CP: Tensor, mean_P: Tensor) -> None:
+    assert isinstance(encoder.conv_in, DCDownBlock2d), "the first level has no blocks"
     pixels = encoder.conv_in.conv
     pixels.weight[:3] = 0
     pixels.weight[range(3), range(3), 1, 1] = 1
-    pixels.bias[:3] = 0
+    _bias(pixels)[:3] = 0
     _zero(encoder.conv_out)
     encoder.conv_out.weight[:, :VALUES, 1, 1] = project_CP
-    encoder.conv_out.bias.copy_(-project_CP @ mean_P)
+    _bias(encoder.conv_out).copy_(-project_CP @ mean_P)
 
 
-def _start_decoder(decoder: nn.Module, rebuild_CP: Tensor, mean_P: Tensor) -> None:
+def _start_decoder(decoder: Decoder, rebuild_CP: Tensor, mean_P: Tensor) -> None:
     first, constant = decoder.conv_in, constant_channels(decoder.conv_in.out_channels)
     first.weight[: constant.stop] = 0
-    first.bias[: constant.stop] = 0
+    first_bias = _bias(first)
+    first_bias[: constant.stop] = 0
     for where, sign in ((slice(VALUES), 1), (slice(VALUES, 2 * VALUES), -1)):
         first.weight[where, :, 1, 1] = sign * rebuild_CP.T
-        first.bias[where] = sign * mean_P
-    first.bias[constant] = CONSTANT
+        first_bias[where] = sign * mean_P
+    first_bias[constant] = CONSTANT
     for module in decoder.up_blocks.modules():
         if isinstance(module, ResBlock):
             kept = constant_channels(module.conv1.in_channels)
             module.conv1.weight[:, kept] = 0
-            module.norm.weight[kept] = 0
-    nn.init.constant_(decoder.norm_out.weight, CONSTANT / decoder.norm_out.weight.numel() ** 0.5)
-    nn.init.zeros_(decoder.norm_out.bias)
+            _weight_and_bias(module.norm)[0][kept] = 0
+    weight, bias = _weight_and_bias(decoder.norm_out)
+    nn.init.constant_(weight, CONSTANT / weight.numel() ** 0.5)
+    nn.init.zeros_(bias)
+    assert isinstance(decoder.conv_out, DCUpBlock2d), "the last level has no blocks"
     last, half = decoder.conv_out.conv, VALUES // 4
     _zero(last)
     last.weight[range(half), range(half), 1, 1] = 1
@@ -106,7 +112,18 @@ def _start_decoder(decoder: nn.Module, rebuild_CP: Tensor, mean_P: Tensor) -> No
 
 def _zero(layer: nn.Conv2d) -> None:
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(_bias(layer))
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
+
+
+def _weight_and_bias(norm: object) -> tuple[Tensor, Tensor]:
+    """Of a norm over channels as this model has them."""
+    assert isinstance(norm, RMSNorm) and norm.weight is not None and norm.bias is not None
+    return norm.weight, norm.bias
 
 
 def constant_channels(channels: int) -> slice:
@@ -129,7 +146,7 @@ def keep_constant(vae: AutoencoderDC) -> None:
     for module in vae.decoder.up_blocks.modules():
         if isinstance(module, ResBlock):
             _freeze(module.conv1, columns=constant_channels(module.conv1.in_channels))
-            _freeze(module.norm, rows=constant_channels(module.norm.weight.numel()))
+            _freeze(module.norm, rows=constant_channels(module.conv2.out_channels))
         elif isinstance(module, DCUpBlock2d):
             channels = module.conv.out_channels
             _freeze(module.conv, rows=constant_channels(channels), columns=constant_channels(module.conv.in_channels))

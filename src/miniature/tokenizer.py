@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -42,7 +43,7 @@ def build_tokenizer(prompts: Iterable[str], *, length: int) -> CLIPTokenizer:
     pieces = list(dict.fromkeys([*pieces, START, END]))
     return CLIPTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)},
-        merges=[tuple(pair) for pair in merges],
+        merges=cast("list[str]", [tuple(pair) for pair in merges]),  # pairs, whatever it is annotated with
         model_max_length=length,
     )
 

@@ -5,11 +5,12 @@ Dimensions: B frames, C channels, H×W pixels, h×w latent cells, K keypoints, S
 
 import copy
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers import AutoencoderDC
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.miniature.common import LARGEST_FILE, PoolModule, psnr
 from src.miniature.components import keep_constant, start_from_components
@@ -40,6 +41,8 @@ class VaeModule(PoolModule):
         settings: see `PoolModule`.
     """
 
+    variances_C: Tensor
+
     def __init__(
         self,
         train: PeoplePool,
@@ -59,7 +62,8 @@ class VaeModule(PoolModule):
     ) -> None:
         super().__init__(train, heldout, **settings)
         # Channels last: the small convolutions at full size run a third faster on a CPU.
-        self.vae = vae.to(memory_format=torch.channels_last)
+        cast(nn.Module, vae).to(memory_format=torch.channels_last)
+        self.vae = vae
         self.crop, self.detail_fraction = crop, detail_fraction
         self.edge_weight, self.moment_weight, self.latent_noise = edge_weight, moment_weight, latent_noise
         generator = torch.Generator().manual_seed(self.seed)

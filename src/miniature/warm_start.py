@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 import torch
-from torch import nn
+from diffusers import ModelMixin
+from transformers import PreTrainedModel
 
 from src.common.errors import UserError
 
@@ -12,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
-def warm_start(network: nn.Module, folder: Path) -> None:
+def warm_start(network: ModelMixin | PreTrainedModel, folder: Path) -> None:
     """Copy every tensor of the network saved in `folder` that has the name and the shape of one of `network`'s.
 
     A transformer block that the saved network does not have adds nothing at first: its last layer is set to zero. What

@@ -13,6 +13,7 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
 import logging
 from pathlib import Path
 
+from src.common.arrays import height_width
 from src.common.digests import digest, sha256
 from src.common.files import write_json
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
@@ -33,7 +34,7 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None) ->
     Args:
         beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
     """
-    drawn = Row("pose", draw_poses(clip.poses, clip.frames.shape[1:3]))
+    drawn = Row("pose", draw_poses(clip.poses, height_width(clip.frames)))
     rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
     write_frames(folder / FRAMES, clip.frames)
     write_video(folder / VIDEO, clip.frames, clip.fps)

@@ -5,9 +5,11 @@ Dimensions: F frames of one item, H×W pixels, RGB uint8.
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.digests import digest
 from src.common.typed import changed, plain
 from src.data.pose_sources import PoseSourceSettings, target_poses
@@ -79,7 +81,7 @@ def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], 
         poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz") or fps
         frames = read_video(folder / "frames").frames
         if shown is None or not np.array_equal(shown.xy, poses.xy):
-            rows.append(Row("target pose", draw_poses(poses, frames.shape[1:3])))
+            rows.append(Row("target pose", draw_poses(poses, height_width(frames))))
             shown = poses
         rows.append(Row(label, frames))
     return rows, fps
@@ -133,7 +135,7 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     damaged[first : last + 1] = blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)
     write_frames(folder / "damaged", damaged)
     save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps)
-    shared = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
+    shared: dict[str, Any] = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
     data = replace(context.settings.data, root=str(folder / "data"))
     settings = RepairSettings(
         **shared | {"data": data},

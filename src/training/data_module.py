@@ -7,13 +7,14 @@ channels.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from src.common.arrays import height_width
 from src.data.subject_split import TrainingClip
 from src.models.image_model import ImageModel
 from src.pose.draw import draw_poses
@@ -52,7 +53,7 @@ class StepBatch(TypedDict):
 def encode_clip(image_model: ImageModel, clip: TrainingClip, device: torch.device) -> EncodedClip:
     """Encode frames and prompt on a device, and take the encoders off it again: no step needs them."""
     image_model.move_encoders(device)
-    drawn_NHWC = draw_poses(clip.poses, clip.frames.shape[1:3])
+    drawn_NHWC = draw_poses(clip.poses, height_width(clip.frames))
     encoded = EncodedClip(
         latents_NChw=image_model.encode_frames(clip.frames),
         poses_NCHW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
@@ -122,6 +123,7 @@ class OneShotDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """A step at a time, from where the run stands."""
+        assert self.trainer is not None
         steps = Steps(
             self.clip,
             batch_frames=self.batch_frames,
@@ -145,4 +147,4 @@ class OneShotDataModule(LightningDataModule):
             )
             for draw in range(VALIDATION_DRAWS)
         ]
-        return DataLoader(draws, batch_size=None)
+        return DataLoader(cast("Dataset[StepBatch]", draws), batch_size=None)

@@ -94,7 +94,7 @@ def fine_tune(
         limit_val_batches=None if job.validate_every else 0,
     )
     clip = encode_clip(image_model, job.clip, trainer.strategy.root_device)
-    num_timesteps = image_model.scheduler.config.num_train_timesteps
+    num_timesteps = image_model.scheduler.config["num_train_timesteps"]
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
     module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
     resume = None if last is None else usable(last)

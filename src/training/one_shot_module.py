@@ -3,7 +3,7 @@
 Dimensions: n frames of a step, C channels, H×W pixels, h×w latent cells.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +65,7 @@ class OneShotModule(LightningModule):
     def _loss(self, batch: StepBatch) -> Tensor:
         """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames; of a model that predicts v, in v."""
         latents_nChw, noise_nChw, t_1 = batch["latents"], batch["noise"], batch["timestep"]
-        noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, t_1)
+        noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, cast(torch.IntTensor, t_1))
         predicted_1nChw = self.backbone(noised_nChw[None], t_1, self._conditioning.frames(batch["frames"]))
         target_nChw = training_target(self.scheduler, latents_nChw, noise_nChw, t_1)
         return F.mse_loss(predicted_1nChw[0].float(), target_nChw)

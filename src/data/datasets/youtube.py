@@ -84,7 +84,11 @@ class YouTube:
                     f"videos into {self.folder} as <id>.mp4, or give clips that are cut already: dataset.clips=<folder>"
                 )
                 raise UserError(self._unreachable) from error
-            if isinstance(cause, yt_dlp.utils.ExtractorError) and cause.expected and _GONE.search(reason):
+            if (
+                isinstance(cause, yt_dlp.utils.ExtractorError)
+                and getattr(cause, "expected", False)
+                and _GONE.search(reason)
+            ):
                 raise Unavailable(reason) from error
             raise UserError(f"yt-dlp could not fetch {video_id}: {reason}") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.errors import UserError, in_one_line
 from src.common.files import sha256
 from src.common.progress import track
@@ -62,9 +63,10 @@ class FileExtractor(PoseExtractor):
         return "file " + " ".join(f"{file.name}:{sha256(file)}" for file in files)
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
-        path, count, size = self._path(), 0, None
+        path, count = self._path(), 0
+        size: tuple[int, int] | None = None
         for frame in frames:
-            count, size = count + 1, frame.shape[:2]
+            count, size = count + 1, height_width(frame)
         poses = load_poses(path, size=size)
         if len(poses) != count:
             raise UserError(

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.files import sha256
 from src.pose.extractors.base import PoseExtractor, extract_people
@@ -84,7 +85,7 @@ class DWPoseExtractor(PoseExtractor):
             if not len(boxes):
                 return []
             keypoints, scores = estimator(image, bboxes=boxes)
-            return to_people(keypoints, scores, frame.shape[:2], confidence_threshold=self.confidence_threshold)
+            return to_people(keypoints, scores, height_width(frame), confidence_threshold=self.confidence_threshold)
 
         return extract_people(detect, frames, total=total, name=self.name)
 
@@ -102,7 +103,9 @@ class DWPoseExtractor(PoseExtractor):
         models = []
         for model, option in ((rtmlib.YOLOX, "detector"), (rtmlib.RTMPose, "estimator")):
             file = self._file(getattr(self, option))
-            settings = {"score_thr": DETECTION_THRESHOLD} if model is rtmlib.YOLOX else {"to_openpose": True}
+            settings: dict[str, Any] = (
+                {"score_thr": DETECTION_THRESHOLD} if model is rtmlib.YOLOX else {"to_openpose": True}
+            )
             try:
                 with contextlib.redirect_stdout(io.StringIO()):  # it prints where the log says the same
                     models.append(model(str(file), device=device, **settings))

@@ -100,17 +100,18 @@ class MiniExtractor(PoseExtractor):
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
         if self._net is None:
             self._net = _load(self._file())
-        parts = [self._detect(frame) for frame in track(frames, "finding keypoints", total)]
+        net = self._net
+        parts = [self._detect(net, frame) for frame in track(frames, "finding keypoints", total)]
         if not parts or not any(part.mask.any() for part in parts):
             raise UserError("no person in any frame; pose=mini finds rendered people only")
         return PoseSequence.concatenate(*parts)
 
     @torch.no_grad()
-    def _detect(self, frame_HWC: np.ndarray) -> PoseSequence:
+    def _detect(self, net: KeypointNet, frame_HWC: np.ndarray) -> PoseSequence:
         shrinks = min(frame_HWC.shape[:2]) > SIDE
         image = cv2.resize(frame_HWC, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         images_BCSS = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        xy_BK2, seen_BK = self._net(images_BCSS)
+        xy_BK2, seen_BK = net(images_BCSS)
         confidence_BK = seen_BK.sigmoid().numpy()
         return PoseSequence(xy_BK2.numpy(), confidence_BK, confidence_BK >= self.visibility_threshold)
 
@@ -125,7 +126,8 @@ def _load(path: Path) -> KeypointNet:
     """The network of a folder, built from sizes that were checked and weights that fit them."""
     config = read_json(path.with_name("config.json"))
     channels = config.get("channels") if isinstance(config, dict) else None
-    good = isinstance(channels, list) and all(type(size) is int and 0 < size <= MAX_CHANNELS for size in channels)
+    channels = channels if isinstance(channels, list) else []
+    good = all(type(size) is int and 0 < size <= MAX_CHANNELS for size in channels)
     if not good or len(channels) != NUM_LEVELS:
         raise DamagedFile(f"{path.with_name('config.json')}: expected `channels`, {NUM_LEVELS} whole numbers")
     net = KeypointNet(tuple(channels))
