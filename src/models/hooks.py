@@ -3,16 +3,15 @@
 Dimensions: B clips (times P prompts), F frames, C channels, H×W latent cells.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
 
 from src.models.clip_norm import ClipNorm
