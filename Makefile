@@ -31,8 +31,10 @@ demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film t
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-lint: $(INSTALLED)  ## ruff: style and formatting
+lint: $(INSTALLED)  ## style and formatting (ruff), which room may use which (import-linter), types (pyright)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright
 
 bench: $(INSTALLED)  ## seconds and peak memory at full size, and the time of scoring (random weights)
 	$(BIN)/python -m src.bench $(ARGS)
@@ -68,6 +70,6 @@ gallery: $(INSTALLED)  ## everything that can be done with poses, a picture and 
 
 ablations: $(INSTALLED)  ## every ablation of the paper on rendered people, and its report; what is finished is not done again
 	for name in $(ABLATIONS); do \
-	  $(BIN)/python -m src.train -m experiments=$$name hydra.sweep.dir=outputs/ablations/$$name $(ARGS) || exit; \
+	  $(BIN)/python -m src.train -m experiment=$$name hydra.sweep.dir=outputs/ablations/$$name $(ARGS) || exit; \
 	  $(BIN)/python -m eval.report sweep=outputs/ablations/$$name || exit; \
 	done

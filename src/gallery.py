@@ -3,12 +3,14 @@
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
-from src.showcase.gallery import GallerySettings, gallery
+from src.showcase.settings import GallerySettings
 
 
 @entry("gallery", GallerySettings)
 def main(cfg: DictConfig) -> None:
     """Command line."""
+    from src.showcase.gallery import gallery
+
     gallery(settings_of(GallerySettings, cfg))
 
 

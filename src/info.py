@@ -1,59 +1,48 @@
-"""`python -m src.info model=sd15`: sizes of a model as JSON, from its configs alone."""
+"""`python -m src.info model=sd15`: sizes of a model as JSON, from its configs alone; `check=true`: is all ready?"""
 
 import json
 import logging
 import sys
-from pathlib import Path
+from dataclasses import dataclass
 
-import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
 from omegaconf import DictConfig
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.app.entry import entry, settings_of
-from src.models.backbone import VideoBackbone
-from src.models.loading import from_config, shipped_configs, vae_class
-from src.models.settings import ModelSettings
+from src.common.typed import setting
 from src.runs.settings import LearningSettings
 
 
-def describe_model(settings: ModelSettings, resolution: int) -> dict:
-    """Parameter counts and shapes of a model, built on the meta device: needs no weights and no memory."""
-    folder = Path(settings.base) if Path(settings.base).is_dir() else shipped_configs(settings.configs)
-    with torch.device("meta"):
-        vae = from_config(vae_class(str(folder)), folder / "vae")
-        text_encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(str(folder / "text_encoder")))
-        unet = from_config(UNet2DConditionModel, folder / "unet")
-        controlnet = from_config(ControlNetModel, folder / "controlnet")
-        networks = {"vae": vae, "text_encoder": text_encoder, "unet": unet, "controlnet": controlnet}
-        parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-        backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
-    cells = resolution // 2 ** (len(vae.config.block_out_channels) - 1)
-    trainable = backbone.trainable_state()
-    temporal = sum(p.numel() for name, p in trainable.items() if ".temporal." in name)
-    return {
-        "model": settings.name,
-        "base": settings.base,
-        "trainable_parameters": backbone.num_trainable(),
-        "trainable": {
-            "temporal_attention": temporal,
-            "key_frame_attention_output": backbone.num_trainable() - temporal,
-        },
-        "parameters": parameters,
-        "adapter_bytes": 4 * backbone.num_trainable(),
-        "resolution": resolution,
-        "latent_shape": [unet.config.in_channels, cells, cells],
-        "text_tokens": text_encoder.config.max_position_embeddings,
-    }
+@dataclass(frozen=True, kw_only=True)
+class InfoSettings(LearningSettings):
+    """What `conf/info.yaml` describes.
+
+    Attributes:
+        check: look as well whether this machine and the weights are ready for it.
+    """
+
+    check: bool = setting(False, counts="nothing")
 
 
-@entry("info", LearningSettings)
+@entry("info", InfoSettings)
 def main(cfg: DictConfig) -> None:
-    """Print the description on standard output."""
+    """Print the description, and with `check=true` the report, as JSON; the report for people on standard error."""
+    settings = settings_of(InfoSettings, cfg)
     logging.disable(logging.INFO)
-    settings = settings_of(LearningSettings, cfg)
+    from src.models.describe import describe_model
+
     description = describe_model(settings.model, settings.data.resolution)
+    if settings.check:
+        from src.runs.doctor import doctor, readable
+
+        description["check"] = doctor(settings)
+        sys.stderr.write(readable(description["check"]) + "\n")
     sys.stdout.write(json.dumps(description, indent=2) + "\n")
+
+
+def check() -> None:
+    """`posecrafter doctor`: the same with `check=true`."""
+    sys.argv.insert(1, "check=true")
+    main()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
-from src.common.typed import Raw
+from src.common.typed import FileName, Raw
 from src.data.datasets.settings import DatasetSettings
 from src.data.manifest import PreparedDataset, prepare_dataset
 from src.data.prepare import prepare_subject
@@ -37,8 +37,8 @@ class PrepareSettings:
     data: DataSettings
     pose: ExtractorSettings
     dataset: DatasetSettings | None = None
-    video: Raw | None = None
-    name: Raw | None = None
+    video: FileName | None = None
+    name: FileName | None = None
     subjects: list[str] | None = None
     prompt: Raw | None = None
     force: bool = False

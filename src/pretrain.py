@@ -11,11 +11,13 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
-from src.common.files import write_json
+from src.common.files import atomic_path, write_json
+from src.common.stopping import deferred
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, typed
+from src.common.typed import FileName, typed
 from src.miniature.common import MovingAverage
 from src.miniature.pools import render_pool
+from src.training.callbacks import StopWithCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +26,17 @@ log = logging.getLogger(__name__)
 class PretrainPaths:
     """The paths of `conf/pretrain.yaml`, which nobody parses; networks are `_target_`s of `conf/part`."""
 
-    folder: Raw
-    run_dir: Raw
-    weights_dir: Raw
+    folder: FileName
+    run_dir: FileName
+    weights_dir: FileName
 
 
 def pretrain(cfg: DictConfig) -> dict[str, float]:
     """Train one part on rendered people, or go on where an earlier run in `run_dir` stopped.
 
     Renders the people that are missing first. If training reaches `part.max_steps`, the averaged weights are measured
-    on held-out people and written to `weights_dir`; if `max_time` ends it before, the checkpoint is all it leaves.
+    on held-out people and written to `weights_dir`; if `max_time` ends it before, they are in `run_dir/unfinished`,
+    beside the checkpoint from which the same command goes on.
 
     Returns:
         The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
@@ -43,18 +46,20 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     """
     lightning.seed_everything(cfg.seed)
     run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
-    pools = {name: render_pool(**cfg.data[name]) for name in ("train", "heldout")}
+    pools = {name: render_pool(**cfg.data[name], workers=cfg.data.workers) for name in ("train", "heldout")}
     module = instantiate(cfg.part.module)(**pools)
     trainer = build_trainer(cfg)
     last = run_dir / "checkpoints" / "last.ckpt"
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
-    # Our own file with our own tensors: the optimiser's state is more than weights.
-    trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=False)
+    with atomic_path(run_dir / "config.yaml") as temporary:
+        OmegaConf.save(cfg, temporary, resolve=True)
+    with deferred():
+        trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.global_step < trainer.max_steps:
+        if trainer.is_global_zero:
+            module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    figures = trainer.validate(module, verbose=False)[0]
+    figures = dict(trainer.validate(module, verbose=False)[0])
     figures["steps"] = trainer.global_step
     if trainer.is_global_zero:
         module.export(weights_dir)
@@ -78,6 +83,7 @@ def build_trainer(cfg: DictConfig) -> lightning.Trainer:
         check_val_every_n_epoch=None,
         callbacks=[
             checkpoint,
+            StopWithCheckpoint(Path(cfg.run_dir) / "checkpoints" / "last.ckpt"),
             MovingAverage(part.ema_decay),
             LearningRateMonitor("step"),
             RichProgressBar(),

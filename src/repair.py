@@ -3,12 +3,14 @@
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
-from src.inpainting.repair import RepairSettings, repair
+from src.inpainting.settings import RepairSettings
 
 
 @entry("repair", RepairSettings)
 def main(cfg: DictConfig) -> None:
     """Command line."""
+    from src.inpainting.repair import repair
+
     repair(settings_of(RepairSettings, cfg))
 
 

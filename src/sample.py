@@ -9,10 +9,8 @@ from omegaconf import DictConfig
 from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, changed, check_range
+from src.common.typed import FileName, Raw, changed, check_range
 from src.data.pose_sources import PoseSourceSettings, target_poses
-from src.runs.person import Person
-from src.runs.run_folder import RunFolder
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 offer_groups()
@@ -29,10 +27,10 @@ class SampleSettings(PoseSourceSettings):
         output: null: `<run>/samples/<name of the poses>`.
     """
 
-    run: Raw
+    run: FileName
     prompt: Raw | None = None
     seed: int | None = None
-    output: Raw | None = None
+    output: FileName | None = None
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, least=0, most=2**31 - 1)
@@ -52,6 +50,9 @@ def sample(
     Raises:
         UserError: no such run, unreadable poses, or bad settings.
     """
+    from src.runs.person import Person
+    from src.runs.run_folder import RunFolder
+
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
     target = target_poses(
@@ -70,6 +71,8 @@ def sample(
 def main(cfg: DictConfig) -> None:
     """Command line."""
     settings = settings_of(SampleSettings, cfg, without=GROUPS)
+    from src.runs.run_folder import RunFolder
+
     trained = RunFolder(settings.run).settings()
     sample(settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS))
 

@@ -6,14 +6,16 @@ from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
 from src.app.run_dir import choose_run_dir
-from src.runs.make_run import make_run
-from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 
 
 @entry("train", RunSettings)
 def main(cfg: DictConfig) -> None:
     """Command line."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from src.runs.make_run import make_run
+    from src.runs.run_folder import RunFolder
+
     settings = settings_of(RunSettings, cfg) if cfg.repeat is None else repeated(cfg)
     run = RunFolder(choose_run_dir(settings))
     # Loggers name code, so they come from our configs and the command line alone; their files go into the run folder.

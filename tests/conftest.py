@@ -23,9 +23,10 @@ from src.common.typed import changed
 from src.inpainting.repair import RepairSettings
 from src.inpainting.repair import repair as repair_clip
 from src.models.backbone import VideoBackbone
+from src.models.build import build_backbone
 from src.models.image_model import ImageModel
 from src.models.loading import random_image_model
-from src.models.settings import ModelSettings, build_backbone
+from src.models.settings import ModelSettings
 from src.people.render import render_clip, sample_identity
 from src.runs.make_run import make_run
 from src.runs.run_folder import RunFolder

@@ -1,29 +1,32 @@
-"""One subject of a benchmark: fine-tune and sample, each once for what it depends on.
+"""One subject of a benchmark: fine-tune and generate, each once for what it depends on.
 
-A stage's key is the SHA-256 of its settings and of the content of its input. Folders are named by it, so a stage is
-finished if its folder says so, and methods that differ in sampling alone share a fine-tune.
+Folders are named by the key of their settings and of the content of their input, so a stage is finished if its folder
+says so, and methods that differ in sampling alone share a fine-tune.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import wandb
-from omegaconf import DictConfig
+from lightning.pytorch.loggers import Logger
 
-from src.app.compose import compose_config
-from src.common.files import digest, read_json
+from eval.benchmark.settings import BenchmarkSettings
 from src.data.resolve import resolve_subject
-from src.data.split import split_frames
-from src.data.subject import ClipSettings
-from src.runs.provenance import IRRELEVANT, OF_SAMPLING, plain_settings, weights_identity
-from src.runs.run_folder import HELD_OUT, SUMMARY, save_held_out
-from src.sample import sample
-from src.train import train
+from src.data.subject_split import split_subject
+from src.media.contact_sheet import Row
+from src.models.build import build_models
+from src.models.settings import model_warning
+from src.runs.identity import fine_tune_key, generation_key
+from src.runs.learn import learn
+from src.runs.make_run import held_out_job
+from src.runs.run_folder import FRAMES, HELD_OUT, POSES, TRAINING, RunFolder
+from src.sampling.generate import generate
 
 log = logging.getLogger(__name__)
+# Builds the loggers of a fine-tune, whose files go into the run folder.
+MakeLoggers = Callable[[Path], Sequence[Logger]]
 
 
 @dataclass(frozen=True)
@@ -50,68 +53,62 @@ class SubjectRun:
     sampling: Mapping[str, Any]
 
 
-def run_subject(name: str, content: Mapping[str, Any], cfg: DictConfig, runs: Path) -> SubjectRun:
+def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: MakeLoggers) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 
     Args:
-        name: of the subject.
-        content: what identifies its frames and poses: checksums, or how it is rendered.
-        cfg: composed configuration `train`; subject and run_dir are filled in here.
         runs: where runs are kept.
 
     Raises:
         UserError: bad settings, or a subject too short for them.
     """
-    cfg = cfg.copy()
-    cfg.subject, cfg.sample_after_train = name, False
-    inputs = {"subject": dict(content), "weights": weights_identity(cfg.model)}
-    fine_tune_key = digest([inputs, plain_settings(cfg, (*IRRELEVANT, *OF_SAMPLING))])
-    key = digest([inputs, plain_settings(cfg, IRRELEVANT)])
-    run = runs / f"{name}_{cfg.model.name}-{cfg.data.num_frames}_{fine_tune_key[:10]}"
-    cfg.run_dir = str(run)
-    if (run / SUMMARY).is_file():
-        log.info("%s: fine-tuned before, in %s", name, run)
+    own, data = settings.run(name), settings.data
+    subject = resolve_subject(name, settings=data.clip, root=data.root, extractor=no_extractor)
+    split = split_subject(subject, data)
+    job = held_out_job(own, split)
+    fine_tuned = fine_tune_key(own, split.training)
+    key = generation_key(own, split.training, split.checksums() | {"prompt": job.target_prompt})
+    run = RunFolder(runs / f"{name}_{own.model.name}-{data.num_frames}_{fine_tuned[:10]}")
+    samples = RunFolder(run.path / "samples" / f"{own.method.name}_{key[:10]}")
+    record, summary = _finished(run, samples, fine_tuned)
+    if record is not None and summary is not None:
+        log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
-        try:
-            train(cfg)
-        finally:
-            if wandb.run is not None:
-                # The next subject would go on logging into this one's run.
-                wandb.finish()
-    real, poses = held_out(name, cfg, run)
-    samples = run / "samples" / f"{cfg.method.name}_{key[:10]}"
-    if (samples / SUMMARY).is_file():
-        log.info("%s: sampled before, in %s", name, samples)
-    else:
-        film = compose_config("sample")
-        film.run, film.poses, film.output, film.prompt = str(run), str(poses), str(samples), cfg.target_prompt
-        # The held-out poses are the subject's own.
-        film.method, film.sampling, film.retarget = cfg.method, cfg.sampling, "none"
-        sample(film)
-    sampling = read_json(samples / SUMMARY)["sampling"]
+        if warning := model_warning(own.model, rendered=split.rendered):
+            log.warning("%s", warning)
+        image_model, backbone = build_models(own.model)
+        image_model.check_resolution(data.resolution)
+        # Another method may be learning the same person there.
+        with run.only_writer(wait=True):
+            run.save_settings(own)
+            record = learn(run, own, split.training, image_model, backbone, loggers=lambda: loggers(run.path))
+            run.save_held_out(split)
+            clip = generate(job, image_model, backbone, own.trainer)
+            real = Row("real", split.test_frames)
+            summary = samples.save_sample(clip, job, run=str(run.path), poses=f"{HELD_OUT}/{POSES}", beside=real)
     return SubjectRun(
         name=name,
-        generated=samples / "frames",
-        real=real,
-        poses=poses,
-        training=run / "training" / "frames",
-        reference=sampling["reference_frame"],
+        generated=samples.path / FRAMES,
+        real=run.path / HELD_OUT / FRAMES,
+        poses=run.path / HELD_OUT / POSES,
+        training=run.path / TRAINING / FRAMES,
+        reference=int(summary["sampling"]["reference_frame"]),
         key=key,
-        fine_tune=read_json(run / SUMMARY)["training"],
-        sampling=sampling,
+        fine_tune=record,
+        sampling=summary["sampling"],
     )
 
 
-def held_out(name: str, cfg: DictConfig, run: Path) -> tuple[Path, Path]:
-    """The run's held-out frames and poses as files, written once."""
-    if not (run / HELD_OUT).is_dir():
-        subject = resolve_subject(
-            name, settings=ClipSettings.from_config(cfg.data), root=cfg.data.root, extractor=_no_extractor
-        )
-        chosen = list(split_frames(len(subject), num_train=cfg.data.num_frames, num_test=cfg.data.num_test_frames).test)
-        save_held_out(run, subject.frames[chosen], subject.poses[chosen], float(subject.fps))
-    return run / HELD_OUT / "frames", run / HELD_OUT / "poses.npz"
+def _finished(
+    run: RunFolder, samples: RunFolder, key: str
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The record of the fine-tune and the summary of the sampling, each where it is finished and whole."""
+    summary = samples.summary()
+    if summary is not None and not (isinstance(summary.get("sampling"), dict) and samples.is_whole(summary)):
+        summary = None
+    there = (run.path / HELD_OUT).is_dir() and (run.path / TRAINING).is_dir()
+    return (run.fine_tune_record(key) if there else None), summary
 
 
-def _no_extractor() -> Any:
+def no_extractor() -> NoReturn:
     raise AssertionError("a prepared subject has its poses")

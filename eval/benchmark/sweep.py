@@ -11,25 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-
-from eval.networks.weights import WeightStore
-from eval.scoring.clips import ClipPaths, read_clip
-from eval.scoring.features import Toolbox
-from eval.scoring.protocol import Protocol
-from eval.scoring.scorer import Scorer, choose_device, library_versions
+from eval.metrics.registry import metric_keys
+from eval.networks.networks import Networks
+from eval.scoring.clips import files_of
+from eval.scoring.feature_store import FeatureStore
+from eval.scoring.reading import read_clip
+from eval.scoring.runs import clip_of_run
+from eval.scoring.score import ScoreSettings, library_versions, score
+from src.common.digests import digest, sha256
 from src.common.errors import UserError
-from src.common.files import digest, natural_key, read_json, sha256, write_json
+from src.common.files import natural_key, read_record, write_json
 from src.common.paths import CONF_DIR
 from src.common.progress import track
-from src.runs.run_folder import CONFIG, HELD_OUT, SUMMARY
+from src.common.reading import read_yaml
+from src.common.typed import plain
+from src.runs.records import is_of_training
+from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
 
 log = logging.getLogger(__name__)
 
+DEFAULT_PROTOCOL = "paper"
 # What of a command line is no variant.
-_NO_VARIANT = ("subject", "run_dir", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
+_NO_VARIANT = ("subject", "run_dir", "experiment", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
 _NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
 
 
@@ -39,13 +42,14 @@ class SweepRun:
 
     Attributes:
         variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
+        num_test_frames: how many held-out frames it was asked for.
     """
 
     folder: Path
     subject: str
     variant: str
-    cfg: DictConfig
     summary: dict[str, Any]
+    num_test_frames: int
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,20 @@ def read_sweep(folder: Path) -> Sweep:
     for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
             continue
-        cfg = OmegaConf.load(path / CONFIG)
-        summary = read_json(path / SUMMARY) if (path / SUMMARY).is_file() else {}
-        if "sampling" in summary:
-            found.append((path, cfg, summary))
+        settings = RunFolder(path).settings()
+        summary = RunFolder(path).summary() or {}
+        if is_of_training(summary):
+            found.append((path, settings, summary))
         else:
-            unfinished[path.name] = f"{cfg.subject}, {cfg.method.name}"
+            unfinished[path.name] = f"{settings.subject}, {settings.method.name}"
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
     common = set.intersection(*map(set, given))
     runs = []
-    for (path, cfg, summary), choices in zip(found, given, strict=True):
+    for (path, settings, summary), choices in zip(found, given, strict=True):
         variant = ", ".join(choice for choice in choices if choice not in common)
-        runs.append(SweepRun(path, str(cfg.subject), _short(variant), cfg, summary))
+        runs.append(SweepRun(path, settings.subject, _short(variant), summary, settings.data.num_test_frames))
     pairs = [(run.variant, run.subject) for run in runs]
     if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
         raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
@@ -98,13 +102,14 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def score_sweep(
-    sweep: Sweep, output: Path, *, cfg: DictConfig, metrics: Sequence[str], protocol: Protocol, benchmark: str
+    sweep: Sweep, output: Path, scoring: ScoreSettings, networks: Networks, *, benchmark: str, store: FeatureStore
 ) -> list[Path]:
     """Score every variant over its subjects; what was scored before is not scored again.
 
     Args:
         output: results go to `scores/` below it.
-        cfg: `weights`, `download`, `device` and `batch_size` as of `eval.score`.
+        networks: loaded once for all variants.
+        store: keeps the real frames' features for the next variant.
 
     Returns:
         A result file of each variant, in the order of the sweep.
@@ -112,34 +117,34 @@ def score_sweep(
     Raises:
         UserError: files that do not belong together.
     """
-    paths = []
+    paths, protocol = [], scoring.protocol
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]
-        path = output / "scores" / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', variant).strip('-') or 'all'}.json"
+        name = re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all"
+        # Another protocol's scores are other results.
+        shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
+        path = output / "scores" / f"{name}{shown}.json"
         paths.append(path)
-        key = digest(
-            [protocol.as_dict(), list(metrics), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]]
-        )
-        if path.is_file() and read_json(path).get("key") == key:
+        key = digest([plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]])
+        if (read_record(path) or {}).get("key") == key:
             continue
-        store = WeightStore(None if cfg.weights is None else Path(cfg.weights), cfg.download)
-        extractor = instantiate(runs[0].cfg.pose)
-        tools = Toolbox(protocol, store, extractor, device=choose_device(cfg.device), batch_size=cfg.batch_size)
-        scorer = Scorer(metrics, tools, real=True, reference=True, bootstrap=cfg.bootstrap)
-        files = {}
-        for run in runs:
-            clip = _paths(run, protocol)
-            scorer.add(read_clip(clip, resolution=protocol.resolution, resize=protocol.resize))
-            files[run.subject] = {"generated": str(clip.generated.resolve()), "real": str(clip.real.resolve())}
+        clips = [clip_of_run(run.folder, protocol, name=run.subject) for run in runs]
+        read = (read_clip(clip, resolution=protocol.resolution, resize=protocol.resize) for clip in clips)
+        result = score(read, scoring, networks, store=store).as_dict()
         first = runs[0]
         write_json(
             path,
             {
                 **{"benchmark": benchmark, "method": first.summary["method"], "model": first.summary["model"]},
                 **{"num_frames": len(first.summary["training_frames"]), "variant": variant or None},
-                **scorer.result(),
-                "dataset": {"expected": len(sweep.subjects), "absent": {}, "failed": {}},
-                "files": files,
+                **result,
+                "dataset": {
+                    "expected": _expected(benchmark, len(sweep.subjects)),
+                    "expected_frames": first.num_test_frames,
+                    "absent": {},
+                    "failed": {},
+                },
+                "files": files_of(clips),
                 "seconds": {
                     "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),
                     "sample": _mean([run.summary["sampling"]["seconds"] for run in runs]),
@@ -151,12 +156,12 @@ def score_sweep(
     return paths
 
 
-def default_metrics(sweep: Sweep) -> list[str]:
+def default_metrics(sweep: Sweep) -> tuple[str, ...]:
     """Those of the subjects' benchmark; of subjects of none, the eight of the paper."""
-    path = CONF_DIR / "benchmark" / f"{benchmark_of(sweep)}.yaml"
+    path = CONF_DIR / "eval" / "benchmark" / f"{benchmark_of(sweep)}.yaml"
     if path.is_file():
-        return list(yaml.safe_load(path.read_text())["benchmark"]["metrics"])
-    return list(yaml.safe_load((CONF_DIR / "score.yaml").read_text())["metrics"])
+        return metric_keys(read_yaml(path)["benchmark"]["metrics"])
+    return metric_keys("paper")
 
 
 def benchmark_of(sweep: Sweep) -> str:
@@ -165,10 +170,11 @@ def benchmark_of(sweep: Sweep) -> str:
     return names.pop() if len(names) == 1 and "" not in names else sweep.name
 
 
-def _paths(run: SweepRun, protocol: Protocol) -> ClipPaths:
-    index = 0 if protocol.reference_frame == "first" else run.summary["sampling"]["reference_frame"]
-    reference, real = run.folder / "training" / "frames" / f"{index:05d}.png", run.folder / HELD_OUT
-    return ClipPaths(run.subject, run.folder / "frames", real / "frames", reference, real / "poses.npz")
+def _expected(benchmark: str, swept: int) -> int:
+    """Subjects of a benchmark; of none, those of the sweep."""
+    path = CONF_DIR / "dataset" / f"{benchmark}.yaml"
+    published = read_yaml(path).get("num_published_clips") if path.is_file() else None
+    return swept if published is None else int(published)
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

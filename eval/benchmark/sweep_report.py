@@ -3,28 +3,29 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 import wandb
 from matplotlib import pyplot as plt
-from PIL import Image
 
 from eval.benchmark.sweep import Sweep
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.reporting.tables import Table
-from src.app.loggers import wandb_logger
-from src.common.files import atomic_path
+from src.common.arrays import height_width
+from src.common.atomic import atomic_path
 from src.common.progress import track
-from src.media.contact_sheet import contact_sheet
+from src.media.contact_sheet import Row, contact_sheet
 from src.media.video import read_video
 from src.pose.draw import draw_poses
 from src.pose.formats import load_poses
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
 
 matplotlib.use("Agg")
 GRID_COLUMNS = 8
@@ -35,10 +36,12 @@ def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[P
     paths = []
     for subject in track(sweep.subjects, "Image grids"):
         runs = [run for run in sweep.runs if run.subject == subject]
-        real = read_video(Path(next(r.files[subject]["real"] for r in results if subject in r.files))).frames
-        poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), real.shape[1:3])
-        rows = [("pose", poses), ("real", real)]
-        rows += [(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
+        path = next(r.files[subject]["real"] for r in results if subject in r.files)
+        assert path is not None, "a sweep is scored against real frames"
+        real = read_video(Path(path)).frames
+        poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), height_width(real))
+        rows = [Row("pose", poses), Row("real", real)]
+        rows += [Row(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
         paths.append(folder / f"{subject}.png")
         contact_sheet(rows, paths[-1], columns=GRID_COLUMNS, caption=subject)
     return paths
@@ -62,7 +65,7 @@ def write_plots(table: Table, path: Path) -> Path:
         spread = np.abs(np.array(intervals).T - values)
         axis.errorbar(at, values, spread, fmt="o", color="#0072b2", capsize=4, zorder=2)
         axis.set_xticks(range(len(results)), [result.label for result in results], rotation=20, ha="right")
-        axis.set_title(f"{CATALOG[name].title} {CATALOG[name].arrow}")
+        axis.set_title(f"{REGISTRY[name].title} {REGISTRY[name].arrow}")
         axis.margins(x=0.15)
     for axis in list(axes.flat)[len(metrics) :]:
         axis.set_axis_off()
@@ -72,16 +75,8 @@ def write_plots(table: Table, path: Path) -> Path:
     return path
 
 
-def embedded(path: Path) -> str:
-    """A picture as base64 WebP, for the page."""
-    buffer = io.BytesIO()
-    Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def log_sweep(sweep: Sweep, table: Table, grids: Sequence[Path], plots: Path, *, project: str, output: Path) -> None:
-    """Log the table, grids and plots as one W&B run in the group of the sweep's runs, offline where there is no key."""
-    logger = wandb_logger(project=project, save_dir=str(output), group=sweep.name, tags=["sweep", table.benchmark])
+def log_sweep(table: Table, grids: Sequence[Path], plots: Path, logger: "WandbLogger") -> None:
+    """Log the table, grids and plots as one W&B run, and end that run."""
     try:
         measured = [name for name in table.columns if any(name in result.metrics for result in table.results)]
         rows = []

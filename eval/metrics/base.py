@@ -1,5 +1,6 @@
 """What the metrics share: a mean over frames or videos whose state merges over processes, in float64."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,17 @@ class NotComputable(UserError):
     """These data have no value of this metric (too few frames, no pose found, …); the others may have."""
 
 
-class MeanMetric(Metric):
+class ReportingMetric(Metric):
+    """What every metric here has beside what torchmetrics asks for."""
+
+    frames: Tensor
+
+    @abstractmethod
+    def details(self) -> dict[str, int | float | str]:
+        """What is reported beside the value: at least how many generated `frames` it rests on."""
+
+
+class MeanMetric(ReportingMetric):
     """Mean of one value per frame (or per video).
 
     Subclasses call `_add` from `update`. States are sums, so they merge exactly.
@@ -21,8 +32,9 @@ class MeanMetric(Metric):
 
     full_state_update: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool]
     unit: ClassVar[str] = "frames"
+    total: Tensor
+    count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +61,6 @@ class MeanMetric(Metric):
         return self.total / self.count
 
     def details(self) -> dict[str, int | float | str]:
-        """What is reported beside the value: at least how many generated `frames` it rests on."""
         return {"frames": int(self.frames)}
 
 

@@ -1,7 +1,5 @@
 """CLIP-I: similarity of the generated frames to the reference image."""
 
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
@@ -15,8 +13,6 @@ class CLIPI(MeanMetric):
     crop. Colour: 8-bit RGB. Pooling: mean over frames. Network: CLIP ViT-B/32 (a6308213…). Source: Radford et al.
     2021; the paper's Sec. 5.1.
     """
-
-    higher_is_better: ClassVar[bool] = True
 
     def update(self, embeddings_BD: Tensor, reference_D: Tensor) -> None:
         """Add frames' embeddings (B, D) against one reference embedding (D,)."""

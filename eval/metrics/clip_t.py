@@ -35,7 +35,6 @@ class CLIPT(MeanMetric):
     (a6308213…). Source: the paper's Sec. 5.1.
     """
 
-    higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "videos"
 
     def update(self, embeddings_FD: Tensor) -> None:

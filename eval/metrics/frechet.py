@@ -1,39 +1,39 @@
-"""The Fréchet distance of FID and FVD, in float64, from sums that merge over processes."""
+"""The Fréchet distance of FID and FVD, in float64, from samples that merge over processes."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-from eval.metrics.base import NotComputable
+from eval.metrics.base import NotComputable, ReportingMetric
 from src.common.errors import UserError
 
 
-def frechet_distance(mean1_D: Tensor, cov1_DD: Tensor, mean2_D: Tensor, cov2_DD: Tensor) -> Tensor:
-    """Squared Fréchet distance of two Gaussians: |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½), Heusel et al. 2017, Eq. 6.
+def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Squared Fréchet distance of the Gaussians of two sets of samples, () in their type, Heusel et al. 2017, Eq. 6.
 
-    tr (C1 C2)^½ is the sum of the root eigenvalues of the symmetric C1^½ C2 C1^½. That stays real and exact for
-    the singular covariances of few samples, where the root of the product itself does not.
+    |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½). With covariances A Aᵀ and B Bᵀ of the centred samples, tr (C1 C2)^½ is the
+    sum of the singular values of AᵀB, an N × M matrix: much smaller than D × D where samples are few, and exact where
+    they are too few for covariances of full rank. There a matrix root takes the root of eigenvalues that are zero but
+    for rounding, which costs per cents of a distance near zero. Beyond D samples QR brings both down to D.
 
     Args:
-        mean1_D, mean2_D: (D,) float64.
-        cov1_DD, cov2_DD: (D, D) float64, symmetric.
-
-    Returns:
-        () float64, at least 0.
+        x_ND, y_MD: at least two samples each, float64 for a distance near zero.
     """
-    values_D, vectors_DD = torch.linalg.eigh(cov1_DD)
-    root_DD = (vectors_DD * values_D.clamp(min=0).sqrt()) @ vectors_DD.T
-    product_D = torch.linalg.eigvalsh(root_DD @ cov2_DD @ root_DD)
-    trace = cov1_DD.trace() + cov2_DD.trace() - 2 * product_D.clamp(min=0).sqrt().sum()
-    return ((mean1_D - mean2_D).square().sum() + trace).clamp(min=0)
+    mean_x, mean_y = x_ND.mean(0), y_MD.mean(0)
+    a_ND, b_MD = (x_ND - mean_x) / (len(x_ND) - 1) ** 0.5, (y_MD - mean_y) / (len(y_MD) - 1) ** 0.5
+    trace = a_ND.square().sum() + b_MD.square().sum()
+    # (Q R)ᵀ has the singular values of Rᵀ.
+    a, b = (torch.linalg.qr(side, mode="r").R if len(side) > side.shape[1] else side for side in (a_ND, b_MD))
+    distance = (mean_x - mean_y).square().sum() + trace - 2 * torch.linalg.svdvals(a @ b.T).sum()
+    return distance.clamp(min=0)
 
 
-class FrechetMetric(Metric):
+class FrechetMetric(ReportingMetric):
     """Fréchet distance between the features of generated and real samples.
 
-    State: for each side the number of samples, the sum of their features and of their outer products, float64.
+    State: the samples of each side.
 
     Args:
         num_features: D.
@@ -41,17 +41,15 @@ class FrechetMetric(Metric):
 
     full_state_update: ClassVar[bool] = False
     is_differentiable: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str]
+    generated: list[Tensor]
+    real: list[Tensor]
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-        for side in ("generated", "real"):
-            self.add_state(f"{side}_count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-            self.add_state(f"{side}_sum", torch.zeros(num_features, dtype=torch.float64), dist_reduce_fx="sum")
-            outer = torch.zeros(num_features, num_features, dtype=torch.float64)
-            self.add_state(f"{side}_outer", outer, dist_reduce_fx="sum")
+        self.add_state("generated", [], dist_reduce_fx="cat")
+        self.add_state("real", [], dist_reduce_fx="cat")
         self.add_state("frames", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, features_BD: Tensor, *, real: bool, frames: int) -> None:
@@ -65,13 +63,9 @@ class FrechetMetric(Metric):
         Raises:
             UserError: a feature is not finite.
         """
-        features_BD = features_BD.double()
         if not torch.isfinite(features_BD).all():
             raise UserError(f"{type(self).__name__}: the network returned features that are not finite")
-        side = "real" if real else "generated"
-        setattr(self, f"{side}_count", getattr(self, f"{side}_count") + len(features_BD))
-        setattr(self, f"{side}_sum", getattr(self, f"{side}_sum") + features_BD.sum(0))
-        setattr(self, f"{side}_outer", getattr(self, f"{side}_outer") + features_BD.T @ features_BD)
+        (self.real if real else self.generated).append(features_BD)
         if not real:
             self.frames += frames
 
@@ -81,26 +75,24 @@ class FrechetMetric(Metric):
         Raises:
             NotComputable: a side has fewer than two samples, hence no covariance.
         """
-        fewest = min(int(self.generated_count), int(self.real_count))
-        if fewest < 2:
+        generated, real = self._count("generated"), self._count("real")
+        if min(generated, real) < 2:
             raise NotComputable(
-                f"a Fréchet distance needs at least 2 {self.unit} a side, got {int(self.generated_count)} generated "
-                f"and {int(self.real_count)} real"
+                f"a Fréchet distance needs at least 2 {self.unit} a side, got {generated} generated and {real} real"
             )
-        return frechet_distance(*self._moments("generated"), *self._moments("real"))
+        return frechet_distance(dim_zero_cat(self.generated).double(), dim_zero_cat(self.real).double())
 
-    def _moments(self, side: str) -> tuple[Tensor, Tensor]:
-        count, total, outer = (getattr(self, f"{side}_{state}") for state in ("count", "sum", "outer"))
-        mean = total / count
-        return mean, (outer - count * torch.outer(mean, mean)) / (count - 1)
+    def _count(self, side: str) -> int:
+        samples = getattr(self, side)
+        return len(samples) if isinstance(samples, Tensor) else sum(len(part) for part in samples)
 
     def details(self) -> dict[str, int | float | str]:
         """Counts of both sides, and a note where they are too few for the covariances to have full rank."""
         details: dict[str, int | float | str] = {"frames": int(self.frames)}
         if self.unit != "frames":
-            details[self.unit] = int(self.generated_count)
-        details[f"real_{self.unit}"] = int(self.real_count)
-        fewest = min(int(self.generated_count), int(self.real_count))
+            details[self.unit] = self._count("generated")
+        details[f"real_{self.unit}"] = self._count("real")
+        fewest = min(self._count("generated"), self._count("real"))
         if fewest < self.num_features + 1:
             details["note"] = (
                 f"too few samples: {fewest} {self.unit} for {self.num_features} features, at least "

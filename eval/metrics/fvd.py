@@ -39,7 +39,7 @@ class FVD(FrechetMetric):
     """Fréchet distance of I3D's Kinetics-400 logits.
 
     Range [0, inf), lower is better, about 0 for identical sets. Resolution: resized to 224 x 224 by the network's own
-    rule (`eval.networks.feature_networks.I3D`). Colour: 8-bit RGB mapped to [-1, 1]. Pooling: every video is cut into
+    rule (`eval.networks.i3d`). Colour: 8-bit RGB mapped to [-1, 1]. Pooling: every video is cut into
     clips of the protocol's length and stride, and the clips of all videos form one set. Network: I3D as
     TorchScript (bec6519f…) or cd-fvd's port. Source: Unterthiner et al. 2018; the paper's Sec. 5.1.
     """

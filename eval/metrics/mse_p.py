@@ -19,24 +19,32 @@ def squared_differences(generated: PoseSequence, real: PoseSequence) -> Tensor:
     Raises:
         UserError: the sequences differ in length.
     """
-    if len(generated) != len(real):
-        raise UserError(f"MSE-P compares frame by frame, but there are {len(generated)} and {len(real)} poses")
+    check_lengths(generated, real)
     both = generated.mask & real.mask
     difference = generated.xy[both].astype("float64") - real.xy[both].astype("float64")
     return torch.from_numpy(difference**2).flatten()
+
+
+def check_lengths(generated: PoseSequence, real: PoseSequence) -> None:
+    """Refuse sequences of different length.
+
+    Raises:
+        UserError: says both.
+    """
+    if len(generated) != len(real):
+        raise UserError(f"MSE-P compares frame by frame, but there are {len(generated)} and {len(real)} poses")
 
 
 class MSEP(MeanMetric):
     """Mean squared difference of keypoint coordinates over all frames and keypoints seen in both.
 
     Range [0, inf), lower is better, 0 for equal poses, in squared units of the frame (x by width, y by height).
-    Resolution and colour: the extractor's. Pooling: mean over coordinates of all frames together. A generated frame
-    without a person has no keypoint to be wrong about, so the share of the real keypoints that were found in the
-    generated frames is reported beside the value as `seen`. Network: the protocol's pose extractor, by default
-    DWPose with its 128 keypoints. Source: the paper's Sec. 5.1.
+    Resolution: the extractor's. Colour: 8-bit RGB. Pooling: mean over coordinates of all frames together. A
+    generated frame without a person has no keypoint to be wrong about, so the share of the real keypoints that were
+    found in the generated frames is reported beside the value as `seen`. Network: the protocol's pose extractor, by
+    default DWPose with its 128 keypoints. Source: the paper's Sec. 5.1.
     """
 
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "keypoints"
 
     def __init__(self) -> None:

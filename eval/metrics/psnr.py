@@ -1,7 +1,7 @@
 """PSNR: peak signal-to-noise ratio of each generated frame and its ground truth."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -43,11 +43,10 @@ class PSNR(MeanMetric):
     takes their place in the mean instead.
     """
 
-    higher_is_better: ClassVar[bool] = True
-
     def __init__(self, *, arithmetic: Literal["float64", "uint8"], identical: Literal["exclude"] | float) -> None:
         super().__init__()
-        self.arithmetic, self.identical = arithmetic, identical
+        self.arithmetic: Literal["float64", "uint8"] = arithmetic
+        self.identical = identical
         self.add_state("num_identical", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, generated_BCHW: Tensor, real_BCHW: Tensor) -> None:

@@ -47,7 +47,6 @@ class RegionPSNR(MeanMetric):
         region: key of `REGIONS`.
     """
 
-    higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "frames that show the region"
 
     def __init__(self, region: str) -> None:

@@ -1,6 +1,6 @@
 """SSIM: structural similarity of each generated frame and its ground truth."""
 
-from typing import ClassVar, Literal
+from typing import Literal, cast
 
 import cv2
 import numpy as np
@@ -68,7 +68,7 @@ def _skimage(x_HWC: np.ndarray, y_HWC: np.ndarray, *, window: str, color: str) -
     if color == "gray":
         x_HWC, y_HWC = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (x_HWC, y_HWC))
     gaussian = window == "gaussian"
-    return structural_similarity(
+    similarity = structural_similarity(
         x_HWC,
         y_HWC,
         data_range=255,
@@ -77,6 +77,7 @@ def _skimage(x_HWC: np.ndarray, y_HWC: np.ndarray, *, window: str, color: str) -
         sigma=1.5,
         use_sample_covariance=not gaussian,
     )
+    return cast(float, similarity)  # and no map or gradient, which were not asked for
 
 
 class SSIM(MeanMetric):
@@ -87,11 +88,10 @@ class SSIM(MeanMetric):
     Sec. 5.1.
     """
 
-    higher_is_better: ClassVar[bool] = True
-
     def __init__(self, *, window: Literal["gaussian", "uniform"], color: Literal["rgb", "gray"]) -> None:
         super().__init__()
-        self.window, self.color = window, color
+        self.window: Literal["gaussian", "uniform"] = window
+        self.color: Literal["rgb", "gray"] = color
 
     def update(self, generated_BCHW: Tensor, real_BCHW: Tensor) -> None:
         """Add (B, 3, H, W) uint8 RGB pairs."""

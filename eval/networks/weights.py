@@ -13,8 +13,8 @@ import huggingface_hub
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.common.paths import MINI_WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,13 @@ class WeightFile:
         file: its name, in the user's folder and in the cache.
         url: where it comes from.
         sha256: of its content; None where its publisher and users give none: recorded, not checked.
+        by_hand: its source is a page that leads to it, so a person has to get it.
     """
 
     file: str
     url: str
     sha256: str | None
+    by_hand: bool = False
 
 
 FILES = {
@@ -71,6 +73,34 @@ FILES = {
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     ),
+    "raft-large": WeightFile(
+        "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+        "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+        "ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
+    ),
+    "videomae-v2-ssv2": WeightFile(
+        "vit_g_hybrid_pt_1200e_ssv2_ft.pth",
+        "https://huggingface.co/OpenGVLab/VideoMAE2/resolve/97d119d270aca7a1217fff7f413c0c543eb325d9/mae-g/"
+        "vit_g_hybrid_pt_1200e_ssv2_ft.pth",
+        "5a210a92f035dff30c53b46157b612e7a1a5d3c99700e1b2d71da5c399ca7e70",
+    ),
+    "resnet50-3d-kinetics": WeightFile(
+        "resnet-50-kinetics.pth",
+        "https://github.com/kenshohara/3D-ResNets-PyTorch",
+        None,
+        by_hand=True,
+    ),
+    "arcface-w600k-r50": WeightFile(
+        "w600k_r50.onnx",
+        "https://github.com/yakhyo/uniface/releases/download/weights/w600k_r50.onnx",
+        "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
+    ),
+    "ediffiqa-tiny": WeightFile(
+        "ediffiqa_tiny_jun2024.onnx",
+        "https://huggingface.co/opencv/face_image_quality_assessment_ediffiqa/resolve/"
+        "4fce5f6a5438b55a9f996a4e02164b63b849c587/ediffiqa_tiny_jun2024.onnx",
+        "9426c899cc0f01665240cb7d9e7f98e18e24e456c178326c771a43da289bfc6a",
+    ),
 }
 
 
@@ -96,6 +126,12 @@ HUB = {
         "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         "pytorch_model.bin",
         "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+    ),
+    "facebook/dinov2-large": HubModel(
+        "facebook/dinov2-large",
+        "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
+        "model.safetensors",
+        "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
     ),
 }
 
@@ -123,7 +159,7 @@ class WeightStore:
         for folder in (self.folder, _cache()):
             if folder is not None and (folder / entry.file).is_file():
                 return _checked(folder / entry.file, entry.sha256)
-        self._fetch(entry.url, _cache() / entry.file, entry.file, entry.url)
+        self._fetch(entry.url, _cache() / entry.file, entry.file, entry.url, by_hand=entry.by_hand)
         return _checked(_cache() / entry.file, entry.sha256)
 
     def hub_folder(self, name: str) -> Path:
@@ -149,10 +185,10 @@ class WeightStore:
         _checked(_cache() / short / entry.weights, entry.sha256)
         return _cache() / short
 
-    def _fetch(self, url: str, target: Path, missing: str, source: str) -> None:
+    def _fetch(self, url: str, target: Path, missing: str, source: str, *, by_hand: bool = False) -> None:
         """Download one file, whole or not at all; `missing` and `source` are for the message."""
-        reason = "download=false forbids fetching it"
-        if self.download:
+        reason = "nothing fetches it by itself" if by_hand else "download=false forbids fetching it"
+        if self.download and not by_hand:
             log.info("downloading %s", url)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,30 +1,47 @@
 """Results on disk: what `eval.score` and the benchmark runner write and the report reads.
 
-A result is the JSON object of `eval.scoring.scorer.Scorer.result` with the run's identity beside it:
+A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the run's identity beside it:
 
 - `benchmark`, `method`, `num_frames` (training frames, NFs in the paper): null where nobody said;
 - `files`: by clip, `generated` and `real` paths, for the report's videos;
 - `dataset` (runner only): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
+from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
+from src.common.reading import read_json
+from src.common.typed import typed
 
 log = logging.getLogger(__name__)
 
-RESAMPLES = 10_000
-LEVEL = 0.95
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetState:
+    """How much of a data set a result rests on.
+
+    Attributes:
+        expected: subjects.
+        expected_frames: held-out frames of each; None: nobody said.
+        absent, failed, waiting: by name, why a subject is not there.
+        name, manifest: which one, for people.
+    """
+
+    expected: int
+    expected_frames: int | None = None
+    absent: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+    manifest: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,8 @@ class Result:
         sizes: of the frames, as "WxH".
         variant: what it is called in the report of a sweep, or None.
         model: name of our base model; None where nobody said, as of other systems.
+        weights: by subject and metric, what the subject's value weighs in the pooled one.
+        inputs: by subject, the number of its frames and their checksums.
     """
 
     path: Path
@@ -51,9 +70,11 @@ class Result:
     sizes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     files: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    dataset: Mapping[str, Any] | None = None
+    dataset: DatasetState | None = None
     variant: str | None = None
     model: str | None = None
+    weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -62,60 +83,52 @@ class Result:
         return self.method if self.num_frames is None else f"{self.method} ({self.num_frames})"
 
     def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % bootstrap interval of a metric over the subjects, its runner's own where that gave one.
+        """95 % interval of a metric over the subjects, its runner's own where that gave one.
 
-        None with fewer than two subjects, and for FID and FVD, which no subject has a value of, where the result gives
-        none.
+        None with fewer subjects than `MIN_SUBJECTS`, and for FID and FVD, which no subject has a value of, where the
+        result gives none.
         """
         given = self.metrics[metric].get("interval")
         if given is not None:
             return float(given[0]), float(given[1])
         values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
-        return bootstrap_interval(list(values.values()), self._weights(metric, values))
+        weights = self._weights(metric, values)
+        estimate = None if weights is None else mean_estimate(list(values.values()), weights)
+        return None if estimate is None else estimate.interval
 
-    def difference(self, baseline: "Result", metric: str) -> tuple[float, tuple[float, float] | None] | None:
-        """Mean difference from another result over the subjects that both have, and its paired bootstrap interval.
+    def same_frames(self, other: "Result", clip: str) -> bool:
+        """Whether a subject's true frames are, as far as both results say, the same."""
+        mine, theirs = (result.inputs.get(clip, {}).get("real_sha256") for result in (self, other))
+        return mine is None or theirs is None or mine == theirs
+
+    def difference(self, baseline: "Result", metric: str) -> Estimate | None:
+        """Mean difference from another result over the subjects that both have, with its paired interval and test.
 
         None where they share no subject with a finite value, as for FID and FVD.
         """
-        shared = {
-            clip: numbers[metric] - baseline.clips[clip][metric]
-            for clip, numbers in self.clips.items()
-            if metric in numbers
-            and metric in baseline.clips.get(clip, {})
-            and math.isfinite(numbers[metric])
-            and math.isfinite(baseline.clips[clip][metric])
-        }
-        if not shared:
+        mine, theirs = (
+            {clip: numbers[metric] for clip, numbers in result.clips.items() if metric in numbers}
+            for result in (self, baseline)
+        )
+        theirs = {clip: value for clip, value in theirs.items() if self.same_frames(baseline, clip)}
+        weights = self._weights(metric, mine)
+        estimate = paired_difference(mine, theirs, dict(zip(mine, weights or [1.0] * len(mine), strict=True)))
+        # Without its weights the difference has a value, and nothing that belongs to its estimator.
+        return estimate if weights or estimate is None else replace(estimate, interval=None, p_value=None)
+
+    def _weights(self, metric: str, clips: Iterable[str]) -> list[float] | None:
+        """What each subject weighs in the pooled value, so that an interval belongs to the same estimator.
+
+        Results of version 0.1 do not say it: there it is the subject's frames, or one for the mean over videos; and not
+        known, None, for MSE-P, whose weights are the keypoints that were found.
+        """
+        if self.protocol.pooling == "videos":
+            return [1.0 for _ in clips]
+        if self.weights:
+            return [self.weights[clip][metric] for clip in clips]
+        if metric.startswith("mse-p"):
             return None
-        values, weights = list(shared.values()), self._weights(metric, shared)
-        return float(np.average(values, weights=weights)), bootstrap_interval(values, weights)
-
-    def _weights(self, metric: str, clips: Iterable[str]) -> list[float]:
-        """What each subject weighs in the mean: its frames, or one."""
-        by_video = self.protocol.pooling == "videos" or metric.startswith("clip-t")
-        return [1.0 if by_video else self.clips[clip]["frames"] for clip in clips]
-
-
-def bootstrap_interval(
-    values: Sequence[float], weights: Sequence[float], *, seed: int = 0
-) -> tuple[float, float] | None:
-    """Percentile bootstrap of a weighted mean: 95 %, 10,000 resamples of the subjects with replacement.
-
-    Infinite values (PSNR of identical clips) are left out, as in the mean. None with fewer than two values.
-
-    >>> low, high = bootstrap_interval([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
-    >>> low < 2.5 < high
-    True
-    """
-    finite = [(value, weight) for value, weight in zip(values, weights, strict=True) if math.isfinite(value)]
-    if len(finite) < 2:
-        return None
-    value_S, weight_S = np.array(finite, np.float64).T
-    picks_RS = np.random.default_rng(seed).integers(0, len(finite), (RESAMPLES, len(finite)))
-    means_R = (value_S * weight_S)[picks_RS].sum(1) / weight_S[picks_RS].sum(1)
-    low, high = np.percentile(means_R, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
-    return float(low), float(high)
+        return [1.0 if metric.startswith("clip-t") else self.clips[clip]["frames"] for clip in clips]
 
 
 def load_results(paths: Sequence[Path]) -> list[Result]:
@@ -131,7 +144,7 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
         if not path.exists():
             raise UserError(f"results={path} does not exist: give a result file or a folder that holds some")
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
-            value = _read_json(file)
+            value = read_json(file)
             if isinstance(value, dict) and {"protocol", "metrics", "missing"} <= set(value):
                 results.append(_result(file, value))
             elif path.is_dir():
@@ -143,38 +156,64 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
     return results
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as JSON: {error}") from error
-
-
 def _result(file: Path, value: Mapping[str, Any]) -> Result:
-    unknown = [name for name in value["metrics"] if name not in CATALOG]
+    known = {field.name for field in fields(_Stored)}
+    try:
+        stored = typed(_Stored, {key: entry for key, entry in value.items() if key in known})
+        metrics = {name: {**entry, "value": _number(entry, name)} for name, entry in stored.metrics.items()}
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
+    unknown = [name for name in metrics if name not in REGISTRY]
     if unknown:
         raise UserError(f"{file} holds metrics that are unknown here: {', '.join(unknown)}")
-    try:
-        return Result(
-            path=file,
-            benchmark=value.get("benchmark") or "unnamed",
-            method=value.get("method") or file.parent.name,
-            num_frames=value.get("num_frames"),
-            protocol=Protocol.from_config(value["protocol"]),
-            metrics={name: {**entry, "value": float(entry["value"])} for name, entry in value["metrics"].items()},
-            missing=value["missing"],
-            clips={
-                clip: {name: float(number) for name, number in values.items()}
-                for clip, values in value.get("clips", {}).items()
-            },
-            sizes=tuple(value.get("sizes", ())),
-            warnings=tuple(value.get("warnings", ())),
-            files=value.get("files", {}),
-            dataset=value.get("dataset"),
-            variant=value.get("variant"),
-            model=value.get("model"),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, UserError):
-            raise UserError(f"{file}: {error}") from error
-        raise UserError(f"{file} is a malformed result: {error!r}; score again") from error
+    return Result(
+        path=file,
+        benchmark=stored.benchmark or "unnamed",
+        method=stored.method or file.parent.name,
+        num_frames=stored.num_frames,
+        protocol=stored.protocol,
+        metrics=metrics,
+        missing=stored.missing,
+        clips={
+            clip: {name: math.inf if number == "inf" else number for name, number in values.items()}
+            for clip, values in stored.clips.items()
+        },
+        sizes=tuple(stored.sizes),
+        warnings=tuple(stored.warnings),
+        files=stored.files,
+        dataset=stored.dataset,
+        variant=stored.variant,
+        model=stored.model,
+        weights=stored.weights,
+        inputs=stored.inputs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """What of a result file the report reads; the rest of it is for people."""
+
+    protocol: Protocol
+    metrics: dict[str, dict[str, Any]]
+    missing: dict[str, str]
+    benchmark: str | None = None
+    method: str | None = None
+    num_frames: int | None = None
+    variant: str | None = None
+    model: str | None = None
+    clips: dict[str, dict[str, float | Literal["inf"]]] = field(default_factory=dict)
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    sizes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    files: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    dataset: DatasetState | None = None
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float:
+    match entry:
+        case {"value": "inf"}:
+            return math.inf
+        case {"value": int() | float() as value} if math.isfinite(value) and not isinstance(value, bool):
+            return float(value)
+    raise UserError(f"metrics.{name} has no value that is a number: score again")

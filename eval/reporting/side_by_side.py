@@ -27,6 +27,7 @@ class Comparison:
 
     Attributes:
         columns: what stands side by side, left to right.
+        widths: of each, in pixels of the video.
         data: the H.264 file in base64, or None where nothing could be read.
         fps: frames a second.
         numbers: by result, its values of the subject.
@@ -35,6 +36,7 @@ class Comparison:
 
     subject: str
     columns: tuple[str, ...]
+    widths: tuple[int, ...]
     data: str | None
     fps: float
     numbers: tuple[tuple[str, dict[str, float]], ...]
@@ -80,7 +82,8 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
         if subject in result.clips
     )
     data = _encode(np.concatenate(sides, axis=2), fps) if sides else None
-    return Comparison(subject, tuple(columns), data, float(fps), numbers, tuple(absent))
+    widths = tuple(side.shape[2] for side in sides)
+    return Comparison(subject, tuple(columns), widths, data, float(fps), numbers, tuple(absent))
 
 
 def _to_height(frames_FHWC: np.ndarray, height: int) -> np.ndarray:

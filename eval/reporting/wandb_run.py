@@ -1,42 +1,40 @@
 """A benchmark's result in Weights & Biases: config, numbers, table and videos, in the group of its fine-tunes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import wandb
 
-from eval.benchmark.subject_run import SubjectRun
-from eval.metrics.catalog import CATALOG
-from src.app.loggers import log_video, wandb_logger
+from eval.metrics.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
 
 VIDEO = "generated.mp4"
 
 
-def log_result(
-    result: Mapping[str, Any], runs: Sequence[SubjectRun], *, project: str, folder: Path, tags: Sequence[str]
-) -> None:
-    """Log one result as a run of its own, offline where there is no key.
+def log_result(result: Mapping[str, Any], videos: Mapping[str, Path], logger: "WandbLogger") -> None:
+    """Log one result as a run of its own, and end that run.
 
     Args:
         result: the content of `results.json`.
-        runs: the subjects that were scored.
-        folder: of the result; W&B's files go below it.
-        tags: of the run; its group is the benchmark.
+        videos: by subject, the folder of its video.
+        logger: of the run.
     """
-    logger = wandb_logger(project=project, save_dir=str(folder), group=result["benchmark"], tags=list(tags))
     try:
         described = ("benchmark", "method", "num_frames", "model", "protocol", "dataset", "settings", "versions", "git")
         logger.experiment.config.update({key: result[key] for key in described})
         logger.log_metrics({name: float(entry["value"]) for name, entry in result["metrics"].items()})
         logger.log_metrics({f"seconds/{stage}": spent for stage, spent in result["seconds"].items() if spent})
-        measured = [name for name in CATALOG if any(name in clip for clip in result["clips"].values())]
+        measured = [name for name in REGISTRY if any(name in clip for clip in result["clips"].values())]
         rows = [
             [name, clip["frames"], *(None if clip.get(m) is None else float(clip[m]) for m in measured)]
             for name, clip in result["clips"].items()
         ]
         logger.log_table("subjects", columns=["subject", "frames", *measured], data=rows)
-        for run in runs:
-            log_video(f"videos/{run.name}", run.generated.parent / VIDEO)
+        for name, folder in videos.items():
+            if (folder / VIDEO).is_file():
+                logger.experiment.log({f"videos/{name}": wandb.Video(str(folder / VIDEO), format="mp4")})
     finally:
         wandb.finish()

@@ -1,27 +1,29 @@
 """Tables as Markdown, LaTeX, CSV and JSON."""
 
 import csv
+import html
 import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from eval.metrics.catalog import CATALOG
+from eval.metrics.registry import REGISTRY
 from eval.reporting.tables import Cell, Row, Table
 
 CSV_FIELDS = (
     *("benchmark", "protocol", "sizes", "method", "num_frames", "source", "subjects"),
     *("metric", "value", "low", "high", "difference"),
-    *("difference_low", "difference_high", "note"),
+    *("difference_low", "difference_high", "p_value", "found", "note"),
 )
 NOTHING = "-"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_value(metric: str, value: float) -> str:
     """As the paper prints it: three decimals, two, or 5.76e-3."""
     if math.isinf(value):
         return "inf"
-    text = format(value, CATALOG[metric].spec)
+    text = format(value, REGISTRY[metric].format)
     return text.replace("e-0", "e-").replace("e+0", "e+") if "e" in text else text
 
 
@@ -33,7 +35,10 @@ def format_cell(metric: str, cell: Cell) -> str:
     if cell.difference is not None:
         sign = "" if cell.difference < 0 else "+"
         between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
-        text += f" ({sign}{format_value(metric, cell.difference)}{between})"
+        probable = "" if cell.p_value is None else f", p = {cell.p_value:.2g}"
+        text += f" ({sign}{format_value(metric, cell.difference)}{between}{probable})"
+    if cell.found is not None:
+        text += f", {cell.found:.0%} found"
     return text
 
 
@@ -48,26 +53,40 @@ def _texts(table: Table, row: Row) -> list[str]:
 
 
 def _header(table: Table) -> list[str]:
-    return ["Method", "NFs", "Subjects"] + [f"{CATALOG[name].title} {CATALOG[name].arrow}" for name in table.columns]
+    return ["Method", "NFs", "Subjects"] + [f"{REGISTRY[name].title} {REGISTRY[name].arrow}" for name in table.columns]
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         lines = [
-            f"## {table.title}",
+            f"## {_plain(table.title)}",
             "",
             _pipe(_header(table)),
             _pipe(["---"] * 2 + ["---:"] * (len(table.columns) + 1)),
         ]
         lines += [_pipe(_texts(table, row)) for row in table.rows]
-        lines += ["", *(f"- {note}" for note in table.notes), ""]
+        lines += ["", *(f"- {_plain(note)}" for note in table.notes), ""]
         parts.append("\n".join(lines))
     return "\n".join(parts)
 
 
 def _pipe(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text of others in Markdown: one line, and no HTML of theirs."""
+    return html.escape(" ".join(text.split()), quote=False)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: _cell(value) for key, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    """Text of others in CSV: what a spreadsheet would compute is quoted by an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def to_latex(tables: Sequence[Table]) -> str:
@@ -95,7 +114,7 @@ def to_latex(tables: Sequence[Table]) -> str:
                     r"\bottomrule",
                     r"\end{tabular}",
                     r"\end{table}",
-                    *(f"% {note}" for note in table.notes),
+                    *(f"% {' '.join(note.split())}" for note in table.notes),
                     "",
                 ]
             )
@@ -103,10 +122,14 @@ def to_latex(tables: Sequence[Table]) -> str:
     return "\n".join(parts)
 
 
+_TEX = {
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "·": r"$\cdot$"},
+    **{character: f"\\{character}" for character in "&%_#{}$"},
+}
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in (("\\", r"\textbackslash{}"), ("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#")):
-        text = text.replace(plain, escaped)
-    return text.replace("·", r"$\cdot$")
+    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -118,7 +141,7 @@ def to_csv(tables: Sequence[Table]) -> str:
         for row in table.rows:
             head = {
                 "benchmark": table.benchmark,
-                "protocol": NOTHING if row.published else table.protocol["name"],
+                "protocol": None if row.published else table.protocol_label,
                 "sizes": " ".join(table.sizes),
                 "method": row.method,
                 "num_frames": row.num_frames,
@@ -129,10 +152,10 @@ def to_csv(tables: Sequence[Table]) -> str:
                 low, high = cell.interval or (None, None)
                 below, above = cell.difference_interval or (None, None)
                 numbers = {"value": cell.value, "low": low, "high": high, "difference": cell.difference}
-                numbers |= {"difference_low": below, "difference_high": above}
-                writer.writerow(head | numbers | {"metric": name, "note": cell.note})
+                numbers |= {"difference_low": below, "difference_high": above, "p_value": cell.p_value}
+                writer.writerow(_cells(head | numbers | {"metric": name, "found": cell.found, "note": cell.note}))
             for name, reason in row.missing.items():
-                writer.writerow(head | {"metric": name, "note": f"missing: {reason}"})
+                writer.writerow(_cells(head | {"metric": name, "note": f"missing: {reason}"}))
     return stream.getvalue()
 
 
@@ -161,6 +184,8 @@ def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
                             "interval": cell.interval,
                             "difference": number(cell.difference),
                             "difference_interval": cell.difference_interval,
+                            "p_value": cell.p_value,
+                            "found": cell.found,
                             "note": cell.note,
                         }
                         for name, cell in row.cells.items()

@@ -3,15 +3,17 @@
 `conf/protocol/*.yaml` holds their values and says what each means.
 """
 
-import dataclasses
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
-
+from src.common.digests import digest
 from src.common.errors import UserError
+from src.common.paths import CONF_DIR
+from src.common.reading import read_yaml
+from src.common.typed import plain, typed
+
+PROTOCOLS = CONF_DIR / "protocol"
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ class FVDProtocol:
     drop_last: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """A complete set of choices. Equal protocols give comparable numbers, others never share a table."""
+    """A complete set of choices. Equal protocols give comparable numbers, others never share a table.
+
+    Attributes:
+        name: in tables and in the names of results.
+        follows: whose code, of which date, computes the same.
+    """
 
     name: str
+    follows: str = ""
     resolution: int | None
     resize: Literal["bicubic", "lanczos", "bilinear"] | None
     pooling: Literal["frames", "videos"]
@@ -89,24 +97,31 @@ class Protocol:
         if low >= high:
             raise UserError(f"protocol.lpips.input_range must rise, got [{low}, {high}]")
 
-    @classmethod
-    def from_config(cls, config: DictConfig | Mapping[str, Any]) -> "Protocol":
-        """Build from the Hydra group or from what `as_dict` returned.
+    def content(self) -> dict[str, Any]:
+        """What decides about numbers: all but the name and what is said of the code that it follows."""
+        return {key: value for key, value in plain(self).items() if key not in ("name", "follows")}
 
-        Raises:
-            UserError: a key is missing, unknown or of a value that is not among the choices.
-        """
-        values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
-        return _parse(cls, values, "protocol")
+    def label(self) -> str:
+        """Its name, and where it is not as it ships under that name, a digest of what it holds."""
+        shipped = PROTOCOLS / f"{self.name}.yaml"
+        if shipped.is_file() and self.changes() == []:
+            return self.name
+        changed = "changed-" if shipped.is_file() else ""
+        return f"{self.name}-{changed}{digest(self.content())[:6]}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values; `from_config` reads them back."""
-        return dataclasses.asdict(self) | {"lpips": {**vars(self.lpips), "input_range": list(self.lpips.input_range)}}
+    def changes(self) -> list[str]:
+        """In what it differs from the one that ships under its name, as `key: shipped | this`; nothing of others."""
+        path = PROTOCOLS / f"{self.name}.yaml"
+        return typed(Protocol, read_yaml(path), "protocol").differences(self) if path.is_file() else []
 
     def differences(self, other: "Protocol") -> list[str]:
         """The choices in which two protocols differ, as `key: this | other`; names do not count."""
-        mine, theirs = _flatten(self.as_dict()), _flatten(other.as_dict())
-        return [f"{key}: {mine[key]} | {theirs[key]}" for key in mine if key != "name" and mine[key] != theirs[key]]
+        mine, theirs = _flatten(plain(self)), _flatten(plain(other))
+        return [
+            f"{key}: {mine[key]} | {theirs[key]}"
+            for key in mine
+            if key not in ("name", "follows") and mine[key] != theirs[key]
+        ]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -114,34 +129,3 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
-
-
-def _parse(kind: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(value, Mapping) or set(value) != set(hints):
-            given = sorted(value) if isinstance(value, Mapping) else value
-            raise UserError(f"{key} must have exactly the keys {', '.join(hints)}; got {given}")
-        return kind(**{name: _parse(hint, value[name], f"{key}.{name}") for name, hint in hints.items()})
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)) or len(value) != len(typing.get_args(kind)):
-            raise UserError(f"{key} must be a list of {len(typing.get_args(kind))} values, got {value}")
-        return tuple(_parse(item, entry, key) for item, entry in zip(typing.get_args(kind), value, strict=True))
-    choices = _choices(kind)
-    if value in [choice for choice in choices if not isinstance(choice, type)]:
-        return value
-    for choice in choices:
-        if choice is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(choice, type) and type(value) is choice:
-            return value
-    names = ", ".join(choice.__name__ if isinstance(choice, type) else str(choice) for choice in choices)
-    raise UserError(f"{key} must be one of: {names}; got {value!r}")
-
-
-def _choices(kind: Any) -> list[Any]:
-    if typing.get_origin(kind) is Literal:
-        return list(typing.get_args(kind))
-    if typing.get_args(kind):
-        return [choice for part in typing.get_args(kind) for choice in _choices(part)]
-    return [None if kind is type(None) else kind]

@@ -25,6 +25,7 @@ from src.common.stopping import Stopped, raising_stops
 from src.common.typed import typed
 
 T = TypeVar("T")
+Main = Callable[[DictConfig], object]
 log = logging.getLogger(__name__)
 USER_ERROR_STATUS = 2
 # What a command's configuration holds beside its settings: what names code, and what only composes.
@@ -57,7 +58,7 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def entry(config_name: str, settings: type) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+def entry(config_name: str, settings: type, *, word: str | None = None) -> Callable[[Main], Callable[[], None]]:
     """Decorate `main(cfg)` as a command line program configured by `conf/<config_name>.yaml`.
 
     Bad input ends the program with one line on standard error and status 2, SIGINT and SIGTERM with one line and
@@ -65,9 +66,10 @@ def entry(config_name: str, settings: type) -> Callable[[Callable[[DictConfig], 
 
     Args:
         settings: the dataclass of the command's settings; says which values are text that nobody parses.
+        word: what must stand before the settings: the one thing that the command does.
     """
 
-    def decorate(main: Callable[[DictConfig], object]) -> Callable[[], None]:
+    def decorate(main: Main) -> Callable[[], None]:
         composed = False
 
         @functools.wraps(main)
@@ -76,7 +78,9 @@ def entry(config_name: str, settings: type) -> Callable[[Callable[[DictConfig], 
             composed = True
             _quiet_libraries()
             try:
-                main(cfg)
+                # Here again, since launchers run this in processes of their own.
+                with raising_stops():
+                    main(cfg)
             except Exception as error:
                 _end(error)
             finally:
@@ -93,7 +97,7 @@ def entry(config_name: str, settings: type) -> Callable[[Callable[[DictConfig], 
             os.environ["HYDRA_FULL_ERROR"] = "1"
             given = sys.argv[1:]
             try:
-                sys.argv[1:] = command_line.prepared(given, settings)
+                sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
                 require_launcher(given)
                 with raising_stops():
                     launch()
@@ -120,6 +124,15 @@ def exit_with(message: str, status: int) -> NoReturn:
     """End the program with one line on standard error."""
     sys.stderr.write(f"{message}\n")
     raise SystemExit(status)
+
+
+def _without_word(arguments: list[str], word: str | None) -> list[str]:
+    if word is None or {"-h", "--help", "--hydra-help"} & set(arguments):
+        return arguments
+    if arguments[:1] != [word]:
+        given = f"not {arguments[0]}" if arguments else "nothing was given"
+        raise UserError(f"the command is {word}, followed by key=value ..., {given}")
+    return arguments[1:]
 
 
 def _end(error: Exception) -> NoReturn:

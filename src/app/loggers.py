@@ -23,8 +23,8 @@ def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[s
 
     Without a `group`, the runs of a sweep are grouped under the name of its folder.
     """
-    import wandb
     from lightning.pytorch.loggers import WandbLogger
+    from wandb.errors import Error as WandbError
 
     if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = Path(HydraConfig.get().sweep.dir).name
@@ -34,7 +34,7 @@ def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[s
         return WandbLogger(
             project=project, save_dir=save_dir, name=Path(save_dir).name, group=group, tags=list(tags), offline=offline
         )
-    except wandb.errors.Error as error:
+    except WandbError as error:
         raise UserError(f"logger=wandb could not start: {error}; use logger=csv or WANDB_MODE=offline") from error
 
 

@@ -5,7 +5,6 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.entry import OF_THE_COMMAND, overrides
 from src.common.errors import UserError
 from src.common.typed import plain, typed
-from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 
 # Choices that set keys of several groups at once: nobody could say which of them the run's own should give way to.
@@ -18,6 +17,8 @@ def repeated(cfg: DictConfig) -> RunSettings:
     Raises:
         UserError: no such run, or a change that is none of single values or groups.
     """
+    from src.runs.run_folder import RunFolder
+
     values = plain(RunFolder(str(cfg.repeat)).settings())
     for override in overrides():
         key = override.partition("=")[0].lstrip("+~")

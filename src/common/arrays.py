@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -22,6 +22,12 @@ _KINDS = "biuf"
 _END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x05\x06", 22, b"PK\x06\x07"
 _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1
+
+
+def height_width(images: np.ndarray) -> tuple[int, int]:
+    """Size in pixels of an image (H, W, C) or of images (..., H, W, C)."""
+    height, width = images.shape[-3:-1]
+    return height, width
 
 
 def read_npz(path: str | Path, *, max_bytes: int = 512 * MEBIBYTE) -> dict[str, np.ndarray]:
@@ -110,19 +116,20 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         if offset + size != info.file_size:
             raise ValueError(f"{info.filename!r:.60} says that it holds {shape} {dtype}, which its size contradicts")
         array = np.empty(math.prod(shape), dtype)
-        view = memoryview(array).cast("B") if size else memoryview(b"")
+        view = array.data.cast("B") if size else memoryview(b"")
         done = 0
         while done < size:
-            count = member.readinto(view[done : done + MEBIBYTE])
-            if not count:
+            piece = member.read(min(MEBIBYTE, size - done))
+            if not piece:
                 raise EOFError
-            done += count
+            view[done : done + len(piece)] = piece
+            done += len(piece)
         # Reading to the end makes zipfile compare the checksum.
         member.read(1)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and type that a `.npy` claims, with the file left at its first value."""
     # Later versions are for headers of more than 64 KiB, which plain numbers do not need.
     if np.lib.format.read_magic(file) != (1, 0):

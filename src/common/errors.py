@@ -68,7 +68,7 @@ def explained(error: BaseException, path: str | Path | None = None, doing: str =
 
     Args:
         error: an OSError, a MemoryError, or what a library has made of one.
-        path: the file or folder in question, for errors that do not name it themselves.
+        path: the file or folder at work; an error that names another one is about that.
         doing: what could not be done with it: "read", "written".
     """
     number = _number(error)
@@ -77,7 +77,7 @@ def explained(error: BaseException, path: str | Path | None = None, doing: str =
     cause = _CAUSES.get(number) or getattr(error, "strerror", None) or str(error) or os.strerror(number)
     named = getattr(error, "filename", None)
     named = os.fsdecode(named) if isinstance(named, (str, bytes)) and named else None
-    # An error about another file than the one at work; a temporary name would tell nobody anything.
+    # A temporary name would tell nobody anything.
     if path is None or (named and TEMPORARY_PREFIX not in named and named != str(path)):
         path, doing = named or path, doing if path is None else "used"
     if number == errno.ENOMEM and path is None:
@@ -106,7 +106,7 @@ def _number(error: BaseException) -> int | None:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return errno.ENOMEM
     if isinstance(error, OSError):
-        # An OSError of a library may be about anything.
+        # None for what libraries derive from OSError for causes of their own.
         return error.errno
     if isinstance(error, UserError) or not isinstance(error, Exception):
         return None

@@ -1,7 +1,7 @@
 """The one progress bar of long work."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -29,7 +29,7 @@ def progress_bar() -> Progress:
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` under a bar; `total` where they have no length."""
     with progress_bar() as progress:
-        total = len(items) if total is None and hasattr(items, "__len__") else total
+        total = len(items) if total is None and isinstance(items, Sized) else total
         task = progress.add_task(description, total=total, note="")
         for item in items:
             yield item

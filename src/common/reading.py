@@ -9,11 +9,14 @@ import os
 import stat
 from collections import Counter
 from dataclasses import dataclass
+from io import BufferedReader
 from math import isfinite
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from src.common.errors import DamagedFile, UserError, in_one_line
 
@@ -42,7 +45,7 @@ RECORD = Limits()
 YAML_RECORD = Limits(max_bytes=MEBIBYTE // 4, max_values=100_000)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a file for reading that is a file: a pipe would make the program wait, a device never end.
 
     Raises:
@@ -172,13 +175,13 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not read here", mark)
+            raise ComposerError(None, None, "aliases (*name) are not read here", mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) < len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+            raise ConstructorError(None, None, "a key is there twice", node.start_mark)
         return mapping
 
 

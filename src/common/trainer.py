@@ -68,7 +68,7 @@ class TrainerSettings:
         from lightning.fabric.utilities.exceptions import MisconfigurationException
 
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
+        quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
             return lightning.Trainer(**values | quiet | {"default_root_dir": folder} | more)
         except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:

@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from src.common.errors import UserError
 
@@ -34,6 +34,16 @@ class _Raw:
 
 # A path or a prompt: never parsed, so that brackets, commas, quotes and words such as `true` are only characters.
 Raw = Annotated[str, _Raw()]
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty name would be the working directory: name a file or folder, or leave it out")
+    return text
+
+
+# The same of a file, a folder or what is called like one: never empty, which would be the working directory.
+FileName = Annotated[str, _Raw(), AfterValidator(_not_empty)]
 
 
 def setting(
@@ -113,8 +123,13 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
         if any(isinstance(mark, _Raw) for part in _parts(kind) for mark in getattr(part, "__metadata__", ())):
             yield _join(prefix, name)
         for part in _parts(kind):
-            if is_dataclass(part):
+            if isinstance(part, type) and is_dataclass(part):
                 yield from raw_keys(part, _join(prefix, name))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a finite number, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -164,7 +179,7 @@ def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str,
 
 
 def _json_value(value: Any) -> Any:
-    return dataclasses.asdict(value) if is_dataclass(value) else str(value)
+    return dataclasses.asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _check_keys(cls: Any, values: Any, where: str) -> None:
@@ -183,7 +198,7 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
 
 def _member(kind: Any, values: Any) -> type | None:
     """The dataclass that a value of this type is of; of a union the one whose literal fields fit it."""
-    members = [part for part in _parts(kind) if is_dataclass(part)]
+    members = [part for part in _parts(kind) if isinstance(part, type) and is_dataclass(part)]
     if len(members) < 2 or not isinstance(values, Mapping):
         return members[0] if members else None
     for member in members:
@@ -215,7 +230,8 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UserError):
         return cause
-    keys, node = [], values
+    keys: list[str] = []
+    node = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
         if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
@@ -224,11 +240,13 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     if first["type"] == "missing":
         return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
     if first["type"] == "union_tag_invalid":
-        tag = first["ctx"]
+        tag = first.get("ctx", {})
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
         return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+    if cause is not None:
+        return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
     return UserError(f"{_join(where, *keys)}={_shown('a group' if isinstance(node, Mapping) else node)}: {message}")
 

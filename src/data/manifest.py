@@ -1,29 +1,32 @@
 """A whole data set prepared, with a manifest that says which clips, which frames of them, and their checksums.
 
 data/<data set>.manifest.json
-    dataset, published      its name; how many clips the published results are over, or null
+    dataset                 its name
+    num_published_clips     how many clips the published results are over, or null
     complete                "3 of 128"
     settings, extractor     how the frames and poses were made
     subjects                by name: source, frames, fps, size, training and held-out frames, checksums
     absent, failed          by name: why a clip is gone, or could not be prepared
 """
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from src.common.errors import UserError
-from src.common.files import sha256, write_json
-from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.common.errors import DamagedFile, UserError
+from src.common.files import read_json, sha256, write_json
+from src.common.reading import MEBIBYTE, Limits
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
+from src.pose.keypoints import poses_sha256
 
+CHECKSUMS = ("source_sha256", "frames_sha256", "poses_sha256", "record_sha256")
+MANIFEST_LIMITS = Limits(max_bytes=256 * MEBIBYTE, max_values=10_000_000)
 log = logging.getLogger(__name__)
 
 
@@ -32,14 +35,14 @@ class PreparedDataset:
     """What of a data set is there.
 
     Attributes:
-        name, published: see `src.data.datasets.base.Dataset`.
+        name, num_published_clips: see `src.data.datasets.base.Dataset`.
         subjects: by name, the entry of the manifest.
         absent: by name, why the clip is gone.
         failed: by name, why it could not be prepared.
     """
 
     name: str
-    published: int | None
+    num_published_clips: int | None
     subjects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class PreparedDataset:
     def complete(self) -> str:
         """How much of the published data set is there: `3 of 128`."""
         total = len(self.subjects) + len(self.absent) + len(self.failed)
-        return f"{len(self.subjects)} of {total if self.published is None else self.published}"
+        return f"{len(self.subjects)} of {total if self.num_published_clips is None else self.num_published_clips}"
 
 
 def manifest_path(root: str | Path, dataset: str) -> Path:
@@ -89,7 +92,7 @@ def prepare_dataset(
         )
     path = manifest_path(root, dataset.name)
     before = _read_subjects(path)
-    result = PreparedDataset(dataset.name, dataset.published)
+    result = PreparedDataset(dataset.name, dataset.num_published_clips)
     for clip in clips:
         rate = clip.fps if settings.fps is None else settings.fps
         how = {"settings": replace(settings, fps=rate), "root": root, "prompt": prompt, "force": force}
@@ -124,25 +127,21 @@ def prepare_dataset(
 def _manifest(result: PreparedDataset, settings: ClipSettings, extractor: PoseExtractor) -> dict[str, Any]:
     rendered = all("rendered" in entry["source"] for entry in result.subjects.values())
     made = {} if rendered else {"extractor": extractor.fingerprint(), "settings": asdict(settings)}
-    head = {"dataset": result.name, "published": result.published, "complete": result.complete}
+    head = {"dataset": result.name, "num_published_clips": result.num_published_clips, "complete": result.complete}
     return {**head, **made, "subjects": result.subjects, "absent": result.absent, "failed": result.failed}
 
 
 def _entry(
-    clip: Clip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
+    clip: DatasetClip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A subject's lines in the manifest; checksums of files that did not change are taken from the last one."""
     folder = root / clip.name
     record = sha256(folder / "subject.yaml")
-    if before.get("record_sha256") == record:
-        checksums = {key: value for key, value in before.items() if key.endswith("sha256")}
+    if before.get("record_sha256") == record and all(key in before for key in CHECKSUMS):
+        checksums = {key: str(before.get(key)) for key in CHECKSUMS}
     else:
-        checksums = {
-            "source_sha256": content_sha256(video),
-            "frames_sha256": sha256(folder / "frames.npy"),
-            "poses_sha256": _poses_sha256(subject),
-            "record_sha256": record,
-        }
+        sums = (content_sha256(video), sha256(folder / "frames.npy"), poses_sha256(subject.poses), record)
+        checksums = {key: str(value) for key, value in zip(CHECKSUMS, sums, strict=True)}
     size = {"fps": float(subject.fps), "resolution": subject.resolution}
     return {"source": dict(clip.source), **_frames(len(subject), num_test), **size, **checksums}
 
@@ -158,16 +157,11 @@ def _frames(num_frames: int, num_test: int) -> dict[str, Any]:
     }
 
 
-def _poses_sha256(subject: Subject) -> str:
-    """Of coordinates, confidences and mask: the file holds them compressed, which versions of zlib do differently."""
-    digest = hashlib.sha256()
-    for array in (subject.poses.xy, subject.poses.confidence, subject.poses.mask):
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _read_subjects(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())["subjects"] if path.is_file() else {}
-    except (ValueError, KeyError) as error:
-        raise UserError(f"{path} is no manifest ({error!r}): delete it, it is written again") from error
+def _read_subjects(path: Path) -> dict[str, Mapping[str, Any]]:
+    if not path.exists():
+        return {}
+    manifest = read_json(path, MANIFEST_LIMITS)
+    subjects = manifest.get("subjects") if isinstance(manifest, dict) else None
+    if not isinstance(subjects, dict) or not all(isinstance(entry, dict) for entry in subjects.values()):
+        raise DamagedFile(f"{path} is no manifest: move it away, and preparing the data set writes it again")
+    return subjects

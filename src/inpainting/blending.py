@@ -47,7 +47,9 @@ def background(before: np.ndarray | None, after: np.ndarray | None, position: fl
         position: in (0, 1), place of the frame between them.
     """
     if before is None or after is None:
-        return (after if before is None else before).copy()
+        one = after if before is None else before
+        assert one is not None, "segments never cover the whole clip"
+        return one.copy()
     return cv2.addWeighted(before, 1 - position, after, position, 0)
 
 

@@ -2,81 +2,33 @@
 
 import logging
 import time
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from src.common.errors import UserError
-from src.common.files import read_json, write_json
-from src.common.typed import Raw, check_range, setting
+from src.common.files import read_record, write_json
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
 from src.inpainting.repaired_clip import blend_segment, write_repaired
-from src.inpainting.segments import SegmentPoses, parse_segments, segment_poses
+from src.inpainting.segments import parse_segments, segment_poses
+from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
 from src.media.reencode import check_rewritable, count_frames
 from src.media.video import VideoReader
-from src.models.settings import build_models, model_warning
-from src.pose.extractors.settings import ExtractorSettings
+from src.models.build import build_models
+from src.models.settings import model_warning
 from src.pose.tracking import frame_ranges
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
-from src.runs.settings import LearningSettings, RunSettings
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
 
 log = logging.getLogger(__name__)
 SEGMENTS = "segments.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepairSettings(LearningSettings):
-    """What `conf/repair.yaml` describes.
-
-    Attributes:
-        video: video file or folder of images.
-        segments: first and last bad frame of each segment, counted from 0.
-        segment_poses: `own`, extracted from the bad frames, or `interpolate`d between the good frames beside them.
-        blend_frames: over how many frames light and colour are matched at each border; 0: not.
-        crf: of the repaired video; 0: lossless.
-        prompt: null: the subject's own.
-        pose: the extractor.
-        run_dir: null: outputs/repair/<name of the video>.
-    """
-
-    video: Raw
-    segments: Any
-    segment_poses: SegmentPoses = "own"
-    blend_frames: int = 4
-    crf: int = 0
-    prompt: Raw | None = None
-    pose: ExtractorSettings = setting(counts="nothing")
-    run_dir: Raw | None = setting(None, counts="nothing")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key, default in (("fps", None), ("start", 0), ("max_frames", None)):
-            if (value := getattr(self.data, key)) != default:
-                raise UserError(f"data.{key}={value}: a repair keeps the whole clip at its own rate, leave it unset")
-        check_range("blend_frames", self.blend_frames, least=0)
-        check_range("crf", self.crf, least=0, most=51)
-
-    @property
-    def run(self) -> RunSettings:
-        """The same as settings of a run, so that the person can be generated in other poses as well."""
-        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
-        return RunSettings(
-            **shared,
-            subject=self.video,
-            prompt=self.prompt,
-            pose=self.pose,
-            sample_after_train=False,
-            run_dir=self.run_dir,
-        )
 
 
 def repair(settings: RepairSettings) -> dict[str, Any]:
@@ -94,7 +46,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     pairs = [[segment.first, segment.last] for segment in segments]
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
-    if (run.path / SEGMENTS).is_file() and (before := read_json(run.path / SEGMENTS)) != pairs:
+    if (before := (read_record(run.path / SEGMENTS) or {"segments": pairs}).get("segments")) != pairs:
         raise UserError(
             f"run_dir={run.path} holds the repair of other segments, {before}: choose another run_dir for {pairs}"
         )
@@ -120,7 +72,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)
-        write_json(run.path / SEGMENTS, pairs)
+        write_json(run.path / SEGMENTS, {"segments": pairs})
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         repaired: dict[int, np.ndarray] = {}
         costs = []

@@ -22,9 +22,11 @@ def blend_segment(
 ) -> dict[int, np.ndarray]:
     """The repaired frames of a segment, in the video's own size."""
     wanted = {f for f in (segment.before, segment.after) if f is not None}
-    full = {f: frame for f, frame in enumerate(reader) if f in wanted}
+    full: dict[int | None, np.ndarray] = {f: frame for f, frame in enumerate(reader) if f in wanted}
     at = {f: i for i, f in enumerate(segment.generated)}
-    difference = {f: subject.frames[f].astype(np.float32) - generated_LSSC[at[f]] for f in wanted}
+    difference: dict[int | None, np.ndarray] = {
+        f: subject.frames[f].astype(np.float32) - generated_LSSC[at[f]] for f in wanted
+    }
     squares = generated_LSSC[[at[f] for f in segment.bad]]
     before, after = segment.before, segment.after
     squares = blend_in_time(squares, difference.get(before), difference.get(after), blend_frames=blend_frames)

@@ -2,16 +2,15 @@
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from src.common.errors import UserError
+from src.inpainting.settings import SegmentPoses
 from src.pose.keypoints import PoseSequence
 from src.pose.smooth import fill_gaps
 from src.pose.tracking import frame_ranges
-
-SegmentPoses = Literal["own", "interpolate"]
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,10 @@ def contact_sheet(
     shown = evenly_spaced(max(len(frames) for _, frames in rows), columns)
     height = cell or min(rows[0][1].shape[1], 256)
     width = round(height * rows[0][1].shape[2] / rows[0][1].shape[1])
-    font = ImageFont.load_default(size=max(11, height // 12))
+    text_size = max(11, height // 12)
+    font = ImageFont.load_default(size=text_size)
     margin = _GAP + max(round(font.getlength(label)) for label, _ in rows) + 2 * _GAP
-    banner = 0 if caption is None else font.size + 2 * _GAP
+    banner = 0 if caption is None else text_size + 2 * _GAP
     canvas_size = (margin + len(shown) * (width + _GAP), banner + _GAP + len(rows) * (height + _GAP))
     canvas = Image.new("RGB", canvas_size, (_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(canvas)
@@ -85,8 +86,9 @@ def side_by_side(rows: Sequence[Row]) -> np.ndarray:
         raise ValueError(f"videos of one length expected, got {[len(video) for video in videos]}, {labels}")
     height = max(video.shape[1] for video in videos)
     widths = [round(height * video.shape[2] / video.shape[1]) for video in videos]
-    font = ImageFont.load_default(size=max(11, height // 20))
-    banner = font.size + 2 * _GAP
+    text_size = max(11, height // 20)
+    font = ImageFont.load_default(size=text_size)
+    banner = text_size + 2 * _GAP
     lefts = np.cumsum([_GAP, *(width + _GAP for width in widths)]).astype(int)
     size = (int(lefts[-1]), int(banner + height + _GAP))
     size = (size[0] + size[0] % 2, size[1] + size[1] % 2)

@@ -10,24 +10,25 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation
+from av.codec import Codec
+from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
+from src.media.sources import EXACT, decoding, file_url, open_video
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
 _ENCODER = "libx264"
-_EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 # Matrix coefficients (ITU-T H.273); swscale takes all others for BT.601, as when decoding.
 _BT709 = 1
 
 
 def check_rewritable(path: str | Path) -> None:
     """Raise UserError unless `replace_frames` can keep the frames of this video as they are."""
-    with av.open(str(Path(path).absolute())) as container:
+    with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
-        known = {form.name for form in av.codec.Codec(_ENCODER, "w").video_formats}
+        known = {form.name for form in Codec(_ENCODER, "w").video_formats}
         if frame is None or frame.format.name not in known:
             form = "no frame" if frame is None else f"the pixel format {frame.format.name}"
             raise UserError(f"{path} has {form}, which H.264 cannot keep: convert it to yuv420p first")
@@ -40,7 +41,7 @@ def check_rewritable(path: str | Path) -> None:
 
 def count_frames(path: str | Path) -> int:
     """Frames that a video file holds, whatever the intervals at which they are shown."""
-    with av.open(str(Path(path).absolute())) as container:
+    with open_video(path) as container, decoding(path):
         return sum(bool(p.size) and not p.is_discard for p in container.demux(container.streams.video[0]))
 
 
@@ -62,8 +63,8 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
     try:
         with (
             atomic_path(target) as temporary,
-            av.open(str(Path(source).absolute())) as old,
-            av.open(str(temporary), "w", options=flags) as new,
+            open_video(source) as old,
+            av.open(file_url(temporary), "w", options=flags) as new,
         ):
             video = old.streams.video[0]
             stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)
@@ -79,6 +80,8 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
                     packet.stream = sound[packet.stream.index]
                     new.mux(packet)
             new.mux(stream.encode())
+    except UserError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
             f"{source} cannot be written as {target}: {getattr(error, 'strerror', None) or error}"
@@ -101,7 +104,7 @@ def _replaced(frame: "av.VideoFrame", rgb: np.ndarray | None) -> "av.VideoFrame"
             format=frame.format.name,
             dst_colorspace=colorspace,
             dst_color_range=frame.color_range,
-            interpolation=_EXACT,
+            interpolation=EXACT,
         )
         new.pts, new.time_base = frame.pts, frame.time_base
         return new

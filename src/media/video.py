@@ -13,19 +13,30 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace
 
-from src.common.errors import UserError
-from src.common.files import atomic_path, natural_key
+from src.common.errors import UserError, in_one_line
+from src.common.files import atomic_path
+from src.common.reading import size_in_words
+from src.media.sources import (
+    EXACT,
+    FOLDER_FPS,
+    MAX_FPS,
+    MAX_FRAMES,
+    MIN_FPS,
+    decode,
+    file_url,
+    list_images,
+    read_image,
+    timestamps,
+)
+from src.media.sources import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-FOLDER_FPS = Fraction(10)
+MAX_CLIP_BYTES = 2**35  # in memory at once
 _BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T H.273)
 _LIMITED_RANGE = 1
-# swscale's faster defaults darken every channel by about one level and quadruple the colour error.
-_EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +83,25 @@ class VideoReader:
         self.path = Path(path)
         if start < 0 or (stop is not None and stop <= start):
             raise UserError(f"the range of frames must be 0 <= start < stop, got start={start}, stop={stop}")
-        if fps is not None and fps <= 0:
-            raise UserError(f"frames a second must be positive, got {fps}")
-        if not self.path.exists():
-            raise UserError(f"no video at {self.path}: expected a video file or a folder of images")
-        self._images = _images(self.path) if self.path.is_dir() else None
+        if fps is not None and not MIN_FPS <= fps <= MAX_FPS:
+            raise UserError(f"frames a second must be from {float(MIN_FPS)} to {MAX_FPS}, got {fps}")
+        with in_one_line(self.path, "read"):
+            if not self.path.exists():
+                raise UserError(f"no video at {self.path}: expected a video file or a folder of images")
+            self._images = list_images(self.path) if self.path.is_dir() else None
         if self._images is not None:
             self.fps = _fraction(FOLDER_FPS if fps is None else fps)
             repeats = np.ones(len(self._images), int)
         else:
-            times, own_fps = _timestamps(self.path)
+            times, own_fps = timestamps(self.path)
             self.fps = _fraction(own_fps if fps is None else fps)
             if fps is None and _is_uniform(times):
                 repeats = np.ones(len(times), int)
             else:
+                if (times[-1] - times[0]) * float(self.fps) > MAX_FRAMES:
+                    raise UserError(
+                        f"{self.path} has more than {MAX_FRAMES} frames at {float(self.fps):.3g} fps: cut it"
+                    )
                 repeats = nearest_in_time(times, float(self.fps))
                 log.info("%s: %d frames read as %d at %.3g fps", path, len(times), repeats.sum(), float(self.fps))
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
@@ -104,7 +120,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield (H, W, 3) uint8 RGB frames."""
         last = int(np.flatnonzero(self.repeats)[-1])
-        frames = _decode(self.path) if self._images is None else map(_read_image, self._images)
+        frames = decode(self.path) if self._images is None else map(read_image, self._images)
         size, read = None, 0
         for index, frame in enumerate(frames):
             size = size or frame.shape
@@ -129,9 +145,16 @@ def read_video(
 ) -> Video:
     """Read a clip into memory; arguments and errors are those of `VideoReader`."""
     reader = VideoReader(path, start=start, stop=stop, fps=fps)
-    frames_FHWC = np.empty((len(reader), reader.height, reader.width, 3), np.uint8)
-    for index, frame in enumerate(reader):
-        frames_FHWC[index] = frame
+    size = len(reader) * reader.height * reader.width * 3
+    if size > MAX_CLIP_BYTES:
+        raise UserError(
+            f"{path}: {len(reader)} frames of {reader.width}x{reader.height} pixels take {size_in_words(size)} of "
+            "memory: read fewer, or scale the video down"
+        )
+    with in_one_line(path, "read"):
+        frames_FHWC = np.empty((len(reader), reader.height, reader.width, 3), np.uint8)
+        for index, frame in enumerate(reader):
+            frames_FHWC[index] = frame
     return Video(frames_FHWC, reader.fps, reader.path)
 
 
@@ -149,7 +172,10 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | 
         raise ValueError(f"no frames to write to {path}")
     height, width = first.shape[:2]
     pad = ((0, height % 2), (0, width % 2), (0, 0))
-    with atomic_path(path) as temporary, av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+    with (
+        atomic_path(path) as temporary,
+        av.open(file_url(temporary), "w", options={"movflags": "+faststart"}) as container,
+    ):
         stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
@@ -163,7 +189,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | 
                 format="yuv420p",
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
-                interpolation=_EXACT,
+                interpolation=EXACT,
             )
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
@@ -213,71 +239,3 @@ def _is_uniform(times: np.ndarray) -> bool:
 
 def _fraction(fps: Fraction | float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
-
-
-def _images(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    if not found:
-        raise UserError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=lambda path: natural_key(path.name))
-
-
-def _read_image(path: Path) -> np.ndarray:
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise UserError(f"{path} is not a readable image")
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def _open(path: Path) -> "av.container.InputContainer":
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
-    try:
-        container = av.open(str(path.absolute()))
-    except (av.FFmpegError, OSError) as error:
-        raise UserError(f"{path} is not a readable video: {error.strerror or error}") from error
-    # FFmpeg would render a text file as a terminal recording.
-    if not container.streams.video or container.format.name == "tty":
-        container.close()
-        raise UserError(f"{path} has no video stream: expected a video file or a folder of images")
-    container.streams.video[0].thread_type = "AUTO"
-    return container
-
-
-def _timestamps(path: Path) -> tuple[np.ndarray, Fraction]:
-    """Start of every frame in seconds, rising, and the average rate; reads no pixels."""
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        try:
-            stamps = [p.pts for p in container.demux(stream) if p.size and not p.is_discard]
-        except av.FFmpegError as error:
-            raise UserError(f"{path} is damaged: {error.strerror}") from error
-        rate = stream.average_rate or stream.guessed_rate
-        if not stamps:
-            raise UserError(f"{path} holds no frames")
-        if any(stamp is None for stamp in stamps):
-            if not rate:
-                raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
-            return np.arange(len(stamps)) / float(rate), rate
-        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
-        if not rate and times[-1] > times[0]:
-            rate = Fraction((len(times) - 1) / (times[-1] - times[0]))
-        return times, rate or FOLDER_FPS
-
-
-def _decode(path: Path) -> Iterator[np.ndarray]:
-    count = 0
-    with _open(path) as container:
-        stream = container.streams.video[0]
-        aspect = stream.sample_aspect_ratio or 1
-        try:
-            for frame in container.decode(stream):
-                width = round(frame.width * aspect)
-                rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height, interpolation=_EXACT)
-                yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
-                count += 1
-        except av.FFmpegError as error:
-            raise UserError(
-                f"{path} is damaged after {count} frames ({error.strerror}): re-encode it, or read fewer frames of it"
-            ) from error

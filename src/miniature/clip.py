@@ -32,6 +32,9 @@ class ClipModule(PoolModule):
         settings: see `PoolModule`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         train: PeoplePool,

@@ -5,6 +5,7 @@ Dimensions: B frames of a batch, C channels, H×W pixels.
 
 from abc import abstractmethod
 from pathlib import Path
+from typing import cast
 
 import lightning
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from src.miniature.pools import IndexBatches, PeoplePool
+
+LARGEST_FILE = "15MB"  # machines that are lent for an hour often limit the files that come back
 
 
 class PoolModule(lightning.LightningModule):
@@ -54,7 +57,7 @@ class PoolModule(lightning.LightningModule):
 
     @abstractmethod
     def export(self, folder: Path) -> None:
-        """Write the weights into their subfolders of `folder`, in half precision."""
+        """Write the weights into their subfolders of `folder`, in half precision, in files of `LARGEST_FILE`."""
 
     def trained(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -96,7 +99,7 @@ class PoolModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         index = torch.arange(len(self.pools["heldout"]))
-        return DataLoader(index, batch_size=self.batch_size)
+        return DataLoader(cast("Dataset[Tensor]", index), batch_size=self.batch_size)
 
 
 class MovingAverage(WeightAveraging):
@@ -106,12 +109,17 @@ class MovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
-            if not averaged.is_floating_point():  # counters and positions
-                return current
-            return averaged.lerp(current, 1 - min(decay, (1 + int(count)) / (10 + int(count))))
+        def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+            # All tensors in one call: the count lies on the device, and to read it is to wait for the device.
+            done = int(count)
+            share = 1 - min(decay, (1 + done) / (10 + done))
+            for ours, new in zip(averaged, current, strict=True):
+                if ours.is_floating_point():
+                    ours.lerp_(new, share)
+                else:  # counters and positions
+                    ours.copy_(new)
 
-        super().__init__(avg_fn=average, use_buffers=True)
+        super().__init__(multi_avg_fn=average, use_buffers=True)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Leave the average in the module, also where a finished run had no step left to train."""

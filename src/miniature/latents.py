@@ -5,17 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
+from diffusers import ModelMixin
 
+from src.common.arrays import map_npy
 from src.common.errors import UserError
 from src.common.files import atomic_path, sha256
 from src.common.progress import track
 from src.miniature.pools import PeoplePool
+from src.models.folders import part_config, vae_class
+from src.models.image_model import mode_of
 
 log = logging.getLogger(__name__)
 
 
-def load_vae(folder: str | Path) -> AutoencoderTiny:
+def load_vae(folder: str | Path) -> ModelMixin:
     """The frozen VAE of an earlier `part=vae`, in float32.
 
     Raises:
@@ -24,10 +27,11 @@ def load_vae(folder: str | Path) -> AutoencoderTiny:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} holds no VAE: run `python -m src.pretrain part=vae` with the same weights_dir first")
-    return AutoencoderTiny.from_pretrained(folder).eval().requires_grad_(False)
+    cls = vae_class(part_config(str(folder), "vae", option="part.module.vae_folder"), str(folder))
+    return cls.from_pretrained(folder, torch_dtype=torch.float32).eval().requires_grad_(False)
 
 
-def pool_latents(vae: AutoencoderTiny, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int = 64) -> np.ndarray:
+def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int = 64) -> np.ndarray:
     """Scaled latents of every frame, from the cache if they are there.
 
     Args:
@@ -47,9 +51,9 @@ def pool_latents(vae: AutoencoderTiny, weights: Path, pool: PeoplePool, cache: P
             frames_BHWC = pool.gather("frames", np.arange(start, min(start + chunk, len(pool))))
             images = torch.from_numpy(frames_BHWC).to(vae.device).permute(0, 3, 1, 2).float() / 127.5 - 1
             with torch.no_grad(), torch.autocast(vae.device.type, torch.bfloat16):
-                latents = vae.encode(images).latents
+                latents = mode_of(vae.encode(images))
             parts.append((latents.float() * vae.config.scaling_factor).half().cpu().numpy())
         with atomic_path(path) as temporary:
             np.save(temporary, np.concatenate(parts))
         log.info("latents of %d frames in %s", len(pool), path)
-    return np.load(path, mmap_mode="r")
+    return map_npy(path)

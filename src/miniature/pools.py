@@ -11,6 +11,8 @@ import hashlib
 import itertools
 import json
 import logging
+import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +22,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from src.common.errors import UserError
-from src.common.files import atomic_path
+from src.common.arrays import map_npy
+from src.common.errors import DamagedFile, UserError
+from src.common.files import atomic_path, read_json, write_json
 from src.common.progress import track
 from src.people.render import KINDS, describe, render_frame, sample_identity
 from src.pose.draw import draw_poses
+from src.pose.keypoints import NUM_KEYPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +72,18 @@ class PeoplePool:
 
 
 def render_pool(
-    folder: str | Path, *, identities: int, frames_per_identity: int, size: int, first_seed: int
+    folder: str | Path,
+    *,
+    identities: int,
+    frames_per_identity: int,
+    size: int,
+    first_seed: int,
+    workers: int | None = 1,
 ) -> PeoplePool:
     """Render what is missing of a pool, then open it.
 
     Each identity is seen in random poses, in turn from every kind of clip. A frame depends on its identity's seed
-    and its number alone.
+    and its number alone, whatever the number of workers.
 
     Args:
         folder: where the shards lie.
@@ -81,6 +91,7 @@ def render_pool(
         frames_per_identity: pictures of each.
         size: side of the square pictures in pixels.
         first_seed: seed of the first identity.
+        workers: processes that render; None: one for every core that this process may use.
 
     Raises:
         UserError: the number of identities is not a multiple of a shard's, or the folder holds another pool.
@@ -91,12 +102,20 @@ def render_pool(
     meta = {"frames_per_identity": frames_per_identity, "size": size, "first_seed": first_seed}
     _check_meta(folder, meta)
     paths = [folder / f"shard_{number:05d}" for number in range(identities // SHARD_IDENTITIES)]
-    missing = [(number, path) for number, path in enumerate(paths) if not path.is_dir()]
-    for number, path in track(missing, "rendering people"):
+    shards = []
+    for number, path in enumerate(paths):
         seeds = range(first_seed + number * SHARD_IDENTITIES, first_seed + (number + 1) * SHARD_IDENTITIES)
-        with atomic_path(path) as temporary:
-            _render_shard(temporary, seeds, frames_per_identity, size)
-        log.info("rendered %s", path)
+        if not path.is_dir():
+            shards.append((path, seeds, frames_per_identity, size))
+    workers = min(len(shards), workers or len(os.sched_getaffinity(0)))
+    if workers > 1:
+        # Spawned: a forked child would share the parent's locks and threads.
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            for path in track(pool.imap(_render_shard, shards), "rendering people", total=len(shards)):
+                log.info("rendered %s", path)
+    else:
+        for path in map(_render_shard, track(shards, "rendering people")):
+            log.info("rendered %s", path)
     return open_pool(folder, identities=identities)
 
 
@@ -104,32 +123,49 @@ def open_pool(folder: str | Path, *, identities: int | None = None) -> PeoplePoo
     """Open the finished shards of a pool, in order; `identities` limits how many people.
 
     Raises:
-        UserError: there is no finished shard.
+        UserError: there is no finished shard, or one is damaged.
     """
     paths = sorted(Path(folder).glob("shard_?????"))
     if identities is not None:
         paths = paths[: identities // SHARD_IDENTITIES]
     if not paths:
         raise UserError(f"{folder} holds no rendered people: `python -m src.pretrain part=vae` renders them")
-    arrays = {name: [np.load(path / f"{name}.npy", mmap_mode="r") for path in paths] for name in ARRAYS}
-    prompts = [prompt for path in paths for prompt in json.loads((path / "prompts.json").read_text())]
+    shards = [_open_shard(path) for path in paths]
+    arrays = {name: [shard[name] for shard, _ in shards] for name in ARRAYS}
+    if len({shard["frames"].shape for shard, _ in shards}) != 1:
+        raise DamagedFile(f"{folder}: its shards differ in size: choose another folder, where they are rendered again")
+    prompts = [prompt for _, shard_prompts in shards for prompt in shard_prompts]
     xy, mask = np.concatenate(arrays["xy"]), np.concatenate(arrays["mask"])
     fingerprint = hashlib.sha256(xy.tobytes() + "".join(prompts).encode()).hexdigest()[:12]
     return PeoplePool(arrays["frames"], arrays["drawings"], xy, mask, prompts, fingerprint)
 
 
+def _open_shard(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    arrays = {name: map_npy(path / f"{name}.npy") for name in ARRAYS}
+    prompts = read_json(path / "prompts.json")
+    count, *size = arrays["frames"].shape
+    pictures, points = (count, *size), (count, NUM_KEYPOINTS)
+    wanted = {"frames": (pictures, "uint8"), "drawings": (pictures, "uint8")}
+    wanted |= {"xy": ((*points, 2), "float32"), "mask": (points, "bool")}
+    found = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
+    if found != wanted or len(size) != 3 or size[2] != 3:
+        raise DamagedFile(f"{path} is no shard of rendered people: its arrays are {found}: move it away")
+    if not isinstance(prompts, list) or len(prompts) != count or not all(isinstance(text, str) for text in prompts):
+        raise DamagedFile(f"{path / 'prompts.json'}: expected a list of {count} sentences")
+    return arrays, prompts
+
+
 def _check_meta(folder: Path, meta: dict[str, int]) -> None:
     path = folder / "pool.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        if found != meta:
-            raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder or delete it")
-    else:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(meta))
+    if not path.exists():
+        write_json(path, meta)
+    elif (found := read_json(path)) != meta:
+        raise UserError(f"{folder} holds another pool ({found}, wanted {meta}): choose another folder")
 
 
-def _render_shard(folder: Path, seeds: range, frames_per_identity: int, size: int) -> None:
+def _render_shard(shard: tuple[Path, range, int, int]) -> Path:
+    """Render one shard (its folder, seeds, frames to an identity and size) and say where it is."""
+    path, seeds, frames_per_identity, size = shard
     frames, poses, prompts = [], [], []
     for seed in seeds:
         identity = sample_identity(seed)
@@ -141,12 +177,14 @@ def _render_shard(folder: Path, seeds: range, frames_per_identity: int, size: in
             poses.append(pose)
             prompts.append(describe(identity))
     sequence = poses[0].concatenate(*poses)
-    folder.mkdir()
-    np.save(folder / "frames.npy", np.stack(frames))
-    np.save(folder / "drawings.npy", draw_poses(sequence, size))
-    np.save(folder / "xy.npy", sequence.xy)
-    np.save(folder / "mask.npy", sequence.mask)
-    (folder / "prompts.json").write_text(json.dumps(prompts))
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        np.save(temporary / "frames.npy", np.stack(frames))
+        np.save(temporary / "drawings.npy", draw_poses(sequence, size))
+        np.save(temporary / "xy.npy", sequence.xy)
+        np.save(temporary / "mask.npy", sequence.mask)
+        (temporary / "prompts.json").write_text(json.dumps(prompts), "utf-8")
+    return path
 
 
 def batch_indices(count: int, batch_size: int, seed: int) -> Iterator[np.ndarray]:

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
+
+from src.common.errors import UserError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 MOST_TOKENS = 4096
@@ -40,7 +43,7 @@ def build_tokenizer(prompts: Iterable[str], *, length: int) -> CLIPTokenizer:
     pieces = list(dict.fromkeys([*pieces, START, END]))
     return CLIPTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)},
-        merges=[tuple(pair) for pair in merges],
+        merges=cast("list[str]", [tuple(pair) for pair in merges]),  # pairs, whatever it is annotated with
         model_max_length=length,
     )
 
@@ -52,3 +55,14 @@ def save_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False))
     pairs = (pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"])
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]) + "\n")
+
+
+def load_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer of an earlier model.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (folder / "vocab.json").is_file():
+        raise UserError(f"part.module.start_from: {folder} holds no tokenizer")
+    return CLIPTokenizer.from_pretrained(folder)

@@ -1,14 +1,24 @@
 """Key-frame attention (Eq. 1) and temporal attention (Eq. 2) as attention processors on an unmodified diffusers UNet.
 
-Dimensions: B clips, F frames, L spatial tokens of a layer, T text tokens, C channels, N heads, D channels a head.
+Dimensions: B clips (times prompts), F frames, L spatial tokens of a layer, T text tokens, C channels, N heads,
+D channels a head.
 """
+
+from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
 from src.models.layout import ClipLayout
+
+# Keys and values (B, N, L, D), and what is added to the scores (1, 1, 1, L), if anything.
+KeysValues = tuple[Tensor, Tensor, Tensor | None]
+# The CPU's fused attention works on vectors of 16 numbers: one by one it goes through what is over, of the keys and,
+# where they are many, of the width of a head.
+CPU_VECTOR, CPU_MANY_KEYS = 16, 128
 
 
 class TemporalAttention(nn.Module):
@@ -30,13 +40,25 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x_BFLC: Tensor) -> Tensor:
         """Attend over F at every location; chunks run over locations, since frames depend on each other."""
-        num_frames = x_BFLC.shape[1]
-        parts = []
-        for locations in self.layout.chunks(x_BFLC.shape[2], per_frame=-(-x_BFLC.shape[2] // num_frames)):
-            tokens_BLFC = x_BFLC[:, :, locations].transpose(1, 2)
-            out_XFC = self.conv_temp(self.attn_temp(tokens_BLFC.flatten(0, 1)))
-            parts.append(out_XFC.unflatten(0, tokens_BLFC.shape[:2]).transpose(1, 2))
-        return torch.cat(parts, 2)
+        _, num_frames, num_tokens, channels = x_BFLC.shape
+        attn = self.attn_temp
+        weight = torch.cat([attn.to_q.weight, *(to.weight for to in key_value_layers(attn))])
+        per_frame = -(-num_tokens // num_frames)
+        chunks = list(self.layout.chunks(num_tokens, elements=5 * num_frames * channels, per_frame=per_frame))
+        clips = []
+        for x_FLC in x_BFLC:
+            parts = [self._attend(x_FLC[:, locations], weight) for locations in chunks]
+            clips.append(parts[0] if len(parts) == 1 else torch.cat(parts))
+        out_BLFC = clips[0][None] if len(clips) == 1 else torch.stack(clips)
+        return out_BLFC.transpose(1, 2)
+
+    def _attend(self, x_FLC: Tensor, weight: Tensor) -> Tensor:
+        """One product gives queries, keys and values; the attention reads them where they lie. Returns (L, F, C)."""
+        qkv_FLC = F.linear(x_FLC, weight)
+        q_LNFD, k_LNFD, v_LNFD = qkv_FLC.unflatten(-1, (3, self.attn_temp.heads, -1)).permute(2, 1, 3, 0, 4)
+        out_LNFD = F.scaled_dot_product_attention(q_LNFD, k_LNFD, v_LNFD, scale=self.attn_temp.scale)
+        out_LFC = out_LNFD.transpose(1, 2).flatten(2)
+        return self.conv_temp(output_layers(self.attn_temp)[0](out_LFC))
 
 
 class KeyFrameAttnProcessor(nn.Module):
@@ -67,18 +89,23 @@ class KeyFrameAttnProcessor(nn.Module):
         assert encoder_hidden_states is None and attention_mask is None, "key-frame attention is self-attention"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
         key_frame_BLC = x_BFLC[:, self.KEY_FRAME]
-        k_BNLD, v_BNLD = (_split_heads(to(key_frame_BLC), attn.heads) for to in (attn.to_k, attn.to_v))
-        out_BFLC = _attend(attn, x_BFLC, k_BNLD, v_BNLD, self.layout)
+        k_BNLD, v_BNLD = (_split_heads(to(key_frame_BLC), attn.heads) for to in key_value_layers(attn))
+        out_BFLC = _attend(attn, x_BFLC, (k_BNLD, v_BNLD, None), self.layout)
         if self.temporal is not None:
             out_BFLC = out_BFLC + self.temporal(x_BFLC)
         return out_BFLC.flatten(0, 1)
 
 
 class TextAttnProcessor:
-    """Cross-attention whose text keys and values are computed once a clip instead of once a frame."""
+    """Cross-attention whose text keys and values are computed once a clip instead of once a frame.
+
+    Attributes:
+        keys_values: of `text_keys_values`, made beforehand (`VideoBackbone.prepare`); None: made at each call.
+    """
 
     def __init__(self, layout: ClipLayout) -> None:
         self.layout = layout
+        self.keys_values: KeysValues | None = None
 
     def __call__(
         self,
@@ -90,21 +117,68 @@ class TextAttnProcessor:
         """Attend from hidden states (B·F, L, C) to text (B, T, C')."""
         assert attention_mask is None, "the text of Stable Diffusion 1 is attended to without a mask"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
-        k_BNTD, v_BNTD = (_split_heads(to(encoder_hidden_states), attn.heads) for to in (attn.to_k, attn.to_v))
-        return _attend(attn, x_BFLC, k_BNTD, v_BNTD, self.layout).flatten(0, 1)
+        keys_values = self.keys_values or text_keys_values(attn, encoder_hidden_states)
+        if self.layout.num_frames == 1:
+            # Without what fills vectors up, the result is the image model's to the bit.
+            num_tokens = encoder_hidden_states.shape[1]
+            k_BNTD, v_BNTD, _ = keys_values
+            keys_values = k_BNTD[:, :, :num_tokens], v_BNTD[:, :, :num_tokens], None
+        return _attend(attn, x_BFLC, keys_values, self.layout).flatten(0, 1)
+
+
+def text_keys_values(attn: Attention, text_BTE: Tensor) -> KeysValues:
+    """Keys and values of encoded prompts for one cross-attention; on a CPU filled up to whole vectors and masked."""
+    text_BTE = text_BTE.to(attn.to_q.weight.dtype)
+    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads) for to in key_value_layers(attn))
+    num_tokens = text_BTE.shape[1]
+    missing = -num_tokens % CPU_VECTOR
+    if text_BTE.device.type != "cpu" or not missing:
+        return k_BNTD, v_BNTD, None
+    mask = F.pad(k_BNTD.new_zeros(1, 1, 1, num_tokens), (0, missing), value=-torch.inf)
+    return F.pad(k_BNTD, (0, 0, 0, missing)), F.pad(v_BNTD, (0, 0, 0, missing)), mask
+
+
+def key_value_layers(attn: Attention) -> tuple[nn.Linear, nn.Linear]:
+    """The layers that make keys and values, which an attention may lack but none of Stable Diffusion's does."""
+    assert attn.to_k is not None and attn.to_v is not None
+    return attn.to_k, attn.to_v
+
+
+def output_layers(attn: Attention) -> nn.ModuleList:
+    """The linear layer and the dropout behind an attention, which each of Stable Diffusion's has."""
+    assert attn.to_out is not None
+    return attn.to_out
+
+
+def set_processor(attn: Attention | None, processor: Callable[..., Tensor]) -> None:
+    """Put a processor of our own on an attention of a block that has it."""
+    assert attn is not None
+    attn.set_processor(cast(AttnProcessor, processor))  # the library takes any callable and names one of its classes
 
 
 def _split_heads(x_BLC: Tensor, heads: int) -> Tensor:
     return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _attend(attn: Attention, x_BFLC: Tensor, k_BNLD: Tensor, v_BNLD: Tensor, layout: ClipLayout) -> Tensor:
+def _attend(attn: Attention, x_BFLC: Tensor, keys_values: KeysValues, layout: ClipLayout) -> Tensor:
     """Queries of all frames of a clip against one shared set of keys and values, frames in chunks."""
-    parts = []
-    for frames in layout.chunks(x_BFLC.shape[1]):
+    num_clips, num_frames, num_tokens, channels = x_BFLC.shape
+    parts, outputs = [], output_layers(attn)
+    for frames in layout.chunks(num_frames, elements=3 * num_clips * num_tokens * channels):
         chunk_BFLC = x_BFLC[:, frames]
         q_BNXD = _split_heads(attn.to_q(chunk_BFLC.flatten(1, 2)), attn.heads)
-        out_BNXD = F.scaled_dot_product_attention(q_BNXD, k_BNLD, v_BNLD, scale=attn.scale)
-        out_BXC = out_BNXD.transpose(1, 2).flatten(2).to(q_BNXD.dtype)
-        parts.append(attn.to_out[1](attn.to_out[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3]))
-    return torch.cat(parts, 1)
+        out_BXC = _attention(q_BNXD, *keys_values, attn.scale).transpose(1, 2).flatten(2)
+        parts.append(outputs[1](outputs[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3]))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _attention(q_BNXD: Tensor, k_BNLD: Tensor, v_BNLD: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    num_queries, head_width = q_BNXD.shape[-2:]
+    num_keys = k_BNLD.shape[-2]
+    mask = None if mask is None else mask.to(q_BNXD.dtype).expand(-1, -1, num_queries, -1)
+    missing = CPU_VECTOR - head_width
+    # With one frame there are as many queries as keys, and the result is the image model's to the bit.
+    if q_BNXD.device.type == "cpu" and missing > 0 and num_queries > num_keys >= CPU_MANY_KEYS:
+        q_BNXD, k_BNLD, v_BNLD = (F.pad(x, (0, missing)) for x in (q_BNXD, k_BNLD, v_BNLD))
+    out_BNXD = F.scaled_dot_product_attention(q_BNXD, k_BNLD, v_BNLD, attn_mask=mask, scale=scale)
+    return out_BNXD[..., :head_width]

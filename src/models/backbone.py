@@ -1,21 +1,32 @@
 """The video backbone (Sec. 3): Stable Diffusion's UNet and its pose ControlNet, frames folded into the batch axis.
 
-Dimensions: B clips, F frames, C channels, H×W pixels of the pose image, h×w latent cells, T text tokens.
+Dimensions: B clips, F frames, C channels, H×W pixels of the pose image, h×w latent cells, T text tokens,
+E text channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from src.models.attention import KeyFrameAttnProcessor, TemporalAttention, TextAttnProcessor
-from src.models.hooks import install_hooks
-from src.models.layout import ClipLayout
+from src.models.attention import (
+    KeyFrameAttnProcessor,
+    TemporalAttention,
+    TextAttnProcessor,
+    output_layers,
+    set_processor,
+    text_keys_values,
+)
+from src.models.conditioning import Conditioning
+from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
+from src.models.layout import ClipLayout, KeptFeatures
 
 GROUP_NORMS = ("clip", "frame")
+POSE_IMAGES_AT_ONCE = 2  # at 512 pixels one takes 17 MB for each of the embedding's first layers
 
 
 class VideoBackbone(nn.Module):
@@ -47,10 +58,14 @@ class VideoBackbone(nn.Module):
         self.conditioning_scale = conditioning_scale
         self.layout = ClipLayout()
         self.requires_grad_(False)
-        self._reused = []
+        install_kept_outputs(unet, self.layout)
+        self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
         for network, has_temporal in ((unet, True), (controlnet, False)):
             self._install_attention(network, has_temporal)
-            self._reused += install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+
+        blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
+        self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]
 
     def _install_attention(self, network: nn.Module, has_temporal: bool) -> None:
         for name, block in network.named_modules():
@@ -59,54 +74,120 @@ class VideoBackbone(nn.Module):
             temporal = None
             if has_temporal and not name.startswith("mid_block"):
                 temporal = TemporalAttention(block.attn1, self.layout).requires_grad_(True)
-            block.attn1.set_processor(KeyFrameAttnProcessor(self.layout, temporal))
-            block.attn2.set_processor(TextAttnProcessor(self.layout))
-            block.attn1.to_out.requires_grad_(True)
+            set_processor(block.attn1, KeyFrameAttnProcessor(self.layout, temporal))
+            set_processor(block.attn2, TextAttnProcessor(self.layout))
+            output_layers(block.attn1).requires_grad_(True)
 
-    def forward(self, latents_BFChw: Tensor, timestep: Tensor | int, poses_BFCHW: Tensor, text_BTC: Tensor) -> Tensor:
+    @torch.no_grad()
+    def prepare(self, poses_BFCHW: Tensor, *texts_BTE: Tensor) -> Conditioning:
+        """All that an evaluation needs of poses and prompts and that no timestep changes; none of it is trained.
+
+        Args:
+            poses_BFCHW: RGB pose images, uint8, or floating point in [0, 1].
+            texts_BTE: encoded prompts; several share latents and poses, as the branches of guidance do.
+        """
+        poses_BFChw = self.embed_poses(poses_BFCHW.flatten(0, 1)).unflatten(0, poses_BFCHW.shape[:2])
+        return self.condition(poses_BFChw, *texts_BTE)
+
+    @torch.no_grad()
+    def embed_poses(self, poses_XCHW: Tensor) -> Tensor:
+        """The ControlNet's embedding of pose images (uint8, or floating point in [0, 1]), a few at a time."""
+        weight = self.controlnet.controlnet_cond_embedding.conv_in.weight
+        parts = []
+        for images in poses_XCHW.split(POSE_IMAGES_AT_ONCE):
+            unit = images.to(weight.dtype) / 255 if images.dtype == torch.uint8 else images.to(weight.dtype)
+            parts.append(self._embeddings.embed(unit))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @torch.no_grad()
+    def condition(self, pose_embedding_BFChw: Tensor, *texts_BTE: Tensor) -> Conditioning:
+        """`prepare` with poses that are embedded already."""
+        text_XTE = torch.cat(texts_BTE)
+        keys_values = [text_keys_values(attn, text_XTE) for attn in self._text_attentions]
+        return Conditioning(pose_embedding_BFChw, text_XTE, keys_values, len(texts_BTE))
+
+    def forward(
+        self,
+        latents_BFChw: Tensor,
+        timestep: Tensor | int,
+        conditioning: Conditioning,
+        *,
+        kept: KeptFeatures | None = None,
+    ) -> Tensor:
         """Predict the noise in `latents_BFChw`.
 
         Args:
             latents_BFChw: noised latents Z_t.
             timestep: t in [0, 1000), one for all clips (scalar) or one a clip (B,).
-            poses_BFCHW: RGB pose images in [0, 1].
-            text_BTC: encoded prompt of each clip.
+            conditioning: poses and prompts, of `prepare`.
+            kept: features of an earlier timestep to take over, or where to leave this one's; an approximation, for
+                inference alone.
 
         Returns:
-            Predicted noise of the shape of `latents_BFChw`.
+            Predicted noise of the shape of `latents_BFChw`; of P > 1 prompts (P·B, F, C, h, w). What precedes the first
+            attention to text is then computed once for all of them.
 
         Raises:
             ValueError: the numbers of clips or frames of the inputs differ.
         """
         num_clips, num_frames = latents_BFChw.shape[:2]
-        if poses_BFCHW.shape[:2] != (num_clips, num_frames) or len(text_BTC) != num_clips:
+        num_prompts = conditioning.num_prompts
+        poses_BFChw = conditioning.pose_embedding_BFChw
+        if poses_BFChw.shape[:2] != (num_clips, num_frames) or len(conditioning.text_XTE) != num_prompts * num_clips:
             raise ValueError(
-                f"latents {tuple(latents_BFChw.shape[:2])}, poses {tuple(poses_BFCHW.shape[:2])} and prompts "
-                f"({len(text_BTC)}) must agree in clips (and frames)"
+                f"latents {tuple(latents_BFChw.shape[:2])}, poses {tuple(poses_BFChw.shape[:2])} and prompts "
+                f"({len(conditioning.text_XTE)}) must agree in clips (and frames)"
             )
-        self.layout.num_frames = num_frames
-        sample = latents_BFChw.flatten(0, 1)
+        self.layout.num_frames, self.layout.num_prompts = num_frames, num_prompts
+        for attn, keys_values in zip(self._text_attentions, conditioning.keys_values, strict=True):
+            cast(TextAttnProcessor, attn.processor).keys_values = keys_values
+        self.layout.kept = kept
+        sample = _repeat(latents_BFChw.flatten(0, 1), num_prompts)
         timestep = torch.as_tensor(timestep, device=sample.device).expand(num_clips).repeat_interleave(num_frames)
-        down, mid = self.controlnet(
-            sample,
-            timestep,
-            encoder_hidden_states=text_BTC,
-            controlnet_cond=poses_BFCHW.flatten(0, 1),
-            conditioning_scale=self.conditioning_scale,
-            return_dict=False,
-        )
+        inputs = {"timestep": timestep.repeat(num_prompts), "encoder_hidden_states": conditioning.text_XTE}
+        down, mid = self._pose_residuals(sample, inputs, _repeat(poses_BFChw.flatten(0, 1), num_prompts), kept)
         noise = self.unet(
             sample,
-            timestep,
-            encoder_hidden_states=text_BTC,
-            down_block_additional_residuals=down,
+            **inputs,
+            # Handed over one by one, each is let go of as soon as it is added.
+            down_block_additional_residuals=(down.pop(0) for _ in range(len(down))),
             mid_block_additional_residual=mid,
             return_dict=False,
         )[0]
-        return noise.unflatten(0, (num_clips, num_frames))
+        return noise.unflatten(0, (num_prompts * num_clips, num_frames))
+
+    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
+
+        Args:
+            latents_BFChw, timestep: as of `forward`.
+            conditionings: of the same poses, with one prompt each.
+        """
+        self.layout.shared = {}
+        try:
+            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+        finally:
+            self.layout.shared = None
+
+    def _pose_residuals(
+        self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, kept: KeptFeatures | None
+    ) -> tuple[list[Tensor], Tensor]:
+        if kept is not None and kept.reuse:
+            down, mid = kept.outputs["controlnet"]
+            return list(down), mid
+        down, mid = self.controlnet(
+            sample,
+            **inputs,
+            controlnet_cond=poses,
+            conditioning_scale=self.conditioning_scale,
+            return_dict=False,
+        )
+        if kept is not None:
+            kept.outputs["controlnet"] = tuple(down), mid
+        return down, mid
 
     def trainable_state(self) -> dict[str, Tensor]:
-        """What the method trains (`method.md` §1), by the name of the parameter in this module."""
+        """What the method trains (`ARCHITECTURE.md`), by the name of the parameter in this module."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def num_trainable(self) -> int:
@@ -114,19 +195,21 @@ class VideoBackbone(nn.Module):
         return sum(parameter.numel() for parameter in self.trainable_state().values())
 
     @contextlib.contextmanager
-    def chunked(self, frame_chunk: int | None) -> Iterator[None]:
-        """Within the block, pass at most `frame_chunk` frames through a layer at once; drop reused outputs at the end.
+    def chunked(self, frame_chunk: int | None = None, *, tile_elements: int | None = None) -> Iterator[None]:
+        """Within the block, hold at most so much inside of a layer at once.
 
-        For inference only: memory then grows with F by the activations between layers alone.
+        Args:
+            frame_chunk: frames that pass through a layer at once; None: as many as `tile_elements` allows.
+            tile_elements: about so many numbers between the steps of one layer; None: no limit. `plan_chunks` of
+                `src/models/chunking.py` chooses it by the memory that is free.
         """
-        self.layout.frame_chunk = frame_chunk
+        before = self.layout.frame_chunk, self.layout.tile_elements
+        self.layout.frame_chunk, self.layout.tile_elements = frame_chunk, tile_elements
         try:
             yield
         finally:
-            self.layout.frame_chunk = None
-            self.clear_reused()
+            self.layout.frame_chunk, self.layout.tile_elements = before
 
-    def clear_reused(self) -> None:
-        """Forget pose embeddings and text keys and values kept from earlier calls."""
-        for hook in self._reused:
-            hook.clear()
+
+def _repeat(x: Tensor, times: int) -> Tensor:
+    return x if times == 1 else torch.cat([x] * times)

@@ -1,19 +1,25 @@
-"""Hooks on the layers of unmodified diffusers models: clip-wide group norm, frame chunks, reuse of constant outputs.
+"""Hooks on the layers of unmodified diffusers models: clip-wide group norm, frame chunks, what prompts share.
 
-Dimensions: B clips, F frames, C channels, H×W latent cells, G norm groups.
+Dimensions: B clips (times P prompts), F frames, C channels, H×W latent cells.
 """
 
-from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
+from typing import Any, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.models.attention import FeedForward
-from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
 
+from src.models.clip_norm import ClipNorm
 from src.models.layout import ClipLayout
+
+ImageNetwork = UNet2DConditionModel | ControlNetModel
+Hook = TypeVar("Hook", bound=ModelHook)
 
 
 class ClipGroupNorm(ModelHook):
@@ -27,113 +33,159 @@ class ClipGroupNorm(ModelHook):
         self.layout = layout
 
     def new_forward(self, module: nn.GroupNorm, x: Tensor) -> Tensor:
-        """Normalise x (B·F, C, H, W); statistics are taken in float32 over the whole clip, also when in chunks."""
+        """Normalise x (B·F, C, H, W) of any dtype and memory format."""
         num_frames = self.layout.num_frames
         if num_frames == 1:
-            return self.fn_ref.original_forward(x)
-        x_BFCHW = x.unflatten(0, (-1, num_frames))
-        if self.layout.frame_chunk is None:
-            y_BCFHW = F.group_norm(x_BFCHW.transpose(1, 2), module.num_groups, module.weight, module.bias, module.eps)
-            return y_BCFHW.transpose(1, 2).flatten(0, 1)
-        scale_BC, shift_BC = self._affine(module, x_BFCHW)
-        y_BFCHW = torch.empty_like(x_BFCHW)
-        for frames in self.layout.chunks(num_frames):
-            y_BFCHW[:, frames] = (
-                x_BFCHW[:, frames] * scale_BC[:, None, :, None, None] + shift_BC[:, None, :, None, None]
-            )
-        return y_BFCHW.flatten(0, 1)
-
-    def _affine(self, module: nn.GroupNorm, x_BFCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift of each channel that the norm of the whole clip amounts to, in two passes over the frames."""
-        chunks = [
-            x_BFCHW[:, frames].unflatten(2, (module.num_groups, -1)) for frames in self.layout.chunks(x_BFCHW.shape[1])
-        ]
-        count = x_BFCHW[0].numel() // module.num_groups
-        reduced = (1, 3, 4, 5)
-        mean_BG = sum(chunk.float().sum(reduced) for chunk in chunks) / count
-        centre = mean_BG[:, None, :, None, None, None]
-        var_BG = sum((chunk.float() - centre).square().sum(reduced) for chunk in chunks) / count
-        per_group = module.num_channels // module.num_groups
-        rstd_BC = (var_BG + module.eps).rsqrt().repeat_interleave(per_group, 1)
-        scale_BC = rstd_BC * module.weight.float()
-        shift_BC = module.bias.float() - mean_BG.repeat_interleave(per_group, 1) * scale_BC
-        return scale_BC.to(x_BFCHW.dtype), shift_BC.to(x_BFCHW.dtype)
+            return original_forward(self)(x)
+        chunks = list(self.layout.chunks(num_frames, elements=x[0].numel()))
+        arguments = (module.weight, module.bias, module.num_groups, module.eps, chunks)
+        clips = [ClipNorm.apply(clip_FCHW, *arguments) for clip_FCHW in x.split(num_frames)]
+        return clips[0] if len(clips) == 1 else torch.cat(clips)
 
 
 class FrameChunks(ModelHook):
-    """Run a layer that treats frames independently on a few frames at a time."""
+    """Run a layer that treats frames independently, and is much wider inside than outside, on some frames at a time.
+
+    Args:
+        layout: says how many.
+        width: numbers that the layer holds for each of its input.
+    """
+
+    def __init__(self, layout: ClipLayout, width: int = 1) -> None:
+        super().__init__()
+        self.layout = layout
+        self.width = width
+
+    def new_forward(self, module: nn.Module, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        """Apply the layer to x (B·F, …) in chunks; the output is allocated once."""
+        parts = list(self.layout.chunks(len(x), elements=x[0].numel() * self.width))
+        if len(parts) == 1 or (torch.is_grad_enabled() and x.requires_grad):
+            return original_forward(self)(x, *args, **kwargs)
+        out: Tensor | None = None
+        for part in parts:
+            y = original_forward(self)(x[part], *args, **kwargs)
+            out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
+            out[part] = y
+        assert out is not None, "at least one part"
+        return out
+
+
+class GivenEmbedding(ModelHook):
+    """Stands for the ControlNet's pose embedding: what arrives was embedded beforehand (`VideoBackbone.prepare`)."""
+
+    def new_forward(self, module: nn.Module, embedding: Tensor) -> Tensor:
+        """Pass the embedding on."""
+        return embedding
+
+    def embed(self, poses: Tensor) -> Tensor:
+        """The module's own work: images (X, 3, H, W) in [0, 1] to (X, C, h, w)."""
+        return original_forward(self)(poses)
+
+
+class SharedByPrompts(ModelHook):
+    """Run a layer that has seen no text yet for one prompt alone; its result is that of the other too."""
 
     def __init__(self, layout: ClipLayout) -> None:
         super().__init__()
         self.layout = layout
 
     def new_forward(self, module: nn.Module, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        """Apply the layer to x (B·F, …) in chunks; the output is allocated once."""
-        chunk = self.layout.frame_chunk
-        if chunk is None or len(x) <= chunk:
-            return self.fn_ref.original_forward(x, *args, **kwargs)
-        out: Tensor | None = None
-        for part in self.layout.chunks(len(x)):
-            y = self.fn_ref.original_forward(x[part], *args, **kwargs)
-            out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
-            out[part] = y
-        return out
+        """Apply the layer to x (P·B·F, …): to the first of P equal parts, or for the first of two prompts in turn."""
+        num_prompts, shared = self.layout.num_prompts, self.layout.shared
+        if shared is not None and module in shared:
+            return shared.pop(module)
+        rows = len(x) // num_prompts
+        one = [a[:rows] if isinstance(a, Tensor) and len(a) == len(x) else a for a in args]
+        y = self.fn_ref.original_forward(x[:rows], *one, **kwargs)
+        if shared is not None:
+            shared[module] = y
+        return y if num_prompts == 1 else torch.cat([y] * num_prompts)
 
 
-class ReuseOutput(ModelHook):
-    """Keep the last outputs of a frozen layer for inputs that come again unchanged.
-
-    The pose embedding and the text keys and values are the same at every step (`method.md` §1).
-    """
-
-    CAPACITY = 2  # the two prompts of classifier-free guidance
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept: OrderedDict[tuple, tuple[Tensor, Tensor]] = OrderedDict()
-
-    def clear(self) -> None:
-        """Forget the kept outputs."""
-        self._kept.clear()
+class InPlaceActivation(ModelHook):
+    """The activation between a residual block's norm and convolution overwrites what the norm gave."""
 
     def new_forward(self, module: nn.Module, x: Tensor) -> Tensor:
-        """Return the kept output where x is memory that was seen before and has not been written to since."""
-        if torch.compiler.is_compiling() or any(p.requires_grad for p in module.parameters()):
+        """Images in place where no gradient is wanted; the time embedding (X, C), which others read, is left alone."""
+        if x.ndim != 4 or (torch.is_grad_enabled() and x.requires_grad):
             return self.fn_ref.original_forward(x)
-        device = x.device.type
-        key = (
-            *(x.data_ptr(), x.shape, x.stride(), x.dtype, None if x.is_inference() else x._version),
-            *(torch.is_inference_mode_enabled(), next(module.parameters()).dtype),
-            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
-        )
-        if key not in self._kept:
-            # The input is kept with the output so that its memory cannot pass to another tensor.
-            self._kept[key] = (x, self.fn_ref.original_forward(x))
-            if len(self._kept) > self.CAPACITY:
-                self._kept.popitem(last=False)
-        return self._kept[key][1]
+        return nn.functional.silu(x, inplace=True)
 
 
-def install_hooks(network: nn.Module, layout: ClipLayout, *, clip_group_norm: bool) -> list[ReuseOutput]:
-    """Install the hooks on a UNet or ControlNet and return those that keep outputs.
+class KeptOutput(ModelHook):
+    """A deep block whose output of an earlier timestep may stand for that of a later one (`KeptFeatures`)."""
 
-    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`method.md` §1).
+    def __init__(self, layout: ClipLayout, name: str) -> None:
+        super().__init__()
+        self.layout = layout
+        self.name = name
+
+    def new_forward(self, module: nn.Module, *args: object, **kwargs: object) -> object:
+        """Run the block, or take over what it gave."""
+        kept = self.layout.kept
+        if kept is not None and kept.reuse:
+            return kept.outputs[self.name]
+        output = original_forward(self)(*args, **kwargs)
+        if kept is not None:
+            kept.outputs[self.name] = output
+        return output
+
+
+def install_kept_outputs(unet: UNet2DConditionModel, layout: ClipLayout) -> None:
+    """All of a UNet but its finest level, whose blocks see every timestep anew."""
+    deep = {f"down_blocks.{i}": block for i, block in enumerate(unet.down_blocks) if i > 0}
+    deep["mid_block"] = unet.mid_block
+    deep |= {f"up_blocks.{i}": block for i, block in enumerate(unet.up_blocks[:-1])}
+    for name, block in deep.items():
+        register(block, KeptOutput(layout, name))
+
+
+def layers_before_text(network: ImageNetwork) -> Iterator[nn.Module]:
+    """The layers of a UNet or ControlNet that run before its first attention to text, but for small ones.
+
+    Of the transformer that holds this attention they are the projection and the self-attention.
     """
+    for block in network.down_blocks:
+        attentions = getattr(block, "attentions", [])
+        for resnet, transformer in zip_longest(block.resnets, attentions):
+            yield resnet
+            if transformer is not None:
+                yield from (transformer.proj_in, transformer.transformer_blocks[0].attn1)
+                return
+        yield from block.downsamplers or []
 
-    def register(module: nn.Module, hook: ModelHook) -> ModelHook:
-        HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, type(hook).__name__)
-        return hook
 
+def original_forward(hook: ModelHook) -> Callable[..., Any]:
+    """What the hook's module does without it."""
+    forward = hook.fn_ref.original_forward
+    assert forward is not None, "a hook runs where it was registered"
+    return forward
+
+
+def register(module: nn.Module, hook: Hook) -> Hook:
+    """Put a hook on a module, outside of those that it has."""
+    HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, type(hook).__name__)
+    return hook
+
+
+def install_hooks(network: ImageNetwork, layout: ClipLayout, *, clip_group_norm: bool) -> None:
+    """Install the hooks on a UNet or ControlNet.
+
+    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`).
+    """
     norms = [module.norm1 for module in network.modules() if isinstance(module, ResnetBlock2D)]
     norms += [module.norm2 for module in network.modules() if isinstance(module, ResnetBlock2D)]
-    norms += [network.conv_norm_out] if getattr(network, "conv_norm_out", None) is not None else []
+    last = getattr(network, "conv_norm_out", None)
+    norms += [last] if last is not None else []
     for norm in norms if clip_group_norm else []:
         register(norm, ClipGroupNorm(layout))
-
-    reused = []
-    for name, module in network.named_modules():
-        if isinstance(module, (nn.Conv2d, FeedForward, ControlNetConditioningEmbedding)):
-            register(module, FrameChunks(layout))
-        if isinstance(module, ControlNetConditioningEmbedding) or name.endswith(("attn2.to_k", "attn2.to_v")):
-            reused.append(register(module, ReuseOutput()))
-    return reused
+    for module in list(network.modules()):
+        if isinstance(module, ResnetBlock2D) and isinstance(module.nonlinearity, nn.SiLU):
+            # Blocks may have one activation between them: each gets its own, with a hook of its own.
+            module.nonlinearity = nn.SiLU()
+            register(module.nonlinearity, InPlaceActivation())
+        if isinstance(module, FeedForward):
+            # The gated unit holds its input, the product eight times as wide, and half of that twice.
+            register(module, FrameChunks(layout, width=16))
+    for module in layers_before_text(network):
+        register(module, SharedByPrompts(layout))

@@ -1,22 +1,64 @@
 """How the frames of a clip lie in the batch axis: the one piece of state that the temporal modules share."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class KeptFeatures:
+    """What one evaluation leaves for those at the next timesteps: the ControlNet's output and the UNet's deep features.
+
+    Attributes:
+        reuse: whether the next evaluation takes them over; otherwise it computes and replaces them.
+        outputs: by layer; empty before the first evaluation.
+    """
+
+    reuse: bool = False
+    outputs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class ClipLayout:
-    """Frames are folded into the batch axis, clip by clip: index b * num_frames + f.
+    """Frames are folded into the batch axis, clip by clip: index (p * num_clips + b) * num_frames + f.
 
     Attributes:
-        num_frames: F, frames of each clip; `VideoBackbone.forward` sets it before the networks run.
-        frame_chunk: at most this many frames pass through a layer at once; None: all. Memory, never results.
+        num_frames: F, frames of each clip; `VideoBackbone` sets it before the networks run.
+        num_prompts: P, prompts that are evaluated for the same latents and poses in one batch.
+        frame_chunk: at most this many frames pass through a layer at once; None: as many as `tile_elements` allows.
+        tile_elements: at most about this many numbers between the steps inside of one layer; None: no limit.
+            Both are memory and time, never results.
+        shared: outputs of the first of two prompts that are evaluated in turn, for the second; None: nothing is shared.
+        kept: features that the running evaluation leaves or takes over; None: neither.
     """
 
     num_frames: int = 1
+    num_prompts: int = 1
     frame_chunk: int | None = None
+    tile_elements: int | None = None
+    kept: KeptFeatures | None = None
+    shared: dict[nn.Module, Tensor] | None = None
 
-    def chunks(self, length: int, per_frame: int = 1) -> Iterator[slice]:
-        """Split an axis of `length` elements, `per_frame` to a frame, into slices of `frame_chunk` frames."""
-        size = length if self.frame_chunk is None else max(1, self.frame_chunk * per_frame)
+    def chunks(self, length: int, *, elements: int = 1, per_frame: int = 1) -> Iterator[slice]:
+        """Split an axis into slices of nearly equal length.
+
+        Args:
+            length: of the axis.
+            elements: numbers that the layer holds at once for each index of the axis; matters to `tile_elements`.
+            per_frame: indices of the axis to a frame.
+        """
+        if torch.compiler.is_compiling():
+            # A loop would be unrolled and compiled anew for every number of frames.
+            return iter([slice(None)])
+        if self.frame_chunk is not None:
+            most = self.frame_chunk * per_frame
+        elif self.tile_elements is not None:
+            most = self.tile_elements // elements
+        else:
+            most = length
+        parts = -(-length // max(1, most))
+        size = -(-length // parts)
         return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -1,29 +1,59 @@
-"""Settings of the image model and the backbone: the config group `model`; and what is built from them."""
+"""Settings of the image model and the backbone: the config group `model`."""
 
-import logging
+import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-import torch
+from src.common.digests import fingerprint
+from src.common.errors import UserError
+from src.common.typed import FileName, check_range, setting
 
-from src.common.typed import check_choice
-from src.models.backbone import GROUP_NORMS, VideoBackbone
-from src.models.image_model import ImageModel
-from src.models.loading import load_image_model
+PredictionType = Literal["epsilon", "v_prediction"]
+# Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
+PRECISIONS = {
+    "float32": ("32-true", "16-mixed", "bf16-mixed"),
+    "bfloat16": ("bf16-mixed",),
+    "float16": ("16-mixed",),
+}
 
-log = logging.getLogger(__name__)
-DTYPES = ("float32", "bfloat16", "float16")
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """A LoRA on the base model.
+
+    Attributes:
+        path: a file in kohya's, diffusers' or peft's layout.
+        weight: factor on it.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    path: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise UserError(f"model.loras: weight={self.weight} of {self.path} is no finite number")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Which weights, and how they run.
 
     Attributes:
         name: what results are listed under.
-        base: diffusers folder, hub id or single-file checkpoint.
+        base: diffusers folder, hub id or single-file checkpoint (.safetensors, .ckpt, .pth).
         controlnet: likewise; null: the subfolder `controlnet` of base.
+        vae: likewise, in place of the base's own, which a single file may lack; null: the base's.
+        variant: of the weights' file names in folders, such as fp16; null: plain, or the one that is there alone.
         configs: shipped configs that describe a single file, random weights, and `src.info`.
         random_seed: draw random weights instead of loading any; for tests and measurements.
+        prediction_type: what the UNet predicts, where the scheduler's file is wrong or there is none (single files).
+        zero_terminal_snr: whether the noise levels end without any signal, likewise.
+        loras: fused into the base's weights, in this order.
+        embeddings: files of textual inversions; the name of the file is the word of the prompt.
+        clip_skip: last layers of the text encoder to leave out; 1 is what other programs call clip skip 2.
         group_norm: statistics over all frames of a `clip`, as ControlVideo has them, or over each `frame`.
         conditioning_scale: factor on the ControlNet's residuals.
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
@@ -32,21 +62,66 @@ class ModelSettings:
         compile: run the UNet and ControlNet through torch.compile.
     """
 
-    name: str
-    base: str
-    controlnet: str | None = None
-    configs: str = "sd15"
-    random_seed: int | None = None
-    group_norm: str = "clip"
-    conditioning_scale: float = 1.0
-    dtype: str = "float32"
-    gradient_checkpointing: bool = False
-    channels_last: bool = False
-    compile: bool = False
+    name: str = setting(counts="nothing")
+    base: FileName = setting(counts="fine_tune")
+    controlnet: FileName | None = setting(None, counts="fine_tune")
+    vae: FileName | None = setting(None, counts="fine_tune")
+    variant: str | None = setting(None, counts="fine_tune")
+    configs: str = setting("sd15", counts="fine_tune")
+    random_seed: int | None = setting(None, counts="fine_tune")
+    prediction_type: PredictionType | None = setting(None, counts="fine_tune")
+    zero_terminal_snr: bool | None = setting(None, counts="fine_tune")
+    loras: list[LoraSettings] = setting(default_factory=list, counts="fine_tune")
+    embeddings: list[str] = setting(default_factory=list, counts="fine_tune")
+    clip_skip: int = setting(0, counts="fine_tune")
+    group_norm: Literal["clip", "frame"] = setting("clip", counts="fine_tune")
+    conditioning_scale: float = setting(1.0, counts="fine_tune")
+    dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
+    gradient_checkpointing: bool = setting(False, counts="nothing")
+    channels_last: bool = setting(False, counts="fine_tune")
+    compile: bool = setting(False, counts="fine_tune")
 
     def __post_init__(self) -> None:
-        check_choice("model.group_norm", self.group_norm, GROUP_NORMS)
-        check_choice("model.dtype", self.dtype, DTYPES)
+        check_range("model.random_seed", self.random_seed, least=0, most=2**63 - 1)
+        check_range("model.clip_skip", self.clip_skip, least=0)
+        check_range("model.conditioning_scale", self.conditioning_scale, least=0)
+        if self.random_seed is not None and self.vae is not None:
+            raise UserError("model.vae is not read where model.random_seed draws all weights: set one of them to null")
+
+    def config_folder(self) -> Path | None:
+        """The local folder whose configs describe the model, if it is one with a ControlNet."""
+        folder = Path(self.base)
+        return folder if self.random_seed is None and (folder / "controlnet" / "config.json").is_file() else None
+
+
+def weights_identity(settings: ModelSettings) -> list[Any]:
+    """What tells the weights that settings name from others of that name.
+
+    Of local files and folders name, size and time of each file; of a hub id, the id.
+    """
+    names = [settings.base, settings.controlnet, settings.vae]
+    return [_files_of(name) for name in (*names, *(lora.path for lora in settings.loras), *settings.embeddings)]
+
+
+def _files_of(weights: str | None) -> Any:
+    if weights is None or not Path(weights).exists():
+        return weights
+    path = Path(weights)
+    return fingerprint(sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
+
+
+def check_precision(dtype: str, precision: str) -> None:
+    """Refuse `model.dtype` with a `trainer.precision` that would fail in the first step or round what is trained.
+
+    Raises:
+        UserError: names the precisions that go with it.
+    """
+    allowed = PRECISIONS[dtype]
+    if str(precision) not in (*allowed, *(("32",) if "32-true" in allowed else ())):
+        raise UserError(
+            f"model.dtype={dtype} cannot go with trainer.precision={precision}: the trained weights are float32 and "
+            f"are kept so; give trainer.precision={' or '.join(allowed)}"
+        )
 
 
 def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
@@ -56,42 +131,7 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
         rendered: the subject is a drawn person, not a filmed one.
     """
     if settings.random_seed is not None:
-        return f"model={settings.name} has random weights: it shows that all runs, and films nothing"
+        return f"model={settings.name} has random weights: it shows that all runs, and shows no one"
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None
-
-
-def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
-    """Load the image model and make the video backbone of its UNet and ControlNet.
-
-    Raises:
-        UserError: the weights are not there or cannot be read.
-    """
-    image_model = load_image_model(
-        settings.base, settings.controlnet, configs=settings.configs, seed=settings.random_seed
-    )
-    return image_model, build_backbone(image_model, settings)
-
-
-def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:
-    """The video backbone on the image model's UNet and ControlNet, as the settings ask."""
-    backbone = VideoBackbone(
-        image_model.unet,
-        image_model.controlnet,
-        group_norm=settings.group_norm,
-        conditioning_scale=settings.conditioning_scale,
-    )
-    dtype = getattr(torch, settings.dtype)
-    for parameter in backbone.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
-    for network in (backbone.unet, backbone.controlnet):
-        if settings.gradient_checkpointing:
-            network.enable_gradient_checkpointing()
-        if settings.channels_last:
-            network.to(memory_format=torch.channels_last)
-        if settings.compile:
-            network.compile()
-    log.info("trained parameters: %s", f"{backbone.num_trainable():,}")
-    return backbone

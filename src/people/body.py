@@ -158,7 +158,11 @@ def face_points(identity: Identity, face: np.ndarray) -> np.ndarray:
     half = np.array([0, 0.09, 0.18, 0.27, 0.345, 0.405, 0.45, 0.48])
     side = np.full(8, np.pi / 2)
     jaw = np.concatenate(
-        [surface(identity, half, -side), surface(identity, [0.5], [0]), surface(identity, half, side)[::-1]]
+        [
+            surface(identity, half, -side),
+            surface(identity, np.array([0.5]), np.array([0.0])),
+            surface(identity, half, side)[::-1],
+        ]
     )
     jaw[8, 2] = 0.36
     bx = np.array([0.27, 0.225, 0.175, 0.125, 0.075]) * identity.eye_spacing

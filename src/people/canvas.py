@@ -15,12 +15,14 @@ def shade(colour: tuple[int, int, int], factor: float) -> tuple[int, int, int]:
     if factor <= 1:
         r, g, b = colour
         return int(r * factor), int(g * factor), int(b * (0.85 * factor + 0.15))
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)
+    r, g, b = (int(c + (255 - c) * (factor - 1)) for c in colour)
+    return r, g, b
 
 
 def mix(a: tuple[int, int, int], b: tuple[int, int, int], t: float) -> tuple[int, int, int]:
     """The colour at t between a (0) and b (1)."""
-    return tuple(int(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    red, green, blue = (int(x + (y - x) * t) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 @lru_cache(maxsize=64)
@@ -99,5 +101,5 @@ class Canvas:
         layer = self.image[window].copy()
         paint(Canvas(layer, self.side, self.origin + low))
         mask = np.zeros(layer.shape[:2], np.uint8)
-        cv2.fillPoly(mask, [fixed - (low << _SHIFT)], 255, cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(mask, [fixed - (low << _SHIFT)], (255,), cv2.LINE_AA, _SHIFT)
         cv2.copyTo(layer, (mask > 127).view(np.uint8), self.image[window])

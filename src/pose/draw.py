@@ -89,8 +89,10 @@ def _library() -> ModuleType:
     seconds); this file needs numpy and OpenCV.
     """
     package = importlib.util.find_spec("controlnet_aux")
+    assert package is not None and package.submodule_search_locations, "controlnet-aux is a dependency"
     path = Path(package.submodule_search_locations[0]) / "dwpose" / "util.py"
     spec = importlib.util.spec_from_file_location("controlnet_aux_dwpose_util", path)
+    assert spec is not None and spec.loader is not None, "a Python file has a loader"
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

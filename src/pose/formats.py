@@ -1,21 +1,27 @@
 """Poses on disk: our `.npz`, and OpenPose JSON as one file or a folder of one file a frame."""
 
 import json
-import zipfile
-import zlib
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from src.common.errors import UserError
-from src.common.files import atomic_path, natural_key
+from src.common.arrays import read_npz
+from src.common.errors import DamagedFile, UserError, in_one_line
+from src.common.files import atomic_path, natural_key, read_json
+from src.common.reading import MEBIBYTE, Limits
 from src.pose.keypoints import PoseSequence
-from src.pose.openpose_json import parse_frames, to_documents
+from src.pose.openpose_json import MAX_COORDINATE, parse_frames, to_documents
 from src.pose.tracking import select_person
 
 NPZ_VERSION = 1
 EXPECTED = "expected a .npz, an OpenPose .json, or a folder of OpenPose .json files"
+# Fifty thousand poses, in one file or in as many; a file of a folder holds the people of one frame.
+MAX_FRAMES = 50_000
+CLIP_LIMITS = Limits(max_bytes=512 * MEBIBYTE, max_values=20_000_000)
+FRAME_LIMITS = Limits(max_bytes=4 * MEBIBYTE, max_values=100_000)
+FPS_RANGE = (0.01, 1000.0)
 
 
 def save_poses(
@@ -68,7 +74,7 @@ def load_poses(path: str | Path, *, size: tuple[int, int] | None = None) -> Pose
         UserError: missing, unreadable, of another format or shape, or without any person.
     """
     path = Path(path)
-    if path.suffix == ".npz" and path.is_file():
+    if _is_npz(path):
         return _load_npz(path)
     return select_person(parse_frames(path, _documents(path), size=size), source=str(path))
 
@@ -77,61 +83,73 @@ def load_fps(path: str | Path) -> float | None:
     """Frames per second that `save_poses` was given, or None if the file does not say.
 
     Raises:
-        UserError: missing or unreadable.
+        UserError: missing or unreadable, or a rate that no clip has.
     """
     path = Path(path)
-    if path.suffix == ".npz" and path.is_file():
-        fps = _read_npz(path).get("fps")
+    if _is_npz(path):
+        array = read_npz(path).get("fps")
+        fps = None if array is None else array.item() if array.size == 1 else str(array.shape)
     else:
         first = next(iter(_documents(path)), None)
         fps = first.get("fps") if isinstance(first, dict) else None
-    return None if fps is None else float(fps)
+    if fps is None:
+        return None
+    number = isinstance(fps, (int, float)) and not isinstance(fps, bool) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
+    if not number:
+        raise DamagedFile(f"{path}: fps is {fps!r:.60}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g} frames a second")
+    return float(fps)
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read as poses ({error}); {EXPECTED}") from None
+def _is_npz(path: Path) -> bool:
+    with in_one_line(path, "read"):
+        return path.suffix == ".npz" and path.exists() and not path.is_dir()
 
 
 def _load_npz(path: Path) -> PoseSequence:
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     missing = [key for key in ("xy", "confidence", "mask", "version") if key not in arrays]
     if missing:
-        raise UserError(f"{path}: {', '.join(missing)} missing; expected the arrays xy, confidence, mask and version")
-    if arrays["version"] != NPZ_VERSION:
-        raise UserError(f"{path}: version {arrays['version']} of the pose file, expected {NPZ_VERSION}")
+        raise DamagedFile(f"{path}: {', '.join(missing)} missing; expected the arrays xy, confidence, mask and version")
+    if arrays["version"].shape or arrays["version"] != NPZ_VERSION:
+        version = arrays["version"] if not arrays["version"].shape else f"of shape {arrays['version'].shape}"
+        raise DamagedFile(f"{path}: version {version} of the pose file, expected {NPZ_VERSION}")
+    if not 0 < math.prod(arrays["xy"].shape[:1]) <= MAX_FRAMES:
+        raise UserError(f"{path}: keypoints of shape {arrays['xy'].shape}, expected 1 to {MAX_FRAMES} frames")
     try:
-        return PoseSequence(arrays["xy"], arrays["confidence"], arrays["mask"])
+        with np.errstate(over="ignore"):
+            poses = PoseSequence(arrays["xy"], arrays["confidence"], arrays["mask"])
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise DamagedFile(f"{path}: {error}") from None
+    if poses.confidence.min() < 0 or poses.confidence.max() > 1 or np.abs(poses.xy).max() > MAX_COORDINATE:
+        raise DamagedFile(
+            f"{path}: expected confidences from 0 to 1, and coordinates in units of the frame (to {MAX_COORDINATE:.0f})"
+        )
+    return poses
 
 
 def _documents(path: Path) -> list[Any]:
     """Parsed JSON objects, one a frame."""
-    if path.is_dir():
-        files = sorted(path.glob("*.json"), key=lambda file: natural_key(file.name))
-        if not files:
-            raise UserError(f"{path}: no .json files in this folder; {EXPECTED}")
-        documents = []
-        for file in files:
-            frames = _read_json(file)
-            if len(frames) != 1:
-                raise UserError(f"{file}: {len(frames)} frames; expected one in each file of a folder")
-            documents += frames
-        return documents
-    if not path.exists():
-        raise UserError(f"{path}: no such file; {EXPECTED}")
+    with in_one_line(path, "read"):
+        if path.is_dir():
+            return _documents_of(sorted(path.glob("*.json"), key=lambda file: natural_key(file.name)), path)
+        if not path.exists():
+            raise UserError(f"{path}: no such file; {EXPECTED}")
     if path.suffix != ".json":
         raise UserError(f"{path}: unknown kind of pose file; {EXPECTED}")
-    return _read_json(path)
+    document = read_json(path, CLIP_LIMITS)
+    documents = document if isinstance(document, list) else [document]
+    if len(documents) > MAX_FRAMES:
+        raise UserError(f"{path}: {len(documents)} frames, more than the {MAX_FRAMES} that are read: cut it")
+    return documents
 
 
-def _read_json(path: Path) -> list[Any]:
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from None
-    return document if isinstance(document, list) else [document]
+def _documents_of(files: list[Path], folder: Path) -> list[Any]:
+    if not 0 < len(files) <= MAX_FRAMES:
+        raise UserError(f"{folder}: {len(files) or 'no'} .json files in this folder; {EXPECTED}")
+    documents = []
+    for file in files:
+        document = read_json(file, FRAME_LIMITS)
+        if isinstance(document, list) and len(document) != 1:
+            raise UserError(f"{file}: {len(document)} frames; expected one in each file of a folder")
+        documents.append(document[0] if isinstance(document, list) else document)
+    return documents

@@ -35,7 +35,7 @@ class PoseSequence:
         mask: (F, K) bool, True where the keypoint was seen.
 
     Raises:
-        ValueError: a field has another shape, or a seen coordinate is not finite.
+        ValueError: a field has another shape, or a seen coordinate or its confidence is not finite.
     """
 
     xy: np.ndarray
@@ -51,8 +51,8 @@ class PoseSequence:
         for name, value in (("mask", mask), ("confidence", confidence)):
             if value.shape != xy.shape[:2]:
                 raise ValueError(f"{name} must have shape {xy.shape[:2]} to match the keypoints, got {value.shape}")
-        if not np.isfinite(xy[mask]).all():
-            raise ValueError("a keypoint that is marked as seen has a coordinate that is not finite")
+        if not (np.isfinite(xy[mask]).all() and np.isfinite(confidence[mask]).all()):
+            raise ValueError("a keypoint that is marked as seen has a coordinate or confidence that is not finite")
         xy = np.where(mask[..., None], xy, np.float32(0))
         confidence = np.where(mask, confidence, np.float32(0))
         for name, value in (("xy", xy), ("confidence", confidence), ("mask", mask.copy())):
@@ -86,3 +86,8 @@ class PoseSequence:
         return PoseSequence(
             self.xy * np.asarray(scale, np.float32) + np.asarray(offset, np.float32), self.confidence, self.mask
         )
+
+
+def poses_sha256(poses: PoseSequence) -> str:
+    """SHA-256 of a pose sequence: of its values, which a file may hold compressed in several ways."""
+    return arrays_sha256(poses.xy, poses.confidence, poses.mask)

@@ -35,6 +35,10 @@ LAYOUTS: dict[str, dict[int, np.ndarray]] = {
 }
 # Half of all coordinates within twice the frame: normalised. In pixels that would be a person of two pixels.
 NORMALISED_LIMIT = 2.0
+# More people in one frame than a picture shows, and further away than a detector sees, are a damaged file.
+MAX_PEOPLE = 200
+MAX_COORDINATE = 1e6
+MAX_CANVAS = 100_000
 
 
 def parse_frames(path: Path, documents: list[Any], *, size: tuple[int, int] | None) -> list[list[Person]]:
@@ -93,22 +97,25 @@ def to_documents(poses: PoseSequence, *, size: tuple[int, int], fps: float | Non
 def _parse_document(where: str, document: Any) -> tuple[list[Person], tuple[int, int] | None]:
     """One frame: its people in the file's units, and its canvas (height, width) if it has one."""
     if isinstance(document, dict) and isinstance(document.get("people"), list):
+        _check_count(where, len(document["people"]))
         people = [_parse_person(f"{where}, person {i}", person) for i, person in enumerate(document["people"])]
         return people, _canvas(where, document)
     if isinstance(document, dict) and isinstance(document.get("bodies"), dict):
         return _parse_dwpose(where, document), None
-    keys = ", ".join(document) if isinstance(document, dict) else type(document).__name__
+    keys = ", ".join(list(document)[:20]) if isinstance(document, dict) else type(document).__name__
     raise UserError(
         f"{where}: expected OpenPose JSON, an object with `people` (or DWPose's `bodies`, `hands`, `faces`), got {keys}"
     )
 
 
 def _canvas(where: str, document: dict[str, Any]) -> tuple[int, int] | None:
-    canvas = document.get("canvas_height"), document.get("canvas_width")
+    canvas: tuple[Any, Any] = document.get("canvas_height"), document.get("canvas_width")
     if canvas == (None, None):
         return None
-    if not all(isinstance(side, (int, float)) and side > 0 for side in canvas):
-        raise UserError(f"{where}: canvas_height and canvas_width must both be positive numbers, got {canvas}")
+    if not all(type(side) in (int, float) and 1 <= side <= MAX_CANVAS for side in canvas):
+        raise UserError(
+            f"{where}: canvas_height and canvas_width must both be numbers from 1 to {MAX_CANVAS}, got {canvas!s:.100}"
+        )
     return canvas
 
 
@@ -138,11 +145,12 @@ def _parse_dwpose(where: str, document: dict[str, Any]) -> list[Person]:
     candidate = _numbers(f"{where}, bodies.candidate", document["bodies"].get("candidate"))
     subset = _numbers(f"{where}, bodies.subset", document["bodies"].get("subset"))
     count = len(subset) if subset.ndim == 2 else 0
+    _check_count(where, count)
     shapes = {"faces": (count, 68), "hands": (2 * count, 21)}
     parts = {key: _numbers(f"{where}, {key}", document.get(key)) for key in shapes}
     good = candidate.ndim == 2 and candidate.shape[1] >= 2 and subset.ndim == 2 and subset.shape[1] >= 18
     good = good and all(not value.size or value.shape == (*shapes[key], 2) for key, value in parts.items())
-    if subset.size and not (good and subset[:, :18].max() < len(candidate)):
+    if subset.size and not (good and subset[:, :18].min() >= -1 and subset[:, :18].max() < len(candidate)):
         got = {"candidate": candidate.shape, "subset": subset.shape} | {k: v.shape for k, v in parts.items()}
         raise UserError(
             f"{where}: expected DWPose's bodies.candidate (18 people, 2), bodies.subset (people, 18) of indices,"
@@ -166,12 +174,24 @@ def _person(where: str, xy: np.ndarray, confidence: np.ndarray) -> Person:
     person = Person(xy, np.clip(confidence, 0, 1))
     if not (np.isfinite(confidence).all() and np.isfinite(xy[person.seen]).all()):
         raise UserError(f"{where}: a keypoint is not a finite number")
-    return person
+    if np.abs(xy[person.seen]).max(initial=0) > MAX_COORDINATE:
+        raise UserError(f"{where}: a keypoint lies more than {MAX_COORDINATE:.0f} pixels away, so the file is damaged")
+    # What is not seen means nothing; a large number there would overflow where people are compared.
+    return Person(np.where(person.seen[:, None], xy, 0), person.confidence)
+
+
+def _check_count(where: str, count: int) -> None:
+    if count > MAX_PEOPLE:
+        raise UserError(f"{where}: {count} people, more than the {MAX_PEOPLE} that are read in a frame")
 
 
 def _numbers(where: str, value: Any) -> np.ndarray:
     """A JSON array of numbers, flat or nested; null is empty."""
     try:
-        return np.asarray([] if value is None else value, np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: expected an array of numbers") from None
+        numbers = np.asarray([] if value is None else value)
+    except (TypeError, ValueError, OverflowError):
+        numbers = None
+    # Strings, true and false, and lists of unequal lengths are not what a detector writes.
+    if numbers is None or numbers.dtype.kind not in "iuf" or not numbers.ndim:
+        raise UserError(f"{where}: expected an array of numbers")
+    return numbers.astype(np.float64)

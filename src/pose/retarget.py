@@ -87,8 +87,9 @@ def _similar(xy: np.ndarray, own: Proportions, theirs: Proportions, size: float)
     The places are medians of persons who wander, and the subject's of a few frames at that. As far as they differ
     less than either wanders, the difference says nothing, and the driver's place is kept.
     """
-    standing = own.footing is not None and theirs.footing is not None
-    here, there = (own.footing, theirs.footing) if standing else (own.neck, theirs.neck)
+    here, there = own.neck, theirs.neck
+    if own.footing is not None and theirs.footing is not None:
+        here, there = own.footing, theirs.footing
     shift = here.middle - there.middle
     noise = np.square(here.spread) + np.square(there.spread)
     shift = shift * np.square(shift) / np.maximum(np.square(shift) + noise, np.finfo(float).tiny)

@@ -11,8 +11,8 @@ to the next. With `period`, in frames, the amount swings as a sine of that ampli
 Dimensions: F frames.
 """
 
+import bisect
 import inspect
-import itertools
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
+from src.common.reading import read_yaml
 from src.pose import edit
 from src.pose.edit import Puppet
 from src.pose.keypoints import PoseSequence
@@ -46,6 +46,9 @@ EASINGS: dict[str, Callable[[float], float]] = {
     "hold": lambda t: 0.0,
 }
 MAX_FRAMES = 10_000
+MAX_EDITS = 64
+# Of degrees, of shares and of units of the frame alike; and how far from the frame an edit may take a point.
+MAX_AMOUNT = 1e4
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class KeyedEdit:
     def amount(self, frame: int) -> float:
         """The edit's amount at a frame."""
         times = list(self.keys)
-        value = self.keys[times[0]] if frame <= times[0] else self.keys[times[-1]]
-        for start, end in itertools.pairwise(times):
-            if start <= frame < end:
-                eased = EASINGS[self.easing]((frame - start) / (end - start))
-                value = self.keys[start] + eased * (self.keys[end] - self.keys[start])
+        last = bisect.bisect_right(times, frame) - 1
+        value = self.keys[times[max(last, 0)]]
+        if 0 <= last < len(times) - 1:
+            start, end = times[last], times[last + 1]
+            eased = EASINGS[self.easing]((frame - start) / (end - start))
+            value += eased * (self.keys[end] - value)
         if self.period is not None:
             value *= float(np.sin(2 * np.pi * max(frame - times[0], 0) / self.period))
         return value
@@ -104,19 +108,20 @@ def load_script(path: str | Path) -> PoseScript:
         UserError: missing or not YAML, or a key, an edit, an option or a value that there is not; says which.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"no pose script at {path} ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    with in_one_line(path, "read"):
+        if not path.exists():
+            raise UserError(f"no pose script at {path}: expected a YAML file")
+    content = read_yaml(path)
     _only(content, {"frames", "frame", "edits"}, f"{path}")
     num_frames = _checked(int, content.get("frames"), f"{path}: frames")
     if not 1 <= num_frames <= MAX_FRAMES:
         raise UserError(f"{path}: frames={num_frames} is not in 1 to {MAX_FRAMES}")
     edits = content.get("edits")
-    if not isinstance(edits, list) or not edits:
-        raise UserError(f"{path}: edits must be a list of at least one edit, such as {{edit: blink, side: right, ...}}")
+    if not isinstance(edits, list) or not 1 <= len(edits) <= MAX_EDITS:
+        raise UserError(
+            f"{path}: edits must be a list of at least one edit and at most {MAX_EDITS}, such as {{edit: blink, side: "
+            f"right, ...}}"
+        )
     keyed = tuple(_keyed(entry, f"{path}: edit {i + 1}", num_frames) for i, entry in enumerate(edits))
     return PoseScript(path, num_frames, _checked(int | None, content.get("frame"), f"{path}: frame"), keyed)
 
@@ -144,6 +149,8 @@ def apply_script(script: PoseScript, poses: PoseSequence) -> PoseSequence:
                 keyed.apply(puppet, frame)
             except UserError as error:
                 raise UserError(f"{script.path}: {keyed.name}: {error}") from error
+        if not np.abs(puppet.xy).max() <= MAX_AMOUNT:
+            raise UserError(f"{script.path}: at frame {frame} its edits take a point out of all bounds: lessen them")
         xy.append(puppet.xy)
         mask.append(puppet.mask)
         confidence.append(poses.confidence[source])
@@ -188,7 +195,7 @@ def _path_length(poses: PoseSequence) -> float:
 def _keyed(entry: Any, where: str, num_frames: int) -> KeyedEdit:
     name = entry.get("edit") if isinstance(entry, dict) else None
     if not isinstance(name, str) or name not in EDITS:
-        raise UserError(f"{where}: {name} is no edit; choose one of {', '.join(EDITS)}")
+        raise UserError(f"{where}: {name!s:.60} is no edit; choose one of {', '.join(EDITS)}")
     where = f"{where} ({name})"
     signature = inspect.signature(EDITS[name])
     options = {key: p for key, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -196,18 +203,23 @@ def _keyed(entry: Any, where: str, num_frames: int) -> KeyedEdit:
     keys = entry.get("keys")
     keys = keys if isinstance(keys, dict) else {0: keys}
     keys = _checked(dict[int, float], keys, f"{where}: keys")
-    if not keys or min(keys) < 0 or max(keys) >= num_frames or not np.isfinite(list(keys.values())).all():
-        raise UserError(f"{where}: keys must give finite amounts at frames from 0 to {num_frames - 1}, got {keys}")
+    if not keys or min(keys) < 0 or max(keys) >= num_frames or not np.abs(list(keys.values())).max() <= MAX_AMOUNT:
+        raise UserError(
+            f"{where}: keys must give amounts of at most {MAX_AMOUNT:g} at frames from 0 to {num_frames - 1}, got "
+            f"{keys!s:.200}"
+        )
     easing = entry.get("easing", "smooth")
-    if easing not in EASINGS:
-        raise UserError(f"{where}: easing={easing} is unknown; choose one of {', '.join(EASINGS)}")
+    if not isinstance(easing, str) or easing not in EASINGS:
+        raise UserError(f"{where}: easing={easing!s:.60} is unknown; choose one of {', '.join(EASINGS)}")
     period = _checked(float | None, entry.get("period"), f"{where}: period")
-    if period is not None and not period > 0:
-        raise UserError(f"{where}: period={period} must be a positive number of frames")
+    if period is not None and not 0 < period <= MAX_FRAMES:
+        raise UserError(f"{where}: period={period} must be a number of frames, above 0 and at most {MAX_FRAMES}")
     given = {}
     for key, parameter in options.items():
         if key in entry:
             given[key] = _checked(parameter.annotation, entry[key], f"{where}: {key}")
+            if isinstance(given[key], float) and not abs(given[key]) <= MAX_AMOUNT:
+                raise UserError(f"{where}: {key}={given[key]}: expected at most {MAX_AMOUNT:g}")
         elif parameter.default is inspect.Parameter.empty:
             raise UserError(f"{where} needs {key}: {parameter.annotation}".replace("typing.Literal", "one of "))
     return KeyedEdit(name, dict(sorted(keys.items())), easing, period, given)
@@ -215,13 +227,13 @@ def _keyed(entry: Any, where: str, num_frames: int) -> KeyedEdit:
 
 def _only(value: Any, allowed: set[str], where: str) -> None:
     if not isinstance(value, dict):
-        raise UserError(f"{where} must hold the keys {', '.join(sorted(allowed))}, got {value!r}")
+        raise UserError(f"{where} must hold the keys {', '.join(sorted(allowed))}, got {value!r:.100}")
     if unknown := sorted(map(str, value.keys() - allowed)):
-        raise UserError(f"{where} has no {', '.join(unknown)}; known are {', '.join(sorted(allowed))}")
+        raise UserError(f"{where} has no {', '.join(unknown)[:200]}; known are {', '.join(sorted(allowed))}")
 
 
 def _checked(kind: Any, value: Any, where: str) -> Any:
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{where}={value!r}: {error.errors()[0]['msg']}") from error
+        raise UserError(f"{where}={value!r:.100}: {error.errors()[0]['msg']}") from error

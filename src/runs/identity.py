@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
-from src.common.digests import digest, fingerprint
+from src.common.digests import digest
 from src.common.typed import first_difference, identity
 from src.data.subject_split import TrainingClip
-from src.models.settings import ModelSettings
+from src.models.settings import weights_identity
 from src.runs.settings import LearningSettings
 
 
@@ -33,22 +32,6 @@ def same_run(one: LearningSettings, other: LearningSettings, scope: str) -> tupl
         scope: `fine_tune`, or `sampling` for the video as well.
     """
     return first_difference(identity(one, scope), identity(other, scope))
-
-
-def weights_identity(model: ModelSettings) -> list[Any]:
-    """What tells a config's weights from others of that name.
-
-    Of local weights name, size and time of their files; of a hub id, the id.
-    """
-    return [_files_of(model.base), _files_of(model.controlnet)]
-
-
-def _files_of(weights: str | None) -> Any:
-    if weights is None or not Path(weights).exists():
-        return weights
-    path = Path(weights)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return fingerprint(files)
 
 
 def _settings(settings: LearningSettings, scope: str) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
-from src.common.errors import ResourceError
+from src.common.errors import DamagedFile, ResourceError
 from src.common.typed import plain
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
-from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, TRAINING, RunFolder
+from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, RunFolder
 from src.runs.settings import LearningSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
@@ -50,12 +50,11 @@ def learn(
     key, cache = fine_tune_key(settings, clip), None
     if settings.fine_tune_cache is not None:
         cache = RunFolder(Path(settings.fine_tune_cache) / key[:24])
-    if run.fine_tune_record(key) is None or not (run.path / TRAINING).is_dir():
-        run.save_training(clip)
+    run.save_training(clip)
     for known in filter(None, (run, cache)):
         if (record := known.fine_tune_record(key)) is None:
             continue
-        known.load_adapter(backbone, base=image_model.base)
+        known.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
         log.info("fine-tuned already: the adapter in %s is used", known.path)
         _copy(known, run)
         break
@@ -71,13 +70,21 @@ def learn(
         )
         checkpoints = run.path / CHECKPOINTS
         record = fine_tune(job, image_model, backbone, checkpoints=checkpoints, callbacks=callbacks, loggers=loggers())
-        record = run.save_fine_tune(backbone, record, key=key, base=image_model.base, config=plain(settings.model))
+        record = run.save_fine_tune(
+            backbone,
+            record,
+            key=key,
+            base=image_model.base,
+            additions=image_model.additions,
+            config=plain(settings.model),
+        )
     # Behind the record: a run that is killed between the two trains no step again.
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     if cache is not None:
         try:
-            _copy(run, cache)
-        except ResourceError as error:
+            with cache.only_writer(wait=True):
+                _copy(run, cache)
+        except (ResourceError, DamagedFile) as error:
             log.warning("the fine-tune is not kept for other runs: %s", error)
     return record
 

@@ -12,7 +12,8 @@ from src.data.resolve import resolve_subject
 from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
-from src.models.settings import build_models, model_warning
+from src.models.build import build_models
+from src.models.settings import model_warning
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder

@@ -6,8 +6,8 @@ from src.common.trainer import TrainerSettings
 from src.data.pose_sources import TargetPoses
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
+from src.models.build import build_models
 from src.models.image_model import ImageModel
-from src.models.settings import build_models
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
@@ -39,7 +39,7 @@ class Person:
         """
         settings, clip = run.settings(), run.training()
         image_model, backbone = build_models(settings.model)
-        run.load_adapter(backbone, base=image_model.base)
+        run.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
         return Person(settings, clip, image_model, backbone)
 
     def job(

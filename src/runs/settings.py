@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, check_range, setting
+from src.common.typed import FileName, Raw, check_range, setting
 from src.data.settings import DataSettings
-from src.models.settings import ModelSettings
+from src.models.settings import ModelSettings, check_precision
 from src.pose.extractors.settings import ExtractorSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
@@ -30,10 +30,11 @@ class LearningSettings:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     seed: int = 0
-    fine_tune_cache: Raw | None = setting(None, counts="nothing")
+    fine_tune_cache: FileName | None = setting(None, counts="nothing")
     checkpoint_every_n_steps: int = setting(50, counts="nothing")
 
     def __post_init__(self) -> None:
+        check_precision(self.model.dtype, self.trainer.precision)
         check_range("seed", self.seed, least=0, most=2**31 - 1)
         check_range("checkpoint_every_n_steps", self.checkpoint_every_n_steps, least=1)
 
@@ -52,13 +53,13 @@ class RunSettings(LearningSettings):
         run_dir: folder of the run; null: a new one.
     """
 
-    subject: Raw
+    subject: FileName
     prompt: Raw | None = None
     target_prompt: Raw | None = setting(None, counts="sampling")
     pose: ExtractorSettings = setting(counts="nothing")
     preview: PreviewSettings = field(default_factory=PreviewSettings, metadata={"counts": "nothing"})
     sample_after_train: bool = setting(True, counts="nothing")
-    run_dir: Raw | None = setting(None, counts="nothing")
+    run_dir: FileName | None = setting(None, counts="nothing")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,7 +3,9 @@
 Dimensions: B clips, F frames, C channels, h×w latent cells.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
+from typing import cast
 
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
@@ -39,12 +41,13 @@ def ddim_invert(
     Returns:
         num_steps + 1 latents: Z_0 and then the latents at each timestep of the sampler, the last of them Z_T.
     """
-    inverse = DDIMInverseScheduler.from_config(scheduler.config)
+    known = inspect.signature(DDIMInverseScheduler.__init__).parameters
+    inverse = DDIMInverseScheduler(**{name: value for name, value in scheduler.config.items() if name in known})
     inverse.set_timesteps(num_steps)
     trajectory = [latents_BFChw]
     for t in progress(inverse.timesteps.tolist(), "inversion"):
         noise = predict_noise(trajectory[-1], t)
-        trajectory.append(inverse.step(noise, t, trajectory[-1]).prev_sample)
+        trajectory.append(inverse.step(noise, t, trajectory[-1], return_dict=False)[0])
     return trajectory
 
 
@@ -71,5 +74,5 @@ def ddim_sample(
     for index, t in enumerate(progress(scheduler.timesteps.tolist(), "sampling")):
         if edit_latents is not None:
             latents_BFChw = edit_latents(latents_BFChw, index)
-        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0).prev_sample
+        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0, return_dict=False)[0]
     return latents_BFChw

@@ -5,7 +5,6 @@ Dimensions: M target poses, K keypoints, C channels, h×w latent cells. Coordina
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor
 
 from src.pose.keypoints import PoseSequence
 from src.sampling.parts import BONE_THICKNESS, Piece, pieces_of
+from src.sampling.settings import Interpolation
 
-Interpolation = Literal["bilinear", "nearest"]
 MIN_KEYPOINTS = 3  # six unknowns, two equations a keypoint
 MIN_CONDITION = 0.1  # of the linear part: its smaller by its larger singular value
 
@@ -156,7 +155,7 @@ def _plan_piece(
 
 
 def warp_latent(
-    latent_Chw: Tensor, edit: Edit, *, interpolation: str = "bilinear", preserve_variance: bool = False
+    latent_Chw: Tensor, edit: Edit, *, interpolation: Interpolation = "bilinear", preserve_variance: bool = False
 ) -> Tensor:
     """The part of the latent, warped by A, that falls into the box of the edit (Eq. 6).
 
@@ -194,7 +193,7 @@ def apply_edits(
     reference_Chw: Tensor,
     edits: list[Edit],
     *,
-    interpolation: str = "bilinear",
+    interpolation: Interpolation = "bilinear",
     preserve_variance: bool = False,
 ) -> Tensor:
     """Paste the warped reference latent into each target frame's latent; nothing outside the boxes changes."""

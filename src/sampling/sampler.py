@@ -6,21 +6,22 @@ Dimensions: N training frames, M target poses, F sampled frames, C channels, H×
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
-from src.models.image_model import ImageModel, to_unit_range
-from src.pose.draw import draw_poses
+from src.models.image_model import ImageModel
 from src.pose.keypoints import PoseSequence
-from src.sampling.ddim import PredictNoise, ddim_invert, ddim_sample
+from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.jobs import GenerationJob, Reference
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
+from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
 from src.sampling.settings import NUM_TRAIN_TIMESTEPS
 
@@ -59,14 +60,14 @@ class Sampler(LightningModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Numbers of the segments."""
-        return DataLoader(range(len(self.segments)), batch_size=None)
+        return DataLoader(cast("Dataset[int]", range(len(self.segments))), batch_size=None)
 
     def predict_step(self, segment: int, batch_idx: int) -> np.ndarray:
         """Frames (M, H, W, 3) uint8 RGB of a segment's target poses; its reference is added to `references`."""
         job = self.segments[segment]
         latents_MChw, reference = self.sample_latents(job)
-        # 6. Decode, a chunk at a time.
-        parts = latents_MChw.split(job.sampling.frame_chunk or len(latents_MChw))
+        # 6. Decode, a frame at a time: of all stages this one takes the most memory a frame.
+        parts = latents_MChw.split(1)
         self.references.append(reference)
         return np.concatenate([self.image_model.decode_latents(part) for part in track(parts, "decoding")])
 
@@ -79,8 +80,7 @@ class Sampler(LightningModule):
 
         # 2. Initial latent (Eq. 4).
         clean_Chw = self.image_model.encode_frames(job.clip.frames[r : r + 1])[0]
-        with self.backbone.chunked(job.sampling.frame_chunk):
-            trajectory = self._initial_trajectory(clean_Chw, reference_pose, job)
+        trajectory = self._initial_trajectory(clean_Chw, reference_pose, job)
         z_r_Chw = trajectory[-1]
 
         # 3. Insertion: the reference pose becomes frame 0, the key frame.
@@ -102,15 +102,14 @@ class Sampler(LightningModule):
             return _edited(job, latents_1FChw, trajectory[len(trajectory) - 1 - step], edits, inserted)
 
         # 5. DDIM sampling with guidance.
-        with self.backbone.chunked(job.sampling.frame_chunk):
-            latents_1FChw = ddim_sample(
-                latents_FChw[None],
-                self._noise_predictor(job, poses, job.target_prompt, job.sampling.guidance_scale),
-                self.image_model.scheduler,
-                job.sampling.num_steps,
-                edit_latents=edit_latents,
-                progress=track,
-            )
+        latents_1FChw = ddim_sample(
+            latents_FChw[None],
+            self._noise_predictor(job, poses, job.target_prompt, job.sampling.guidance_scale),
+            self.image_model.scheduler,
+            job.sampling.num_steps,
+            edit_latents=edit_latents,
+            progress=track,
+        )
         return latents_1FChw[0, inserted:], Reference(r, distances, skipped, len(edits), len(job.target_poses))
 
     def _choose_reference(self, job: GenerationJob) -> tuple[int, np.ndarray]:
@@ -136,22 +135,16 @@ class Sampler(LightningModule):
 
     def _noise_predictor(
         self, job: GenerationJob, poses: PoseSequence, prompt: str, guidance_scale: float
-    ) -> PredictNoise:
-        """ε_θ with classifier-free guidance; the two branches run one after the other, which halves the memory."""
-        device = next(self.backbone.parameters()).device
-        poses_1FCHW = to_unit_range(draw_poses(poses, job.image_size))[None].to(device)
-        cond = self.image_model.encode_prompt(prompt).to(device)
-        if guidance_scale != 1:
-            uncond = self.image_model.encode_prompt(job.sampling.negative_prompt).to(device)
-
-        def predict_noise(latents_1FChw: Tensor, timestep: int) -> Tensor:
-            noise = self.backbone(latents_1FChw, timestep, poses_1FCHW, cond).float()
-            if guidance_scale == 1:
-                return noise
-            noise_uncond = self.backbone(latents_1FChw, timestep, poses_1FCHW, uncond).float()
-            return noise_uncond + guidance_scale * (noise - noise_uncond)
-
-        return predict_noise
+    ) -> NoisePredictor:
+        guided = guidance_scale != 1
+        return NoisePredictor(
+            self.backbone,
+            embed_pose_sequence(self.backbone, poses, job.image_size),
+            self.image_model.encode_prompt(prompt),
+            unconditional_1TE=self.image_model.encode_prompt(job.sampling.negative_prompt) if guided else None,
+            guidance_scale=guidance_scale,
+            frame_chunk=job.sampling.frame_chunk,
+        )
 
     def _edit_step(self, job: GenerationJob) -> int:
         """Index of the sampling step before which the edit is made."""

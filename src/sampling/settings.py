@@ -5,10 +5,12 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range
-from src.sampling.latent_editing import Interpolation
+from src.models.ddim_steps import check_num_steps
 from src.sampling.parts import EDITED_PARTS
 
 NUM_TRAIN_TIMESTEPS = 1000
+
+Interpolation = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ class MethodSettings:
         init: `inversion`: DDIM inversion of the reference frame; `noise`: one noise latent for all frames.
         latent_editing: Eqs. 6 and 7.
         references: `one` reference frame for all target poses; `per_segment`: the target poses are cut into segments,
-            each filmed from a reference frame of its own (`reference.cut_segments`).
+            each generated from a reference frame of its own (`reference.cut_segments`).
         min_segment_frames: least length of such a segment.
     """
 
@@ -82,16 +84,17 @@ class SamplingSettings:
         num_steps: steps of inversion and of sampling.
         guidance_scale: classifier-free guidance; 1: none.
         negative_prompt: text of the unconditional branch.
-        frame_chunk: frames that pass through a layer at once; null: all. Memory, not results.
+        frame_chunk: frames that pass through a layer at once; `auto`: by free memory; null: all. Memory, not results.
     """
 
     num_steps: int = 50
     guidance_scale: float = 12.0
     negative_prompt: Raw = ""
-    frame_chunk: int | None = 8
+    frame_chunk: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
-        check_range("sampling.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)
+        check_num_steps(self.num_steps)
         # 1 is no guidance.
         check_range("sampling.guidance_scale", self.guidance_scale, least=1)
-        check_range("sampling.frame_chunk", self.frame_chunk, least=1)
+        if self.frame_chunk != "auto":
+            check_range("sampling.frame_chunk", self.frame_chunk, least=1)

@@ -4,6 +4,7 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+from src.common.writers import only_writer
 from src.media.contact_sheet import contact_sheet, side_by_side
 from src.media.video import write_video
 from src.pose.extractors.settings import FileSettings
@@ -13,15 +14,15 @@ from src.runs.settings import LearningSettings, RunSettings
 from src.showcase.items import GalleryContext, make_item
 from src.showcase.settings import GallerySettings
 
-__all__ = ["GallerySettings", "gallery"]
 log = logging.getLogger(__name__)
+_WRITTEN = ("run", "variants", "looks", "repair")
 
 
 def gallery(settings: GallerySettings) -> list[Path]:
     """Fine-tune on the subject once, then make what is missing of the pictures.
 
     An item is `<name>.png`, rows of target poses and of frames, and `<name>.mp4`, the rows side by side. Delete the
-    picture to have both made again; films that several items share, or that an interrupted gallery left, are kept.
+    picture to have both made again; variants that several items share, or that an interrupted gallery left, are kept.
 
     Returns:
         The pictures.
@@ -30,6 +31,11 @@ def gallery(settings: GallerySettings) -> list[Path]:
         UserError: bad settings of what is made.
     """
     folder = Path(settings.folder)
+    with only_writer(folder, writes=[*_WRITTEN, *(f"{name}.png" for name in settings.pictures)]):
+        return _make(settings, folder)
+
+
+def _make(settings: GallerySettings, folder: Path) -> list[Path]:
     paths = {name: folder / f"{name}.png" for name in settings.pictures}
     missing = [name for name, path in paths.items() if not path.is_file()]
     run = RunFolder(folder / "run")

@@ -5,24 +5,27 @@ Dimensions: F frames of one item, H×W pixels, RGB uint8.
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.digests import digest
 from src.common.typed import changed, plain
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.rendered import people_subject
-from src.inpainting.repair import RepairSettings, repair
+from src.inpainting.repair import repair
+from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
 from src.media.video import read_video, write_frames
 from src.pose.draw import draw_poses
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import load_fps, load_poses, save_poses
 from src.runs.person import Person
-from src.runs.run_folder import SUMMARY, RunFolder
+from src.runs.run_folder import RunFolder
 from src.runs.settings import LearningSettings
-from src.showcase.look import LookSettings, look
-from src.showcase.settings import Film, GallerySettings, GenerateItem, Item, LookItem, RepairItem
+from src.showcase.look import look
+from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
 
 # Of the repaired clip: sides of the blocks that the damage leaves, good frames shown on either side.
 _BLOCK, _AROUND = 16, 2
@@ -71,35 +74,36 @@ def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:
 
 
 def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], float]:
-    """A row for each film, and a row of poses where they change."""
+    """A row for each variant, and a row of poses where they change."""
     rows, fps, shown = [], 10.0, None
-    for label, film in item.films.items():
-        folder = _film(context, film)
+    for label, variant in item.variants.items():
+        folder = _variant(context, variant)
         poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz") or fps
         frames = read_video(folder / "frames").frames
         if shown is None or not np.array_equal(shown.xy, poses.xy):
-            rows.append(Row("target pose", draw_poses(poses, frames.shape[1:3])))
+            rows.append(Row("target pose", draw_poses(poses, height_width(frames))))
             shown = poses
         rows.append(Row(label, frames))
     return rows, fps
 
 
-def _film(context: GalleryContext, film: Film) -> Path:
-    """Folder of a film, made unless it is there."""
-    output = RunFolder(context.folder / "films" / digest(plain(film))[:10])
-    if not (output.path / SUMMARY).is_file():
+def _variant(context: GalleryContext, variant: Variant) -> Path:
+    """Folder of a variant, made unless it is there."""
+    output = RunFolder(context.folder / "variants" / digest(plain(variant))[:10])
+    summary = output.summary()
+    if summary is None or not output.is_whole(summary):
         person = context.person
-        source = PoseSourceSettings(poses=film.poses, retarget=film.retarget, pose=FileSettings(kind="file"))
+        source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip
         size = clip.frames.shape[1]
         target = target_poses(
             source, resolution=size, fps=clip.fps, training=clip.poses, subject=context.settings.subject
         )
-        method = changed(person.settings.method, film.method, "method")
-        job = person.job(target, prompt=film.prompt, method=method)
+        method = changed(person.settings.method, variant.method, "method")
+        job = person.job(target, prompt=variant.prompt, method=method)
         with output.only_writer():
             generated = person.generate(job)
-            output.save_sample(generated, job, run=str(context.run.path), poses=film.poses, beside=target.beside)
+            output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)
     return output.path
 
 
@@ -131,7 +135,7 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     damaged[first : last + 1] = blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)
     write_frames(folder / "damaged", damaged)
     save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps)
-    shared = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
+    shared: dict[str, Any] = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
     data = replace(context.settings.data, root=str(folder / "data"))
     settings = RepairSettings(
         **shared | {"data": data},

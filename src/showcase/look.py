@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from src.common.atomic import atomic_path
-from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.typed import Raw
-from src.data.pose_sources import PoseSourceSettings, TargetPoses, target_poses
+from src.common.writers import only_writer
+from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
@@ -25,30 +24,13 @@ from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.tracking import frame_ranges
 from src.runs.run_folder import RunFolder
+from src.showcase.settings import LookSettings
 
 log = logging.getLogger(__name__)
 FPS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookSettings(PoseSourceSettings):
-    """What `conf/poses.yaml` describes.
-
-    Attributes:
-        subject: whom the poses are for: its N training frames are what they are compared with.
-        run: or the run that is to generate them: its own training frames.
-        output: null: outputs/poses/<name of the poses>.
-    """
-
-    subject: Raw | None = None
-    run: Raw | None = None
-    output: Raw | None = None
-
-    def __post_init__(self) -> None:
-        if self.run is not None and self.subject is not None:
-            raise UserError(
-                f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"
-            )
+PLOT, VIDEO, SHEET = "distance.png", "poses.mp4", "contact_sheet.png"
+POSES, RECORD = "poses.npz", "poses.json"
+WRITTEN = (PLOT, VIDEO, SHEET, POSES, RECORD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +75,7 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     rows = [Row("pose", draw_poses(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)
+    distance = None
     if subject is not None:
         distance = distance_to_training(target.poses, subject.training)
         rows.append(Row("nearest training frame", subject.frames[distance.nearest]))
@@ -102,12 +85,14 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
             "distance": [float(d) if np.isfinite(d) else None for d in distance.distance],
             "nearest_training_frame": [subject.numbers[i] for i in distance.nearest],
         }
-        _plot(distance, target, folder / "distance.png")
-    write_video(folder / "poses.mp4", side_by_side(rows), target.fps)
-    contact_sheet(rows, folder / "contact_sheet.png")
-    save_poses(folder / "poses.npz", target.poses, fps=target.fps)
-    write_json(folder / "poses.json", summary)
-    log.info("video: %s; contact sheet: %s", folder / "poses.mp4", folder / "contact_sheet.png")
+    with only_writer(folder, writes=WRITTEN):
+        if distance is not None:
+            _plot(distance, target, folder / PLOT)
+        write_video(folder / VIDEO, side_by_side(rows), target.fps)
+        contact_sheet(rows, folder / SHEET)
+        save_poses(folder / POSES, target.poses, fps=target.fps)
+        write_json(folder / RECORD, summary)
+    log.info("video: %s; contact sheet: %s", folder / VIDEO, folder / SHEET)
     return summary
 
 

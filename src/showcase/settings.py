@@ -1,4 +1,4 @@
-"""Settings of the gallery: what is shown, and with which settings it is made."""
+"""Settings of the look at poses, and of the gallery: what is shown, and with which settings it is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,14 +7,36 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from src.common.errors import UserError
-from src.common.typed import Raw, check_choice, check_range
+from src.common.typed import FileName, Raw, check_choice, check_range
+from src.data.pose_sources import PoseSourceSettings
 from src.data.rendered import SEEDS
 from src.pose.retarget import RetargetMode
 from src.runs.settings import LearningSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class LookSettings(PoseSourceSettings):
+    """What `conf/poses.yaml` describes.
+
+    Attributes:
+        subject: whom the poses are for: its N training frames are what they are compared with.
+        run: or the run that is to generate them: its own training frames.
+        output: null: outputs/poses/<name of the poses>.
+    """
+
+    subject: FileName | None = None
+    run: FileName | None = None
+    output: FileName | None = None
+
+    def __post_init__(self) -> None:
+        if self.run is not None and self.subject is not None:
+            raise UserError(
+                f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
     """One way of generating the subject.
 
     Attributes:
@@ -22,7 +44,7 @@ class Film:
         method: changes to the run's.
     """
 
-    poses: Raw
+    poses: FileName
     retarget: RetargetMode | None = None
     prompt: Raw | None = None
     method: Mapping[str, Any] = field(default_factory=dict)
@@ -30,11 +52,11 @@ class Film:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateItem:
-    """The subject generated once for each film, by label; `driver`: a rendered person whose frames are shown first."""
+    """The subject generated in variants, by label; `driver`: a rendered person whose frames are shown first."""
 
     kind: Literal["generate"]
     caption: str
-    films: Mapping[str, Film]
+    variants: Mapping[str, Variant]
     driver: str | None = None
 
 
@@ -44,7 +66,7 @@ class LookItem:
 
     kind: Literal["look"]
     caption: str
-    poses: Raw
+    poses: FileName
     driver: str | None = None
 
 
@@ -75,7 +97,7 @@ class GallerySettings(LearningSettings):
     """
 
     subject: str
-    folder: Raw
+    folder: FileName
     columns: int = 8
     cell: int = 104
     pictures: Mapping[str, Item]

@@ -4,6 +4,7 @@ Dimensions: M target poses, H×W pixels.
 """
 
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from src.common import stopping
 from src.common.progress import progress_bar
-from src.media.contact_sheet import contact_sheet
+from src.media.contact_sheet import Row, contact_sheet
 from src.pose.draw import draw_poses
 from src.sampling.sampler import Sampler
 
@@ -82,9 +83,11 @@ class StopWithCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if stopping.asked() is not None:
+        # All processes of a run stop at one step: a checkpoint needs them all.
+        if trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False):
             self._save(trainer)
             stopping.raise_if_asked()
+            raise stopping.Stopped(signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Lightning's own answer to SIGTERM, given between steps.
@@ -116,7 +119,8 @@ class Preview(Callback):
             frames = self.sampler.predict_step(0, 0)
         path = self.folder / f"step_{trainer.global_step:05d}.png"
         job = self.sampler.segments[0]
-        contact_sheet([("pose", draw_poses(job.target_poses, job.image_size)), ("generated", frames)], path)
+        drawn = draw_poses(job.target_poses, job.image_size)
+        contact_sheet([Row("pose", drawn), Row("generated", frames)], path)
         log.info("preview: %s", path)
         for logger in trainer.loggers:
             _log_picture(logger, frames, trainer.global_step)

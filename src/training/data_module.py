@@ -7,13 +7,14 @@ channels.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from src.common.arrays import height_width
 from src.data.subject_split import TrainingClip
 from src.models.image_model import ImageModel
 from src.pose.draw import draw_poses
@@ -40,21 +41,19 @@ class EncodedClip:
 class StepBatch(TypedDict):
     """What one step is made of.
 
-    latents: (n, C, h, w) Z_0 of the drawn frames; noise: likewise, ε; poses: (n, 3, H, W) uint8; text: (1, T, E);
-    timestep: (1,), t.
+    frames: (n,) numbers of the drawn frames; latents: (n, C, h, w), their Z_0; noise: likewise, ε; timestep: (1,), t.
     """
 
+    frames: Tensor
     latents: Tensor
     noise: Tensor
-    poses: Tensor
-    text: Tensor
     timestep: Tensor
 
 
 def encode_clip(image_model: ImageModel, clip: TrainingClip, device: torch.device) -> EncodedClip:
     """Encode frames and prompt on a device, and take the encoders off it again: no step needs them."""
     image_model.move_encoders(device)
-    drawn_NHWC = draw_poses(clip.poses, clip.frames.shape[1:3])
+    drawn_NHWC = draw_poses(clip.poses, height_width(clip.frames))
     encoded = EncodedClip(
         latents_NChw=image_model.encode_frames(clip.frames),
         poses_NCHW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
@@ -104,11 +103,7 @@ class Steps(IterableDataset):
         )
         frames = frames.to(latents_NChw.device)
         return StepBatch(
-            latents=latents_NChw[frames],
-            noise=noise_nChw,
-            poses=self.clip.poses_NCHW[frames.to(self.clip.poses_NCHW.device)],
-            text=self.clip.text_1TE,
-            timestep=torch.tensor([timestep]),
+            frames=frames, latents=latents_NChw[frames], noise=noise_nChw, timestep=torch.tensor([timestep])
         )
 
 
@@ -128,6 +123,7 @@ class OneShotDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """A step at a time, from where the run stands."""
+        assert self.trainer is not None
         steps = Steps(
             self.clip,
             batch_frames=self.batch_frames,
@@ -144,12 +140,11 @@ class OneShotDataModule(LightningDataModule):
         spacing = self.num_timesteps / VALIDATION_DRAWS
         draws = [
             StepBatch(
+                frames=torch.arange(len(latents_nChw)),
                 latents=latents_nChw,
                 noise=torch.randn(latents_nChw.shape, generator=generator),
-                poses=self.clip.poses_NCHW[: self.batch_frames],
-                text=self.clip.text_1TE,
                 timestep=torch.tensor([int((draw + 0.5) * spacing)]),
             )
             for draw in range(VALIDATION_DRAWS)
         ]
-        return DataLoader(draws, batch_size=None)
+        return DataLoader(cast("Dataset[StepBatch]", draws), batch_size=None)

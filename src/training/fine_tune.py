@@ -93,7 +93,7 @@ def fine_tune(
         limit_val_batches=None if job.validate_every else 0,
     )
     clip = encode_clip(image_model, job.clip, trainer.strategy.root_device)
-    num_timesteps = image_model.scheduler.config.num_train_timesteps
+    num_timesteps = image_model.scheduler.config["num_train_timesteps"]
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
     module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
     resume = last if last is not None and last.is_file() else None
@@ -105,26 +105,28 @@ def fine_tune(
             trainer.fit(module, data, ckpt_path=resume, weights_only=True)
         except SIGTERMException as error:
             raise Stopped(15) from error
-    backbone.clear_reused()
-    if trainer.global_step < trainer.max_steps:
+    return _record(job, trainer, timer, backbone, seconds=time.perf_counter() - started)
+
+
+def _record(
+    job: FineTuneJob, trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float
+) -> dict[str, Any]:
+    steps, wanted = trainer.global_step, job.trainer.max_steps
+    if steps < wanted:
         raise UserError(
-            f"the fine-tune stopped at step {trainer.global_step} of {trainer.max_steps} "
-            f"(trainer.max_time={job.trainer.max_time}): give the same command again to go on"
+            f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={job.trainer.max_time}): give the "
+            "same command again to go on"
         )
-    return _record(trainer, timer, backbone, seconds=time.perf_counter() - started)
-
-
-def _record(trainer: lightning.Trainer, timer: StepTimer, backbone: VideoBackbone, *, seconds: float) -> dict[str, Any]:
     if timer.loss is not None and not math.isfinite(timer.loss):
         raise UserError(f"the loss was {timer.loss} at the last step: the fine-tune has diverged; lower optimizer.lr")
     device = str(trainer.strategy.root_device)
     return {
-        "steps": trainer.global_step,
+        "steps": steps,
         "loss": timer.loss,
         "seconds": round(seconds, 3),
         "seconds_per_step": timer.seconds_per_step,
         "peak_memory_gib": round(peak_memory_gib(device), 3),
         "trained_parameters": backbone.num_trainable(),
         "device": device,
-        "precision": str(trainer.precision),
+        "precision": job.trainer.precision,
     }

@@ -3,7 +3,7 @@
 Dimensions: n frames of a step, C channels, H×W pixels, h×w latent cells.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
-from src.training.data_module import StepBatch
+from src.models.scheduler import training_target
+from src.training.data_module import EncodedClip, StepBatch
 from src.training.settings import OptimizerSettings
 
 
@@ -33,6 +34,14 @@ class OneShotModule(LightningModule):
         self.scheduler = scheduler
         self.optimizer = optimizer
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
+
+    def on_fit_start(self) -> None:
+        """Embed the clip's poses and prompt: no step changes what comes of them."""
+        clip: EncodedClip = self.trainer.datamodule.clip
+        with self.trainer.precision_plugin.forward_context():
+            self._conditioning = self.backbone.prepare(
+                clip.poses_NCHW[None].to(self.device), clip.text_1TE.to(self.device)
+            )
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
         """The loss of a step.
@@ -54,12 +63,12 @@ class OneShotModule(LightningModule):
         self.log("validation/loss", self._loss(batch), batch_size=1)
 
     def _loss(self, batch: StepBatch) -> Tensor:
-        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames."""
+        """‖ε − ε_θ(Z_t, t, Q, p_s)‖² (Eq. 3), the mean over the drawn frames; of a model that predicts v, in v."""
         latents_nChw, noise_nChw, t_1 = batch["latents"], batch["noise"], batch["timestep"]
-        noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, t_1)
-        poses_nCHW = batch["poses"].to(latents_nChw.dtype) / 255
-        predicted_1nChw = self.backbone(noised_nChw[None], t_1, poses_nCHW[None], batch["text"])
-        return F.mse_loss(predicted_1nChw[0].float(), noise_nChw)
+        noised_nChw = self.scheduler.add_noise(latents_nChw, noise_nChw, cast(torch.IntTensor, t_1))
+        predicted_1nChw = self.backbone(noised_nChw[None], t_1, self._conditioning.frames(batch["frames"]))
+        target_nChw = training_target(self.scheduler, latents_nChw, noise_nChw, t_1)
+        return F.mse_loss(predicted_1nChw[0].float(), target_nChw)
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser over what the method trains."""

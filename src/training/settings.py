@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from typing import TYPE_CHECKING, Literal
 
 from src.common.typed import check_range
+from src.models.ddim_steps import check_num_steps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,10 @@ class OptimizerSettings:
         for beta in self.betas:
             check_range("optimizer.betas", beta, least=0, most=0.999999)
 
-    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+    def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
         """The optimiser of these parameters."""
+        from torch.optim import AdamW
+
         return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=self.fused)
 
 
@@ -55,4 +59,4 @@ class PreviewSettings:
     def __post_init__(self) -> None:
         check_range("preview.every_n_steps", self.every_n_steps, least=0)
         check_range("preview.num_poses", self.num_poses, least=1)
-        check_range("preview.num_steps", self.num_steps, least=1, most=1000)
+        check_num_steps(self.num_steps, option="preview.num_steps")

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from src.common.errors import UserError
 from src.data.crop import CropBox, crop_box, crop_frame, crop_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
@@ -105,8 +104,3 @@ def test_shrinking_is_antialiased():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
     assert np.abs(crop_frame(stripes, CropBox(0, 0, 256), 64)[8:-8, 8:-8].astype(int) - 127).max() <= 2
-
-
-def test_unknown_mode():
-    with pytest.raises(UserError, match=r"data\.crop must be one of person, center, pad, got tight"):
-        crop_box(sequence([[(0, 0)]]), width=5, height=4, mode="tight", min_side=1)

@@ -10,7 +10,7 @@ import pytest
 from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.data.datasets.base import Clip, Dataset, Unavailable
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
 from src.data.resolve import resolve_subject
 from src.data.subject import ClipSettings
@@ -45,15 +45,15 @@ class Centre(PoseExtractor):
 class Listed(Dataset):
     """Folders of frames by length; a negative length is a clip that is gone, 0 one that cannot be read."""
 
-    name, published = "some", 5
+    name, num_published_clips = "some", 5
 
     def __init__(self, root: Path, lengths: list[int]) -> None:
         self.root, self.lengths = root, lengths
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         return [self._clip(number, length) for number, length in enumerate(self.lengths, 1)]
 
-    def _clip(self, number: int, length: int) -> Clip:
+    def _clip(self, number: int, length: int) -> DatasetClip:
         def fetch() -> Path:
             if length < 0:
                 raise Unavailable("taken down")
@@ -61,7 +61,7 @@ class Listed(Dataset):
             write_frames(self.root / str(number), rng.integers(0, 256, (length, 16, 16, 3), np.uint8))
             return self.root / str(number)
 
-        return Clip(f"some_{number:03d}", {"number": number}, fetch, fps=25.0)
+        return DatasetClip(f"some_{number:03d}", {"number": number}, fetch, fps=25.0)
 
 
 def run(tmp_path: Path, lengths: list[int], extractor: PoseExtractor | None = None, only: list[str] | None = None):
@@ -81,7 +81,7 @@ def test_what_cannot_be_had_is_listed_and_does_not_stop_the_rest(tmp_path: Path)
     assert result.absent == {"some_002": "taken down"}
     assert list(result.failed) == ["some_003"] and "holds no images" in result.failed["some_003"]
     manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
-    assert manifest["published"] == 5 and manifest["complete"] == "2 of 5"
+    assert manifest["num_published_clips"] == 5 and manifest["complete"] == "2 of 5"
     assert {key: manifest[key] for key in ("subjects", "absent", "failed")} == {
         "subjects": result.subjects,
         "absent": result.absent,

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from eval.retarget import TRUE_POSES, measure
+from eval.benchmark.retarget import TRUE_POSES, RetargetSettings, measure
+from src.app.entry import settings_of
 from src.common.errors import UserError
-from src.common.files import read_json
+from src.common.reading import read_json
 from src.media.video import read_video
 from src.people.render import render_motion, sample_identity, sample_motion
 
@@ -17,7 +18,7 @@ def config(compose_config, tmp_path):
     def make(*overrides):
         cfg = compose_config("retarget", *FAST, "frames=3", "pairs=[[people_007,people_008]]", *overrides)
         cfg.output = str(tmp_path / "out")
-        return cfg
+        return settings_of(RetargetSettings, cfg)
 
     return make
 
@@ -35,7 +36,7 @@ def test_figures_are_those_of_the_films_against_the_rendered_truth(config, tmp_p
     assert read_json(tmp_path / "out/results.json") == summary
     assert len((tmp_path / "out/results.md").read_text().splitlines()) == 4
 
-    monkeypatch.setattr("eval.retarget.sample", None)
+    monkeypatch.setattr("eval.benchmark.retarget.Person", None)
     assert measure(config()) == summary
 
 

@@ -3,18 +3,19 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 
+import eval.benchmark.run_benchmark
 import eval.benchmark.subject_run
-import eval.reporting.wandb_run
 import eval.run
-from eval.benchmark.compose import compose_train
+from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
+from eval.benchmark.settings import BenchmarkSettings
 from eval.reporting.results import load_results
-from eval.run import FILE_NAME, run
+from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.media.video import read_video
@@ -24,10 +25,18 @@ FAST = ["trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "metrics=[
 TWO = "subjects=[people_001,people_007]"
 
 
-def config(folder: Path, *overrides: str) -> DictConfig:
+def config(folder: Path, *overrides: str) -> BenchmarkSettings:
     where = [f"output={folder}/eval", f"runs={folder}/runs", f"data.root={folder}/data", "fine_tune_cache=null"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("eval", ["benchmark=people", TWO, *SMALL, *FAST, *where, *overrides])
+        return settings_of(
+            BenchmarkSettings, compose("eval", ["benchmark=people", TWO, *SMALL, *FAST, *where, *overrides])
+        )
+
+
+def run(settings: BenchmarkSettings) -> dict[str, Any]:
+    done = run_benchmark(settings, loggers=lambda folder: ())
+    assert done is not None
+    return done[0]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def not_again(*_: object, **__: object) -> None:
 
 def test_the_result_says_what_was_measured_on_what(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, result = finished
-    path = folder / "eval/people/posecrafter-2-tiny-paper" / FILE_NAME
+    (path,) = (folder / "eval/people").glob(f"posecrafter-2-tiny-paper-*/{FILE_NAME}")
     assert json.loads(path.read_text()) == result
     assert (result["benchmark"], result["method"], result["num_frames"]) == ("people", "posecrafter", 2)
     assert result["dataset"]["expected"] == 12 and result["dataset"]["failed"] == {}
@@ -60,7 +69,7 @@ def test_the_result_says_what_was_measured_on_what(finished: tuple[Path, dict[st
 
 
 def test_the_report_reads_it_and_says_how_partial_it_is(finished: tuple[Path, dict[str, Any]]) -> None:
-    [result] = load_results([finished[0] / "eval/people/posecrafter-2-tiny-paper"])
+    [result] = load_results([next((finished[0] / "eval/people").glob("posecrafter-2-tiny-paper-*"))])
     assert result.label == "posecrafter (2)" and result.interval("psnr") is not None
     assert len(result.clips) == 2 and result.dataset["expected"] == 12
 
@@ -69,9 +78,8 @@ def test_what_is_finished_is_not_done_again(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, result = finished
-    monkeypatch.setattr(eval.benchmark.subject_run, "train", not_again)
-    monkeypatch.setattr(eval.benchmark.subject_run, "sample", not_again)
-    monkeypatch.setattr(eval.run.Scorer, "add", not_again)
+    monkeypatch.setattr(eval.benchmark.subject_run, "build_models", not_again)
+    monkeypatch.setattr(eval.benchmark.run_benchmark, "read_clip", not_again)
     assert run(config(folder)) == result
     with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):
         run(config(folder, "trainer.max_steps=2"))
@@ -79,7 +87,7 @@ def test_what_is_finished_is_not_done_again(
 
 def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, posecrafter = finished
-    monkeypatch.setattr(eval.benchmark.subject_run, "train", not_again)
+    monkeypatch.setattr("src.runs.learn.fine_tune", not_again)
     noise = run(config(folder, "method=noise"))
     assert noise["method"] == "noise" and noise["dataset"]["failed"] == {}
     for name, files in noise["files"].items():
@@ -93,14 +101,14 @@ def test_one_failing_subject_is_reported_and_does_not_stop_the_rest(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, whole = finished
-    real = eval.run.run_subject
+    real = eval.benchmark.run_benchmark.run_subject
 
-    def fail_first(name: str, *rest: Any) -> Any:
+    def fail_first(name: str, *rest: Any, **options: Any) -> Any:
         if name == "people_001":
             raise RuntimeError("out of memory")
-        return real(name, *rest)
+        return real(name, *rest, **options)
 
-    monkeypatch.setattr(eval.run, "run_subject", fail_first)
+    monkeypatch.setattr(eval.benchmark.run_benchmark, "run_subject", fail_first)
     result = run(config(folder, "label=partial"))
     assert result["dataset"]["failed"] == {"people_001": "RuntimeError: out of memory"}
     assert set(result["clips"]) == {"people_007"}
@@ -118,15 +126,40 @@ def test_all_failing_is_an_error(finished: tuple[Path, dict[str, Any]]) -> None:
         run(config(finished[0], "num_frames=80"))
 
 
+def test_another_seed_protocol_or_extractor_is_another_result(tmp_path: Path) -> None:
+    """The name shows that a protocol was changed, and no result is written over one of other settings."""
+    own = config(tmp_path)
+    assert own.default_label().startswith("posecrafter-2-tiny-paper-")
+    others = (
+        "seed=1",
+        "sampling.num_steps=2",
+        "protocol.ssim.color=gray",
+        "pose.confidence_threshold=0.5",
+        "model.random_seed=1",
+    )
+    labels = [config(tmp_path, other).default_label() for other in others]
+    assert len({own.default_label(), *labels}) == len(others) + 1
+    assert "paper-changed-" in labels[2] and "changed" not in labels[0]
+    assert config(tmp_path, "batch_size=3", "device=cpu", "runs=elsewhere").default_label() == own.default_label()
+
+
+def test_a_label_of_another_result_is_refused(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = finished
+    (path,) = (folder / "eval/people").glob("posecrafter-2-tiny-paper-*")
+    with pytest.raises(UserError, match="holds a result of other settings"):
+        run(config(folder, f"label={path.name}", "seed=1"))
+    assert json.loads((path / FILE_NAME).read_text()) == result
+
+
 def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
-    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, call_main
 ) -> None:
     folder, result = finished
     seen: dict[str, Any] = {}
 
     class Recorder:
         def __init__(self, **options: Any) -> None:
-            seen.update(options, metrics={}, videos={})
+            seen.update(options, metrics={}, videos=[])
             self.experiment = self
             self.config = seen["config"] = {}
 
@@ -136,31 +169,38 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
         def log_table(self, name: str, columns: list[str], data: list[list[Any]]) -> None:
             seen["table"] = (columns, data)
 
-    monkeypatch.setattr(eval.reporting.wandb_run, "wandb_logger", Recorder)
-    monkeypatch.setattr(
-        eval.reporting.wandb_run, "log_video", lambda name, path: seen["videos"].update({name: path.is_file()})
-    )
-    cfg = config(folder, "logger=wandb", "label=tracked")
-    run(cfg)
+        def log(self, values: dict[str, Any]) -> None:
+            seen["videos"] += list(values)
+
+    monkeypatch.setattr(eval.run, "wandb_logger", Recorder)
+    where = [f"output={folder}/eval", f"runs={folder}/runs", f"data.root={folder}/data", "fine_tune_cache=null"]
+    given = ["benchmark=people", TWO, *SMALL, *FAST, *where, "logger=wandb", "label=tracked"]
+    assert call_main(eval.run.main, *given) == (0, ANY)
     assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])
     assert seen["config"]["protocol"] == result["protocol"]
     assert seen["metrics"]["psnr"] == result["metrics"]["psnr"]["value"]
     assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
     assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]
-    assert seen["videos"] == {"videos/people_001": True, "videos/people_007": True}
-    train = compose_train(cfg)
-    assert train.logger.group == "people" and set(train.logger.tags) - {"train"} == set(seen["tags"]) - {"eval"}
+    assert seen["videos"] == ["videos/people_001", "videos/people_007"]
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "model", "num_test"), [("tiktok", "sd15", 100), ("ted", "sd15", 100), ("people", "mini", 24)]
+    ("benchmark", "extra", "model", "num_test"),
+    [
+        ("tiktok", ["dataset.root=x"], "sd15", 100),
+        ("ted", [], "sd15", 100),
+        ("people", [], "mini", 24),
+    ],
 )
-def test_every_benchmark_composes(benchmark: str, model: str, num_test: int) -> None:
+def test_every_benchmark_composes(benchmark: str, extra: list[str], model: str, num_test: int) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        own = compose("eval", [f"benchmark={benchmark}"])
-        tiny = compose("eval", [f"benchmark={benchmark}", "model=tiny", "num_frames=16", "method=controlvideo"])
+        own = settings_of(BenchmarkSettings, compose("eval", [f"benchmark={benchmark}", *extra]))
+        tiny = settings_of(
+            BenchmarkSettings,
+            compose("eval", [f"benchmark={benchmark}", "model=tiny", "num_frames=16", "method=controlvideo", *extra]),
+        )
     assert own.model.name == model and own.data.num_test_frames == num_test
-    assert own.dataset._target_.startswith(f"src.data.datasets.{benchmark}.")
-    assert tiny.label == "controlvideo-16-tiny-paper" and tiny.trainer.max_steps == 3
-    train = compose_train(tiny)
-    assert train.data.num_frames == 16 and train.data.num_test_frames == num_test and train.model.name == "tiny"
+    assert own.dataset.kind == own.benchmark.name == benchmark
+    assert tiny.default_label().startswith("controlvideo-16-tiny-paper-")
+    run = tiny.run("x")
+    assert run.data.num_frames == 16 and run.data.num_test_frames == num_test and run.model.name == "tiny"

@@ -1,8 +1,10 @@
 """All metrics together, through the configuration and on the command line."""
 
+import importlib
 import json
 import logging
 import math
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,16 +17,17 @@ from hydra import compose, initialize_config_dir
 from transformers import CLIPImageProcessor, CLIPModel
 
 import eval.networks.weights
-from eval.metrics.catalog import CATALOG
-from eval.networks.feature_networks import Network
+from eval.metrics.registry import REGISTRY
+from eval.networks.base import Network
+from eval.networks.networks import Networks
 from eval.networks.weights import WeightStore
-from eval.score import main, score
-from eval.scoring.clips import Clip
-from eval.scoring.features import Toolbox
+from eval.score import main
+from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
-from eval.scoring.scorer import RECIPES, Scorer
+from eval.scoring.score import ScoreSettings, score
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.typed import typed
 from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
@@ -52,21 +55,17 @@ class BrightestPoint(PoseExtractor):
         return PoseSequence(xy, np.ones(xy.shape[:2], np.float32), np.ones(xy.shape[:2], bool))
 
 
-def config(*overrides: str):
+def protocol(*overrides: str) -> Protocol:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("score", [*overrides])
+        return typed(Protocol, compose("score", [*overrides]).protocol, "protocol")
 
 
-def tools(store: WeightStore, *overrides: str) -> Toolbox:
-    protocol = Protocol.from_config(config("generated=x", *overrides).protocol)
-    return Toolbox(protocol, store, BrightestPoint(), device=torch.device("cpu"), batch_size=8)
+def networks(store: WeightStore) -> Networks:
+    return Networks(store, extractor=BrightestPoint(), device=torch.device("cpu"), batch_size=8)
 
 
-def run(toolbox: Toolbox, names: list[str], clips: list[Clip]) -> dict:
-    scorer = Scorer(names, toolbox, real=True, reference=True)
-    for clip in clips:
-        scorer.add(clip)
-    result = scorer.result()
+def run(judges: Networks, names: list[str], clips: list[ScoredClip], *overrides: str) -> dict:
+    result = score(clips, ScoreSettings(metrics=tuple(names), protocol=protocol(*overrides)), judges).as_dict()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     return result
 
@@ -75,7 +74,7 @@ def test_identical_clips_reach_the_best_value_of_every_metric(random_weights: We
     frames = smooth_frames(32, 48, seed=0)
     still = np.repeat(frames[:1], 32, axis=0)
     names = [name for name in ALL if name != "fid"]  # the root of its 2048 x 2048 covariance is slow on a CPU
-    result = run(tools(random_weights), names, [Clip("still", still, still, frames[0])])
+    result = run(networks(random_weights), names, [ScoredClip("still", still, still, frames[0])])
     values = {name: entry["value"] for name, entry in result["metrics"].items()}
     assert result["missing"] == {} and list(values) == names
     assert values["psnr"] == "inf" and values["ssim"] == pytest.approx(1, abs=1e-12)
@@ -89,7 +88,7 @@ def test_identical_clips_reach_the_best_value_of_every_metric(random_weights: We
 
 
 def test_degradations_move_the_right_metrics(random_weights: WeightStore) -> None:
-    toolbox = tools(random_weights)
+    judges = networks(random_weights)
     names = ["ssim", "psnr", "lpips", "mse-p", "fvd", "clip-t"]
     real = smooth_frames(20, 48, seed=0)
     rng = np.random.default_rng(0)
@@ -100,14 +99,15 @@ def test_degradations_move_the_right_metrics(random_weights: WeightStore) -> Non
         "shifted": np.roll(real, 8, axis=2),
     }
     clips = {
-        name: [Clip("a", side, real, None), Clip("b", side[::-1], real[::-1], None)] for name, side in sides.items()
+        name: [ScoredClip("a", side, real, None), ScoredClip("b", side[::-1], real[::-1], None)]
+        for name, side in sides.items()
     }
     scores = {
-        side: {name: entry["value"] for name, entry in run(toolbox, names, pair)["metrics"].items()}
+        side: {name: entry["value"] for name, entry in run(judges, names, pair)["metrics"].items()}
         for side, pair in clips.items()
     }
     for name in names[:-1]:
-        higher = CATALOG[name].higher_is_better
+        higher = REGISTRY[name].higher_is_better
         ranked = sorted(scores, key=lambda side: scores[side][name], reverse=higher)
         assert scores["noise 4"][name] != scores["noise 40"][name] or name == "mse-p"
         assert ranked.index("noise 4") <= ranked.index("noise 40"), name
@@ -126,11 +126,11 @@ class MeanColor(Network):
 
 
 def test_fid_pools_all_clips(random_weights: WeightStore) -> None:
-    toolbox = tools(random_weights)
-    toolbox.inception = MeanColor("mean colour", "none")
+    judges = networks(random_weights)
+    judges.inception = lambda kind: MeanColor("mean colour", "none")
     generated, real = smooth_frames(6, 48, seed=0), smooth_frames(6, 48, seed=1)
-    clips = [Clip("a", generated[:2], real[:2], None), Clip("b", generated[2:], real[2:], None)]
-    result = run(toolbox, ["fid"], clips)
+    clips = [ScoredClip("a", generated[:2], real[:2], None), ScoredClip("b", generated[2:], real[2:], None)]
+    result = run(judges, ["fid"], clips)
     entry = result["metrics"]["fid"]
     expected = by_singular_values(*(side.mean((1, 2), dtype=np.float64) for side in (generated, real)))
     assert entry["value"] == pytest.approx(expected, rel=1e-4)
@@ -141,9 +141,9 @@ def test_fid_pools_all_clips(random_weights: WeightStore) -> None:
 def test_pooling_over_frames_and_over_videos(random_weights: WeightStore) -> None:
     real = smooth_frames(6, 32, seed=0)
     worse, better = (255 - real[:1]), np.clip(real[1:].astype(int) + 3, 0, 255).astype(np.uint8)
-    clips = [Clip("one", worse, real[:1], None), Clip("five", better, real[1:], None)]
-    frames = run(tools(random_weights), ["ssim"], clips)
-    videos = run(tools(random_weights, "protocol.pooling=videos"), ["ssim"], clips)
+    clips = [ScoredClip("one", worse, real[:1], None), ScoredClip("five", better, real[1:], None)]
+    frames = run(networks(random_weights), ["ssim"], clips)
+    videos = run(networks(random_weights), ["ssim"], clips, "protocol.pooling=videos")
     own = frames["clips"]
     assert frames["metrics"]["ssim"]["value"] == pytest.approx((own["one"]["ssim"] + 5 * own["five"]["ssim"]) / 6)
     assert videos["metrics"]["ssim"]["value"] == pytest.approx((own["one"]["ssim"] + own["five"]["ssim"]) / 2)
@@ -154,18 +154,20 @@ def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
 ) -> None:
     monkeypatch.setattr(eval.networks.weights, "MINI_WEIGHTS", tmp_path)
     frames = smooth_frames(3, 32, seed=0)
-    scorer = Scorer(["ssim", "clip-i", "fvd", "clip-t-mini"], tools(random_weights), real=True, reference=False)
-    scorer.add(Clip("short", frames, frames, None))
-    assert "reference=<image>" in scorer.missing["clip-i"]
-    assert "at least 16 frames, got one of 3" in scorer.missing["fvd"]
-    assert "mini-clip is not in this copy" in scorer.missing["clip-t-mini"]
-    assert list(scorer.result()["metrics"]) == ["ssim"]
-    with pytest.raises(UserError, match="scored already"):
-        scorer.add(Clip("short", frames, frames, None))
-    with pytest.raises(UserError, match=r"metrics must be some of ssim, psnr.*got ssim, niqe"):
-        Scorer(["ssim", "niqe"], tools(random_weights), real=True, reference=True)
-    without_real = Scorer(ALL, tools(random_weights), real=False, reference=False)
-    assert set(without_real.missing) == set(ALL) - {"clip-t"}
+    names = ["ssim", "clip-i", "fvd", "clip-t-mini"]
+    result = run(networks(random_weights), names, [ScoredClip("short", frames, frames, None)])
+    assert "reference=<image>" in result["missing"]["clip-i"]
+    assert "at least 16 frames, got one of 3" in result["missing"]["fvd"]
+    assert "mini-clip is not in this copy" in result["missing"]["clip-t-mini"]
+    assert list(result["metrics"]) == ["ssim"] and list(result["missing"]) == names[1:]
+    with pytest.raises(UserError, match="two clips are called short"):
+        run(networks(random_weights), ["ssim"], [ScoredClip("short", frames, frames, None)] * 2)
+    with pytest.raises(
+        UserError, match=r"metrics must be some of paper, disco, modern, all, ssim, psnr.*got ssim, niqe"
+    ):
+        ScoreSettings(metrics=("ssim", "niqe"), protocol=protocol())
+    without_real = run(networks(random_weights), ALL, [ScoredClip("a", frames, None, None)])
+    assert set(without_real["missing"]) == set(ALL) - {"clip-t"}
 
 
 def test_mini_judges_answer_under_their_own_names_only(
@@ -178,33 +180,40 @@ def test_mini_judges_answer_under_their_own_names_only(
     monkeypatch.setattr(eval.networks.weights, "MINI_WEIGHTS", tmp_path)
     frames = smooth_frames(3, 48, seed=0)
     names = ["clip-t", "clip-i-mini", "clip-t-mini"]
-    result = run(tools(WeightStore(tmp_path, download=False)), names, [Clip("a", frames, frames, frames[0])])
+    result = run(networks(WeightStore(tmp_path, download=False)), names, [ScoredClip("a", frames, frames, frames[0])])
     assert list(result["metrics"]) == names[1:] and list(result["missing"]) == ["clip-t"]
     assert result["metrics"]["clip-t-mini"]["network"]["name"] == "mini-clip"
     assert 0 < result["metrics"]["clip-t-mini"]["value"] <= 1
 
 
 def test_a_network_that_returns_nan_stops_the_run(random_weights: WeightStore) -> None:
-    toolbox = tools(random_weights)
+    judges = networks(random_weights)
     with torch.no_grad():
-        toolbox.lpips.model.lin0.model[1].weight.fill_(torch.nan)
+        judges.lpips("alex", (-1.0, 1.0)).model.lin0.model[1].weight.fill_(torch.nan)
     frames = smooth_frames(2, 48, seed=0)
     with pytest.raises(UserError, match="LPIPS is not finite"):
-        run(toolbox, ["lpips"], [Clip("a", frames, frames, None)])
+        run(judges, ["lpips"], [ScoredClip("a", frames, frames, None)])
 
 
 def test_the_extractor_must_be_the_protocols(random_weights: WeightStore) -> None:
-    protocol = Protocol.from_config(config("generated=x", "protocol.mse_p.extractor=mediapipe").protocol)
+    frames = smooth_frames(2, 32, seed=0)
     with pytest.raises(UserError, match=r"takes poses by mediapipe, but pose=dwpose"):
-        Toolbox(protocol, random_weights, BrightestPoint(), device=torch.device("cpu"), batch_size=8)
+        run(
+            networks(random_weights),
+            ["ssim"],
+            [ScoredClip("a", frames, frames, None)],
+            "protocol.mse_p.extractor=mediapipe",
+        )
 
 
-def test_score_of_folders_has_the_promised_shape(tmp_path: Path) -> None:
+def test_score_of_folders_has_the_promised_shape(tmp_path: Path, call_main) -> None:
     real = smooth_frames(12, 32, seed=0)
     write_frames(tmp_path / "real", real)
     write_frames(tmp_path / "generated", np.clip(real.astype(int) + 2, 0, 255).astype(np.uint8))
     options = [f"generated={tmp_path}/generated", f"real={tmp_path}/real", "metrics=[ssim,psnr,fvd]"]
-    result = score(config(*options, "download=false", f"weights={tmp_path}", "device=cpu"))
+    options += ["download=false", f"weights={tmp_path}", "device=cpu", f"output={tmp_path}/out.json"]
+    assert call_main(main, *options)[0] == 0
+    result = json.loads((tmp_path / "out.json").read_text())
     assert result["metrics"]["psnr"]["frames"] == 12
     assert result["metrics"]["psnr"]["value"] == pytest.approx(20 * math.log10(255 / 2), abs=0.2)
     assert set(result["missing"]) == {"fvd"} and "i3d_torchscript.pt is absent" in result["missing"]["fvd"]
@@ -243,5 +252,18 @@ def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("error: clip a: 3 generated frames")
 
 
-def test_every_metric_has_a_place_in_the_tables() -> None:
-    assert list(RECIPES) == list(CATALOG)
+def test_importing_the_registry_loads_no_metric_and_no_network() -> None:
+    """Tables read it, and need to start quickly."""
+    loaded = (
+        "import sys, eval.metrics.registry; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'lpips')])"
+    )
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("key", REGISTRY)
+def test_every_metric_has_a_file_and_a_docstring_that_says_range_and_source(key: str) -> None:
+    module, _, name = REGISTRY[key].implementation.partition(":")
+    text = getattr(importlib.import_module(f"eval.metrics.{module}"), name).__doc__
+    for word in ("Range", "is better", "Resolution", "Colour", "Pooling", "Network", "Source"):
+        assert word in text, f"{key} does not say its {word}"
+    assert ("higher is better" in text) == REGISTRY[key].higher_is_better

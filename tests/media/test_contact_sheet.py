@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from src.media.contact_sheet import contact_sheet, side_by_side
+from src.media.contact_sheet import Row, contact_sheet, side_by_side
 
 
 def flat(levels: list[int], size: int = 32) -> np.ndarray:
@@ -19,7 +19,7 @@ def levels_of_columns(picture: np.ndarray, row: int) -> list[int]:
 
 
 def test_rows_show_the_same_frame_numbers(tmp_path):
-    rows = [("", flat(list(range(0, 90, 10)))), ("", flat(list(range(100, 190, 10))))]
+    rows = [Row("", flat(list(range(0, 90, 10)))), Row("", flat(list(range(100, 190, 10))))]
     contact_sheet(rows, tmp_path / "sheet.png", columns=3)
     picture = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert levels_of_columns(picture, 20) == [0, 40, 80]
@@ -28,35 +28,35 @@ def test_rows_show_the_same_frame_numbers(tmp_path):
 
 
 def test_a_row_that_ends_early_is_left_blank(tmp_path):
-    contact_sheet([("", flat([10, 20, 30])), ("", flat([40]))], tmp_path / "sheet.png")
+    contact_sheet([Row("", flat([10, 20, 30])), Row("", flat([40]))], tmp_path / "sheet.png")
     picture = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert levels_of_columns(picture, 20) == [10, 20, 30] and levels_of_columns(picture, 56) == [40]
 
 
 def test_labels_widen_the_margin_and_are_drawn(tmp_path):
     for name, label in (("short", "a"), ("long", "a much longer label")):
-        contact_sheet([(label, flat([10]))], tmp_path / f"{name}.png")
+        contact_sheet([Row(label, flat([10]))], tmp_path / f"{name}.png")
     short, long = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("short", "long"))
     assert long.shape[1] > short.shape[1] + 50
     assert (long[:, :-40] < 128).any()
 
 
 def test_videos_side_by_side():
-    joined = side_by_side([flat([10, 20], 33), flat([30, 40], 17)], ["left", "right"])
+    joined = side_by_side([Row("left", flat([10, 20], 33)), Row("right", flat([30, 40], 17))])
     assert joined.shape[1] % 2 == joined.shape[2] % 2 == 0
     assert [levels_of_columns(frame, 40) for frame in joined] == [[10, 30], [20, 40]]
 
 
 def test_what_cannot_be_joined(tmp_path):
     with pytest.raises(ValueError, match="one length"):
-        side_by_side([flat([1]), flat([1, 2])], ["a", "b"])
+        side_by_side([Row("a", flat([1])), Row("b", flat([1, 2]))])
     with pytest.raises(ValueError, match="rows"):
-        contact_sheet([("empty", flat([]))], tmp_path / "sheet.png")
+        contact_sheet([Row("empty", flat([]))], tmp_path / "sheet.png")
 
 
 def test_a_caption_stands_above_the_rows(tmp_path):
     for name, caption in (("plain", None), ("titled", "caption")):
-        contact_sheet([("", flat([10, 20]))], tmp_path / f"{name}.png", caption=caption)
+        contact_sheet([Row("", flat([10, 20]))], tmp_path / f"{name}.png", caption=caption)
     plain, titled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "titled"))
     banner = len(titled) - len(plain)
     assert (titled[banner:] == plain).all() and (titled[:banner] < 128).any()

@@ -1,5 +1,6 @@
 """Videos come back with the frames, colours, times and orientation they were written with."""
 
+import os
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.media.reencode import replace_frames
 from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
 
 
@@ -192,7 +194,7 @@ def test_bad_input_is_one_line(tmp_path):
     write_image(tmp_path / "mixed" / "2.png", np.zeros((8, 9, 3), np.uint8))
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "1.png").write_bytes(b"no image")
-    with av.open(str(tmp_path / "sound.wav"), "w") as container:
+    with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         sound.sample_rate = 8000
@@ -201,8 +203,8 @@ def test_bad_input_is_one_line(tmp_path):
         "absent.mp4": "no video at",
         "zero.mp4": "0 bytes",
         "noise.mp4": "not a readable video|no video stream|damaged|no frames",
-        "notes.txt": "no video stream",
-        "sound.wav": "no video stream",
+        "notes.txt": "not a readable video",
+        "sound.mkv": "no video stream",
         "folder": "no images",
         "mixed": "frame 1 is 9x8 pixels where the first is 8x8",
         "torn": "not a readable image",
@@ -217,7 +219,9 @@ def test_bad_ranges(tmp_path):
     for options, message in (
         ({"start": 5}, "has 5 frames"),
         ({"start": 3, "stop": 3}, "start < stop"),
-        ({"fps": 0}, "must be positive"),
+        ({"fps": 0}, "must be from 0.01 to 1000"),
+        ({"fps": float("nan")}, "must be from 0.01 to 1000"),
+        ({"fps": 1e300}, "must be from 0.01 to 1000"),
     ):
         with pytest.raises(UserError, match=message):
             read_video(tmp_path / "clip.mp4", **options)
@@ -230,6 +234,78 @@ def test_a_damaged_video_is_not_read_in_part(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(UserError, match="damaged"):
         read_video(tmp_path / "clip.mp4")
+
+
+def test_a_frame_that_is_shown_years_later_is_refused(tmp_path):
+    """Nor are the years filled with frames."""
+    day = 24 * 3600 * 1000
+    write_at(tmp_path / "years.mkv", numbered_frames(4), [0, 40, 80, 20 * day])
+    for fps in (None, 30):
+        with pytest.raises(UserError, match=r"frame 3 is shown 1728000 seconds after"):
+            VideoReader(tmp_path / "years.mkv", fps=fps)
+
+
+def test_frames_beyond_the_largest_size_are_refused(tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", numbered_frames(2, 64), 10)
+    write_frames(tmp_path / "frames", numbered_frames(2, 64))
+    monkeypatch.setattr("src.media.sources.MAX_PIXELS", 64 * 64)
+    assert len(read_video(tmp_path / "clip.mp4").frames) == len(read_video(tmp_path / "frames").frames) == 2
+    monkeypatch.setattr("src.media.sources.MAX_PIXELS", 64 * 64 - 1)
+    for name in ("clip.mp4", "frames"):
+        with pytest.raises(UserError, match=r"frames of 64x64 pixels, more than"):
+            read_video(tmp_path / name)
+    monkeypatch.undo()
+    monkeypatch.setattr("src.media.video.MAX_CLIP_BYTES", 2 * 64 * 64 * 3 - 1)
+    with pytest.raises(UserError, match="2 frames of 64x64 pixels take 24 KiB of memory"):
+        read_video(tmp_path / "clip.mp4")
+
+
+def test_a_picture_is_not_unpacked_before_its_size_is_known(tmp_path):
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    (tmp_path / "1.png").write_bytes(bomb + chunk(b"IEND", b""))
+    with pytest.raises(UserError, match=r"30000x30000 pixels|more than the \d+ pixels"):
+        read_video(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["playlist", "list"])
+def test_a_file_that_names_other_files_is_no_video(tmp_path, kind):
+    write_video(tmp_path / "other.ts", numbered_frames(3), 10)
+    text = {
+        "playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\nother.ts\n#EXT-X-ENDLIST\n",
+        "list": "ffconcat version 1.0\nfile other.ts\n",
+    }[kind]
+    (tmp_path / "clip.mp4").write_text(text)
+    with pytest.raises(UserError, match="playlists are not followed"):
+        read_video(tmp_path / "clip.mp4")
+
+
+@pytest.mark.parametrize(
+    "name", ["clip (1)", "päß", "日本語", "it's", "a=b", "http:a", "a%03d", "a*[b]?", "-y", "a\\b", "a:b"]
+)
+def test_any_name_that_people_give(tmp_path, name, monkeypatch):
+    frames = numbered_frames(3)
+    monkeypatch.chdir(tmp_path)
+    write_video(f"{name}.mp4", frames, 10)
+    replace_frames(f"{name}.mp4", f"{name} new.mp4", {1: frames[2]})
+    write_frames(name, frames)
+    assert indices(read_video(f"{name}.mp4").frames) == indices(read_video(name).frames) == [0, 1, 2]
+    assert indices(read_video(f"{name} new.mp4").frames) == [0, 2, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.mp4", f"{name} new.mp4"])
+
+
+@pytest.mark.parametrize("where", ["clip.mp4", "folder/1.png"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, where):
+    path = tmp_path / where
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="is a pipe, device or socket"):
+        read_video(path if path.suffix == ".mp4" else path.parent)
 
 
 def test_exif_orientation_is_applied(tmp_path):

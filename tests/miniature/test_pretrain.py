@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderDC
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
@@ -13,6 +15,7 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from src.common.errors import UserError
 from src.miniature.base import stratified_timesteps
 from src.miniature.common import PoolModule
+from src.miniature.details import detail_cells, detail_rectangles
 from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
@@ -23,13 +26,15 @@ from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pretrain import pretrain
 
+POOLS = ("train", "heldout")
 SHIPPED = Path(loading.__file__).parent / "weights"
 SMALL = ("checkpoint_every=2", "part.max_steps=4", "part.validate_every=4", "part.module.settings.batch_size=4")
 PARTS = {
     "vae": (
-        "part.module.vae.encoder_block_out_channels=[4,4,4]",
-        "part.module.vae.decoder_block_out_channels=[4,4,4]",
+        *(f"part.module.vae.{side}_block_out_channels=[28,28,112]" for side in ("encoder", "decoder")),
+        *(f"part.module.vae.{side}_layers_per_block=[0,1,1]" for side in ("encoder", "decoder")),
         "part.module.crop=16",
+        "part.module.start_crops=50",
     ),
     "base": ("part.channels=[16,16,32]", "part.text_channels=16", "part.module.text_encoder.intermediate_size=16"),
     "keypoints": ("part.module.net.channels=[4,4,8,8,8]",),
@@ -55,7 +60,7 @@ def config(pools: Path, tmp_path: Path, compose_config: Callable) -> Callable[..
     def make(part: str, *overrides: str) -> DictConfig:
         data = [
             f"data.{name}.{key}={value}"
-            for name in ("train", "heldout")
+            for name in POOLS
             for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
         ]
         trainer = ("trainer=cpu", "trainer.precision=32-true")
@@ -93,6 +98,13 @@ def test_rendering_resumes_at_the_shard_that_is_missing(pools: Path, tmp_path: P
     assert len(both) == 100 and (tmp_path / "shard_00000" / "frames.npy").stat().st_mtime_ns == first
     assert len(open_pool(tmp_path, identities=50)) == 50
     assert open_pool(tmp_path, identities=50).fingerprint == open_pool(pools / "train").fingerprint != both.fingerprint
+
+
+def test_several_workers_render_what_one_renders(pools: Path, tmp_path: Path) -> None:
+    settings = {"identities": 100, "frames_per_identity": 1, "size": 32, "first_seed": 1000}
+    both, one = render_pool(tmp_path, **settings, workers=2), open_pool(pools / "train")
+    np.testing.assert_array_equal(both.gather("frames", np.arange(50)), one.gather("frames", np.arange(50)))
+    assert both.prompts[:50] == one.prompts and len(both) == 100
 
 
 @pytest.mark.parametrize("change", [{"size": 64}, {"first_seed": 2000}, {"identities": 60}])
@@ -144,6 +156,67 @@ def test_vae_and_base_train_and_load_as_an_image_model(
     assert text.shape == (1, 32, 16)
     saved = load_file(tmp_path / "weights" / "mini" / "unet" / "diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
+
+
+def test_the_base_goes_on_from_earlier_weights(with_vae: Callable[..., DictConfig], tmp_path: Path) -> None:
+    """An attention that the earlier model did not have adds nothing at first, so it starts as the same model."""
+    weights = tmp_path / "weights" / "mini"
+    small = "part.module.unet.up_block_types=[CrossAttnUpBlock2D,CrossAttnUpBlock2D,UpBlock2D]"
+    pretrain(with_vae(small))
+    first = load_image_model(str(weights))
+    longer = with_vae(f"part.module.start_from={weights}", f"run_dir={tmp_path}/longer", "part.max_steps=0")
+    module = instantiate(longer.part.module)(**{name: open_pool(longer.data[name].folder) for name in POOLS}).eval()
+    noisy = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    text = first.encode_prompt("a person").expand(2, -1, -1)
+    with torch.no_grad():
+        ours, theirs = (unet(noisy, 500, text).sample for unet in (module.unet, first.unet))
+    torch.testing.assert_close(ours, theirs)
+    assert len(module.unet.up_blocks[2].attentions) == 2 and not hasattr(first.unet.up_blocks[2], "attentions")
+    assert module.tokenizer.get_vocab() == first.tokenizer.get_vocab()
+
+
+def test_nothing_to_start_from_is_one_line(with_vae: Callable[..., DictConfig], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start_from"):
+        pretrain(with_vae(f"part.module.start_from={tmp_path}"))
+
+
+def test_the_decoder_goes_on_alone_and_the_latents_stay(config: Callable[..., DictConfig], tmp_path: Path) -> None:
+    pretrain(config("vae"))
+    path = tmp_path / "weights" / "mini" / "vae"
+    before, scale = load_file(next(path.glob("*.safetensors"))), AutoencoderDC.load_config(path)["scaling_factor"]
+    pretrain(
+        config("vae", f"part.module.start_from={path}", "part.module.train_encoder=false", f"run_dir={tmp_path}/longer")
+    )
+    after = load_file(next(path.glob("*.safetensors")))
+    kept = {name for name, tensor in after.items() if torch.equal(tensor, before[name])}
+    assert {name for name in after if name.startswith("encoder.")} <= kept < set(after)
+    assert AutoencoderDC.load_config(path)["scaling_factor"] == scale
+
+
+def test_time_that_is_up_leaves_the_averaged_weights(config: Callable[..., DictConfig], tmp_path: Path) -> None:
+    assert pretrain(config("keypoints", "max_time=00:00:00:00", "part.max_steps=400")) == {}
+    assert (tmp_path / "keypoints" / "unfinished" / "mini-keypoints" / "model.safetensors").is_file()
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_gpu_trains_more_on_more(compose_config: Callable) -> None:
+    small, large = (compose_config("pretrain", "part=base", f"trainer={name}", "seed=1") for name in ("cpu", "gpu"))
+    assert large.part.module.settings.batch_size > small.part.module.settings.batch_size
+    assert large.part.module.unet.block_out_channels == large.part.channels != small.part.channels
+    assert large.data.train.identities > small.data.train.identities
+    assert compose_config("pretrain", "part=clip", "trainer=gpu").part.max_steps
+
+
+def test_faces_and_hands_are_where_their_keypoints_are() -> None:
+    xy, mask = np.full((2, 128, 2), 0.9, np.float32), np.zeros((2, 128), bool)
+    xy[0, 18:21] = [[0.26, 0.51], [0.49, 0.51], [0.26, 0.74]]
+    mask[0, 18:21] = True
+    mask[1, 86:88] = True  # two points of a hand are too few
+    np.testing.assert_allclose(detail_rectangles(xy, mask, "face"), [[0.26, 0.51, 0.49, 0.74], [0, 0, 0, 0]])
+    cells = detail_cells(xy, mask, 8)
+    expected = np.zeros((2, 8, 8), bool)
+    expected[0, 4:6, 2:4] = True
+    np.testing.assert_array_equal(cells, expected)
 
 
 def test_the_base_needs_a_vae(config: Callable[..., DictConfig]) -> None:

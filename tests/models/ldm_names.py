@@ -1,5 +1,7 @@
 """Stable Diffusion's original tensor names, written from a diffusers model: what single-file checkpoints hold."""
 
+import torch
+from diffusers import ControlNetModel
 from torch import Tensor
 
 from src.models.image_model import ImageModel
@@ -39,9 +41,35 @@ def _take(state: dict, source: str, target: str, renamed: dict | None = None) ->
     return taken
 
 
-def _unet(state: dict, config) -> dict[str, Tensor]:
+def to_ldm_controlnet(net: ControlNetModel, prefix: str = "control_model.") -> dict[str, Tensor]:
+    """A ControlNet's weights under the names of `control_v11p_sd15_openpose.pth`."""
+    state, config = net.state_dict(), net.config
+    out = _down_path(state, config)
+    hints = len(config.conditioning_embedding_out_channels)
+    out |= _take(state, "controlnet_cond_embedding.conv_in", "input_hint_block.0")
+    for i in range(2 * (hints - 1)):
+        out |= _take(state, f"controlnet_cond_embedding.blocks.{i}", f"input_hint_block.{2 * (i + 1)}")
+    out |= _take(state, "controlnet_cond_embedding.conv_out", f"input_hint_block.{2 * (2 * hints - 1)}")
+    for i in range(len(net.controlnet_down_blocks)):
+        out |= _take(state, f"controlnet_down_blocks.{i}", f"zero_convs.{i}.0")
+    out |= _take(state, "controlnet_mid_block", "middle_block_out.0")
+    return {f"{prefix}{name}": tensor.clone().contiguous() for name, tensor in out.items()}
+
+
+def to_kohya_lora(names: list[str], rank: int, width: int, seed: int) -> dict[str, Tensor]:
+    """Random LoRA weights under kohya's names, for square layers of `width` named as diffusers names them."""
+    generator = torch.Generator().manual_seed(seed)
+    out = {}
+    for name in names:
+        out[f"{name}.lora_down.weight"] = torch.randn(rank, width, generator=generator)
+        out[f"{name}.lora_up.weight"] = torch.randn(width, rank, generator=generator)
+        out[f"{name}.alpha"] = torch.tensor(float(rank) / 2)
+    return out
+
+
+def _down_path(state: dict, config) -> dict[str, Tensor]:
     names = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2"}
-    names |= {"conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
+    names |= {"conv_in": "input_blocks.0.0"}
     out = {}
     for ours, theirs in names.items():
         out |= _take(state, ours, theirs)
@@ -56,6 +84,14 @@ def _unet(state: dict, config) -> dict[str, Tensor]:
             out |= _take(state, f"down_blocks.{level}.attentions.{layer}", f"input_blocks.{index}.1")
         down = f"input_blocks.{(level + 1) * (layers + 1)}.0.op"
         out |= _take(state, f"down_blocks.{level}.downsamplers.0.conv", down)
+    return out
+
+
+def _unet(state: dict, config) -> dict[str, Tensor]:
+    out = _down_path(state, config)
+    out |= _take(state, "conv_norm_out", "out.0") | _take(state, "conv_out", "out.2")
+    levels, layers = len(config.block_out_channels), config.layers_per_block
+    for level in range(levels):
         for layer in range(layers + 1):
             index = level * (layers + 1) + layer
             out |= _take(state, f"up_blocks.{level}.resnets.{layer}", f"output_blocks.{index}.0", _RESNET)

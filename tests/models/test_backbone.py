@@ -2,10 +2,11 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from src.info import describe_model
 from src.models.backbone import VideoBackbone
+from src.models.build import build_backbone
+from src.models.describe import describe_model
 from src.models.loading import random_image_model
-from src.models.settings import ModelSettings, build_backbone
+from src.models.settings import ModelSettings
 from tests.conftest import TINY, perturbed
 
 F = 5
@@ -17,6 +18,10 @@ def make_inputs(num_clips: int = 1, num_frames: int = F, seed: int = 0) -> tuple
     poses = torch.rand(num_clips, num_frames, 3, 64, 64, generator=generator)
     text = torch.randn(num_clips, 7, 32, generator=generator)
     return latents, 481, poses, text
+
+
+def predict(backbone: VideoBackbone, latents, t, poses, *texts) -> torch.Tensor:
+    return backbone(latents, t, backbone.prepare(poses, *texts))
 
 
 def test_stable_diffusion_trains_the_number_of_parameters_in_the_paper():
@@ -36,7 +41,7 @@ def test_one_frame_at_initialisation_is_the_image_model_to_the_bit(group_norm):
     residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
     expected = image.unet(latents[0], t, text, **residuals, return_dict=False)[0]
     backbone = VideoBackbone(image.unet, image.controlnet, group_norm=group_norm).eval()
-    assert torch.equal(backbone(latents, t, poses, text)[0], expected)
+    assert torch.equal(predict(backbone, latents, t, poses, text)[0], expected)
 
 
 @pytest.mark.parametrize("group_norm", ["clip", "frame"])
@@ -46,18 +51,20 @@ def test_chunks_do_not_change_the_result(group_norm, frame_chunk, tiny):
     settings = ModelSettings(**{**vars(TINY), "group_norm": group_norm})
     backbone = perturbed(build_backbone(tiny, settings))
     inputs = make_inputs()
-    whole = backbone(*inputs)
+    whole = predict(backbone, *inputs)
     with backbone.chunked(frame_chunk):
-        torch.testing.assert_close(backbone(*inputs), whole, rtol=0, atol=2e-5)
+        torch.testing.assert_close(predict(backbone, *inputs), whole, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
 def test_clips_of_a_batch_do_not_see_each_other(backbone):
     latents, t, poses, text = make_inputs(num_clips=2)
-    together = backbone(latents, t, poses, text)
+    together = predict(backbone, latents, t, poses, text)
     for clip in range(2):
         one = slice(clip, clip + 1)
-        torch.testing.assert_close(together[one], backbone(latents[one], t, poses[one], text[one]), rtol=0, atol=2e-5)
+        torch.testing.assert_close(
+            together[one], predict(backbone, latents[one], t, poses[one], text[one]), rtol=0, atol=2e-5
+        )
 
 
 @torch.no_grad()
@@ -65,11 +72,11 @@ def test_without_temporal_attention_frames_see_the_key_frame_alone(tiny):
     """Eq. 1; with norms over single frames key-frame attention is the only way between frames."""
     backbone = VideoBackbone(tiny.unet, tiny.controlnet, group_norm="frame").eval()
     latents, t, poses, text = make_inputs()
-    before = backbone(latents, t, poses, text)
+    before = predict(backbone, latents, t, poses, text)
     for changed in (0, 2):
         other = latents.clone()
         other[:, changed] += 1
-        moved = (backbone(other, t, poses, text) - before).abs().amax((0, 2, 3, 4)) > 1e-6
+        moved = (predict(backbone, other, t, poses, text) - before).abs().amax((0, 2, 3, 4)) > 1e-6
         expected = [changed in (0, frame) for frame in range(F)]
         assert moved.tolist() == expected
 
@@ -79,20 +86,20 @@ def test_temporal_attention_has_no_order(backbone):
     """Eq. 2 has no positional encoding: permuting the frames behind the key frame permutes the result."""
     latents, t, poses, text = make_inputs()
     order = [0, 3, 1, 4, 2]
-    permuted = backbone(latents[:, order], t, poses[:, order], text)
-    torch.testing.assert_close(permuted, backbone(latents, t, poses, text)[:, order], rtol=0, atol=2e-5)
+    permuted = predict(backbone, latents[:, order], t, poses[:, order], text)
+    torch.testing.assert_close(permuted, predict(backbone, latents, t, poses, text)[:, order], rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
 def test_identical_frames_are_predicted_as_one(backbone):
     latents, t, poses, text = make_inputs(num_frames=1)
-    repeated = backbone(latents.expand(-1, F, -1, -1, -1), t, poses.expand(-1, F, -1, -1, -1), text)
-    one = backbone(latents, t, poses, text)
+    repeated = predict(backbone, latents.expand(-1, F, -1, -1, -1), t, poses.expand(-1, F, -1, -1, -1), text)
+    one = predict(backbone, latents, t, poses, text)
     torch.testing.assert_close(repeated, one.expand_as(repeated), rtol=0, atol=2e-5)
 
 
 def test_gradients_reach_what_the_method_trains_and_nothing_else(backbone):
-    backbone(*make_inputs()).square().mean().backward()
+    predict(backbone, *make_inputs()).square().mean().backward()
     trained = backbone.trainable_state()
     assert trained and all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
     assert all(p.grad is None for name, p in backbone.named_parameters() if name not in trained)
@@ -103,7 +110,7 @@ def test_gradients_reach_what_the_method_trains_and_nothing_else(backbone):
 def test_gradient_checkpointing_changes_no_gradient(backbone):
     def gradients() -> list[torch.Tensor]:
         backbone.zero_grad()
-        backbone.train()(*make_inputs()).square().mean().backward()
+        predict(backbone.train(), *make_inputs()).square().mean().backward()
         return [p.grad.clone() for p in backbone.trainable_state().values()]
 
     plain = gradients()
@@ -114,25 +121,40 @@ def test_gradient_checkpointing_changes_no_gradient(backbone):
 
 
 @torch.no_grad()
-def test_reused_outputs_never_go_stale(backbone, tiny):
+def test_prompts_evaluated_together_give_the_noise_of_each(backbone):
     latents, t, poses, text = make_inputs()
-    fresh = perturbed(build_backbone(random_image_model("tiny", base="tiny", seed=0), TINY))
-    for change in range(3):
-        torch.testing.assert_close(backbone(latents, t, poses, text), fresh(latents, t, poses, text))
-        fresh.clear_reused()
-        text = text + 1 if change == 0 else text
-        poses[:, 1].mul_(0.5)  # in place: the tensor stays the same object
+    other = text.flip(1)
+    together = predict(backbone, latents, t, poses, text, other)
+    for prompt, noise in ((text, together[:1]), (other, together[1:])):
+        torch.testing.assert_close(noise, predict(backbone, latents, t, poses, prompt), rtol=0, atol=2e-6)
 
 
 @torch.no_grad()
-def test_constant_inputs_are_embedded_once(backbone, monkeypatch):
-    embedding = backbone.controlnet.controlnet_cond_embedding
-    calls = []
-    embedding.conv_in.register_forward_hook(lambda *_: calls.append(1))
-    inputs = make_inputs()
-    for t in (900, 500, 100):
-        backbone(inputs[0], t, *inputs[2:])
-    assert len(calls) == 1
+def test_what_precedes_the_text_is_computed_for_one_prompt(backbone):
+    rows = {}
+    for network in (backbone.unet, backbone.controlnet):
+        resnets = network.down_blocks[0].resnets[0], network.mid_block.resnets[0]
+        for name, resnet in zip(("first", "middle"), resnets, strict=True):
+            resnet.conv1.register_forward_pre_hook(lambda _, args, name=name: rows.update({name: len(args[0])}))
+        predict(backbone, *make_inputs(), make_inputs()[-1])
+        assert rows == {"first": F, "middle": 2 * F}
+
+
+@torch.no_grad()
+def test_some_frames_and_one_prompt_of_what_was_prepared(backbone):
+    latents, t, poses, text = make_inputs()
+    prepared = backbone.prepare(poses, text.flip(1), text)
+    expected = predict(backbone, latents[:, 1:3], t, poses[:, 1:3], text)
+    assert torch.equal(backbone(latents[:, 1:3], t, prepared.frames(slice(1, 3)).prompt(1)), expected)
+
+
+@torch.no_grad()
+def test_pose_images_may_be_bytes(backbone):
+    latents, t, poses, text = make_inputs()
+    in_bytes = (poses * 255).round().byte()
+    torch.testing.assert_close(
+        predict(backbone, latents, t, in_bytes, text), predict(backbone, latents, t, in_bytes / 255, text)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -141,7 +163,7 @@ def test_frozen_weights_in_half_precision_train_under_autocast(dtype, tiny):
     assert all(p.dtype == torch.float32 for p in backbone.trainable_state().values())
     assert backbone.unet.conv_in.weight.dtype == getattr(torch, dtype)
     with torch.autocast("cpu", getattr(torch, dtype)):
-        noise = backbone(*make_inputs())
+        noise = predict(backbone, *make_inputs())
     noise.float().square().mean().backward()
     assert all(p.grad.dtype == torch.float32 for p in backbone.trainable_state().values() if p.grad is not None)
 
@@ -149,6 +171,6 @@ def test_frozen_weights_in_half_precision_train_under_autocast(dtype, tiny):
 def test_inputs_that_disagree_are_refused(backbone):
     latents, t, poses, text = make_inputs()
     with pytest.raises(ValueError, match="must agree"):
-        backbone(latents, t, poses[:, :3], text)
+        predict(backbone, latents, t, poses[:, :3], text)
     with pytest.raises(ValueError, match="group_norm must be one of"):
         VideoBackbone(UNet2DConditionModel, ControlNetModel, group_norm="video")

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from src.models.adapter import controlvideo_state_dict, load_controlvideo_state_dict
 from src.models.backbone import VideoBackbone
 from src.sampling.ddim import ddim_invert, ddim_sample
+from src.sampling.noise_predictor import NoisePredictor
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared/data/controlvideo_reference.safetensors"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_file(), reason=f"{REFERENCE.name} is not beside this checkout")
@@ -58,22 +59,26 @@ def inputs(tensors) -> dict:
     }
 
 
-def predictor(backbone, inputs, scale):
-    def predict(latents, timestep):
-        noise = backbone(latents, timestep, inputs["poses"], inputs["cond"])
-        if scale == 1:
-            return noise
-        uncond = backbone(latents, timestep, inputs["poses"], inputs["uncond"])
-        return uncond + scale * (noise - uncond)
+def predictor(backbone, inputs, scale, frame_chunk=None):
+    return NoisePredictor(
+        backbone,
+        backbone.embed_poses(inputs["poses"][0])[None],
+        inputs["cond"],
+        unconditional_1TE=inputs["uncond"] if scale != 1 else None,
+        guidance_scale=scale,
+        frame_chunk=frame_chunk,
+    )
 
-    return predict
 
-
-@pytest.mark.parametrize("frame_chunk", [None, 1, 3])
+@pytest.mark.parametrize("chunks", [{}, {"frame_chunk": 1}, {"frame_chunk": 3}, {"tile_elements": 20_000}])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @torch.no_grad()
-def test_noise_prediction(backbone, tensors, inputs, frame_chunk):
-    with backbone.chunked(frame_chunk):
-        noise = backbone(inputs["latents"], inputs["timestep"], inputs["poses"], inputs["cond"])
+def test_noise_prediction(backbone, tensors, inputs, chunks, memory_format):
+    try:
+        with backbone.to(memory_format=memory_format).chunked(**chunks):
+            noise = backbone(inputs["latents"], inputs["timestep"], backbone.prepare(inputs["poses"], inputs["cond"]))
+    finally:
+        backbone.to(memory_format=torch.contiguous_format)
     torch.testing.assert_close(noise.transpose(1, 2), tensors["out.noise_pred"], **TOLERANCE)
 
 
@@ -81,7 +86,7 @@ def test_noise_prediction(backbone, tensors, inputs, frame_chunk):
 def test_group_norm_over_single_frames_is_another_model(tensors, inputs):
     model = build_backbone("frame")
     load_controlvideo_state_dict(model, part(tensors, "unet."), part(tensors, "controlnet."))
-    noise = model(inputs["latents"], inputs["timestep"], inputs["poses"], inputs["cond"])
+    noise = model(inputs["latents"], inputs["timestep"], model.prepare(inputs["poses"], inputs["cond"]))
     assert (noise.transpose(1, 2) - tensors["out.noise_pred"]).abs().max() > 0.1
 
 
@@ -91,10 +96,11 @@ def test_inversion_of_the_clip(backbone, tensors, inputs, scheduler):
     torch.testing.assert_close(trajectory[-1].transpose(1, 2), tensors["out.inverted"], **TOLERANCE)
 
 
+@pytest.mark.parametrize("frame_chunk", [None, "auto", 3])
 @torch.no_grad()
-def test_guided_sampling(backbone, tensors, inputs, scheduler):
+def test_guided_sampling(backbone, tensors, inputs, scheduler, frame_chunk):
     latents = tensors["out.inverted"].transpose(1, 2)
-    sampled = ddim_sample(latents, predictor(backbone, inputs, GUIDANCE_SCALE), scheduler, NUM_STEPS)
+    sampled = ddim_sample(latents, predictor(backbone, inputs, GUIDANCE_SCALE, frame_chunk), scheduler, NUM_STEPS)
     torch.testing.assert_close(sampled.transpose(1, 2), tensors["out.sampled"], **TOLERANCE)
 
 

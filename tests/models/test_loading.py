@@ -1,14 +1,16 @@
+import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from src.common.errors import UserError
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_image_model
-from tests.models.ldm_names import to_ldm
+from src.models.settings import LoraSettings
+from tests.models.ldm_names import to_ldm, to_ldm_controlnet
 
 
 def save_folder(model: ImageModel, folder: Path) -> Path:
@@ -50,6 +52,219 @@ def test_a_single_file_in_the_original_layout(tmp_path):
     assert loaded.scheduler.config.steps_offset == 1
 
 
+@pytest.fixture(scope="module")
+def single(tmp_path_factory) -> tuple[ImageModel, dict[str, torch.Tensor]]:
+    """A toy model and its tensors under Stable Diffusion's original names."""
+    model = random_image_model("tiny", base="tiny", seed=3)
+    return model, to_ldm(model)
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor]) -> str:
+    """The file that the suffix asks for; checkpoints as Lightning writes them, ControlNets as their authors did."""
+    if path.suffix == ".safetensors":
+        save_file(tensors, path)
+    else:
+        torch.save({"state_dict": tensors, "global_step": 3} if path.suffix == ".ckpt" else tensors, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt", ".pth"])
+@pytest.mark.parametrize("prefix", ["control_model.", ""])
+def test_controlnets_in_one_file_by_the_names_of_their_authors(suffix, prefix, single, tmp_path):
+    model, tensors = single
+    base = write(tmp_path / f"model{suffix}", tensors)
+    net = write(tmp_path / f"control_v11p_sd15_openpose{suffix}", to_ldm_controlnet(model.controlnet, prefix))
+    loaded = load_image_model(base, net, configs="tiny")
+    assert_same_weights(model, loaded, "unet", "vae", "text_encoder", "controlnet")
+
+
+def test_a_controlnet_in_one_file_by_the_names_of_diffusers(single, tmp_path):
+    model, tensors = single
+    net = write(tmp_path / "diffusion_pytorch_model.safetensors", dict(model.controlnet.state_dict()))
+    loaded = load_image_model(write(tmp_path / "m.safetensors", tensors), net, configs="tiny")
+    assert_same_weights(model, loaded, "controlnet")
+
+
+def test_half_precision_files_become_float32(single, tmp_path):
+    model, tensors = single
+    halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    net = write(tmp_path / "c.pth", {n: t.half() for n, t in to_ldm_controlnet(model.controlnet).items()})
+    loaded = load_image_model(write(tmp_path / "m.safetensors", halved), net, configs="tiny")
+    assert {p.dtype for network in loaded.networks.values() for p in network.parameters()} == {torch.float32}
+
+
+def test_variants_of_a_folder(tiny, tmp_path):
+    """`fp16` is found by itself where it is alone, and asked for where it is not; two others have to be chosen."""
+    folder = save_folder(tiny, tmp_path)
+    for part in ("unet", "vae", "text_encoder", "controlnet"):
+        [plain] = (folder / part).glob("*.safetensors")
+        plain.rename(plain.with_suffix(".fp16.safetensors"))
+    assert_same_weights(tiny, load_image_model(str(folder)), "unet", "vae", "text_encoder", "controlnet")
+    assert_same_weights(tiny, load_image_model(str(folder), variant="fp16"), "unet", "text_encoder")
+    other = random_image_model("tiny", base="tiny", seed=7)
+    other.unet.save_pretrained(folder / "unet")
+    assert_same_weights(other, load_image_model(str(folder)), "unet")
+    assert_same_weights(tiny, load_image_model(str(folder), variant="fp16"), "unet", "vae")
+    (folder / "unet/diffusion_pytorch_model.safetensors").rename(
+        folder / "unet/diffusion_pytorch_model.non_ema.safetensors"
+    )
+    with pytest.raises(UserError, match=r"unet holds several variants: set model.variant to fp16 or non_ema"):
+        load_image_model(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["folder", "inside", "original names", "safetensors"])
+def test_a_vae_of_its_own(kind, single, tiny, tmp_path):
+    """model.vae: for single files without one, and in place of the base's."""
+    model, tensors = single
+    if kind in ("folder", "inside"):
+        model.vae.save_pretrained(tmp_path / ("v" if kind == "folder" else "v/vae"))
+        vae = str(tmp_path / "v")
+    else:
+        own = {
+            n.removeprefix("first_stage_model."): t for n, t in tensors.items() if n.startswith("first_stage_model.")
+        }
+        extra = {"loss.discriminator.main.0.weight": torch.zeros(3)}
+        vae = write(tmp_path / ("vae-ft-mse.ckpt" if kind == "original names" else "vae.safetensors"), own | extra)
+    without = {name: t for name, t in tensors.items() if not name.startswith("first_stage_model.")}
+    base = write(tmp_path / "pruned.safetensors", without)
+    net = write(tmp_path / "c.pth", to_ldm_controlnet(model.controlnet))
+    with pytest.raises(UserError, match=r"pruned.safetensors holds no VAE: set model.vae="):
+        load_image_model(base, net, configs="tiny")
+    assert_same_weights(model, load_image_model(base, net, vae=vae, configs="tiny"), "vae", "unet")
+    folder = save_folder(tiny, tmp_path / "base")
+    assert_same_weights(model, load_image_model(str(folder), vae=vae, configs="tiny"), "vae")
+
+
+def edit_config(folder: Path, part: str, **values) -> None:
+    path = folder / part / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+REFUSED_FOLDERS = {
+    "inpainting": ("unet", {"in_channels": 9}, r"an inpainting model \(9 input channels\), expected the 4"),
+    "editing": ("unet", {"in_channels": 8}, r"an instruction-editing model \(8 input channels\)"),
+    "sd2": (
+        "unet",
+        {"cross_attention_dim": 1024},
+        r"is Stable Diffusion 2 \(text width 1024\), expected text width 32",
+    ),
+    "sdxl": ("unet", {"addition_embed_type": "text_time"}, r"is Stable Diffusion XL \(text width 32\)"),
+    "controlnet": ("controlnet", {"cross_attention_dim": 1024}, r"is a ControlNet for Stable Diffusion 2 .* the base"),
+    "union": ("controlnet", {"_class_name": "ControlNetUnionModel"}, r"is a ControlNetUnionModel: expected"),
+    "smaller": ("controlnet", {"block_out_channels": [32, 64]}, r"3 blocks from 32 channels; the base model is"),
+    "vae": ("vae", {"_class_name": "AutoencoderKLWan"}, r"is a AutoencoderKLWan: supported are AutoencoderKL"),
+    "latents": ("vae", {"latent_channels": 16}, r"\(4 input channels\), expected the 16 of the VAE's latents"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_FOLDERS)
+def test_folders_that_do_not_fit_are_refused_before_a_weight_is_read(case, tiny, tmp_path, monkeypatch):
+    folder = save_folder(tiny, tmp_path)
+    part, values, message = REFUSED_FOLDERS[case]
+    edit_config(folder, part, **values)
+    for weights in folder.rglob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(UserError, match=message) as error:
+        load_image_model(str(folder))
+    assert "\n" not in str(error.value)
+
+
+UNET = "model.diffusion_model."
+REFUSED_FILES = {
+    "inpainting": ({f"{UNET}input_blocks.0.0.weight": (32, 9, 3, 3)}, r"an inpainting model \(9 input channels\)"),
+    "sd2": (
+        {f"{UNET}input_blocks.{i}.1.transformer_blocks.0.attn2.to_k.weight": (32, 1024) for i in (1, 3, 5)},
+        r"is Stable Diffusion 2 \(text width 1024\)",
+    ),
+    "sdxl": ({f"{UNET}label_emb.0.0.weight": (4, 4)}, r"is Stable Diffusion XL"),
+    "distilled": ({f"{UNET}input_blocks.9.0.x": (1,)}, r"8 blocks from 32 channels, expected 7 from 32"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_FILES)
+def test_single_files_that_do_not_fit_are_refused_by_their_header(case, single, tmp_path, monkeypatch):
+    _, tensors = single
+    replaced, message = REFUSED_FILES[case]
+    base = write(tmp_path / "m.safetensors", tensors | {name: torch.zeros(shape) for name, shape in replaced.items()})
+    monkeypatch.setattr("src.models.loading._load", lambda *_: pytest.fail("weights were read"))
+    with pytest.raises(UserError, match=message):
+        load_image_model(base, "c.pth", configs="tiny")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["lora_unet_down_blocks_0_x.lora_down.weight"], r"model.base=.* is a LoRA \(model.loras takes it\)"),
+        (["control_model.time_embed.0.weight"], r"is a ControlNet \(model.controlnet takes it\)"),
+        (["encoder.conv_in.weight"], r"is a VAE alone \(model.vae takes it\)"),
+        (["down_blocks.0.resnets.0.conv1.weight"], r"is a UNet alone in diffusers' layout"),
+        (["double_blocks.0.img_attn.qkv.weight"], r"is a transformer such as Flux"),
+        (["something.else"], r"of an unknown kind \(its first tensors: something.else\)"),
+    ],
+)
+def test_other_files_given_as_base_are_called_what_they_are(names, message, tmp_path):
+    base = write(tmp_path / "m.safetensors", {name: torch.zeros(1) for name in names})
+    with pytest.raises(UserError, match=message):
+        load_image_model(base, "c.pth", configs="tiny")
+
+
+@pytest.mark.parametrize("change", ["another family", "difference", "the base"])
+def test_controlnet_files_of_another_kind_are_refused(change, single, tmp_path):
+    model, tensors = single
+    base = write(tmp_path / "m.safetensors", tensors)
+    net = to_ldm_controlnet(model.controlnet)
+    name = "control_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    assert name in net
+    given, message = {
+        "another family": (
+            {n: torch.zeros(32, 1024) if "attn2.to_k" in n else t for n, t in net.items()},
+            r"is a ControlNet for Stable Diffusion 2 \(text width 1024\).*the base model is",
+        ),
+        "difference": (net | {"difference": torch.zeros(0)}, r"holds the difference to a ControlNet"),
+        "the base": (tensors, r"expected a ControlNet, such as control_v11p_sd15_openpose.pth"),
+    }[change]
+    with pytest.raises(UserError, match=message):
+        load_image_model(base, write(tmp_path / "c.pth", given), configs="tiny")
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "single", "controlnet"])
+def test_weights_with_a_tensor_missing_are_refused(part, single, tiny, tmp_path):
+    """Neither library minds: one leaves what is missing random, the other without memory."""
+    model, tensors = single
+    if part == "single":
+        lacking = {n: t for n, t in tensors.items() if n != f"{UNET}out.2.weight"}
+        base, net = write(tmp_path / "m.safetensors", lacking), to_ldm_controlnet(model.controlnet)
+        arguments = (base, write(tmp_path / "c.pth", net))
+    else:
+        folder = save_folder(tiny, tmp_path)
+        [path] = (folder / part).glob("*.safetensors")
+        state = load_file(path)
+        state.pop(sorted(state)[0])
+        save_file(state, path, {"format": "pt"})
+        arguments = (str(folder), None)
+    with pytest.raises(UserError, match=r"lacks? .*tensors .*: download it again"):
+        load_image_model(*arguments, configs="tiny")
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("bomb"),))
+
+
+@pytest.mark.parametrize("option", ["base", "controlnet", "vae", "lora", "embedding"])
+def test_pickled_code_is_never_run(option, single, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, tensors = single
+    torch.save({"state_dict": Bomb()}, tmp_path / "evil.ckpt")
+    base = write(tmp_path / "m.safetensors", tensors)
+    net = write(tmp_path / "c.pth", to_ldm_controlnet(model.controlnet))
+    arguments = {"base": base, "controlnet": net, "configs": "tiny"}
+    evil = {"lora": {"loras": [LoraSettings(path="evil.ckpt")]}, "embedding": {"embeddings": ["evil.ckpt"]}}
+    with pytest.raises(UserError, match=r"evil.ckpt.*holds more than weights.*convert it to safetensors"):
+        load_image_model(**arguments | evil.get(option, {option: "evil.ckpt"}))
+    assert not (tmp_path / "bomb").exists()
+
+
 def test_random_weights_depend_on_the_seed_alone():
     torch.manual_seed(0)
     one = random_image_model("tiny", base="tiny", seed=4)
@@ -66,7 +281,6 @@ def test_random_weights_depend_on_the_seed_alone():
     [
         ("nowhere/at-all", None, r"model.base=nowhere/at-all could not be loaded.*set model.base=FOLDER"),
         ("gone.safetensors", "x", r"model.base=gone.safetensors: there is no such file"),
-        ("gone.safetensors", None, r"single file, which holds no ControlNet: set model.controlnet"),
     ],
 )
 def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_path):
@@ -78,7 +292,9 @@ def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_
 
 def test_a_damaged_file_is_said_to_be_one(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="could not be loaded"):
+    with pytest.raises(
+        UserError, match="model.base=.*x.safetensors is no readable safetensors file.*download it again"
+    ):
         load_image_model(str(tmp_path / "x.safetensors"), "y", configs="tiny")
 
 
@@ -105,3 +321,8 @@ def test_latents_round_trip_shapes_and_resolution(tiny, people_clip):
     tiny.check_resolution(128)
     with pytest.raises(UserError, match="data.resolution=100 does not suit this model: use a multiple of 64"):
         tiny.check_resolution(100)
+
+
+def test_an_unknown_number_of_text_layers_is_refused():
+    with pytest.raises(UserError, match="model.clip_skip=2 is not in 0 to 1, the text encoder's layers"):
+        load_image_model("tiny", configs="tiny", seed=0, clip_skip=2)

@@ -159,10 +159,10 @@ def test_several_people_the_largest_is_followed(tmp_path, caplog):
         ({"people": [{"pose_keypoints_2d": [0.5] * 51}]}, r"has 51 numbers, expected 54 \(18 keypoints\) or 75 \(25"),
         ({"people": [{"face_keypoints_2d": [0.5] * 10}]}, r"has 10 numbers, expected 204 \(68 keypoints\) or 210"),
         ({"people": [{"pose_keypoints_2d": ["a"] * 54}]}, "pose_keypoints_2d: expected an array of numbers"),
-        ({"people": [{"pose_keypoints_2d": [float("nan")] * 54}]}, "not a finite number"),
+        ({"people": [{"pose_keypoints_2d": [float("nan")] * 54}]}, "NaN is no number"),
         (
             {"people": [{"pose_keypoints_2d": [0.5] * 54}], "canvas_width": 0, "canvas_height": 5},
-            "must both be positive",
+            "must both be numbers from 1",
         ),
         ({"bodies": {"candidate": [[0.1, 0.2]], "subset": [[0] * 17]}}, "expected DWPose's bodies.candidate"),
         ({"bodies": {"candidate": [[0.1, 0.2]], "subset": [[1] * 18]}}, "expected DWPose's bodies.candidate"),
@@ -204,7 +204,7 @@ def test_bad_paths(tmp_path):
         "absent.json": "no such file",
         "absent.npz": "no such file",
         "empty": "no .json files",
-        "torn.npz": "cannot be read as poses",
+        "torn.npz": "not readable as arrays",
         "torn.json": "not readable as JSON",
         "pose.txt": "unknown kind of pose file",
     }.items():

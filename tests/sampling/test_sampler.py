@@ -85,8 +85,10 @@ def test_the_reference_is_rebuilt_from_its_inversion(tiny, backbone):
     clean, pose = torch.randn(1, 1, 4, 8, 8, generator=generator), torch.rand(1, 1, 3, 64, 64, generator=generator)
     text = tiny.encode_prompt("a person")
 
+    conditioning = backbone.prepare(pose, text)
+
     def predict(latents, timestep):
-        return backbone(latents, timestep, pose, text)
+        return backbone(latents, timestep, conditioning)
 
     errors = []
     for num_steps in (20, 200):

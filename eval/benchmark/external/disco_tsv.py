@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import yaml
 
-from src.common.files import atomic_path
+from src.common.atomic import atomic_path
 from src.pose.keypoints import PARTS, PoseSequence
 
 FIELDS = {"img": "images", "poses": "poses", "masks": "masks", "vid2line": "vid2line", "caption": "caption"}
@@ -33,7 +33,7 @@ LIMBS = (
     *((1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
 )
 COLORS = tuple(
-    tuple(int(c) for c in cv2.cvtColor(np.uint8([[[hue, 255, 255]]]), cv2.COLOR_HSV2RGB)[0, 0])
+    tuple(int(c) for c in cv2.cvtColor(np.array([[[hue, 255, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0])
     for hue in range(0, 180, 10)
 )
 WIDTH = 4  # of dots and limbs in pixels, whatever the size of the frame
@@ -110,7 +110,7 @@ def _limb(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The polygon of an ellipse from one joint to the other, 2 x WIDTH pixels thick."""
     centre, (dx, dy) = (start + end) / 2, end - start
     half, angle = int(np.hypot(dx, dy) / 2), int(np.degrees(np.arctan2(dy, dx)))
-    return cv2.ellipse2Poly((int(centre[0]), int(centre[1])), (half, WIDTH), angle, 0, 360, 1)
+    return np.asarray(cv2.ellipse2Poly((int(centre[0]), int(centre[1])), (half, WIDTH), angle, 0, 360, 1))
 
 
 def _encode(image: np.ndarray) -> str:

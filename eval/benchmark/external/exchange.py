@@ -6,52 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-
 from eval.benchmark.external.base import HELD_OUT, TRAINING, System, Task, check_frames, is_image
-from eval.benchmark.subject_run import SubjectRun
-from src.common.errors import UserError
-from src.common.files import atomic_path, digest, fingerprint, read_json, write_json
+from eval.benchmark.settings import BenchmarkSettings
+from eval.benchmark.subject_run import SubjectRun, no_extractor
+from src.common.atomic import atomic_path
+from src.common.digests import digest, fingerprint
+from src.common.errors import DamagedFile, UserError
+from src.common.files import read_record, write_json
 from src.common.progress import track
+from src.common.reading import read_json
 from src.data.manifest import PreparedDataset
+from src.data.prepare import content_sha256
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
-from src.data.prepare import content_sha256
-from src.data.subject import ClipSettings
 from src.media.video import VideoReader, write_frames, write_video
-from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 
-METHOD = "external"
 COMMANDS, RECORD, POSES, IMPORTED, SOURCE = "COMMANDS.md", "export.json", "poses.npz", "imported", "source.json"
 
 
-def external_system(cfg: DictConfig) -> System | None:
-    """The system that `conf/eval.yaml` asks for; None: one of our own methods.
-
-    Raises:
-        UserError: `method=external` without a system or the other way round, or frames that no split gives.
-    """
-    if cfg.method.name != METHOD:
-        if cfg.system is not None:
-            raise UserError(f"system={cfg.system.name} goes with method={METHOD}, not with method={cfg.method.name}")
-        return None
-    if cfg.system is None:
-        raise UserError(f"method={METHOD} needs a system: system=disco|disco_ft|magicanimate|gen2")
-    if cfg.system.num_frames not in (1, cfg.num_frames):
-        raise UserError(
-            f"system.num_frames={cfg.system.num_frames}: {cfg.system.name} sees the reference (1) or all training "
-            f"frames (num_frames={cfg.num_frames})"
-        )
-    return instantiate(cfg.system)
-
-
 def exchange(
-    prepared: PreparedDataset, system: System, cfg: DictConfig
+    prepared: PreparedDataset, system: System, settings: BenchmarkSettings
 ) -> tuple[list[SubjectRun], dict[str, str], dict[str, str]]:
     """Export every prepared subject that was not exported before, and import what the system has made by now.
 
@@ -61,14 +39,14 @@ def exchange(
     Raises:
         UserError: not even one subject could be exported.
     """
-    root = Path(cfg.external) / system.name / cfg.benchmark.name
-    size = cfg.data.resolution if cfg.protocol.resolution is None else None
+    root = Path(settings.external) / system.name / settings.benchmark.name
+    size = settings.data.resolution if settings.protocol.resolution is None else None
     runs, waiting = [], {}
     failed = {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
     exported, complete = [], []
     for name, known in track(prepared.subjects.items(), f"Exchange with {system.name}"):
         try:
-            task = export_subject(name, known, system, cfg, root)
+            task = export_subject(name, known, system, settings, root)
             exported.append(task)
             if (lacking := system.export(task)) is not None:
                 waiting[name] = lacking
@@ -87,27 +65,27 @@ def exchange(
             runs.append(run)
     if not exported:
         name, reason = next(iter(failed.items()))
-        raise UserError(f"no subject of {cfg.benchmark.name} could be exported; {name}: {reason}")
+        raise UserError(f"no subject of {settings.benchmark.name} could be exported; {name}: {reason}")
     system.finish_export(root, complete)
     with atomic_path(root / COMMANDS) as temporary:
         temporary.write_text(system.commands(root.resolve(), exported))
     log.info(
         "%s on %s: %d of %d subjects are back, %d wait; what to run: %s",
-        *(system.name, cfg.benchmark.name, len(runs), len(prepared.subjects), len(waiting), root / COMMANDS),
+        *(system.name, settings.benchmark.name, len(runs), len(prepared.subjects), len(waiting), root / COMMANDS),
     )
     return runs, failed, waiting
 
 
-def export_subject(name: str, known: Mapping[str, Any], system: System, cfg: DictConfig, root: Path) -> Task:
+def export_subject(
+    name: str, known: Mapping[str, Any], system: System, settings: BenchmarkSettings, root: Path
+) -> Task:
     """The frames and poses of our own methods' split, the frames written once as PNGs.
 
     Raises:
         UserError: too short a clip, or an export of other frames is in the way.
     """
-    subject = resolve_subject(
-        name, settings=ClipSettings.from_config(cfg.data), root=cfg.data.root, extractor=_no_extractor
-    )
-    split = split_frames(len(subject), num_train=cfg.num_frames, num_test=cfg.data.num_test_frames)
+    subject = resolve_subject(name, settings=settings.data.clip, root=settings.data.root, extractor=no_extractor)
+    split = split_frames(len(subject), num_train=settings.num_frames, num_test=settings.data.num_test_frames)
     seen, test = list(split.train)[: system.num_frames], list(split.test)
     task = Task(
         name=name,
@@ -127,12 +105,16 @@ def export_subject(name: str, known: Mapping[str, Any], system: System, cfg: Dic
         "prompt": subject.prompt,
     }
     path = task.folder / RECORD
-    if not path.is_file():
+    # What a user has put beside the frames would go with them: only where nothing was exported yet.
+    before = read_json(path) if path.is_file() else None
+    if before is not None and not isinstance(before, dict):
+        raise DamagedFile(f"{path} is no record of an export: move {task.folder} away")
+    if before is None:
         write_frames(task.folder / TRAINING, subject.frames[seen])
         write_frames(task.folder / HELD_OUT, subject.frames[test])
         save_poses(task.folder / POSES, task.test_poses, fps=task.fps)
         write_json(path, record)
-    elif changed := [key for key, value in read_json(path).items() if record.get(key) != value]:
+    elif changed := [key for key, value in before.items() if record.get(key) != value]:
         raise UserError(
             f"{task.folder} was exported with other settings ({', '.join(changed)}): move it away, or export elsewhere "
             "with external=<folder>"
@@ -169,7 +151,7 @@ def _copy(sources: Sequence[Path], task: Task) -> Path:
     """The system's files as they are, under our names; with generated.mp4 to look at, as in our own runs."""
     folder, known = task.folder / IMPORTED, fingerprint(sources)
     name = "frames" if is_image(sources[0]) else f"generated{sources[0].suffix}"
-    if not (folder / SOURCE).is_file() or read_json(folder / SOURCE) != known:
+    if (read_record(folder / SOURCE) or {}).get("files") != known:
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             if is_image(sources[0]):
@@ -179,24 +161,9 @@ def _copy(sources: Sequence[Path], task: Task) -> Path:
                 write_video(temporary / "generated.mp4", VideoReader(temporary / name), task.fps)
             else:
                 shutil.copyfile(sources[0], temporary / name)
-            write_json(temporary / SOURCE, known)
+            write_json(temporary / SOURCE, {"files": known})
     return folder / name
-
-
-def system_tags(system: System, cfg: DictConfig) -> list[str]:
-    """What the result is filtered by in W&B."""
-    return ["eval", cfg.benchmark.name, system.name, f"{system.num_frames} frames", cfg.protocol.name]
-
-
-def identity(system: System, cfg: DictConfig) -> dict[str, Any]:
-    """The keys of a result that name the method and its settings."""
-    settings = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("system", "data")}
-    return {"method": system.name, "num_frames": system.num_frames, "model": None, "settings": settings}
 
 
 def _plain(poses: PoseSequence) -> list[Any]:
     return [poses.xy.tolist(), poses.confidence.tolist(), poses.mask.tolist()]
-
-
-def _no_extractor() -> PoseExtractor:
-    raise AssertionError("a prepared subject has its poses")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eval.benchmark.external.base import System, Task, is_image, render
-from src.common.files import atomic_path, natural_key
+from src.common.atomic import atomic_path
+from src.common.files import natural_key
 
 
 class Gen2(System):

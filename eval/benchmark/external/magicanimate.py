@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from eval.benchmark.external.base import System, Task, check_frames, render
-from src.common.files import atomic_path
+from src.common.atomic import atomic_path
 from src.media.video import write_image, write_video
 
 DENSEPOSE, DRIVING, CONFIG = "densepose.mp4", "driving.mp4", "animation.yaml"

@@ -14,7 +14,7 @@ class Unavailable(UserError):
 
 
 @dataclass(frozen=True)
-class Clip:
+class DatasetClip:
     """One clip of a data set.
 
     Attributes:
@@ -37,21 +37,21 @@ class Dataset(ABC):
 
     Attributes:
         name: of the data set; its clips are `<name>_001`, `<name>_002`, ...
-        published: how many the published results are over; None: nobody has published any.
+        num_published_clips: how many the published results are over; None: nobody has published any.
     """
 
     name: str
-    published: int | None
+    num_published_clips: int | None
 
     @abstractmethod
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         """All clips, without fetching any.
 
         Raises:
             UserError: the data are not where, or not as, the configuration says.
         """
 
-    def __iter__(self) -> Iterator[Clip]:
+    def __iter__(self) -> Iterator[DatasetClip]:
         return iter(self.clips())
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
-from src.data.datasets.base import Clip, Dataset, numbered
+from src.data.datasets.base import Dataset, DatasetClip, numbered
 from src.data.resolve import VIDEO_SUFFIXES
 from src.media.video import IMAGE_SUFFIXES
 
@@ -19,18 +19,24 @@ class Folder(Dataset):
         name: of the data set.
         root: the folder. A clip is a video file, a folder of images, or a folder that holds one in `images/`.
         pattern: which of its entries are clips, as a shell would match them.
-        published: see `Dataset`.
+        num_published_clips: see `Dataset`.
         fps: at which clips are read: of a folder of frames how fast they follow each other; None: a video's own, and
             10 for frames.
     """
 
-    def __init__(self, *, name: str, root: str, pattern: str, published: int | None, fps: float | None) -> None:
-        self.name, self.root, self.pattern, self.published, self.fps = name, Path(root), pattern, published, fps
+    def __init__(
+        self, *, name: str, root: str, pattern: str, num_published_clips: int | None, fps: float | None
+    ) -> None:
+        self.name, self.root, self.pattern = name, Path(root), pattern
+        self.num_published_clips, self.fps = num_published_clips, fps
 
-    def clips(self) -> list[Clip]:
-        if not self.root.is_dir():
-            raise UserError(f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames")
-        paths = [found for entry in self.root.glob(self.pattern) if (found := _clip(entry)) is not None]
+    def clips(self) -> list[DatasetClip]:
+        with in_one_line(self.root, "read"):
+            if not self.root.is_dir():
+                raise UserError(
+                    f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames"
+                )
+            paths = [found for entry in self._entries() if (found := _clip(entry)) is not None]
         if not paths:
             raise UserError(
                 f"dataset.root={self.root} holds no clip that matches dataset.pattern={self.pattern}: expected video "
@@ -39,9 +45,21 @@ class Folder(Dataset):
         paths.sort(key=lambda path: natural_key(path.relative_to(self.root).as_posix()))
         return [self._numbered(index, path) for index, path in enumerate(paths)]
 
-    def _numbered(self, index: int, path: Path) -> Clip:
+    def _entries(self) -> list[Path]:
+        """What the pattern matches; a name that has brackets of its own matches as it is."""
+        if self.pattern in {entry.name for entry in self.root.iterdir()}:
+            return [self.root / self.pattern]
+        try:
+            return [entry for entry in self.root.glob(self.pattern) if ".." not in entry.relative_to(self.root).parts]
+        except (ValueError, NotImplementedError, IndexError) as error:
+            raise UserError(
+                f"dataset.pattern={self.pattern} is no pattern of names in dataset.root ({error}): expected one such "
+                "as *.mp4"
+            ) from error
+
+    def _numbered(self, index: int, path: Path) -> DatasetClip:
         source = {"file": path.relative_to(self.root).as_posix()}
-        return Clip(numbered(self.name, index), source, lambda: path, self.fps)
+        return DatasetClip(numbered(self.name, index), source, lambda: path, self.fps)
 
 
 def _clip(entry: Path) -> Path | None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from src.common.typed import Raw, check_range
+from src.common.typed import FileName, Raw, check_range
 from src.data.datasets.base import Dataset
 
 
@@ -15,7 +15,7 @@ class FolderSettings:
 
     kind: Literal["folder"]
     name: str
-    root: Raw
+    root: FileName
     pattern: Raw = "*"
     fps: float | None = None
     num_published_clips: int | None = None
@@ -28,7 +28,11 @@ class FolderSettings:
         from src.data.datasets.folder import Folder
 
         return Folder(
-            name=self.name, root=self.root, pattern=self.pattern, published=self.num_published_clips, fps=self.fps
+            name=self.name,
+            root=self.root,
+            pattern=self.pattern,
+            num_published_clips=self.num_published_clips,
+            fps=self.fps,
         )
 
 
@@ -37,8 +41,8 @@ class TikTokSettings:
     """DisCo's ten TikTok test videos; see `TikTok`."""
 
     kind: Literal["tiktok"]
-    root: Raw
-    cache: Raw
+    root: FileName
+    cache: FileName
     split: str | None = None
     pattern: Raw = "*"
     fps: float = 30.0
@@ -56,7 +60,7 @@ class TikTokSettings:
             split=self.split,
             pattern=self.pattern,
             cache=self.cache,
-            published=self.num_published_clips,
+            num_published_clips=self.num_published_clips,
             fps=self.fps,
         )
 
@@ -66,9 +70,9 @@ class TEDSettings:
     """TED speakers by the public list; see `TED`."""
 
     kind: Literal["ted"]
-    cache: Raw
-    metadata: Raw | None = None
-    clips: Raw | None = None
+    cache: FileName
+    metadata: FileName | None = None
+    clips: FileName | None = None
     pattern: Raw = "*"
     partition: str = "test"
     crop_to_box: bool = True
@@ -91,7 +95,7 @@ class TEDSettings:
             crop_to_box=self.crop_to_box,
             cache=self.cache,
             retry=self.retry,
-            published=self.num_published_clips,
+            num_published_clips=self.num_published_clips,
         )
 
 
@@ -106,7 +110,7 @@ class PeopleSettings:
         """Nothing is rendered yet."""
         from src.data.datasets.people import People
 
-        return People(published=self.num_published_clips)
+        return People(num_published_clips=self.num_published_clips)
 
 
 DatasetSettings = Annotated[FolderSettings | TikTokSettings | TEDSettings | PeopleSettings, Field(discriminator="kind")]

@@ -4,6 +4,9 @@ Dimensions: H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import csv
+import io
+import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from src.common.errors import UserError
-from src.data.datasets.base import Clip, Dataset, Unavailable, numbered
+from src.common.reading import MEBIBYTE, read_text, safe_name
+from src.data.datasets.base import Dataset, DatasetClip, Unavailable, numbered
 from src.data.datasets.folder import Folder
 from src.data.datasets.youtube import YouTube
+from src.media.sources import MAX_FPS, MIN_FPS
 from src.media.video import VideoReader, write_frames
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition")
 # A box may be a pixel or two off square; more means that width and height are not those of the video.
 SQUARE_TOLERANCE = 0.05
+_YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]+")
+MAX_LIST_BYTES = 64 * MEBIBYTE
+MAX_ROWS = 1_000_000
+# Of a video: a day at a hundred frames a second, and sides that exist.
+MAX_FRAME, MAX_SIDE = 24 * 3600 * 100, 100_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class TED(Dataset):
         crop_to_box: cut the rows' boxes out of the frames; False: keep the whole frame, for `data.crop` to cut.
         cache: of downloads and cut clips.
         retry: ask again for videos that were gone.
-        published: see `Dataset`.
+        num_published_clips: see `Dataset`.
     """
 
     name = "ted"
@@ -69,7 +79,7 @@ class TED(Dataset):
         crop_to_box: bool,
         cache: str,
         retry: bool,
-        published: int | None,
+        num_published_clips: int | None,
     ) -> None:
         if (metadata is None) == (clips is None):
             raise UserError(
@@ -77,14 +87,18 @@ class TED(Dataset):
                 "dataset.clips=<folder of clips that are cut already>"
             )
         self.metadata, self.folder, self.pattern = metadata, clips, pattern
-        self.partition, self.crop_to_box, self.published = partition, crop_to_box, published
+        self.partition, self.crop_to_box, self.num_published_clips = partition, crop_to_box, num_published_clips
         self.cache = Path(cache)
         self.youtube = YouTube(self.cache / "videos", retry=retry)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         if self.folder is not None:
             return Folder(
-                name=self.name, root=self.folder, pattern=self.pattern, published=self.published, fps=None
+                name=self.name,
+                root=self.folder,
+                pattern=self.pattern,
+                num_published_clips=self.num_published_clips,
+                fps=None,
             ).clips()
         rows = read_rows(Path(str(self.metadata)))
         chosen = [row for row in rows if row.partition == self.partition]
@@ -94,7 +108,7 @@ class TED(Dataset):
         chosen.sort(key=lambda row: (row.youtube_id, row.start, row.end, row.box))
         return [self._clip(index, row) for index, row in enumerate(chosen)]
 
-    def _clip(self, index: int, row: Row) -> Clip:
+    def _clip(self, index: int, row: Row) -> DatasetClip:
         box = "-".join(map(str, row.box)) if self.crop_to_box else "whole"
         folder = self.cache / "clips" / f"{row.youtube_id}_{row.start}-{row.end}_{box}"
 
@@ -111,7 +125,7 @@ class TED(Dataset):
             "box_of_frame": [row.width, row.height] if self.crop_to_box else None,
             "partition": row.partition,
         }
-        return Clip(numbered(self.name, index), source, fetch, row.fps)
+        return DatasetClip(numbered(self.name, index), source, fetch, row.fps)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -122,18 +136,17 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         raise UserError(f"dataset.metadata={path} does not exist: give the CSV file that lists the TED videos")
-    with open(path, newline="", encoding="utf-8") as file:
+    with io.StringIO(read_text(path, max_bytes=MAX_LIST_BYTES), newline="") as file:
         reader = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise UserError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}")
-        rows = []
-        for line in reader:
-            try:
-                rows.append(_row(line))
-            except (ValueError, TypeError, IndexError, AttributeError) as error:
-                raise UserError(f"{path}, line {reader.line_num}: {error}") from error
-    if not rows:
-        raise UserError(f"{path} lists no videos")
+        try:
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            rows = [] if missing else [_row(line) for line in itertools.islice(reader, MAX_ROWS + 1)]
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError, csv.Error) as error:
+            raise UserError(f"{path}, line {reader.line_num}: {error}") from error
+    if missing:
+        raise UserError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(COLUMNS)}")
+    if not 0 < len(rows) <= MAX_ROWS:
+        raise UserError(f"{path} lists {f'more than {MAX_ROWS}' if rows else 'no'} videos")
     return rows
 
 
@@ -159,7 +172,7 @@ def box_in_pixels(row: Row, width: int, height: int) -> tuple[int, int, int, int
     """The row's box in a frame of that size: left, top, right, bottom, rounded down as in the authors' loader.
 
     Raises:
-        UserError: it is not square there, so that the size in the list cannot be the video's.
+        UserError: it is not square or not inside there, so that the size in the list cannot be the video's.
     """
     scales = (width / row.width, height / row.height) * 2
     left, top, right, bottom = (int(value * scale) for value, scale in zip(row.box, scales, strict=True))
@@ -171,6 +184,12 @@ def box_in_pixels(row: Row, width: int, height: int) -> tuple[int, int, int, int
             "is known for it (snap-research/articulated-animation, issues 12 and 17 say where the right one is); or "
             "set dataset.crop_to_box=false to crop around the person"
         )
+    if right > width + 1 or bottom > height + 1:
+        raise UserError(
+            f"{row.youtube_id}: the box of the list ends at ({right}, {bottom}), outside of this video's "
+            f"{width}x{height}: the list and the video do not belong together; or set dataset.crop_to_box=false to "
+            "crop around the person"
+        )
     return left, top, right, bottom
 
 
@@ -181,16 +200,23 @@ def _cropped(frames: VideoReader, box: tuple[int, int, int, int]) -> Iterator[np
 
 
 def _row(line: dict[str, str]) -> Row:
+    if None in line.values():
+        raise ValueError(f"fewer than the {len(line)} columns of the first line")
     parts = line["video_id"].split("#")
+    # It becomes the name of a file and a part of an address.
+    if not _YOUTUBE_ID.fullmatch(safe_name(parts[0], "video_id")):
+        raise ValueError(f"video_id {parts[0]} is no YouTube id")
     start, end = int(line["start"]), int(line["end"])
     if start == end == 0:
+        if len(parts) != 3:
+            raise ValueError(f"start and end are 0, and the id {parts[0]} goes on without #start#end")
         start, end = int(parts[1]), int(parts[2])
-    if not 0 <= start < end:
+    if not 0 <= start < end <= MAX_FRAME:
         raise ValueError(f"frames {start} to {end} are no range")
     box = tuple(int(value) for value in line["bbox"].split("-"))
-    if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+    if len(box) != 4 or not (box[0] < box[2] <= MAX_SIDE and box[1] < box[3] <= MAX_SIDE):
         raise ValueError(f"bbox {line['bbox']} is not left-top-right-bottom")
     fps, width, height = float(line["fps"]), int(line["width"]), int(line["height"])
-    if min(fps, width, height) <= 0:
-        raise ValueError("fps, width and height must be positive")
-    return Row(parts[0], start, end, box, fps, width, height, line["partition"])
+    if not (MIN_FPS <= fps <= MAX_FPS and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise ValueError(f"fps {fps:g}, width {width} or height {height} is none that a video has")
+    return Row(parts[0], start, end, box, fps, width, height, str(line["partition"]))

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.data.datasets.base import Clip, Dataset, numbered
+from src.data.datasets.base import Dataset, DatasetClip, numbered
 from src.data.datasets.folder import Folder
 from src.data.datasets.tsv import Rows, TsvFile, extract_frames, find_clips
 
@@ -19,23 +19,27 @@ class TikTok(Dataset):
         split: which TSV files; DisCo's test videos are `new10val_TiktokDance`. None: the only ones there.
         pattern: which folders of frames.
         cache: where the frames out of a TSV file are written.
-        published: see `Dataset`.
+        num_published_clips: see `Dataset`.
         fps: frames a second, which neither layout says.
     """
 
     name = "tiktok"
 
     def __init__(
-        self, *, root: str, split: str | None, pattern: str, cache: str, published: int | None, fps: float
+        self, *, root: str, split: str | None, pattern: str, cache: str, num_published_clips: int | None, fps: float
     ) -> None:
         self.root, self.split, self.pattern = Path(root), split, pattern
-        self.cache, self.published, self.fps = Path(cache), published, fps
+        self.cache, self.num_published_clips, self.fps = Path(cache), num_published_clips, fps
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DatasetClip]:
         splits = sorted(path.name.removesuffix(IMAGES) for path in self.root.glob(f"*{IMAGES}"))
         if not splits and self.split is None:
             return Folder(
-                name=self.name, root=str(self.root), pattern=self.pattern, published=self.published, fps=self.fps
+                name=self.name,
+                root=str(self.root),
+                pattern=self.pattern,
+                num_published_clips=self.num_published_clips,
+                fps=self.fps,
             ).clips()
         if self.split is None and len(splits) > 1:
             raise UserError(f"dataset.root={self.root} holds several splits: dataset.split={'|'.join(splits)}")
@@ -51,7 +55,7 @@ class TikTok(Dataset):
             for index, rows in enumerate(find_clips(images, clip_of_row))
         ]
 
-    def _clip(self, split: str, index: int, rows: Rows, images: TsvFile, clip_of_row: TsvFile) -> Clip:
+    def _clip(self, split: str, index: int, rows: Rows, images: TsvFile, clip_of_row: TsvFile) -> DatasetClip:
         stat = images.path.stat()
         version = hashlib.sha256(f"{images.path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:8]
         folder = self.cache / f"{split}_{rows.key}_{rows.first}-{rows.last}_{version}"
@@ -62,4 +66,4 @@ class TikTok(Dataset):
             return folder
 
         source = {"split": split, "clip": rows.key, "rows": [rows.first, rows.last]}
-        return Clip(numbered(self.name, index), source, fetch, self.fps)
+        return DatasetClip(numbered(self.name, index), source, fetch, self.fps)

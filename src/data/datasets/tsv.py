@@ -9,16 +9,23 @@ The masks and the drawn poses beside them hold nothing that this project reads: 
 
 import base64
 import binascii
-import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
 from src.common.files import atomic_path
+from src.common.reading import MEBIBYTE, open_regular, read_bytes, read_text, safe_name
+from src.media.sources import check_image
 
+# A frame in base64 takes a few MiB at most, an index some bytes a frame.
+MAX_ROW_BYTES = 64 * MEBIBYTE
+MAX_INDEX_BYTES = 64 * MEBIBYTE
+MAX_ROWS = 500_000
+_RANGE = re.compile(r"\s*\[\s*(-?[0-9]{1,9})\s*,\s*(-?[0-9]{1,9})\s*\]\s*")
 _SUFFIX_OF_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"))
 
 
@@ -52,15 +59,21 @@ class TsvFile:
         Raises:
             UserError: the index is not this file's, so that no row is there.
         """
-        offset = int(self._offsets[index])
-        with open(self.path, "rb") as file:
-            file.seek(max(offset - 1, 0))
-            starts_row = offset == 0 or file.read(1) == b"\n"
-            columns = file.readline().decode().rstrip("\r\n").split("\t")
-        if not starts_row or len(columns) < 2:
+        offset = int(self._offsets[index]) if 0 <= index < len(self) else -1
+        with open_regular(self.path) as file, in_one_line(self.path, "read"):
+            size = file.seek(0, 2)
+            starts_row = 0 <= offset < size
+            if starts_row and offset:
+                file.seek(offset - 1)
+                starts_row = file.read(1) == b"\n"
+            elif starts_row:
+                file.seek(0)
+            line = file.readline(MAX_ROW_BYTES) if starts_row else b""
+        columns = line.decode("utf-8", "replace").rstrip("\r\n").split("\t")
+        if not starts_row or len(columns) < 2 or len(line) == MAX_ROW_BYTES:
             raise UserError(
-                f"{self.path}: row {index} is not where its index says (byte {offset}): delete the .lineidx files "
-                "beside it, or copy the data again"
+                f"{self.path}: row {index} is not where its index says (byte {offset}), or has no two columns: delete "
+                "the .lineidx files beside it, or copy the data again"
             )
         return columns
 
@@ -72,7 +85,8 @@ def find_clips(images: TsvFile, clip_of_row: TsvFile) -> list[Rows]:
     says it; what a file does is what makes all its rows agree.
 
     Raises:
-        UserError: the files do not belong together, or the rows agree in neither reading.
+        UserError: the files do not belong together, the rows agree in neither reading, or a clip's name is none that
+            a folder can have.
     """
     if len(images) != len(clip_of_row):
         raise UserError(
@@ -86,7 +100,10 @@ def find_clips(images: TsvFile, clip_of_row: TsvFile) -> list[Rows]:
     for relative in (False, True):
         clips = _partition([(a + i, b + i) if relative else (a, b) for i, (a, b) in enumerate(ranges)])
         if clips is not None:
-            return [Rows(_clip_key(keys[first]), first, last) for first, last in clips]
+            return [
+                Rows(safe_name(_clip_key(keys[first]), f"{images.path}: the clip of row {first}"), first, last)
+                for first, last in clips
+            ]
     raise UserError(f"{clip_of_row.path}: its rows do not agree on which frames belong to one clip")
 
 
@@ -106,11 +123,12 @@ def extract_frames(images: TsvFile, clip_of_row: TsvFile, rows: Rows, folder: Pa
                 )
             try:
                 data = base64.b64decode(text, validate=True)
-            except binascii.Error as error:
+            except (binascii.Error, ValueError) as error:
                 raise UserError(f"{images.path}: row {index} ({key}) is not base64: {error}") from error
             suffix = next((suffix for magic, suffix in _SUFFIX_OF_MAGIC if data.startswith(magic)), None)
             if suffix is None:
                 raise UserError(f"{images.path}: row {index} ({key}) is neither JPEG nor PNG")
+            check_image(data, f"{images.path}: row {index} ({key})")
             (temporary / f"{number:05d}{suffix}").write_bytes(data)
 
 
@@ -118,28 +136,44 @@ def _offsets(path: Path) -> np.ndarray:
     binary, text = (path.with_suffix(suffix) for suffix in (".lineidx.8b", ".lineidx"))
     try:
         if binary.is_file():
-            return np.frombuffer(binary.read_bytes(), "<u8")
+            return _limited(path, np.frombuffer(read_bytes(binary, max_bytes=MAX_INDEX_BYTES), "<u8"))
         if text.is_file():
-            return np.array(text.read_text().split(), np.uint64)
-    except ValueError as error:
+            words = read_text(text, max_bytes=MAX_INDEX_BYTES).split()
+            return _limited(path, np.array(words, np.uint64))
+    except UserError:
+        raise
+    except (ValueError, OverflowError) as error:
         raise UserError(f"the index of {path} is damaged ({error}): delete the .lineidx files beside it") from error
     return np.fromiter(_scan(path), np.uint64)
 
 
+def _limited(path: Path, offsets: np.ndarray) -> np.ndarray:
+    if len(offsets) > MAX_ROWS:
+        raise UserError(f"{path} has {len(offsets)} rows, more than the {MAX_ROWS} that are read")
+    return offsets
+
+
 def _scan(path: Path) -> Iterator[int]:
-    offset = 0
-    with open(path, "rb") as file:
-        for line in file:
-            yield offset
-            offset += len(line)
+    """Where each row begins; reads in pieces, for a row may be of any length."""
+    start, position, count = 0, 0, 0
+    with open_regular(path) as file, in_one_line(path, "read"):
+        while piece := file.readline(MEBIBYTE):
+            position += len(piece)
+            if not piece.endswith(b"\n"):
+                continue
+            yield start
+            start, count = position, count + 1
+            if count > MAX_ROWS:
+                raise UserError(f"{path} has more than the {MAX_ROWS} rows that are read")
+        if position > start:
+            yield start
 
 
 def _range(text: str, path: Path, index: int) -> tuple[int, int]:
-    try:
-        first, last = (int(value) for value in json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: row {index} is {text!r}, expected [first, last]") from error
-    return first, last
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        raise UserError(f"{path}: row {index} is {text!r:.100}, expected [first, last]")
+    return int(match[1]), int(match[2])
 
 
 def _partition(ranges: list[tuple[int, int]]) -> list[tuple[int, int]] | None:
@@ -147,7 +181,11 @@ def _partition(ranges: list[tuple[int, int]]) -> list[tuple[int, int]] | None:
     clips, next_row = [], 0
     while next_row < len(ranges):
         first, last = ranges[next_row]
-        if first != next_row or last < first or ranges[first : last + 1] != [(first, last)] * (last - first + 1):
+        if (
+            first != next_row
+            or not first <= last < len(ranges)
+            or ranges[first : last + 1] != [(first, last)] * (last - first + 1)
+        ):
             return None
         clips.append((first, last))
         next_row = last + 1

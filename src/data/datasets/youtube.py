@@ -8,6 +8,7 @@ from types import ModuleType
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
+from src.common.reading import MEBIBYTE, read_text, safe_name
 from src.data.datasets.base import Unavailable
 
 log = logging.getLogger(__name__)
@@ -44,18 +45,21 @@ class YouTube:
             Unavailable: it is gone, now or when it was asked for before.
             UserError: it cannot be had now: yt-dlp is not installed, no network, or YouTube refused.
         """
+        safe_name(video_id, "a video's id")
         path, gone = self.folder / f"{video_id}.mp4", self.folder / f"{video_id}.gone.txt"
         if path.is_file():
             return path
         if gone.is_file() and not self.retry:
-            raise Unavailable(f"{gone.read_text().strip()} (as was said before; dataset.retry=true asks again)")
+            raise Unavailable(
+                f"{read_text(gone, max_bytes=MEBIBYTE).strip()} (as was said before; dataset.retry=true asks again)"
+            )
         if self._unreachable is not None:
             raise UserError(self._unreachable)
         try:
             self._download(video_id, path)
         except Unavailable as error:
             with atomic_path(gone) as temporary:
-                temporary.write_text(f"{error}\n")
+                temporary.write_text(f"{error}\n", "utf-8")
             raise
         gone.unlink(missing_ok=True)
         return path
@@ -80,7 +84,11 @@ class YouTube:
                     f"videos into {self.folder} as <id>.mp4, or give clips that are cut already: dataset.clips=<folder>"
                 )
                 raise UserError(self._unreachable) from error
-            if isinstance(cause, yt_dlp.utils.ExtractorError) and cause.expected and _GONE.search(reason):
+            if (
+                isinstance(cause, yt_dlp.utils.ExtractorError)
+                and getattr(cause, "expected", False)
+                and _GONE.search(reason)
+            ):
                 raise Unavailable(reason) from error
             raise UserError(f"yt-dlp could not fetch {video_id}: {reason}") from error
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.errors import UserError
+from src.common.arrays import height_width
+from src.common.errors import UserError, in_one_line
 from src.common.files import sha256
 from src.common.progress import track
 from src.pose.formats import load_poses
@@ -57,13 +58,15 @@ class FileExtractor(PoseExtractor):
 
     def fingerprint(self) -> str:
         path = self._path()
-        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        with in_one_line(path, "read"):
+            files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         return "file " + " ".join(f"{file.name}:{sha256(file)}" for file in files)
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
-        path, count, size = self._path(), 0, None
+        path, count = self._path(), 0
+        size: tuple[int, int] | None = None
         for frame in frames:
-            count, size = count + 1, frame.shape[:2]
+            count, size = count + 1, height_width(frame)
         poses = load_poses(path, size=size)
         if len(poses) != count:
             raise UserError(
@@ -74,8 +77,9 @@ class FileExtractor(PoseExtractor):
     def _path(self) -> Path:
         if self.path is None:
             raise UserError("pose=file needs the keypoints to read: set pose.path=<.npz, .json or folder>")
-        if not Path(self.path).exists():
-            raise UserError(f"{self.path}: no such file or folder; pose.path must name existing keypoints")
+        with in_one_line(self.path, "read"):
+            if not Path(self.path).exists():
+                raise UserError(f"{self.path}: no such file or folder; pose.path must name existing keypoints")
         return Path(self.path)
 
 

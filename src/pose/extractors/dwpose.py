@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.files import sha256
 from src.pose.extractors.base import PoseExtractor, extract_people
@@ -84,7 +85,7 @@ class DWPoseExtractor(PoseExtractor):
             if not len(boxes):
                 return []
             keypoints, scores = estimator(image, bboxes=boxes)
-            return to_people(keypoints, scores, frame.shape[:2], confidence_threshold=self.confidence_threshold)
+            return to_people(keypoints, scores, height_width(frame), confidence_threshold=self.confidence_threshold)
 
         return extract_people(detect, frames, total=total, name=self.name)
 
@@ -102,7 +103,9 @@ class DWPoseExtractor(PoseExtractor):
         models = []
         for model, option in ((rtmlib.YOLOX, "detector"), (rtmlib.RTMPose, "estimator")):
             file = self._file(getattr(self, option))
-            settings = {"score_thr": DETECTION_THRESHOLD} if model is rtmlib.YOLOX else {"to_openpose": True}
+            settings: dict[str, Any] = (
+                {"score_thr": DETECTION_THRESHOLD} if model is rtmlib.YOLOX else {"to_openpose": True}
+            )
             try:
                 with contextlib.redirect_stdout(io.StringIO()):  # it prints where the log says the same
                     models.append(model(str(file), device=device, **settings))
@@ -114,9 +117,9 @@ class DWPoseExtractor(PoseExtractor):
         # (height, width) for the detector and (width, height) for the estimator, as rtmlib has it.
         detector.model_input_size = _input_size(detector, "detector")
         estimator.model_input_size = _input_size(estimator, "estimator")[::-1]
-        columns = detector.session.get_outputs()[0].shape[-1]
+        columns = detector.session.get_outputs()[0].shape[-1:]
         # Raw YOLOX: box, objectness and a score for each class; with its own suppression: box and score.
-        detector.det_mode = "multiclass" if isinstance(columns, int) and columns > 6 else "human"
+        detector.det_mode = "multiclass" if columns and isinstance(columns[0], int) and columns[0] > 6 else "human"
         return detector, estimator
 
     def _file(self, weights: str) -> Path:
@@ -129,7 +132,7 @@ class DWPoseExtractor(PoseExtractor):
                 return Path(download_checkpoint(weights, progress=False))
             except (OSError, RuntimeError, zipfile.BadZipFile) as error:
                 missing = f"could not be downloaded ({error})"
-        elif Path(weights).expanduser().is_file():
+        elif Path(weights).expanduser().exists():
             return Path(weights).expanduser()
         raise UserError(
             f"DWPose's weights are not there: {weights} {missing}. Needed are two ONNX files, a person detector (such"

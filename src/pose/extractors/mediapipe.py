@@ -78,7 +78,7 @@ class MediaPipeExtractor(PoseExtractor):
 
             def detect(frame: np.ndarray) -> list[Person]:
                 nonlocal first
-                with _quiet() if first else contextlib.nullcontext():
+                with quiet_stderr() if first else contextlib.nullcontext():
                     result = holistic.process(np.ascontiguousarray(frame))
                 first = False
                 person = to_person(result, visibility_threshold=self.visibility_threshold)
@@ -89,9 +89,9 @@ class MediaPipeExtractor(PoseExtractor):
     def _open(self) -> Any:
         if self.model_complexity not in (0, 1, 2):
             raise UserError(f"pose.model_complexity={self.model_complexity}: expected 0, 1 or 2")
-        holistic = _import().solutions.holistic
+        holistic = import_mediapipe().solutions.holistic
         try:
-            with _quiet():
+            with quiet_stderr():
                 return holistic.Holistic(
                     static_image_mode=False,
                     model_complexity=self.model_complexity,
@@ -138,9 +138,9 @@ def _array(landmarks: Any) -> np.ndarray:
     return np.array([(landmark.x, landmark.y) for landmark in landmarks.landmark])
 
 
-def _import() -> Any:
+def import_mediapipe() -> Any:
     try:
-        with _quiet():
+        with quiet_stderr():
             return importlib.import_module("mediapipe")
     except ImportError as error:
         raise _absent(error) from error
@@ -154,7 +154,7 @@ def _absent(error: ImportError) -> UserError:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hide what MediaPipe's C++ prints as it starts: it has no switch, and its errors come as Python exceptions."""
     sys.stderr.flush()
     saved = os.dup(2)

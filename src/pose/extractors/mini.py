@@ -11,16 +11,20 @@ import cv2
 import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from src.common.errors import UserError
-from src.common.files import sha256
+from src.common.errors import DamagedFile, UserError, explained, in_one_line
+from src.common.files import read_json, sha256
 from src.common.paths import MINI_WEIGHTS
 from src.common.progress import track
+from src.common.reading import open_regular
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 SIDE = 128
+NUM_LEVELS, MAX_CHANNELS = 5, 1024
 WEIGHTS = MINI_WEIGHTS / "mini-keypoints"
 
 
@@ -95,24 +99,42 @@ class MiniExtractor(PoseExtractor):
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
         if self._net is None:
-            self._file()
-            self._net = KeypointNet.from_pretrained(str(self.weights)).float().eval()
-        parts = [self._detect(frame) for frame in track(frames, "finding keypoints", total)]
+            self._net = _load(self._file())
+        net = self._net
+        parts = [self._detect(net, frame) for frame in track(frames, "finding keypoints", total)]
         if not parts or not any(part.mask.any() for part in parts):
             raise UserError("no person in any frame; pose=mini finds rendered people only")
         return PoseSequence.concatenate(*parts)
 
     @torch.no_grad()
-    def _detect(self, frame_HWC: np.ndarray) -> PoseSequence:
+    def _detect(self, net: KeypointNet, frame_HWC: np.ndarray) -> PoseSequence:
         shrinks = min(frame_HWC.shape[:2]) > SIDE
         image = cv2.resize(frame_HWC, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         images_BCSS = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        xy_BK2, seen_BK = self._net(images_BCSS)
+        xy_BK2, seen_BK = net(images_BCSS)
         confidence_BK = seen_BK.sigmoid().numpy()
         return PoseSequence(xy_BK2.numpy(), confidence_BK, confidence_BK >= self.visibility_threshold)
 
     def _file(self) -> Path:
         path = self.weights / "model.safetensors"
-        if not path.is_file():
+        if not path.exists():
             raise UserError(f"{path}: no such file; `python -m src.pretrain part=keypoints` trains it")
         return path
+
+
+def _load(path: Path) -> KeypointNet:
+    """The network of a folder, built from sizes that were checked and weights that fit them."""
+    config = read_json(path.with_name("config.json"))
+    channels = config.get("channels") if isinstance(config, dict) else None
+    channels = channels if isinstance(channels, list) else []
+    good = all(type(size) is int and 0 < size <= MAX_CHANNELS for size in channels)
+    if not good or len(channels) != NUM_LEVELS:
+        raise DamagedFile(f"{path.with_name('config.json')}: expected `channels`, {NUM_LEVELS} whole numbers")
+    net = KeypointNet(tuple(channels))
+    with in_one_line(path, "read"):
+        try:
+            with open_regular(path):
+                net.load_state_dict(load_file(path))
+        except (SafetensorError, RuntimeError) as error:
+            raise explained(error, path, "read") or DamagedFile(f"{path} is not this network's: {error}") from error
+    return net.float().eval()

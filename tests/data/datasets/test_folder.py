@@ -13,7 +13,7 @@ FRAMES = np.zeros((2, 16, 16, 3), np.uint8)
 
 
 def files(root: Path, pattern: str = "*") -> dict[str, str]:
-    clips = Folder(name="clips", root=str(root), pattern=pattern, published=None, fps=None).clips()
+    clips = Folder(name="clips", root=str(root), pattern=pattern, num_published_clips=None, fps=None).clips()
     assert all(clip.fetch() == root / clip.source["file"] for clip in clips)
     return {clip.name: clip.source["file"] for clip in clips}
 

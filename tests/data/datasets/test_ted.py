@@ -30,7 +30,8 @@ def write_list(path: Path, lines: list[str]) -> Path:
 
 
 def ted(tmp_path: Path, *, metadata: Path | None = None, clips: Path | None = None, **changes: object) -> TED:
-    options = {"pattern": "*", "partition": "test", "crop_to_box": True, "retry": False, "published": 128} | changes
+    options = {"pattern": "*", "partition": "test", "crop_to_box": True, "retry": False}
+    options |= {"num_published_clips": 128} | changes
     paths = {"metadata": metadata and str(metadata), "clips": clips and str(clips), "cache": str(tmp_path / "cache")}
     return TED(**paths, **options)
 
@@ -64,10 +65,10 @@ def test_names_do_not_depend_on_the_order_of_the_list(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("aaa#000005#000005,0,0,0-0-48-48,10.0,64,48,test", "line 2: frames 5 to 5 are no range"),
-        ("aaa,0,0,0-0-48-48,10.0,64,48,test", "line 2"),
+        ("aaa,0,0,0-0-48-48,10.0,64,48,test", "line 2: start and end are 0, and the id aaa goes on without"),
         ("aaa,0,9,0-48-48,10.0,64,48,test", "is not left-top-right-bottom"),
-        ("aaa,0,9,0-0-48-48,0,64,48,test", "must be positive"),
-        ("aaa,0,9", "line 2"),
+        ("aaa,0,9,0-0-48-48,0,64,48,test", "fps 0, width 64 or height 48 is none"),
+        ("aaa,0,9", "line 2: fewer than the 8 columns"),
     ],
 )
 def test_a_senseless_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -184,7 +185,7 @@ def test_a_failure_that_may_pass_is_not_remembered(tmp_path: Path, youtube: Fake
 def test_without_the_package_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yt_dlp", None)
     monkeypatch.setitem(sys.modules, "yt_dlp.networking.exceptions", None)
-    with pytest.raises(UserError, match=r"pip install posecrafter\[ted\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[ted\]'"):
         YouTube(tmp_path, retry=False).video("aaa")
 
 

@@ -16,7 +16,7 @@ SAMPLE = ROOT.parent / "shared/data/disco_tsv"
 
 
 def dataset(root: Path, cache: Path, split: str | None = None) -> TikTok:
-    return TikTok(root=str(root), split=split, pattern="*", cache=str(cache), published=10, fps=30)
+    return TikTok(root=str(root), split=split, pattern="*", cache=str(cache), num_published_clips=10, fps=30)
 
 
 def fetched(root: Path, cache: Path) -> dict[str, list[bytes]]:

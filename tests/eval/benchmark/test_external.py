@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
 
-import eval.run
 import src.data.resolve
 from eval.benchmark.external.disco_tsv import draw_skeletons
+from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
+from eval.benchmark.settings import BenchmarkSettings
 from eval.reporting.results import load_results
 from eval.reporting.tables import build_tables
-from eval.run import FILE_NAME, run
+from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.typed import plain
 from src.data.datasets.tsv import TsvFile, extract_frames, find_clips
 from src.data.rendered import people_subject
 from src.media.video import read_video, write_frames, write_video
@@ -45,11 +46,16 @@ def _draw_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(src.data.resolve, "people_subject", rendered)
 
 
-def config(folder: Path, *overrides: str) -> DictConfig:
+def config(folder: Path, *overrides: str) -> BenchmarkSettings:
     where = [f"{key}={folder}/{key}" for key in ("output", "runs", "external", "data.root")]
     fixed = ["benchmark=people", f"subjects=[{ONE},{TWO}]", "method=external", "metrics=[ssim,psnr]", "device=cpu"]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return compose("eval", [*fixed, *SMALL, *where, *overrides])
+        return settings_of(BenchmarkSettings, compose("eval", [*fixed, *SMALL, *where, *overrides]))
+
+
+def run(settings: BenchmarkSettings) -> dict[str, Any]:
+    done = run_benchmark(settings, loggers=lambda folder: ())
+    return {} if done is None else done[0]
 
 
 def real_frames(name: str) -> np.ndarray:
@@ -92,7 +98,7 @@ def test_frames_that_come_back_are_scored_like_ours(
     noisy = real_frames(TWO) // 2
     write_frames(root / TWO / "output", noisy)
     result = run(cfg)
-    path = tmp_path / "output/people/gen2-1-paper" / FILE_NAME
+    (path,) = (tmp_path / "output/people").glob(f"gen2-1-paper-*/{FILE_NAME}")
     assert json.loads(path.read_text()) == result
     assert (result["method"], result["num_frames"], result["model"]) == ("gen2", 1, None)
     assert result["clips"][ONE]["psnr"] == "inf" and result["clips"][ONE]["ssim"] == pytest.approx(1)
@@ -106,7 +112,7 @@ def test_frames_that_come_back_are_scored_like_ours(
     assert loaded.label == "gen2 (1)" and math.isinf(loaded.clips[ONE]["psnr"])
 
     with monkeypatch.context() as patch:
-        patch.setattr(eval.run.Scorer, "add", None)
+        patch.setattr("eval.benchmark.run_benchmark.score", None)
         assert run(cfg) == result, "scored before"
     write_frames(root / TWO / "output", real_frames(TWO))
     assert run(cfg)["clips"][TWO]["psnr"] == "inf", "another output is scored anew"
@@ -274,10 +280,13 @@ def test_system_and_method_go_together(overrides: list[str], message: str, tmp_p
 @pytest.mark.parametrize(("system", "num_frames"), [("disco", 1), ("disco_ft", 8), ("magicanimate", 1)])
 def test_the_published_row_is_the_one_compared_with(system: str, num_frames: int, tmp_path: Path) -> None:
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        cfg = compose("eval", ["benchmark=tiktok", "method=external", f"system={system}"])
-    assert (cfg.system.num_frames, cfg.label) == (num_frames, f"{cfg.system.name}-{num_frames}-paper")
+        given = ["benchmark=tiktok", "dataset.root=x", "method=external", f"system={system}"]
+        cfg = settings_of(BenchmarkSettings, compose("eval", given))
+    assert cfg.system.num_frames == num_frames
+    assert cfg.default_label().startswith(f"{cfg.system.name}-{num_frames}-paper-")
     value: dict[str, Any] = {"benchmark": "tiktok", "method": cfg.system.name, "num_frames": cfg.system.num_frames}
-    value |= {"protocol": OmegaConf.to_container(cfg.protocol), "metrics": {"psnr": {"value": 20.0}}, "missing": {}}
+    value |= {"protocol": plain(cfg.protocol), "metrics": {"psnr": {"value": 20.0}}, "missing": {}}
+    value |= {"sizes": ["512x512"], "clips": {"tiktok_001": {"frames": 100, "psnr": 20.0}}}
     (tmp_path / FILE_NAME).write_text(json.dumps(value))
     [table] = build_tables(load_results([tmp_path]))
     assert table.rows[-1].cells["psnr"].difference is not None

@@ -8,7 +8,7 @@ import torch
 from eval.metrics.base import NotComputable
 from eval.metrics.fid import FID
 from eval.metrics.frechet import frechet_distance
-from eval.metrics.frechet_interval import distance_of_samples, frechet_interval
+from eval.metrics.frechet_interval import frechet_interval
 from eval.metrics.fvd import FVD, clip_starts, cut_clips
 from src.common.errors import UserError
 
@@ -98,15 +98,35 @@ def test_a_short_video_gives_no_clip() -> None:
     assert FVD.unit == "clips"
 
 
-def test_the_distance_of_samples_is_that_of_their_moments() -> None:
+def by_moments(x: torch.Tensor, y: torch.Tensor) -> float:
+    """As FID is mostly computed: the root of the product of covariances, here by eigenvalues in float64."""
+    values, vectors = torch.linalg.eigh(torch.cov(x.T))
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    product = torch.linalg.eigvalsh(root @ torch.cov(y.T) @ root).clamp(min=0).sqrt().sum()
+    trace = torch.cov(x.T).trace() + torch.cov(y.T).trace() - 2 * product
+    return float((x.mean(0) - y.mean(0)).square().sum() + trace)
+
+
+def test_the_distance_is_that_of_the_moments() -> None:
     generator = torch.Generator().manual_seed(0)
     # Fewer samples than dimensions: square roots of eigenvalues that are zero but for rounding.
     for counts, rel in (((12, 30), 1e-8), ((90, 70), 1e-12), ((5, 90), 1e-8)):
         x, y = (torch.randn(count, 40, generator=generator, dtype=torch.float64) + 1 for count in counts)
-        mix = torch.randn(40, 40, generator=generator, dtype=torch.float64)
-        x = x @ mix
-        expected = frechet_distance(x.mean(0), torch.cov(x.T), y.mean(0), torch.cov(y.T))
-        assert float(distance_of_samples(x, y)) == pytest.approx(float(expected), rel=rel)
+        x = x @ torch.randn(40, 40, generator=generator, dtype=torch.float64)
+        assert float(frechet_distance(x, y)) == pytest.approx(by_moments(x, y), rel=rel)
+
+
+def test_it_is_exact_near_zero_where_the_covariances_are_singular() -> None:
+    """The truth is known: a shift of the samples costs its squared length and nothing else."""
+    generator = torch.Generator().manual_seed(0)
+    x = 10 * torch.randn(18, 400, generator=generator).double()
+    shift = 1e-4 * torch.randn(400, generator=generator).double()
+    metric = FVD(400)
+    metric.update(x + shift, real=False, frames=18)
+    metric.update(x, real=True, frames=18)
+    truth = float(shift.square().sum())
+    assert metric.compute().item() == pytest.approx(truth, rel=1e-4)
+    assert by_moments(x + shift, x) != pytest.approx(truth, rel=1e-2), "a root would be off"
 
 
 def test_intervals_hold_the_value_and_widen_with_the_subjects_spread() -> None:
@@ -122,10 +142,32 @@ def test_intervals_hold_the_value_and_widen_with_the_subjects_spread() -> None:
     widths = []
     for spread in (0.01, 1.0):
         pairs = subjects(spread)
-        value = float(distance_of_samples(*(torch.cat(side).double() for side in zip(*pairs, strict=True))))
-        low, high = frechet_interval(pairs, value, resamples=60)
+        value = float(frechet_distance(*(torch.cat(side).double() for side in zip(*pairs, strict=True))))
+        low, high = frechet_interval(pairs, value)
         assert 0 <= low <= value <= high
-        assert (low, high) == frechet_interval(pairs, value, resamples=60), "the draws are seeded"
+        assert (low, high) == frechet_interval(pairs, value)
         widths.append(high - low)
     assert widths[0] < widths[1]
-    assert frechet_interval(pairs[:2], 1.0, resamples=60) is None
+    assert frechet_interval(pairs[:4], 1.0) is None and frechet_interval(pairs[:5], 1.0) is not None
+    equal = [(real, real) for _, real in pairs]
+    assert frechet_interval(equal, 0.0) is None, "a distance of 0 has no logarithm"
+
+
+@pytest.mark.parametrize("subjects", [5, 10, 24])
+def test_the_interval_covers_what_as_many_subjects_give_on_average(subjects: int) -> None:
+    """24 subjects are left out by groups."""
+    generator = torch.Generator().manual_seed(subjects)
+
+    def study() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        own = torch.randn(subjects, 1, 6, generator=generator, dtype=torch.float64)
+        real = own + 0.5 * torch.randn(subjects, 12, 6, generator=generator, dtype=torch.float64)
+        shift = 0.3 + 0.4 * torch.randn(subjects, 1, 6, generator=generator, dtype=torch.float64)
+        return list(zip(0.9 * real + shift, real, strict=True))
+
+    def value(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+        return float(frechet_distance(*(torch.cat(side) for side in zip(*pairs, strict=True))))
+
+    expected = np.mean([value(study()) for _ in range(200)])
+    studies = [study() for _ in range(150)]
+    ends = [frechet_interval(pairs, value(pairs)) for pairs in studies]
+    assert 0.9 <= np.mean([low <= expected <= high for low, high in ends]) <= 0.99

@@ -10,6 +10,7 @@ from eval.metrics.base import NotComputable
 from eval.metrics.clip_i import CLIPI
 from eval.metrics.clip_t import CLIPT
 from eval.metrics.mse_p import MSEP
+from eval.metrics.mse_p_penalised import PenalisedMSEP
 from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
@@ -87,3 +88,26 @@ def test_clip_i_is_the_mean_cosine_to_the_reference() -> None:
     metric = CLIPI()
     metric.update(reference.expand(3, 8) * 2, reference)
     assert metric.compute().item() == pytest.approx(1, abs=1e-6), "length does not count"
+
+
+def test_a_person_who_is_not_found_improves_mse_p_and_not_its_penalised_form() -> None:
+    real = poses(10, 0, seen=1)
+    found = real.transformed((1, 1), (0.02, 0))
+    mask = np.zeros_like(found.mask)
+    mask[3, :2] = True
+    close = real.xy + np.float32(1e-3)
+    lost = PoseSequence(close, mask.astype(np.float32), mask)
+    values = {}
+    for name, metric_class in (("plain", MSEP), ("penalised", PenalisedMSEP)):
+        for side, generated in (("found", found), ("lost", lost)):
+            metric = metric_class()
+            metric.update(generated, real)
+            values[name, side] = metric.compute().item()
+            if name == "plain":
+                assert metric.details()["seen"] == pytest.approx(1 if side == "found" else mask.sum() / mask.size)
+    assert values["plain", "lost"] < values["plain", "found"], "the defect of the paper's metric"
+    assert values["penalised", "lost"] > 10 * values["penalised", "found"]
+    assert values["penalised", "found"] == values["plain", "found"], "the same where everything is found"
+    spread = np.square(real.xy.astype(float) - real.xy.astype(float).mean(1, keepdims=True))
+    spread[3, :2] = 1e-6
+    assert values["penalised", "lost"] == pytest.approx(spread.mean(), rel=1e-3)

@@ -12,7 +12,6 @@ from eval.metrics.region_psnr import REGIONS, RegionPSNR, region_mask
 from eval.score import main
 from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
-from src.train import train
 from tests.eval.conftest import to_tensor
 
 SIZE = 40
@@ -75,10 +74,10 @@ def test_only_the_region_counts(poses, pair):
         metric.update(to_tensor(real), to_tensor(real), poses[:2])
 
 
-def test_a_run_is_scored_by_its_folder(compose_config, call_main, tmp_path, monkeypatch, capsys):
+def test_a_run_is_scored_by_its_folder(train, call_main, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     fast = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_test_frames=3")
-    train(compose_config("train", "subject=people_001", *fast, "data.num_frames=2", "run_dir=run"))
+    train("subject=people_001", *fast, "data.num_frames=2", "run_dir=run")
     metrics = "metrics=[psnr,psnr-face,psnr-hands,fid]"
     status, stderr = call_main(main, "run=run", metrics, "output=scores.json", "download=false")
     assert status == 0 and "PSNR-face" in stderr and "missing" in stderr, stderr
@@ -86,7 +85,7 @@ def test_a_run_is_scored_by_its_folder(compose_config, call_main, tmp_path, monk
     assert scores["metrics"]["psnr"]["frames"] == 3 and scores["metrics"]["psnr-face"]["frames"] == 3
     assert list(scores["missing"]) == ["fid"]
     status, stderr = call_main(main, f"run={tmp_path}", metrics)
-    assert status == 2 and "holds no filmed held-out poses" in stderr
+    assert status == 2 and "holds no generated held-out poses" in stderr
     frames = [str(tmp_path / "run"), str(tmp_path / "run/held_out")]
     status, _ = call_main(main, f"generated={frames[0]}", f"real={frames[1]}", "metrics=[psnr-face]", "output=s.json")
     assert status == 0 and "poses=" in json.loads((tmp_path / "s.json").read_text())["missing"]["psnr-face"]

@@ -10,23 +10,37 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
-from eval.report import worst_first, write_report
-from eval.reporting.results import bootstrap_interval, load_results
+from eval.metrics.registry import REGISTRY
+from eval.reporting.intervals import mean_estimate
+from eval.reporting.page import PageSettings, worst_first, write_report
+from eval.reporting.results import load_results
 from eval.reporting.tables import PUBLISHED, Cell, build_tables
 from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.typed import plain, typed
 from src.media.video import write_frames
 from tests.eval.conftest import smooth_frames
 
 PAPER = yaml.safe_load((CONF_DIR / "protocol" / "paper.yaml").read_text())
+
+
+THREE = {
+    "tiktok_001": {"frames": 10, "ssim": 0.9, "psnr": "inf"},
+    "tiktok_002": {"frames": 10, "ssim": 0.7, "psnr": "inf"},
+    "tiktok_003": {"frames": 10, "ssim": 0.8, "psnr": "inf"},
+}
+TEN = {
+    f"tiktok_{index:03d}": {"frames": 100, "ssim": 0.8 + 0.1 * (index - 2) * (index <= 3), "psnr": "inf"}
+    for index in range(1, 11)
+}
 
 
 def write_result(path: Path, **changes: object) -> None:
@@ -41,11 +55,7 @@ def write_result(path: Path, **changes: object) -> None:
             "fvd": {"value": 500.0, "frames": 30, "note": "too few samples"},
         },
         "missing": {"fid": "no network"},
-        "clips": {
-            "tiktok_001": {"frames": 10, "ssim": 0.9, "psnr": "inf"},
-            "tiktok_002": {"frames": 10, "ssim": 0.7, "psnr": "inf"},
-            "tiktok_003": {"frames": 10, "ssim": 0.8, "psnr": "inf"},
-        },
+        "clips": TEN,
         "sizes": ["512x512"],
         "dataset": {"expected": 10},
     }
@@ -72,14 +82,104 @@ def test_a_measured_row_stands_below_the_published_ones_with_its_differences(tmp
     low, high = row.cells["ssim"].interval
     assert 0.7 <= low < 0.8 < high <= 0.9
     assert row.cells["fvd"].interval is None and row.cells["psnr"].interval is None
-    assert row.missing == {"fid": "no network"} and row.subjects == 3
+    assert row.missing == {"fid": "no network"} and row.subjects == 10
     notes = " ".join(table.notes)
     assert "FVD: too few samples" in notes and "FID is missing: no network" in notes
-    assert "partial, 3 of 10 subjects" in notes and "Tables 1 and 2" in notes
+    assert "Tables 1 and 2" in notes and "partial" not in notes and "not compared" not in notes
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"protocol": PAPER | {"pooling": "videos"}}, r"protocol paper-changed-\w+ is not the paper's \(pooling"),
+        ({"protocol": PAPER | {"mse_p": {"extractor": "mediapipe"}}}, "mse_p.extractor: mediapipe | dwpose"),
+        ({"sizes": ["64x64"]}, "frames of 64x64, not 512x512"),
+        ({"clips": {clip: values | {"frames": 5} for clip, values in TEN.items()}}, "10 subjects with other than 100"),
+        ({"clips": THREE}, "3 of 10 subjects"),
+        ({"model": "mini"}, "model=mini stands in"),
+    ],
+)
+def test_what_is_not_measured_as_in_the_paper_is_not_compared_with_it(
+    changes: dict[str, object], reason: str, tmp_path: Path
+) -> None:
+    write_result(tmp_path / "a" / "results.json", **changes)
+    (table,) = build_tables(load_results([tmp_path]))
+    assert all(cell.difference is None for cell in table.rows[-1].cells.values())
+    (note,) = [note for note in table.notes if "not compared with the published row" in note]
+    assert re.search(reason.replace("|", r"\|"), note), note
+
+
+def test_nothing_in_a_result_is_resolved_or_trusted(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", benchmark="${oc.env:HOME}", method="mine")
+    assert load_results([tmp_path])[0].benchmark == "${oc.env:HOME}"
+    for changes, message in (
+        ({"clips": {"a": {"frames": "many"}}}, "clips.a.frames"),
+        ({"files": {"a": {"real": ["x"]}}}, "files.a.real"),
+        ({"metrics": {"ssim": {"value": True}}}, "no value that is a number"),
+        ({"num_frames": "8"}, "num_frames"),
+    ):
+        write_result(tmp_path / "r.json", **changes)
+        with pytest.raises(UserError, match=message):
+            load_results([tmp_path])
+
+
+def test_partial_data_are_said(tmp_path: Path) -> None:
+    clips = {"tiktok_001": TEN["tiktok_001"] | {"frames": 1}, "tiktok_002": TEN["tiktok_002"]}
+    write_result(tmp_path / "a" / "results.json", clips=clips, dataset={"expected": 10, "expected_frames": 100})
+    notes = " ".join(build_tables(load_results([tmp_path]))[0].notes)
+    assert "partial, 2 of 10 subjects" in notes
+    assert "fewer held-out frames than the 100 asked for: tiktok_001 1" in notes
+
+
+def test_rows_over_other_subjects_frames_or_networks_are_marked(tmp_path: Path) -> None:
+    inputs = {clip: {"frames": 100, "real_sha256": "0" * 64} for clip in TEN}
+    network = {"ssim": {"value": 0.8, "frames": 30, "network": {"name": "n", "sha256": "a"}}}
+    write_result(tmp_path / "a" / "results.json", benchmark="mine", inputs=inputs, metrics=network)
+    other = inputs | {"tiktok_004": {"frames": 100, "real_sha256": "1" * 64}}
+    nine = {clip: values for clip, values in TEN.items() if clip != "tiktok_001"}
+    second = {"ssim": network["ssim"] | {"network": {"name": "n", "sha256": "b"}}}
+    write_result(
+        tmp_path / "b" / "results.json", benchmark="mine", method="z", inputs=other, clips=nine, metrics=second
+    )
+    (table,) = build_tables(load_results([tmp_path]), baseline="posecrafter (8)")
+    notes = " ".join(table.notes)
+    assert "rest on different subjects (9 in common)" in notes
+    assert "rest on different test frames of tiktok_004" in notes
+    for row in table.rows:
+        assert "different networks" in row.cells["ssim"].note and row.cells["ssim"].difference is None
+
+
+def test_an_interval_belongs_to_the_estimator_of_its_value(tmp_path: Path) -> None:
+    """MSE-P pools keypoints: a subject of whom little was found weighs little in the value and in the interval."""
+    metrics = {"mse-p": {"value": 0.1, "frames": 200, "seen": 0.5}}
+    values, found = [0.1, 0.9, 0.2, 0.3, 0.15], [25_600.0, 2.0, 20_000.0, 25_000.0, 25_600.0]
+    clips = {name: {"frames": 100, "mse-p": value} for name, value in zip("abcde", values, strict=True)}
+    weights = {name: {"mse-p": weight} for name, weight in zip("abcde", found, strict=True)}
+    write_result(tmp_path / "r.json", metrics=metrics, clips=clips, weights=weights, dataset=None)
+    (result,) = load_results([tmp_path])
+    assert result.interval("mse-p") == mean_estimate(values, found).interval != mean_estimate(values, [1] * 5).interval
+    write_result(tmp_path / "r.json", metrics=metrics, clips=clips, dataset=None)
+    assert load_results([tmp_path])[0].interval("mse-p") is None, "version 0.1 did not record the weights"
+    (table,) = build_tables(load_results([tmp_path]))
+    assert "50% found" in to_markdown([table]) and '"found": 0.5' in json.dumps(to_json([table]))
+
+
+def test_what_others_wrote_is_text_everywhere(tmp_path: Path) -> None:
+    hostile = "=1+1<img src=x onerror=alert(1)>\n| a |"
+    write_result(tmp_path / "a" / "results.json", benchmark="<b>", method=hostile, missing={"fid": hostile})
+    tables = build_tables(load_results([tmp_path]))
+    markdown = to_markdown(tables)
+    assert "<img" not in markdown and "## <b>" not in markdown
+    assert all(line.count("| ") < 14 for line in markdown.splitlines())
+    for row in csv.DictReader(io.StringIO(to_csv(tables))):
+        assert not any(
+            str(value).startswith(("=", "+", "-", "@")) for key, value in row.items() if key in ("method", "note")
+        )
+    assert "\n| a" not in to_latex(tables)
 
 
 def test_protocols_and_sizes_never_share_a_table(tmp_path: Path) -> None:
-    disco = Protocol.from_config(PAPER).as_dict() | {"name": "mine", "pooling": "videos"}
+    disco = plain(typed(Protocol, PAPER)) | {"name": "mine", "pooling": "videos"}
     write_result(tmp_path / "a" / "results.json")
     write_result(tmp_path / "b" / "results.json", protocol=disco)
     write_result(tmp_path / "c" / "results.json", sizes=["256x256"])
@@ -89,19 +189,6 @@ def test_protocols_and_sizes_never_share_a_table(tmp_path: Path) -> None:
     write_result(tmp_path / "e" / "results.json")
     labels = [row.label for table in build_tables(load_results([tmp_path])) for row in table.rows]
     assert "posecrafter, a" in labels and "posecrafter, e" in labels
-
-
-def test_the_bootstrap_interval_covers_like_one() -> None:
-    """Of 200 samples of 20 subjects, the interval holds the true mean in about 95 %."""
-    rng = np.random.default_rng(0)
-    hits = 0
-    for seed in range(200):
-        values = rng.normal(3, 1, 20)
-        low, high = bootstrap_interval(values, np.ones(20), seed=seed)
-        hits += low <= 3 <= high
-    assert 175 <= hits <= 198
-    assert bootstrap_interval([1.0], [1.0]) is None
-    assert bootstrap_interval([2.0, 2.0, float("inf")], [1, 5, 1]) == (2.0, 2.0)
 
 
 def test_formats_carry_the_same_numbers(tmp_path: Path) -> None:
@@ -132,15 +219,11 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown here: niqe"):
         load_results([tmp_path])
     write_result(tmp_path / "r.json", protocol={"name": "x"})
-    with pytest.raises(UserError, match=r"r\.json: protocol must have exactly the keys"):
+    with pytest.raises(UserError, match=r"r\.json: protocol.resolution is missing"):
         load_results([tmp_path])
     write_result(tmp_path / "r.json", metrics={"ssim": {"frames": 3}})
-    with pytest.raises(UserError, match=r"malformed result: KeyError\('value'\)"):
+    with pytest.raises(UserError, match="ssim has no value that is a number"):
         load_results([tmp_path])
-
-
-def options(**changes: object) -> DictConfig:
-    return OmegaConf.create({"video_height": 64, **changes})
 
 
 @pytest.fixture
@@ -151,10 +234,10 @@ def page(tmp_path: Path) -> Path:
             write_frames(tmp_path / side / name, smooth_frames(8, 32, seed=index))
         files[name] = {side: str(tmp_path / side / name) for side in ("real", "generated")}
     files["tiktok_003"] = {"real": str(tmp_path / "gone"), "generated": str(tmp_path / "gone")}
-    write_result(tmp_path / "results" / "a" / "results.json", files=files)
-    write_result(tmp_path / "results" / "b" / "results.json", method="<other>", num_frames=None)
+    write_result(tmp_path / "results" / "a" / "results.json", files=files, clips=THREE)
+    write_result(tmp_path / "results" / "b" / "results.json", method="<other>", num_frames=None, clips=THREE)
     results = load_results([tmp_path / "results"])
-    write_report(build_tables(results), tmp_path / "report", options(num_videos=12, rank_by=None))
+    write_report(build_tables(results), tmp_path / "report", PageSettings(video_height=64))
     return tmp_path / "report" / "report.html"
 
 
@@ -172,7 +255,7 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
     results = load_results([page.parent.parent / "results" / "a" / "results.json"])
     assert worst_first(results, "ssim") == order
     with pytest.raises(UserError, match="rank_by=clip-t"):
-        write_report(build_tables(results), page.parent, options(num_videos=0, rank_by="clip-t"))
+        write_report(build_tables(results), page.parent, PageSettings(num_videos=0, rank_by="clip-t"))
 
 
 PROBE = """<script>
@@ -197,12 +280,12 @@ PROBE = """<script>
 </script></body>"""
 
 
-def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
-    """Chromium sorts by a click, knows the videos' length and steps by a frame; the page's probe sends what it sees."""
+def seen_in_a_browser(page: str, probe: str, profile: Path) -> dict[str, Any]:
+    """What a probe, a script that posts JSON to `/`, sees of a page in Chromium; skips where there is none."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium on this machine: apt-get install chromium")
-    text = page.read_text().replace("</body>", PROBE).encode()
+    text = page.replace("</body>", probe).encode()
     seen: queue.Queue[bytes] = queue.Queue()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -224,23 +307,81 @@ def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     chromium = subprocess.Popen(
         [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_port}/"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        state = json.loads(seen.get(timeout=90))
+        return json.loads(seen.get(timeout=90))
     finally:
         chromium.terminate()
         chromium.wait()
         server.shutdown()
+
+
+def test_the_page_works_in_a_browser(page: Path, tmp_path: Path) -> None:
+    """Chromium sorts by a click, knows the videos' length and steps by a frame; the page's probe sends what it sees."""
+    state = seen_in_a_browser(page.read_text(), PROBE, tmp_path / "profile")
     rising = [float(value) for value in state["rising"]]
     assert state["heading"].startswith("SSIM") and rising == sorted(rising) and len(rising) == 9
     assert state["falling"] == state["rising"][::-1]
     assert state["duration"] == pytest.approx(0.8, abs=0.05) and state["time"] == pytest.approx(0.1, abs=0.02)
     assert state["width"] == 128 and state["error"] is None, "real and generated side by side"
+
+
+LABELS = """<script>
+  addEventListener("load", () => {
+    const video = document.querySelector("video");
+    const look = () => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+      const context = canvas.getContext("2d");
+      context.drawImage(video, 0, 0);
+      const box = video.getBoundingClientRect();
+      const labels = [...document.querySelectorAll(".columns span")].map(span => {
+        const {left, right} = span.getBoundingClientRect();
+        // What the video shows below the middle of the label.
+        const x = Math.round(((left + right) / 2 - box.left) / box.width * canvas.width);
+        const inside = left >= box.left - 1 && right <= box.right + 1;
+        return {text: span.textContent, color: [...context.getImageData(x, canvas.height / 2, 1, 1).data], inside};
+      });
+      fetch("/", {method: "POST", body: JSON.stringify({labels, page: document.documentElement.scrollWidth})});
+    };
+    // A frame can be drawn once a seek has shown it.
+    video.addEventListener("seeked", () => setTimeout(look, 300), {once: true});
+    const seek = () => { video.currentTime = 0.15; };
+    video.preload = "auto";
+    if (video.readyState >= 2) seek();
+    else video.addEventListener("loadeddata", seek);
+  });
+</script></body>"""
+
+
+def test_labels_stand_over_the_videos_of_their_methods(tmp_path: Path) -> None:
+    """However long the caption is, which once made the figure wider than its video and moved the labels."""
+    colors = {"real": (220, 30, 30), "first": (30, 220, 30), "second": (30, 30, 220)}
+    for name, color in colors.items():
+        write_frames(tmp_path / name, np.broadcast_to(np.uint8(color), (4, 64, 64, 3)))
+    many = {key: 0.5 for key in REGISTRY}
+    for name in ("first", "second"):
+        write_result(
+            tmp_path / "results" / f"{name}.json",
+            method=name,
+            num_frames=None,
+            benchmark="mine",
+            metrics={key: {"value": 0.5, "frames": 4} for key in REGISTRY},
+            clips={"a": {"frames": 4, **many}},
+            files={"a": {"real": str(tmp_path / "real"), "generated": str(tmp_path / name)}},
+        )
+    tables = build_tables(load_results([tmp_path / "results"]))
+    write_report(tables, tmp_path / "report", PageSettings(video_height=64))
+    seen = seen_in_a_browser((tmp_path / "report/report.html").read_text(), LABELS, tmp_path / "profile")
+    assert [label["text"] for label in seen["labels"]] == list(colors)
+    for label in seen["labels"]:
+        assert label["inside"], label
+        assert np.abs(np.array(label["color"][:3]) - colors[label["text"]]).max() < 40, label
 
 
 def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Path) -> None:

@@ -1,15 +1,21 @@
 """Reading what is to be scored: every known way to falsify a number by its files is closed."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from eval.scoring.clips import find_clips, read_clip
+from eval.score import main as score_main
+from eval.scoring.clips import find_clips
+from eval.scoring.reading import read_clip
 from src.common.errors import UserError
+from src.common.paths import CONF_DIR
 from src.media.video import write_frames, write_video
 from tests.eval.conftest import smooth_frames
 
@@ -105,8 +111,10 @@ def test_several_clips_pair_by_name(tmp_path: Path, frames: np.ndarray) -> None:
         ("bob", "bob", "bob.png"),
     ]
     assert np.array_equal(read_clip(clips[0], **NATIVE).reference, frames[0])
-    listed = find_clips([tmp_path / "generated" / "bob"], [tmp_path / "real" / "ann"], None)
-    assert listed[0].name == "bob", "one clip pairs with one, whatever their names"
+    one = [tmp_path / "generated" / "bob"], [tmp_path / "real" / "ann"]
+    with pytest.raises(UserError, match="only in generated: bob; only in real: ann; if .*pairing=order"):
+        find_clips(*one)
+    assert find_clips(*one, pairing="order")[0].name == "bob"
     write_frames(tmp_path / "real" / "cyd", frames[:2])
     with pytest.raises(UserError, match="only in generated: none; only in real: cyd"):
         find_clips(tmp_path / "generated", tmp_path / "real", None)
@@ -141,3 +149,145 @@ def test_ambiguous_and_absent_paths_are_refused(tmp_path: Path, frames: np.ndarr
     (paths,) = find_clips(tmp_path / "clip", None, tmp_path / "text.png")
     with pytest.raises(UserError, match="not a readable image"):
         read_clip(paths, **NATIVE)
+
+
+def named(folder: Path, names: list[str], frames: np.ndarray) -> Path:
+    folder.mkdir()
+    for name, frame in zip(names, frames, strict=False):
+        Image.fromarray(frame).save(folder / name)
+    return folder
+
+
+def test_frames_pair_by_the_number_in_their_names(tmp_path: Path, frames: np.ndarray) -> None:
+    """One frame missing and one too many, or all off by one, are as many frames: they were scored shifted."""
+    generated = named(tmp_path / "generated", [f"{i:03d}.png" for i in range(12)], frames)
+    real = named(tmp_path / "real", [f"truth_{i}.png" for i in range(12)], frames)
+    assert np.array_equal(read(generated, real).real, frames), "names may differ around the number"
+    (real / "truth_9.png").rename(real / "truth_12.png")
+    with pytest.raises(UserError, match=r"only in .*generated: 009\.png; only in .*real: truth_12\.png"):
+        read(generated, real)
+    shifted = named(tmp_path / "gt", [f"{i:03d}.png" for i in range(1, 13)], frames)
+    with pytest.raises(UserError, match=r"only in .*: 000\.png; only in .*: 012\.png; .*pairing=order"):
+        read(generated, shifted)
+    (paths,) = find_clips(generated, shifted, pairing="order")
+    assert np.array_equal(read_clip(paths).real, frames)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["ann_0.png", "ann_1.png", "bob_0.png"], "no frames of one clip"),
+        (["v1_0.png", "v1_1.png", "v2_0.png"], "differ in 2 numbers"),
+        (["0.png", "1.png", "cover.png"], "no frames of one clip"),
+        (["0.png", "1.png", "0.jpg"], r"\.jpg and \.png files: leave one copy"),
+        (["1.png", "01.png", "2.png"], "two images of one number"),
+    ],
+)
+def test_a_folder_of_frames_holds_one_clip_once(
+    names: list[str], message: str, tmp_path: Path, frames: np.ndarray
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read(named(tmp_path / "generated", names, frames))
+
+
+def test_uneven_numbers_are_said(tmp_path: Path, frames: np.ndarray) -> None:
+    folder = named(tmp_path / "generated", ["0.png", "1.png", "5.png"], frames)
+    assert "not numbered evenly: steps of 1 to 4" in read(folder).warnings[0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_every_picture_of_an_animated_image_is_a_frame(suffix: str, tmp_path: Path, frames: np.ndarray) -> None:
+    path = tmp_path / f"clip{suffix}"
+    images = [Image.fromarray(frame) for frame in frames]
+    lossless = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    images[0].save(path, save_all=True, append_images=images[1:], duration=100, **lossless)
+    assert np.array_equal(read(path).generated, frames)
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / f"0{suffix}")
+    with pytest.raises(UserError, match="holds 12 pictures"):
+        read(tmp_path / "folder")
+
+
+def test_an_animation_of_uneven_times_is_refused(tmp_path: Path, frames: np.ndarray) -> None:
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:], duration=[100] * 6 + [900] * 6)
+    with pytest.raises(UserError, match="different times"):
+        read(tmp_path / "a.png")
+
+
+def test_deep_images_become_8_bits_by_a_stated_rule(tmp_path: Path) -> None:
+    values = np.repeat(np.arange(0, 65536, 257, dtype=np.uint16)[:256, None], 3, 1).reshape(16, 16, 3)
+    expected = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1).reshape(16, 16, 3)
+    for name, image in (("16.png", values), ("f.tif", (values / np.float32(65535)).astype(np.float32))):
+        (tmp_path / name[:-4]).mkdir()
+        cv2.imwrite(str(tmp_path / name[:-4] / name), image, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+        assert np.array_equal(read(tmp_path / name[:-4]).generated[0], expected), name
+    for bad, message in ((np.nan, "not finite"), (1.5, r"must lie in \[0, 1\]"), (-0.1, r"must lie in \[0, 1\]")):
+        image = np.zeros((16, 16, 3), np.float32)
+        image[3, 4] = bad
+        cv2.imwrite(str(tmp_path / "f" / "f.tif"), image, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+        with pytest.raises(UserError, match=message):
+            read(tmp_path / "f")
+
+
+def test_links_to_nothing_are_one_line(tmp_path: Path, frames: np.ndarray) -> None:
+    folder = named(tmp_path / "generated", ["0.png", "1.png"], frames)
+    (folder / "2.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"2\.png is a link to nothing"):
+        read(folder)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a.mp4").symlink_to(tmp_path / "gone.mp4")
+    with pytest.raises(UserError, match=r"a\.mp4 is a link to nothing"):
+        find_clips(tmp_path / "clips", None)
+    with pytest.raises(UserError, match="is a link to nothing"):
+        find_clips(tmp_path / "clips" / "a.mp4", None)
+
+
+def write_coded(path: Path, frames: np.ndarray, codec: str, format_: str, *, matrix: int = 2, range_: int = 0) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(10))
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], format_
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, range_
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_ffv1_with_shared_colour_is_not_called_lossless(tmp_path: Path, frames: np.ndarray) -> None:
+    write_coded(tmp_path / "a.mkv", frames, "ffv1", "yuv420p", matrix=1, range_=1)
+    clip = read(tmp_path / "a.mkv")
+    assert not np.array_equal(clip.generated, frames)
+    assert ["ffv1 in yuv420p, which does not keep RGB exactly" in warning for warning in clip.warnings] == [True]
+
+
+def test_colour_that_a_file_does_not_declare_is_said(tmp_path: Path, frames: np.ndarray) -> None:
+    """What is said is what is done: undeclared is read as BT.601 in limited range."""
+    flat = np.broadcast_to(np.uint8([200, 60, 30]), frames.shape)
+    read_back = {}
+    for name, matrix, range_ in (("unsaid", 2, 0), ("601", 6, 1), ("709", 1, 1)):
+        write_coded(tmp_path / f"{name}.mkv", flat, "ffv1", "yuv444p", matrix=matrix, range_=range_)
+        clip = read(tmp_path / f"{name}.mkv")
+        read_back[name] = clip.generated[0, 0, 0].astype(int)
+        said = [warning for warning in clip.warnings if "does not declare its colour" in warning]
+        assert bool(said) == (name == "unsaid"), name
+    assert "matrix (BT.601 is assumed) and range (limited is assumed)" in read(tmp_path / "unsaid.mkv").warnings[-1]
+    # Written alike, so that the file that says nothing is read as the one that says BT.601.
+    assert np.abs(read_back["unsaid"] - read_back["601"]).max() <= 1
+
+
+def test_files_are_given_on_a_real_command_line(tmp_path: Path, frames: np.ndarray, call_main) -> None:
+    """`reference=` and `poses=` name files, as documented: no group of settings stands in their way."""
+    named(tmp_path / "generated", [f"{i}.png" for i in range(12)], frames)
+    Image.fromarray(frames[0]).save(tmp_path / "r.png")
+    given = (f"generated={tmp_path}/generated", f"reference={tmp_path}/r.png", "metrics=[clip-i-mini]")
+    status, stderr = call_main(score_main, *given, f"output={tmp_path}/s.json", "device=cpu")
+    assert status == 0, stderr
+    assert json.loads((tmp_path / "s.json").read_text())["metrics"]["clip-i-mini"]["frames"] == 12
+
+
+@pytest.mark.parametrize("command", ["score", "report"])
+def test_no_option_of_the_evaluator_is_also_a_group(command: str) -> None:
+    """Hydra takes `key=value` for a choice of a group wherever a folder of that name exists."""
+    config = yaml.safe_load((CONF_DIR / f"{command}.yaml").read_text())
+    groups = {name for entry in config["defaults"] if isinstance(entry, dict) for name in entry}
+    assert not [key for key in set(config) - {"defaults", "hydra"} - groups if (CONF_DIR / key).is_dir()]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eval.networks.feature_networks import Network
-from eval.scoring.clips import Clip
+from eval.networks.base import Network
+from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.features import ClipView
+from eval.scoring.features import ClipFeatures
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from tests.eval.conftest import smooth_frames
-from tests.eval.test_score import tools
+from tests.eval.test_score import networks, protocol
 
 
 class Counted(Network):
@@ -30,16 +30,15 @@ def test_real_features_are_kept_for_the_same_frames_and_network(tmp_path: Path, 
     expected = torch.from_numpy(real).float().mean((1, 2))
 
     def looked_at(frames: np.ndarray, weights: str) -> int:
-        toolbox = tools(random_weights)
-        toolbox.features, toolbox.inception = FeatureStore(tmp_path), Counted("mean colour", weights)
+        network, judges = Counted("mean colour", weights), networks(random_weights)
         before = Counted.frames
-        view = ClipView(Clip("a", other, frames, None), toolbox)
+        view = ClipFeatures(ScoredClip("a", other, frames, None), judges, protocol(), FeatureStore(tmp_path))
         if frames is real:
-            torch.testing.assert_close(view.inception("real"), expected)
+            torch.testing.assert_close(view.per_frame(network, "real"), expected)
         else:
-            view.inception("real")
+            view.per_frame(network, "real")
         between = Counted.frames
-        view.inception("generated")
+        view.per_frame(network, "generated")
         assert Counted.frames - between == 5, "generated frames are always looked at"
         return between - before
 

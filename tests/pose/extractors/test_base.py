@@ -7,12 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from pydantic import TypeAdapter
 
 from src.common.errors import UserError
 from src.pose.extractors.base import FileExtractor, PoseExtractor, extract_people
 from src.pose.extractors.mediapipe import FACE_FROM_MESH, MediaPipeExtractor, to_person
+from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses
 from src.pose.keypoints import PARTS, PoseSequence
 from src.pose.tracking import Person
@@ -30,9 +31,10 @@ def some_poses(frames: int) -> PoseSequence:
     return PoseSequence(xy, np.ones((frames, 128)), np.ones((frames, 128), bool))
 
 
-@pytest.mark.parametrize("name", ["dwpose", "mediapipe", "file"])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(CONF.glob("*.yaml"))])
 def test_every_config_builds_its_extractor(name):
-    extractor = instantiate(OmegaConf.load(CONF / f"{name}.yaml"))
+    values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    extractor = TypeAdapter(ExtractorSettings).validate_python(values).build()
     assert isinstance(extractor, PoseExtractor) and extractor.name == name
 
 
@@ -129,7 +131,7 @@ def test_mediapipe_face_map_takes_68_different_places_of_the_mesh():
 
 def test_mediapipe_absent_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
-    with pytest.raises(UserError, match=r"pip install posecrafter\[mediapipe\]"):
+    with pytest.raises(UserError, match=r"pip install '\.\[mediapipe\]'"):
         MediaPipeExtractor().extract(blank(1))
 
 

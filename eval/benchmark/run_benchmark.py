@@ -1,0 +1,224 @@
+"""A benchmark from data to numbers: for each subject prepare, fine-tune, generate; then score them together."""
+
+import gc
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval.benchmark.external.exchange import exchange
+from eval.benchmark.settings import BenchmarkSettings
+from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
+from eval.scoring.clips import ClipPaths, ScoredClip
+from eval.scoring.feature_store import FeatureStore
+from eval.scoring.protocol import Protocol
+from eval.scoring.reading import read_clip
+from eval.scoring.score import ScoreResult, library_versions, score
+from src.common.digests import digest, sha256
+from src.common.errors import UserError
+from src.common.files import read_record, write_json
+from src.common.progress import track
+from src.common.writers import only_writer
+from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
+from src.pose.extractors.base import PoseExtractor
+from src.runs.provenance import environment, git_revision
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "results.json"
+
+
+def run_benchmark(
+    settings: BenchmarkSettings, *, loggers: MakeLoggers
+) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
+    """Do what the settings describe, as far as that was not done before.
+
+    Args:
+        loggers: of a subject's fine-tune.
+
+    Returns:
+        The content of `results.json` (as of `eval.score`, with `dataset`, `subjects`, `settings`, `versions`, `git`,
+        `seconds` and `peak_memory_gib`), its path, and the subjects that were scored just now. None where all
+        subjects wait for another system.
+
+    Raises:
+        UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
+            subjects that fail are in the result.
+    """
+    path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
+    _check_free(path, settings)
+    # Two at once would each find the other's subjects locked, and call them failed.
+    with only_writer(path.parent):
+        return _run_benchmark(settings, path, loggers=loggers)
+
+
+def _run_benchmark(
+    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers
+) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
+    started = time.perf_counter()
+    extractor = settings.pose.build()
+    prepared = _prepare(settings, extractor)
+    prepare_seconds = time.perf_counter() - started
+    waiting: dict[str, str] = {}
+    if settings.system is None:
+        runs, failed = run_subjects(prepared, settings, loggers=loggers)
+    else:
+        runs, failed, waiting = exchange(prepared, settings.system.build(), settings)
+        if waiting and not runs:
+            return None
+    decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
+    key = digest([*decisive, {subject.name: subject.key for subject in runs}])
+    if (done := _finished(path, key)) is not None:
+        log.info("scored before: %s", path)
+        return done, path, []
+    scoring = time.perf_counter()
+    scores, scored = score_runs(runs, failed, settings, extractor)
+    found = scores.as_dict()
+    costs = [cost for run in scored for cost in (run.fine_tune, run.sampling)]
+    result = {
+        "benchmark": settings.benchmark.name,
+        **settings.who(),
+        "seed": settings.seed,
+        **found,
+        "dataset": {**_dataset(prepared, failed, settings), "waiting": waiting},
+        "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
+        "files": {
+            run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
+        },
+        "versions": {**environment(), **found["versions"]},
+        "git": git_revision(),
+        "seconds": {
+            **{"prepare": round(prepare_seconds, 3), "fine_tune": _total(scored, "fine_tune")},
+            **{"sample": _total(scored, "sampling"), "score": round(time.perf_counter() - scoring, 3)},
+        },
+        "peak_memory_gib": max((cost["peak_memory_gib"] for cost in costs if "peak_memory_gib" in cost), default=None),
+        "identity": settings.identity(),
+        "key": key,
+    }
+    write_json(path, result)
+    values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
+    log.info("%s: %d of %d subjects; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
+    return result, path, scored
+
+
+def run_subjects(
+    prepared: PreparedDataset, settings: BenchmarkSettings, *, loggers: MakeLoggers
+) -> tuple[list[SubjectRun], dict[str, str]]:
+    """Every prepared subject through fine-tune and sampling.
+
+    Returns:
+        Those that are finished, and by name why the others are not: preparation's failures too.
+    """
+    finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
+    runs = Path(settings.runs) / settings.benchmark.name
+    for number, name in enumerate(prepared.subjects, 1):
+        log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
+        try:
+            finished.append(run_subject(name, settings, runs, loggers=loggers))
+        except UserError as error:
+            log.error("%s failed: %s", name, error)
+            failed[name] = str(error)
+        except Exception as error:
+            # Whatever it is, hours of other subjects are not lost for it; the log keeps the traceback.
+            log.exception("%s failed", name)
+            failed[name] = f"{type(error).__name__}: {error}"
+        gc.collect()
+        torch.cuda.empty_cache()
+    return finished, failed
+
+
+def score_runs(
+    runs: Sequence[SubjectRun], failed: dict[str, str], settings: BenchmarkSettings, extractor: PoseExtractor
+) -> tuple[ScoreResult, list[SubjectRun]]:
+    """Score all subjects together and each by itself; one whose files cannot be scored goes into `failed`.
+
+    Returns:
+        The scores, and the subjects that are in them.
+
+    Raises:
+        UserError: not one could be scored.
+    """
+    scored: list[SubjectRun] = []
+    protocol = settings.protocol
+
+    def clips() -> Iterator[ScoredClip]:
+        for run in track(runs, "Scoring"):
+            try:
+                clip = read_clip(_paths(run, protocol), resolution=protocol.resolution, resize=protocol.resize)
+            except UserError as error:
+                log.error("%s is not scored: %s", run.name, error)
+                failed[run.name] = f"score: {error}"
+                continue
+            scored.append(run)
+            yield clip
+
+    store = FeatureStore(Path(settings.runs) / "features")
+    try:
+        return score(clips(), settings.scoring, settings.open(extractor), store=store), scored
+    except UserError:
+        if scored or not failed:
+            raise
+        name, reason = next(iter(failed.items()))
+        raise UserError(f"no subject of {settings.benchmark.name} could be scored; {name}: {reason}") from None
+
+
+def _prepare(settings: BenchmarkSettings, extractor: PoseExtractor) -> PreparedDataset:
+    data = settings.data
+    resolution = max(settings.prepared_resolution, data.resolution)
+    return prepare_dataset(
+        settings.dataset.build(),
+        extractor=extractor,
+        settings=replace(data.clip, resolution=resolution),
+        root=data.root,
+        num_test=data.num_test_frames,
+        only=settings.subjects,
+    )
+
+
+def _check_free(path: Path, settings: BenchmarkSettings) -> None:
+    """Refuse to write over a result of other settings.
+
+    Raises:
+        UserError: names the folder.
+    """
+    before = read_record(path)
+    if before is not None and before.get("identity", settings.identity()) != settings.identity():
+        raise UserError(
+            f"{path} holds a result of other settings: leave label= out, so that each has a folder of its own, or "
+            "choose another label"
+        )
+
+
+def _finished(path: Path, key: str) -> dict[str, Any] | None:
+    """The result of before, if it is of the same key; one that lacks a metric is tried again."""
+    before = read_record(path)
+    return before if before is not None and before.get("key") == key and not before.get("missing") else None
+
+
+def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:
+    index = 0 if protocol.reference_frame == "first" else subject.reference
+    reference = subject.training / f"{index:05d}.png"
+    return ClipPaths(subject.name, subject.generated, subject.real, reference, subject.poses)
+
+
+def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], settings: BenchmarkSettings) -> dict[str, Any]:
+    path = manifest_path(settings.data.root, prepared.name)
+    known = len(prepared.subjects) + len(prepared.absent) + len(prepared.failed)
+    return {
+        "name": prepared.name,
+        "expected": known if prepared.num_published_clips is None else prepared.num_published_clips,
+        "expected_frames": settings.data.num_test_frames,
+        "absent": prepared.absent,
+        "failed": dict(failed),
+        "manifest": {"path": str(path.resolve()), "sha256": sha256(path)},
+    }
+
+
+def _total(runs: Sequence[SubjectRun], stage: str) -> float | None:
+    """Seconds of a stage over all subjects; None where one was interrupted, so that its time is not known."""
+    seconds = [getattr(run, stage).get("seconds") for run in runs]
+    return None if None in seconds else round(sum(seconds), 3)

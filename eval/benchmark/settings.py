@@ -1,0 +1,143 @@
+"""Settings of a benchmark: what `conf/eval.yaml` describes, but for loggers, which name code."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from eval.benchmark.external.settings import AnySystemSettings
+from eval.metrics.registry import metric_keys
+from eval.networks.networks import NetworkSettings
+from eval.scoring.protocol import Protocol
+from eval.scoring.score import ScoreSettings
+from src.common.digests import digest
+from src.common.errors import UserError
+from src.common.typed import FileName, check_range, identity, plain, setting
+from src.data.datasets.settings import DatasetSettings
+from src.pose.extractors.settings import ExtractorSettings
+from src.runs.settings import LearningSettings, RunSettings
+from src.sampling.settings import MethodSettings
+
+EXTERNAL = "external"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalMethod:
+    """Another system's videos under our protocol."""
+
+    name: Literal["external"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkGroup:
+    """The group `benchmark`: its name in tables, and the metrics that it is judged by."""
+
+    name: str
+    metrics: tuple[str, ...] | str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings(NetworkSettings, LearningSettings):
+    """One method on one benchmark.
+
+    Attributes:
+        metrics: as of `ScoreSettings`.
+        num_frames: N, training frames; `data.num_frames` follows it.
+        subjects: names; None: all that there are.
+        prepared_resolution: of the subjects in `data.root`.
+        output: results go to `<output>/<benchmark>/<label>/results.json`.
+        label: None: `default_label`.
+        runs: where fine-tuned models and their videos are kept.
+        system: of `method=external`.
+        external: what goes to other systems and comes back.
+    """
+
+    method: ExternalMethod | MethodSettings = setting(counts="sampling")  # type: ignore[assignment]
+    pose: ExtractorSettings
+    protocol: Protocol
+    dataset: DatasetSettings
+    benchmark: BenchmarkGroup
+    metrics: tuple[str, ...] | str
+    num_frames: int
+    subjects: tuple[str, ...] | None = None
+    prepared_resolution: int = 512
+    output: FileName = "outputs/eval"
+    label: FileName | None = None
+    runs: FileName = "outputs/runs"
+    system: AnySystemSettings | None = None
+    external: FileName = "outputs/external"
+
+    def __post_init__(self) -> None:
+        NetworkSettings.__post_init__(self)
+        LearningSettings.__post_init__(self)
+        check_range("prepared_resolution", self.prepared_resolution, least=1)
+        object.__setattr__(self, "metrics", metric_keys(self.metrics))
+        if self.data.num_frames != self.num_frames:
+            raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")
+        if self.method.name != EXTERNAL and self.system is not None:
+            raise UserError(
+                f"system={self.system.name} goes with method={EXTERNAL}, not with method={self.method.name}"
+            )
+        if self.method.name == EXTERNAL and self.system is None:
+            raise UserError(f"method={EXTERNAL} needs a system: system=disco|disco_ft|magicanimate|gen2")
+        if self.system is not None and self.system.num_frames not in (1, self.num_frames):
+            raise UserError(
+                f"system.num_frames={self.system.num_frames}: {self.system.name} sees the reference (1) or all "
+                f"training frames (num_frames={self.num_frames})"
+            )
+
+    @property
+    def scoring(self) -> ScoreSettings:
+        return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
+
+    def run(self, subject: str) -> RunSettings:
+        """The settings of one subject's run."""
+        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
+        return RunSettings(**shared, subject=subject, pose=self.pose, sample_after_train=False)
+
+    def who(self) -> dict[str, Any]:
+        """The keys of a result that name the method and its settings."""
+        if self.system is not None:
+            settings = {"system": plain(self.system), "data": plain(self.data)}
+            return {"method": self.system.name, "num_frames": self.system.num_frames, "model": None} | {
+                "settings": settings
+            }
+        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
+        settings = {
+            name: value if isinstance(value, (int, str, type(None))) else plain(value) for name, value in shared.items()
+        }
+        return {
+            "method": self.method.name,
+            "num_frames": self.num_frames,
+            "model": self.model.name,
+            "settings": settings | {"pose": plain(self.pose)},
+        }
+
+    def identity(self) -> str:
+        """SHA-256 of everything that the numbers depend on by settings: results of other ones are other results."""
+        mine = {field.name for field in fields(LearningSettings)}
+        learning = {key: value for key, value in identity(self, "sampling").items() if key in mine}
+        if self.system is not None:
+            learning = {"system": plain(self.system), "data": identity(self.data, "sampling"), "seed": self.seed}
+        return digest(
+            {
+                "learning": learning,
+                "protocol": self.protocol.content(),
+                "pose": plain(self.pose),
+                "prepared_resolution": self.prepared_resolution,
+                "dataset": plain(self.dataset)["kind"],
+                "subjects": None if self.subjects is None else sorted(self.subjects),
+            }
+        )
+
+    def default_label(self) -> str:
+        """Name of the result's folder: what it is, and a digest of its identity."""
+        if self.system is not None:
+            who = f"{self.system.name}-{self.system.num_frames}"
+        else:
+            who = f"{self.method.name}-{self.num_frames}-{self.model.name}"
+        return f"{who}-{self.protocol.label()}-{self.identity()[:8]}"
+
+    def tags(self, job: str) -> list[str]:
+        """What a benchmark's runs are filtered by in W&B; their group is the benchmark."""
+        who = self.who()
+        named = [who["method"], *([who["model"]] if who["model"] else []), f"{who['num_frames']} frames"]
+        return [job, self.benchmark.name, *named, self.protocol.name]

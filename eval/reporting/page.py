@@ -1,0 +1,180 @@
+"""The page of all results: one HTML file with tables, plots and videos that needs no other file and no network."""
+
+import base64
+import datetime
+import io
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from eval.metrics.registry import REGISTRY
+from eval.reporting.results import Result
+from eval.reporting.side_by_side import Comparison, compare
+from eval.reporting.tables import Table
+from eval.reporting.templates import render
+from eval.reporting.writers import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
+from src.common.atomic import atomic_path
+from src.common.errors import UserError
+from src.common.files import write_json
+from src.common.progress import track
+from src.common.typed import check_choice, check_range
+
+log = logging.getLogger(__name__)
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageSettings:
+    """What the page shows.
+
+    Attributes:
+        num_videos: how many subjects of each table come with a video, worst first.
+        rank_by: the metric that decides; None: the first of the registry that subjects were measured by.
+        video_height: in pixels.
+    """
+
+    num_videos: int = 12
+    rank_by: str | None = None
+    video_height: int = 256
+
+    def __post_init__(self) -> None:
+        check_range("num_videos", self.num_videos, least=0)
+        check_range("video_height", self.video_height, least=2)
+        if self.rank_by is not None:
+            check_choice("rank_by", self.rank_by, tuple(REGISTRY))
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One metric of all subjects, worst first.
+
+    Attributes:
+        low, high: the ends of the axis.
+        rows: by subject, the points (index of the result, position in [0, 1] along the axis, text).
+    """
+
+    metric: str
+    low: float
+    high: float
+    rows: tuple[tuple[str, tuple[tuple[int, float, str], ...]], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its plots, videos and pictures (caption and base64 WebP)."""
+
+    table: Table
+    labels: tuple[str, ...]
+    plots: tuple[Plot, ...]
+    comparisons: tuple[Comparison, ...]
+    ranked_by: str | None
+    pictures: tuple[tuple[str, str], ...] = ()
+
+
+def write_report(
+    tables: Sequence[Table], output: Path, settings: PageSettings, *, pictures: Sequence[tuple[str, Path]] = ()
+) -> None:
+    """Write all tables and the page into the folder `output`.
+
+    Args:
+        pictures: captions and files, for the first table's section.
+
+    Raises:
+        UserError: `rank_by` names no metric that any subject has a value of.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    texts = {"tables.md": to_markdown(tables), "tables.tex": to_latex(tables), "tables.csv": to_csv(tables)}
+    sections = [_section(table, settings) for table in tables]
+    sections[0] = replace(sections[0], pictures=tuple((caption, embedded(path)) for caption, path in pictures))
+    if settings.rank_by is not None and all(section.ranked_by is None for section in sections):
+        raise UserError(f"rank_by={settings.rank_by}: no subject has a value of it; use one of {', '.join(REGISTRY)}")
+    texts["report.html"] = render_page(sections)
+    for name, text in texts.items():
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text)
+    write_json(output / "tables.json", to_json(tables))
+    log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
+
+
+def worst_first(results: Sequence[Result], metric: str) -> list[str]:
+    """Subjects by their mean over the results, the worst first."""
+    values: dict[str, list[float]] = {}
+    for result in results:
+        for subject, clip in result.clips.items():
+            if metric in clip:
+                values.setdefault(subject, []).append(clip[metric])
+    means = {subject: math.fsum(numbers) / len(numbers) for subject, numbers in values.items()}
+    return sorted(means, key=lambda subject: (means[subject], subject), reverse=not REGISTRY[metric].higher_is_better)
+
+
+def _section(table: Table, settings: PageSettings) -> Section:
+    measured = [
+        name for name in REGISTRY if any(name in clip for result in table.results for clip in result.clips.values())
+    ]
+    rank_by = settings.rank_by
+    ranked_by = rank_by if rank_by in measured else (measured[0] if measured and rank_by is None else None)
+    subjects = worst_first(table.results, ranked_by) if ranked_by is not None else []
+    varied = any(result.variant is not None for result in table.results)
+    labels = tuple(
+        row.label if varied or row.num_frames is None else f"{row.label} ({row.num_frames})"
+        for row in table.rows
+        if not row.published
+    )
+    comparisons = [
+        compare(subject, table.results, labels, height=settings.video_height)
+        for subject in track(subjects[: settings.num_videos], f"Videos ({table.benchmark})")
+    ]
+    plots = tuple(_plot(name, table.results) for name in measured)
+    return Section(table, labels, plots, tuple(comparisons), ranked_by)
+
+
+def _plot(metric: str, results: Sequence[Result]) -> Plot:
+    subjects = worst_first(results, metric)
+    numbers = [clip[metric] for result in results for clip in result.clips.values() if metric in clip]
+    finite = [number for number in numbers if math.isfinite(number)] or [0.0]
+    low, high = min(finite), max(finite)
+    span = (high - low) or 1.0
+
+    def point(index: int, value: float) -> tuple[int, float, str]:
+        # An infinite PSNR is drawn at the axis' better end; its text says inf.
+        return index, (value - low) / span if math.isfinite(value) else 1.0, format_value(metric, value)
+
+    rows = tuple(
+        (
+            subject,
+            tuple(
+                point(index, result.clips[subject][metric])
+                for index, result in enumerate(results)
+                if metric in result.clips.get(subject, {})
+            ),
+        )
+        for subject in subjects
+    )
+    return Plot(metric, low, high, rows)
+
+
+def render_page(sections: Sequence[Section]) -> str:
+    """The page as one HTML text that needs no other file and no network."""
+    values = {
+        "sections": sections,
+        "registry": REGISTRY,
+        "colors": COLORS,
+        "format_cell": format_cell,
+        "format_interval": format_interval,
+        "format_value": format_value,
+        "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    return render(Path(__file__).parent / "page.html.j2", values, autoescape=True)
+
+
+def embedded(path: Path) -> str:
+    """A picture as base64 WebP, for the page."""
+    buffer = io.BytesIO()
+    Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
+    return base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,153 @@
+"""Clips into memory, and what could falsify their numbers.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+
+Nothing is resized, cut or replaced silently. Videos are read as `src.media.video` reads them; one whose frames a
+decoder would repeat or drop is refused, and loss by compression and colours that the file does not declare are said.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eval.scoring.clips import ClipPaths, ScoredClip
+from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, read_image, read_images, read_pictures
+from src.common.errors import UserError
+from src.media.sources import open_video
+from src.media.video import IMAGE_SUFFIXES, VideoReader
+from src.pose.formats import load_poses
+
+log = logging.getLogger(__name__)
+
+LOSSLESS_CODECS = frozenset({"ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "png", "apng", "qtrle", "magicyuv"})
+_UNKNOWN_MATRIX, _UNKNOWN_RANGE = 2, 0  # "unspecified" of ITU-T H.273 and of FFmpeg
+LISTED = 5
+
+
+def read_clip(paths: ClipPaths, *, resolution: int | None = None, resize: str | None = None) -> ScoredClip:
+    """Read a clip.
+
+    Args:
+        resolution, resize: bring both sides to `resolution` squared with that Pillow filter, said in the log;
+            None: leave them as they are.
+
+    Raises:
+        UserError: unreadable, or both sides differ in the names, number or size of their frames.
+    """
+    warnings: list[str] = []
+    if paths.pairing == "name":
+        _check_numbers(paths)
+    generated = _read(paths.generated, "generated", warnings)
+    real = _read(paths.real, "real", warnings) if paths.real is not None else None
+    if real is not None and len(generated) != len(real):
+        raise UserError(
+            f"clip {paths.name}: {len(generated)} generated frames ({paths.generated}) against {len(real)} real ones "
+            f"({paths.real}): give exactly the frames that belong together"
+        )
+    if resolution is not None and resize is not None:
+        generated = resize_frames(generated, resolution, resize)
+        real = resize_frames(real, resolution, resize) if real is not None else None
+    if real is not None and generated.shape != real.shape:
+        raise UserError(
+            f"clip {paths.name}: generated frames of {_size(generated)} against real ones of {_size(real)}: score "
+            "equal sizes, or name the resizing: protocol.resolution=256 protocol.resize=bicubic"
+        )
+    reference = None if paths.reference is None else read_image(paths.reference)
+    poses = None if paths.poses is None else load_poses(paths.poses)
+    if poses is not None and len(poses) != len(generated):
+        raise UserError(f"clip {paths.name}: {len(generated)} frames against {len(poses)} poses in {paths.poses}")
+    return ScoredClip(paths.name, generated, real, reference, tuple(warnings), poses)
+
+
+def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray:
+    """Resize to `size` squared with Pillow's antialiased filter of that name, 8-bit.
+
+    Raises:
+        UserError: the frames are not square, so that they would be distorted.
+    """
+    if frames_FHWC.shape[1] != frames_FHWC.shape[2]:
+        raise UserError(f"frames of {_size(frames_FHWC)} are not square: crop them before they are resized to {size}")
+    if frames_FHWC.shape[1] == size:
+        return frames_FHWC
+    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), size, size, resize)
+    kind = Image.Resampling[resize.upper()]
+    return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), kind)) for frame in frames_FHWC])
+
+
+def _check_numbers(paths: ClipPaths) -> None:
+    """Refuse folders whose frames do not pair by number.
+
+    Raises:
+        UserError: lists the frames without a partner.
+    """
+    if paths.real is None or not paths.generated.is_dir() or not paths.real.is_dir():
+        return
+    generated, real = frame_numbers(paths.generated), frame_numbers(paths.real)
+    alone = [generated[number].name for number in generated if number not in real]
+    missing = [real[number].name for number in real if number not in generated]
+    if (alone or missing) and len(generated) == len(real):
+        raise UserError(
+            f"clip {paths.name}: frames must pair by the numbers in their names; only in {paths.generated}: "
+            f"{_listed(alone)}; only in {paths.real}: {_listed(missing)}; if they pair as they come: pairing=order"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return (", ".join(names[:LISTED]) or "none") + more
+
+
+def _size(frames_FHWC: np.ndarray) -> str:
+    return f"{frames_FHWC.shape[2]}x{frames_FHWC.shape[1]}"
+
+
+def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
+    if path.is_dir():
+        numbered = frame_numbers(path)
+        suffix = next(iter(numbered.values())).suffix.lower()
+        if suffix not in LOSSLESS_IMAGES:
+            warnings.append(f"{side} frames in {path} are {suffix} files, which lose detail")
+        steps = np.diff(list(numbered))
+        if len(set(steps.tolist())) > 1:
+            warnings.append(f"{side} frames in {path} are not numbered evenly: steps of {steps.min()} to {steps.max()}")
+        return read_images(list(numbered.values()))
+    if path.suffix.lower() in IMAGE_SUFFIXES | {".apng"}:
+        if path.suffix.lower() not in LOSSLESS_IMAGES | {".apng"}:
+            warnings.append(f"{side} {path} is a {path.suffix.lower()} file, which loses detail")
+        return read_pictures(path)
+    reader = VideoReader(path)
+    shown_F = reader.repeats
+    if (shown_F != 1).any():
+        raise UserError(
+            f"{path} has a variable frame rate: at a constant one {int((shown_F == 0).sum())} of its frames are "
+            f"dropped and {int((shown_F > 1).sum())} repeated; score a folder of its frames instead"
+        )
+    warnings += [f"{side} {path} {what}" for what in _doubts(path)]
+    return np.stack(list(reader))
+
+
+def _doubts(path: Path) -> list[str]:
+    """What of a video's coding a reader of the numbers must know."""
+    with open_video(path) as container:
+        context = container.streams.video[0].codec_context
+        codec, format_ = context.codec.canonical_name, context.pix_fmt or "unknown format"
+        matrix, range_ = int(context.colorspace), int(context.color_range)
+    rgb = format_.startswith(("rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal"))
+    doubts = []
+    if codec == "gif":
+        doubts.append("is coded with a palette of 256 colours: score the frames that were made, not a re-encoding")
+    elif codec not in LOSSLESS_CODECS:
+        doubts.append(f"is coded with {codec}, which loses detail: score the frames that were made, not a re-encoding")
+    elif not rgb:
+        doubts.append(
+            f"is coded with {codec} in {format_}, which does not keep RGB exactly: score the frames that were made"
+        )
+    if not rgb and not format_.startswith("gray"):
+        full = format_.startswith("yuvj")
+        unsaid = ["matrix (BT.601 is assumed)"] if matrix == _UNKNOWN_MATRIX else []
+        unsaid += ["range (limited is assumed)"] if range_ == _UNKNOWN_RANGE and not full else []
+        if unsaid:
+            doubts.append(f"does not declare its colour {' and '.join(unsaid)}")
+    return doubts

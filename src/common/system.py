@@ -1,0 +1,91 @@
+"""What this machine offers: devices, execution providers of ONNX Runtime, video codecs, places that can be written."""
+
+import os
+import platform
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+
+
+def devices() -> dict[str, Any]:
+    """Processors and accelerators that PyTorch sees, memory in GiB."""
+    import torch
+
+    found: dict[str, Any] = {
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "cpu_cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "torch": torch.__version__,
+        "cuda": [],
+        "mps": torch.backends.mps.is_available(),
+    }
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(index)
+            # ROCm's cards answer here too, under CUDA's name.
+            found["cuda"].append({"name": about.name, "memory_gib": round(about.total_memory / GIB, 1)})
+        found["built_for"] = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+    return found
+
+
+def execution_providers() -> dict[str, Any]:
+    """What ONNX Runtime, which runs DWPose, can use; `builds` are the packages of it that are installed."""
+    import onnxruntime
+
+    names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-silicon", "onnxruntime-directml")
+    return {"providers": onnxruntime.get_available_providers(), "builds": {n: v for n in names if (v := _version(n))}}
+
+
+def video_codecs() -> dict[str, dict[str, bool]]:
+    """Of FFmpeg as PyAV brings it: which common codecs can be read, and whether H.264 and AAC can be written."""
+    from av.codec import Codec
+    from av.error import FFmpegError
+
+    def has(name: str, mode: str) -> bool:
+        try:
+            Codec(name, mode)
+        except (FFmpegError, ValueError):  # PyAV has an error of its own for a codec that is unknown
+            return False
+        return True
+
+    reading = ("h264", "hevc", "vp9", "av1", "mpeg4", "prores", "mjpeg", "gif", "aac")
+    return {
+        "read": {name: has(name, "r") for name in reading},
+        "write": {name: has(name, "w") for name in ("libx264", "aac")},
+    }
+
+
+def writable(folder: str | Path) -> dict[str, Any]:
+    """Whether a file can be made in a folder, or in the nearest one above that exists, and the space there in GiB."""
+    there = Path(folder).expanduser().absolute()
+    while not there.exists():
+        there = there.parent
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            can, why = True, None
+    except OSError as error:
+        can, why = False, error.strerror
+    return {
+        "folder": str(folder),
+        "writable": can,
+        "free_gib": round(shutil.disk_usage(there).free / GIB, 1),
+        "why": why,
+    }
+
+
+def _memory_gib() -> float | None:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,204 @@
+"""Video files and folders of images, opened, timed and decoded within limits.
+
+A file may claim anything: frames of gigapixels, years between two of them, or to be a playlist of other files. Formats
+that name other files are not read, and what is claimed is checked before memory is taken for it.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import Interpolation
+from PIL import Image
+
+from src.common.errors import UserError, explained, in_one_line
+from src.common.files import natural_key
+from src.common.reading import MEBIBYTE, open_regular, read_bytes
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+FOLDER_FPS = Fraction(10)
+MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)
+MAX_PIXELS = 2**26  # of a frame; 8K has half as many
+MAX_FRAMES = 2_000_000  # of a clip; nine hours at 60 a second
+MAX_GAP_SECONDS = 600  # from one frame to the next
+MAX_IMAGE_BYTES = 512 * MEBIBYTE
+# FFmpeg's names; left out is what reads other files (hls, concat, dash, image2) or is no video (tty renders any text).
+_CONTAINERS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "gif", "apng", "webp_pipe"),
+    *("asf", "flv", "ogg", "mxf", "nut", "dv", "ivf", "yuv4mpegpipe", "m4v", "h264", "hevc", "av1", "obu", "vob"),
+)
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+# swscale's faster defaults darken every channel by about one level and quadruple the colour error.
+EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+
+
+def file_url(path: str | Path) -> str:
+    """A path as FFmpeg takes it for a file whatever its name: `http:clip.mp4` would be an address."""
+    return f"file:{path}"
+
+
+def open_video(path: str | Path) -> InputContainer:
+    """Open a video file that has a video stream, the first of which is the one to read.
+
+    Raises:
+        ResourceError: it cannot be read.
+        UserError: it is no video file, of a format that is not read, or with frames that are too large.
+    """
+    with open_regular(path) as file:
+        if not file.read(1):
+            raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+    try:
+        container = av.open(file_url(path), options={"format_whitelist": ",".join(_CONTAINERS)})
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise explained(error, path, "read") or UserError(
+            f"{path} is not a readable video ({getattr(error, 'strerror', None) or error}): expected a video file such "
+            "as mp4, mov, mkv or webm (playlists are not followed), or a folder of images"
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise UserError(f"{path} has no video stream: expected a video file or a folder of images")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if context is None:
+        container.close()
+        raise UserError(f"{path} is in a video format that is not known here: convert it to mp4")
+    try:
+        check_pixels(path, context.width, context.height)
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.thread_type = "AUTO"
+    except BaseException:
+        container.close()
+        raise
+    return container
+
+
+@contextlib.contextmanager
+def decoding(path: str | Path) -> Iterator[None]:
+    """Raise what FFmpeg finds wrong within the block as a UserError about the video at `path`."""
+    try:
+        yield
+    except (av.FFmpegError, MemoryError) as error:
+        raise explained(error, path, "read") or UserError(
+            f"{path} is damaged ({getattr(error, 'strerror', error)}): re-encode it, or read fewer frames of it"
+        ) from error
+
+
+def check_pixels(path: str | Path, width: int, height: int) -> None:
+    """Raise UserError where a frame of that size is larger than any that is read."""
+    if width * height > MAX_PIXELS:
+        raise UserError(
+            f"{path} has frames of {width}x{height} pixels, more than the {MAX_PIXELS} that are read: scale it down"
+        )
+
+
+def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
+    """Start of every frame in seconds, rising, and the average rate; reads no pixels.
+
+    Raises:
+        UserError: not readable, no frames, too many, or times that cannot be true.
+    """
+    with open_video(path) as container:
+        stream = container.streams.video[0]
+        stamps = []
+        with decoding(path):
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    stamps.append(packet.pts)
+                if len(stamps) > MAX_FRAMES:
+                    raise UserError(f"{path} has more than {MAX_FRAMES} frames: cut it first")
+        if not stamps:
+            raise UserError(f"{path} holds no frames")
+        known = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and MIN_FPS <= rate <= MAX_FPS]
+        if any(stamp is None for stamp in stamps):
+            if not known:
+                raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
+            return np.arange(len(stamps)) / float(known[0]), known[0]
+        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+    gaps = np.diff(times, prepend=times[0])
+    if gaps.max() > MAX_GAP_SECONDS:
+        raise UserError(
+            f"{path}: frame {gaps.argmax()} is shown {gaps.max():.0f} seconds after the one before it: its times are "
+            "damaged; re-encode it, or cut it before that frame"
+        )
+    if not known and times[-1] > times[0]:
+        measured = Fraction((len(times) - 1) / (times[-1] - times[0]))
+        if not MIN_FPS <= measured <= MAX_FPS:
+            raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
+        known = [measured]
+    return times, known[0] if known else FOLDER_FPS
+
+
+def decode(path: str | Path) -> Iterator[np.ndarray]:
+    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown.
+
+    Raises:
+        UserError: damaged, or frames that are too large.
+    """
+    with open_video(path) as container, decoding(path):
+        stream = container.streams.video[0]
+        aspect = stream.sample_aspect_ratio or 1
+        for frame in container.decode(stream):
+            width = max(round(frame.width * aspect), 1)
+            check_pixels(path, width, frame.height)
+            rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height, interpolation=EXACT)
+            yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The images of a folder in natural order ("2.png" before "10.png").
+
+    Raises:
+        UserError: there is none, or more than `MAX_FRAMES`.
+    """
+    folder = Path(folder)
+    with in_one_line(folder, "read"):
+        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    if not 0 < len(found) <= MAX_FRAMES:
+        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(f"the folder {folder} holds {f'{len(found)} images' if found else f'no images ({kinds})'}")
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture as (H, W, 3), turned as its EXIF orientation says.
+
+    Raises:
+        ResourceError: it cannot be read.
+        UserError: it is no picture, or too large.
+    """
+    data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
+    check_image(data, str(path))
+    with in_one_line(path, "read"):
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:
+            raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error
+    if image is None:
+        raise UserError(f"{path} is not a readable image: it is damaged")
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def check_image(data: bytes, where: str) -> None:
+    """Raise UserError unless an encoded picture is of a known format and not too large; reads only its header."""
+    try:
+        with warnings.catch_warnings():
+            # Of broken tags, which matter here as little as the tags.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+                width, height = image.size
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{where} has more than the {MAX_PIXELS} pixels that are read: scale it down") from None
+    except Exception as error:
+        # Pillow's readers of headers raise what they meet.
+        raise UserError(f"{where} is not a readable image: expected {', '.join(_IMAGE_FORMATS)}") from error
+    check_pixels(where, width, height)

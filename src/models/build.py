@@ -1,0 +1,70 @@
+"""From settings to the image model and the video backbone."""
+
+import logging
+from typing import cast
+
+import torch
+from torch import nn
+
+from src.models.backbone import VideoBackbone
+from src.models.image_model import ImageModel
+from src.models.loading import Sources, load_image_model
+from src.models.settings import ModelSettings
+
+log = logging.getLogger(__name__)
+
+
+def sources_of(settings: ModelSettings) -> Sources:
+    """Where the parts come from."""
+    return Sources(
+        base=settings.base,
+        controlnet=settings.controlnet,
+        vae=settings.vae,
+        configs=settings.configs,
+        variant=settings.variant,
+    )
+
+
+def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
+    """Load the image model and make the video backbone of its UNet and ControlNet.
+
+    Raises:
+        UserError: the weights are not there or cannot be read.
+    """
+    image_model = load_image_model(
+        settings.base,
+        settings.controlnet,
+        vae=settings.vae,
+        configs=settings.configs,
+        variant=settings.variant,
+        seed=settings.random_seed,
+        prediction_type=settings.prediction_type,
+        zero_terminal_snr=settings.zero_terminal_snr,
+        loras=settings.loras,
+        embeddings=settings.embeddings,
+        clip_skip=settings.clip_skip,
+    )
+    return image_model, build_backbone(image_model, settings)
+
+
+def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:
+    """The video backbone on the image model's UNet and ControlNet, as the settings ask."""
+    backbone = VideoBackbone(
+        image_model.unet,
+        image_model.controlnet,
+        group_norm=settings.group_norm,
+        conditioning_scale=settings.conditioning_scale,
+    )
+    dtype = getattr(torch, settings.dtype)
+    for parameter in backbone.parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
+    for network in (backbone.unet, backbone.controlnet):
+        if settings.gradient_checkpointing:
+            network.enable_gradient_checkpointing()
+        if settings.channels_last:
+            cast(nn.Module, network).to(memory_format=torch.channels_last)
+        if settings.compile:
+            network.compile()
+    log.info("trained parameters: %s", f"{backbone.num_trainable():,}")
+    return backbone

@@ -1,0 +1,159 @@
+"""Parts of a model in diffusers' layout: a local folder or a hub id with a config and weights for each part."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from safetensors import SafetensorError
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from src.common.errors import UserError
+from src.common.reading import MEBIBYTE, read_text
+from src.models.weights_file import is_weights_file
+
+VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
+WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)"
+)
+
+
+@contextlib.contextmanager
+def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
+    """Turn the many errors of a failed load into one line that says which weights, where from, and which option."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "meta tensor" in reason:  # what the libraries say of a tensor that a file did not hold
+            raise UserError(f"{option}={name} lacks tensors that {expected} has: download it again") from error
+        if is_weights_file(name):
+            raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
+        raise UserError(
+            f"{option}={name} could not be loaded: expected a local folder, a single file of weights or a hub id "
+            f"with {expected}. Download it where there is a network (huggingface-cli download {name}) and set "
+            f"{option}=FOLDER, or use model=mini, which needs no download. The library says: {reason:.300}"
+        ) from error
+
+
+def part_config(name: str, part: str, *, option: str) -> dict[str, Any]:
+    """The config of one part of a folder or hub id, which is small, as plain data.
+
+    Args:
+        name: holds the part itself, or the subfolder `part` with it.
+        part: `unet`, `vae` or `controlnet`.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    cls = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "controlnet": ControlNetModel}[part]
+    with clear_errors(option, name, f"the config of its {part}"):
+        return dict(cls.load_config(name, subfolder=_subfolder(name, part)))
+
+
+def text_config(base: str) -> CLIPTextConfig:
+    """The config of the text encoder of a folder or hub id."""
+    with clear_errors("model.base", base, "the config of its text_encoder"):
+        return CLIPTextConfig.from_pretrained(base, subfolder="text_encoder")
+
+
+def check_pipeline(base: str) -> None:
+    """Refuse a local folder that says itself to be another pipeline than Stable Diffusion's.
+
+    Raises:
+        UserError: names the pipeline that it is.
+    """
+    index = Path(base) / "model_index.json"
+    if Path(base).is_dir() and not (Path(base) / "unet").is_dir():
+        found = (
+            re.search(r'"_class_name"\s*:\s*"(\w+)"', read_text(index, max_bytes=MEBIBYTE)) if index.is_file() else None
+        )
+        what = f"a {found[1]}" if found else "a folder without the subfolder unet"
+        raise UserError(
+            f"model.base={base} is {what}: expected Stable Diffusion 1.x with the folders vae, text_encoder, "
+            "tokenizer, unet and scheduler"
+        )
+
+
+def vae_class(config: dict[str, Any], where: str) -> type:
+    """The class of a VAE by its config.
+
+    Raises:
+        UserError: it is none of `VAES`.
+    """
+    name = config.get("_class_name", "AutoencoderKL")
+    if name not in VAES:
+        raise UserError(f"{where} is a {name}: supported are {', '.join(VAES)}")
+    return VAES[name]
+
+
+def load_part(cls: type, name: str, part: str, *, option: str, variant: str | None) -> Any:
+    """A network of a folder or hub id in float32, with every tensor that it needs.
+
+    Args:
+        cls: its class; part: subfolder, unless `name` holds the part itself.
+        variant: of the weights' file names, such as `fp16`; None: the plain ones, or the variant that is there alone.
+
+    Raises:
+        UserError: weights are missing, wholly or in part, or cannot be read.
+    """
+    subfolder = _subfolder(name, part)
+    with clear_errors(option, name, f"weights of its {part}"):
+        for attempt in (candidates := _variants(name, subfolder, variant, option)):
+            try:
+                network, info = cls.from_pretrained(
+                    name, subfolder=subfolder, variant=attempt, torch_dtype=torch.float32, output_loading_info=True
+                )
+                break
+            except OSError:
+                if attempt == candidates[-1]:
+                    raise
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(
+            f"{option}={name}: the weights of its {part} lack {len(missing)} tensors (first: {missing[0]}): download "
+            "it again"
+        )
+    # transformers keeps the precision of the file; half precision is a choice of the run, not of the file.
+    return network.float()
+
+
+def load_text(base: str, variant: str | None) -> tuple[CLIPTextModel, CLIPTokenizer]:
+    """Text encoder and tokenizer of a folder or hub id."""
+    encoder = load_part(CLIPTextModel, base, "text_encoder", option="model.base", variant=variant)
+    with clear_errors("model.base", base, "the tokenizer's vocab.json and merges.txt"):
+        return encoder, CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
+
+
+def _subfolder(name: str, part: str) -> str:
+    """Where the part lies: `name` may be the part itself, as a downloaded VAE or ControlNet is."""
+    if Path(name).is_dir():
+        return "" if (Path(name) / "config.json").is_file() else part
+    if is_weights_file(name):
+        raise UserError(f"{name}: there is no such file")
+    if part in ("vae", "controlnet"):
+        try:
+            AutoencoderKL.load_config(name)
+            return ""
+        except OSError:
+            return part
+    return part
+
+
+def _variants(name: str, subfolder: str, asked: str | None, option: str) -> list[str | None]:
+    """Variants of the weights to try, the first that is there counts."""
+    folder = Path(name) / subfolder
+    if not Path(name).is_dir():
+        return list(dict.fromkeys([asked, None, "fp16"]))
+    matches = [WEIGHTS.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
+    there = {match["variant"] for match in matches if match}
+    if asked in there or None in there or not there:
+        return [asked if asked in there else None]
+    if len(there) > 1:
+        listed = " or ".join(sorted(there))
+        raise UserError(f"{option}={name}: {subfolder or 'it'} holds several variants: set model.variant to {listed}")
+    return [there.pop()]

@@ -1,0 +1,53 @@
+"""The files of a generated clip.
+
+Dimensions: M target poses, H×W pixels, RGB uint8.
+
+    frames/             without loss
+    generated.mp4       the video
+    comparison.mp4      pose, generated and, where known, other frames side by side
+    contact_sheet.png   the same as a picture, and the reference frame
+    poses.npz           target poses
+    reference.json      the reference frames, their distances (Eq. 5), parts that were not edited
+"""
+
+import logging
+from pathlib import Path
+
+from src.common.arrays import height_width
+from src.common.digests import digest, sha256
+from src.common.files import write_json
+from src.media.contact_sheet import Row, contact_sheet, side_by_side
+from src.media.video import write_frames, write_video
+from src.pose.draw import draw_poses
+from src.pose.formats import save_poses
+from src.sampling.jobs import GeneratedClip, describe_references
+
+log = logging.getLogger(__name__)
+FRAMES, POSES = "frames", "poses.npz"
+VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contact_sheet.png", "reference.json"
+GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE)
+
+
+def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None) -> None:
+    """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
+
+    Args:
+        beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
+    """
+    drawn = Row("pose", draw_poses(clip.poses, height_width(clip.frames)))
+    rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
+    write_frames(folder / FRAMES, clip.frames)
+    write_video(folder / VIDEO, clip.frames, clip.fps)
+    write_video(folder / COMPARISON, side_by_side(rows), clip.fps)
+    contact_sheet([*rows, Row("reference", clip.reference_frame[None])], folder / SHEET, columns=8)
+    save_poses(folder / POSES, clip.poses, fps=clip.fps)
+    write_json(folder / REFERENCE, describe_references(clip.references))
+    log.info("video: %s; contact sheet: %s", folder / COMPARISON, folder / SHEET)
+
+
+def content_sha256(path: Path) -> str | None:
+    """SHA-256 of a file, or of the names and contents of all files in a folder and below; None: nothing there."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if not file.is_dir())
+        return digest([[str(file.relative_to(path)), sha256(file)] for file in files])
+    return sha256(path) if path.exists() else None

@@ -1,0 +1,151 @@
+"""ε_θ with classifier-free guidance for a clip of poses: what does not depend on the timestep is computed once.
+
+Dimensions: F frames, C channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
+"""
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from src.common.errors import UserError
+from src.common.typed import check_range
+from src.models.backbone import POSE_IMAGES_AT_ONCE, VideoBackbone
+from src.models.chunking import ChunkPlan, plan_chunks
+from src.models.conditioning import Conditioning
+from src.models.layout import KeptFeatures
+from src.pose.draw import draw_poses
+from src.pose.keypoints import PoseSequence
+
+
+def embed_pose_sequence(backbone: VideoBackbone, poses: PoseSequence, image_size: tuple[int, int]) -> Tensor:
+    """Draw poses and embed them, a few at a time: the drawings are never all in memory.
+
+    Args:
+        backbone: whose ControlNet embeds.
+        poses: F poses.
+        image_size: (H, W) of the drawings.
+
+    Returns:
+        (1, F, C, h, w) on the backbone's device.
+    """
+    device = backbone.unet.conv_in.weight.device
+    parts = []
+    for start in range(0, len(poses), POSE_IMAGES_AT_ONCE):
+        drawn_FHWC = draw_poses(poses[start : start + POSE_IMAGES_AT_ONCE], image_size)
+        parts.append(backbone.embed_poses(torch.from_numpy(drawn_FHWC).permute(0, 3, 1, 2).to(device)))
+    return torch.cat(parts)[None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproximationSettings:
+    """Work that later timesteps take over from earlier ones; the defaults take over nothing and change no result.
+
+    Attributes:
+        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step.
+        guidance_every: the difference that guidance adds is computed at every k-th step, with one prompt in between.
+        guided_timesteps: [first, last] timesteps at which there is guidance.
+    """
+
+    features_every: int = 1
+    guidance_every: int = 1
+    guided_timesteps: tuple[int, int] = (0, 1000)
+
+    def __post_init__(self) -> None:
+        check_range("sampling.approximation.features_every", self.features_every, least=1)
+        check_range("sampling.approximation.guidance_every", self.guidance_every, least=1)
+        if self.guided_timesteps[0] > self.guided_timesteps[1]:
+            raise UserError(
+                f"sampling.approximation.guided_timesteps={list(self.guided_timesteps)} is empty: give [first, last]"
+            )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is approximated."""
+        return self == ApproximationSettings()
+
+
+EXACT = ApproximationSettings()
+
+
+class NoisePredictor:
+    """Predicts the noise of a clip, guided where there is a text to be guided away from.
+
+    Called once for each timestep, in their order.
+
+    Args:
+        backbone: fine-tuned, on its device, in evaluation mode.
+        poses_1FChw: of `embed_pose_sequence`.
+        text_1TE: the encoded prompt.
+        unconditional_1TE: the encoded negative prompt; None: no guidance.
+        guidance_scale: s in ε(prompt) + (s − 1) · (ε(prompt) − ε(negative)); 1 needs no negative prompt.
+        frame_chunk: `auto`, None or a number, as of `plan_chunks`.
+        approximation: what later steps take over from earlier ones.
+    """
+
+    def __init__(
+        self,
+        backbone: VideoBackbone,
+        poses_1FChw: Tensor,
+        text_1TE: Tensor,
+        *,
+        unconditional_1TE: Tensor | None = None,
+        guidance_scale: float = 1.0,
+        frame_chunk: int | str | None = None,
+        approximation: ApproximationSettings = EXACT,
+    ) -> None:
+        if (unconditional_1TE is None) != (guidance_scale == 1):
+            raise ValueError(f"guidance_scale={guidance_scale} and a negative prompt go together, 1 with None")
+        self.backbone = backbone
+        self.guidance_scale = guidance_scale
+        device = poses_1FChw.device
+        texts = [text for text in (unconditional_1TE, text_1TE) if text is not None]
+        self.conditioning: Conditioning = backbone.condition(poses_1FChw, *(text.to(device) for text in texts))
+        self.plan: ChunkPlan = plan_chunks(
+            backbone.unet,
+            backbone.controlnet,
+            num_frames=poses_1FChw.shape[1],
+            latent_size=(poses_1FChw.shape[-2], poses_1FChw.shape[-1]),
+            num_prompts=len(texts),
+            frame_chunk=frame_chunk,
+        )
+        self.approximation = approximation
+        # What is taken over belongs to one prompt.
+        together = len(texts) == 1 or (self.plan.join_prompts and approximation.off)
+        self._runs = [self.conditioning] if together else [self.conditioning.prompt(i) for i in range(len(texts))]
+        self._kept = [KeptFeatures() for _ in self._runs] if approximation.features_every > 1 else None
+        self._step = 0
+        self._difference_1FChw: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, latents_1FChw: Tensor, timestep: int) -> Tensor:
+        """Predicted noise (1, F, C, h, w) in float32."""
+        step, self._step = self._step, self._step + 1
+        if len(self._runs) == 1:
+            noise_PFChw = self._predict(0, latents_1FChw, timestep, step)
+            return noise_PFChw if len(noise_PFChw) == 1 else self._guided(*noise_PFChw.split(1))
+        if self.approximation.off:
+            with self._chunked():
+                noise = self.backbone.in_turn(latents_1FChw, timestep, self._runs)
+            return self._guided(*(noise_1FChw.float() for noise_1FChw in noise))
+        noise_1FChw = self._predict(1, latents_1FChw, timestep, step)
+        first, last = self.approximation.guided_timesteps
+        if not first <= timestep <= last:
+            return noise_1FChw
+        if self._difference_1FChw is None or step % self.approximation.guidance_every == 0:
+            self._difference_1FChw = noise_1FChw - self._predict(0, latents_1FChw, timestep, step)
+        return noise_1FChw + (self.guidance_scale - 1) * self._difference_1FChw
+
+    def _guided(self, unconditional_1FChw: Tensor, conditional_1FChw: Tensor) -> Tensor:
+        return conditional_1FChw + (self.guidance_scale - 1) * (conditional_1FChw - unconditional_1FChw)
+
+    def _predict(self, run: int, latents_1FChw: Tensor, timestep: int, step: int) -> Tensor:
+        kept = None if self._kept is None else self._kept[run]
+        if kept is not None:
+            kept.reuse = bool(kept.outputs) and step % self.approximation.features_every != 0
+        with self._chunked():
+            return self.backbone(latents_1FChw, timestep, self._runs[run], kept=kept).float()
+
+    def _chunked(self) -> contextlib.AbstractContextManager[None]:
+        return self.backbone.chunked(self.plan.frame_chunk, tile_elements=self.plan.tile_elements)

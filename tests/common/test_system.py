@@ -1,0 +1,57 @@
+"""What the machine offers, and that no code asks for CUDA where there may be none."""
+
+import ast
+
+import pytest
+
+from src.common.system import devices, execution_providers, video_codecs, writable
+from tests.conftest import ROOT
+
+HARMLESS = {"is_available", "device_count", "empty_cache"}  # they do nothing without CUDA
+
+
+def test_what_is_here_is_found():
+    assert devices()["cpu_cores"] >= 1 and "CPUExecutionProvider" in execution_providers()["providers"]
+    assert video_codecs()["write"]["libx264"] and video_codecs()["read"]["h264"]
+
+
+def test_places(tmp_path):
+    assert writable(tmp_path / "not" / "yet")["writable"]
+    assert writable("/proc/1")["writable"] is False and writable("/proc/1")["why"]
+
+
+def unguarded(source: str) -> list[int]:
+    """Lines that call into CUDA, but below no condition that asks for it."""
+    found: list[int] = []
+
+    def visit(node: ast.AST, guarded: bool) -> None:
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            calls = name.startswith("torch.cuda.") and name.rpartition(".")[2] not in HARMLESS
+            if (calls or name.endswith(".cuda")) and not guarded:
+                found.append(node.lineno)
+        asks = isinstance(node, (ast.If, ast.IfExp)) and "cuda" in ast.unparse(node.test)
+        for child in ast.iter_child_nodes(node):
+            visit(child, guarded or asks)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("torch.cuda.synchronize()", [1]),
+        ("model.cuda()", [1]),
+        ("if device.type == 'cuda':\n    torch.cuda.synchronize()", []),
+        ("if torch.cuda.is_available():\n    x()\ny.cuda()", [3]),
+    ],
+)
+def test_the_search_finds_what_it_should(source, lines):
+    assert unguarded(source) == lines
+
+
+def test_no_call_into_cuda_without_asking():
+    files = [path for folder in ("src", "eval") for path in (ROOT / folder).rglob("*.py")]
+    found = [f"{path.relative_to(ROOT)}:{line}" for path in files for line in unguarded(path.read_text())]
+    assert files and found == []

@@ -1,0 +1,118 @@
+"""The feature networks, with seeded random weights, against the libraries' own calls."""
+
+from pathlib import Path
+
+import lpips
+import numpy as np
+import pytest
+import torch
+from cdfvd.third_party.i3d.pytorch_i3d import InceptionI3d
+from cleanfid.fid import get_folder_features
+from cleanfid.inception_torchscript import InceptionV3W
+from PIL import Image
+from transformers import CLIPImageProcessorPil, CLIPModel
+
+from eval.metrics.lpips import LPIPS
+from eval.networks.clip import CLIP
+from eval.networks.i3d import I3D
+from eval.networks.inception import Inception
+from eval.networks.lpips import LPIPSNetwork
+from eval.networks.weights import WeightStore
+from src.common.digests import sha256
+from src.media.video import write_frames
+from tests.eval.conftest import random_inception, smooth_frames, to_tensor
+
+
+def test_lpips_is_lpips(weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lpips' own constructor finds the same backbone in torch's cache and is fed by its own rule."""
+    path = weights_folder / "alexnet-owt-7be5be79.pth"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / path.name).symlink_to(path)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    own = lpips.LPIPS(net="alex", verbose=False)
+    x, y = to_tensor(smooth_frames(3, 64, seed=0)), to_tensor(smooth_frames(3, 64, seed=1))
+    network = LPIPSNetwork("alex", path, input_range=(-1, 1))
+    for low in (0, -1):
+        network.low = low
+        with torch.no_grad():
+            expected = own(x / 255, y / 255, normalize=low == -1).flatten()
+        torch.testing.assert_close(network(x, y), expected, rtol=1e-4, atol=1e-6)
+    assert network.sha256.endswith(sha256(path))
+    metric = LPIPS(network)
+    metric.update(x, y)
+    assert metric.compute().item() == pytest.approx(expected.mean().item(), rel=1e-4)
+    metric.reset()
+    metric.update(x, x)
+    assert metric.compute().item() == 0
+
+
+def test_inception_features_are_clean_fids(weights_folder: Path, tmp_path: Path, random_weights: WeightStore) -> None:
+    frames = smooth_frames(3, 96, seed=0)
+    write_frames(tmp_path / "frames", frames)
+    own = InceptionV3W(str(weights_folder), download=False)
+    expected = get_folder_features(
+        str(tmp_path / "frames"), own, num_workers=0, device=torch.device("cpu"), mode="clean", verbose=False
+    )
+    network = Inception("inception-torchscript", random_weights.file("inception-torchscript"))
+    together = network(to_tensor(frames))
+    np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(network(to_tensor(frames[:1])), together[:1], rtol=1e-4, atol=1e-6)
+
+
+def test_disco_inception_is_pytorch_fids(random_weights: WeightStore) -> None:
+    frames = smooth_frames(2, 96, seed=0)
+    model = random_inception()
+    model.load_state_dict(torch.load(random_weights.file("inception-pytorch")))
+    model.fc = torch.nn.Identity()
+    with torch.no_grad():
+        x = torch.nn.functional.interpolate(to_tensor(frames) / 255, size=(299, 299), mode="bilinear")
+        expected = model(2 * x - 1)
+    network = Inception("inception-pytorch", random_weights.file("inception-pytorch"))
+    np.testing.assert_allclose(network(to_tensor(frames)), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_disco_i3d_is_fed_as_disco_feeds_it(random_weights: WeightStore) -> None:
+    """The real architecture, on one clip; frames resized channel by channel in floating point by Pillow."""
+    frames = smooth_frames(16, 64, seed=0)
+    path = random_weights.file("i3d-pytorch")
+    model = InceptionI3d(400, in_channels=3).eval()
+    model.load_state_dict(torch.load(path))
+    resized = np.stack(
+        [
+            np.stack(
+                [
+                    np.asarray(Image.fromarray(frame[..., c].astype(np.float32)).resize((224, 224), Image.BICUBIC))
+                    for c in range(3)
+                ]
+            )
+            for frame in frames
+        ]
+    )
+    with torch.no_grad():
+        expected = model(torch.from_numpy(resized / 127.5 - 1).float().transpose(0, 1)[None])
+    network = I3D("i3d-pytorch", path)
+    logits = network(network.prepare(to_tensor(frames))[None])
+    assert logits.shape == (1, 400)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scripted_i3d_gets_8_bit_clips_and_resizes_itself(random_weights: WeightStore) -> None:
+    frames = to_tensor(smooth_frames(16, 64, seed=0))
+    network = I3D("i3d-torchscript", random_weights.file("i3d-torchscript"))
+    scripted = torch.jit.load(str(random_weights.file("i3d-torchscript")))
+    with torch.no_grad():
+        expected = scripted(frames.float().transpose(0, 1)[None], rescale=True, resize=True, return_features=True)
+    assert torch.equal(network(network.prepare(frames)[None]), expected)
+
+
+def test_clip_embeddings_alone_equal_batched_and_follow_the_pillow_processor(random_weights: WeightStore) -> None:
+    folder = random_weights.hub_folder("openai/clip-vit-base-patch32")
+    network = CLIP(folder, name="clip", digest="")
+    frames = np.concatenate([smooth_frames(2, 96, seed=0), smooth_frames(1, 96, seed=1)])
+    together = network(to_tensor(frames))
+    alone = torch.cat([network(frame[None]) for frame in to_tensor(frames)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-6)
+    pixels = CLIPImageProcessorPil()(images=[Image.fromarray(f) for f in frames], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        expected = CLIPModel.from_pretrained(folder).get_image_features(pixels).pooler_output
+    assert torch.cosine_similarity(together, expected).min() > 1 - 1e-4

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from src.models.build import build_backbone
+from src.models.loading import random_image_model
+from src.models.memory import Count, Workload, _Living, _step, count_memory, settings_that_fit
+from src.models.settings import ModelSettings
+from tests.conftest import TINY
+
+SD15_LIKE = Count(
+    frozen=1_202_452_244,
+    trained=72_130_240,
+    encoders=206_714_343,
+    training={True: 3.8e8, False: 2.2e9},
+    sampling=5.4e7,
+    sampling_chunk=2e8,
+    encoding=6.7e8,
+    decoding=8e8,
+)
+
+
+@pytest.fixture(scope="module")
+def count() -> Count:
+    return count_memory(TINY, resolution=64, precision="32-true")
+
+
+def test_parameters_are_the_models(count, tiny):
+    backbone = build_backbone(tiny, TINY)
+    assert count.trained == backbone.num_trainable()
+    assert count.frozen == sum(p.numel() for p in backbone.parameters()) - count.trained
+    assert count.encoders == sum(p.numel() for n in (tiny.vae, tiny.text_encoder) for p in n.parameters())
+
+
+def test_the_count_on_empty_tensors_is_that_on_real_ones(count):
+    """The same sum over the tensors that really live in a step."""
+    with _Living() as living:
+        tiny = random_image_model("tiny", base="tiny", seed=0)
+        backbone = build_backbone(tiny, replace(TINY, gradient_checkpointing=True)).train()
+        step = _step(backbone, 8, 64, None)
+        real = living.peak_of(lambda: step(2, None).backward()) - 4 * count.trained
+    assert 2 * count.training[True] == pytest.approx(real, rel=0.02)
+
+
+def test_checkpointing_and_frames_enter_as_they_should(count):
+    assert 0 < count.training[True] < count.training[False]
+    assert count.sampling > 0 and count.sampling_chunk > 0 and count.decoding > 0
+    few, many = (SD15_LIKE.stages(Workload(num_frames=n)) for n in (51, 101))
+    assert many["sampling"] - few["sampling"] == pytest.approx(50 * 5.4e7 / 2**30, abs=0.02)
+    assert many["training"] == few["training"] and many["decoding"] == few["decoding"]
+
+
+def test_half_precision_halves_the_frozen_weights_alone():
+    full, half = (SD15_LIKE.stages(Workload(dtype=dtype)) for dtype in ("float32", "bfloat16"))
+    for stage in ("training", "sampling", "decoding"):
+        assert full[stage] - half[stage] == pytest.approx(2 * SD15_LIKE.frozen / 2**30, abs=0.02)
+
+
+def test_each_card_gets_the_quickest_settings_that_fit():
+    fitting = settings_that_fit(SD15_LIKE, Workload())
+    assert fitting["24 GB"]["model.gradient_checkpointing"] is False
+    assert fitting["12 GB"]["model.gradient_checkpointing"] is True and fitting["12 GB"]["frames_at_once"] == 101
+    for card, size in (("6 GB", 6), ("8 GB", 8), ("12 GB", 12), ("24 GB", 24)):
+        chosen = fitting[card]
+        work = Workload(
+            batch_frames=chosen.get("data.batch_frames", 8),
+            gradient_checkpointing=chosen["model.gradient_checkpointing"],
+            dtype=chosen["model.dtype"],
+            frame_chunk=chosen["sampling.frame_chunk"],
+            num_frames=chosen["frames_at_once"],
+        )
+        assert max(SD15_LIKE.stages(work).values()) <= size
+    assert 0 < fitting["6 GB"]["frames_at_once"] < fitting["8 GB"]["frames_at_once"] < 101
+    assert settings_that_fit(replace(SD15_LIKE, frozen=10**11), Workload()) == dict.fromkeys(fitting)
+
+
+def test_no_memory_is_taken_for_the_count():
+    """Full size, whose weights alone would be 5 GiB: nothing of it is ever there."""
+    torch.manual_seed(0)
+    settings = ModelSettings(name="sd15", base="x", random_seed=0)
+    count = count_memory(settings, resolution=512, precision="bf16-mixed")
+    assert count.trained == 72_130_240
+    import resource
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 < 4 * 2**30

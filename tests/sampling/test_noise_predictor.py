@@ -1,0 +1,133 @@
+import pytest
+import torch
+
+from src.common.errors import UserError
+from src.models.chunking import frame_bytes, plan_chunks
+from src.sampling import noise_predictor
+from src.sampling.noise_predictor import ApproximationSettings, NoisePredictor, embed_pose_sequence
+
+TIMESTEPS = (900, 700, 500, 300)
+
+
+@pytest.fixture
+def inputs(backbone, people_clip) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    _, poses = people_clip
+    text, negative = torch.randn(2, 1, 7, 32, generator=generator)
+    return {
+        "latents": torch.randn(1, 5, 4, 8, 8, generator=generator),
+        "poses": embed_pose_sequence(backbone, poses[:5], (64, 64)),
+        "text": text,
+        "negative": negative,
+    }
+
+
+def build(backbone, inputs, guidance_scale=3.0, **settings) -> NoisePredictor:
+    negative = inputs["negative"] if guidance_scale != 1 else None
+    return NoisePredictor(
+        backbone,
+        inputs["poses"],
+        inputs["text"],
+        unconditional_1TE=negative,
+        guidance_scale=guidance_scale,
+        **settings,
+    )
+
+
+def noises(predictor, inputs) -> list[torch.Tensor]:
+    return [predictor(inputs["latents"] + 0.05 * step, t) for step, t in enumerate(TIMESTEPS)]
+
+
+@pytest.fixture
+def controlnet_calls(backbone) -> list[int]:
+    """Rows of every evaluation of the ControlNet."""
+    rows: list[int] = []
+    backbone.controlnet.mid_block.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    return rows
+
+
+@torch.no_grad()
+def test_guidance_is_the_difference_of_two_prompts(backbone, inputs):
+    noise = build(backbone, inputs)(inputs["latents"], 481)
+    prompts = [backbone.condition(inputs["poses"], inputs[name]) for name in ("text", "negative")]
+    conditional, unconditional = (backbone(inputs["latents"], 481, prompt) for prompt in prompts)
+    torch.testing.assert_close(noise, unconditional + 3 * (conditional - unconditional), rtol=0, atol=1e-5)
+    assert torch.equal(build(backbone, inputs, guidance_scale=1)(inputs["latents"], 481), conditional)
+
+
+@torch.no_grad()
+def test_prompts_together_and_in_turn_agree(backbone, inputs, controlnet_calls, monkeypatch):
+    together = build(backbone, inputs)(inputs["latents"], 481)
+    assert controlnet_calls == [10]
+    monkeypatch.setattr("src.models.chunking.free_bytes", lambda device: 1)
+    for frame_chunk in ("auto", None, 2):
+        controlnet_calls.clear()
+        in_turn = build(backbone, inputs, frame_chunk=frame_chunk)(inputs["latents"], 481)
+        torch.testing.assert_close(in_turn, together, rtol=0, atol=2e-5)
+        assert controlnet_calls == [5, 5]
+
+
+def test_the_plan_follows_the_free_memory(backbone, monkeypatch):
+    def plan(free: float, frame_chunk="auto"):
+        monkeypatch.setattr("src.models.chunking.free_bytes", lambda device: int(free))
+        return plan_chunks(
+            *(backbone.unet, backbone.controlnet),
+            num_frames=10,
+            latent_size=(8, 8),
+            num_prompts=2,
+            frame_chunk=frame_chunk,
+        )
+
+    needed = 10 * frame_bytes(backbone.unet, backbone.controlnet, (8, 8), 4)
+    assert plan(100 * needed).join_prompts and not plan(2 * needed).join_prompts
+    assert plan(100 * needed).frame_chunk is None and plan(100 * needed).tile_elements > 0
+    assert plan(100 * needed, 3).frame_chunk == 3 and plan(100 * needed, 3).tile_elements is None
+    assert plan(100 * needed, None).frame_chunk is plan(100 * needed, None).tile_elements is None
+
+
+@torch.no_grad()
+def test_no_approximation_is_the_exact_predictor(backbone, inputs):
+    exact = noises(build(backbone, inputs), inputs)
+    off = noises(build(backbone, inputs, approximation=ApproximationSettings()), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(exact, off, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "calls", "exact_steps"),
+    [
+        ({"features_every": 2}, [5, 5, 5, 5], (0, 2)),
+        ({"guidance_every": 2}, [5, 5, 5, 5, 5, 5], (0, 2)),
+        ({"features_every": 4, "guidance_every": 4}, [5, 5], (0,)),
+        ({"guided_timesteps": (400, 800)}, [5, 5, 5, 5, 5, 5], (1, 2)),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_what_is_taken_over_is_not_computed(backbone, inputs, controlnet_calls, settings, calls, exact_steps):
+    exact = noises(build(backbone, inputs), inputs)
+    controlnet_calls.clear()
+    found = noises(build(backbone, inputs, approximation=ApproximationSettings(**settings)), inputs)
+    assert controlnet_calls == calls
+    for step, (a, b) in enumerate(zip(found, exact, strict=True)):
+        assert (float((a - b).abs().max()) < 2e-5) == (step in exact_steps), step
+
+
+@torch.no_grad()
+def test_poses_are_drawn_a_few_at_a_time(backbone, people_clip, monkeypatch):
+    _, poses = people_clip
+    drawn: list[int] = []
+    draw = noise_predictor.draw_poses
+    monkeypatch.setattr(noise_predictor, "draw_poses", lambda some, size: drawn.append(len(some)) or draw(some, size))
+    embedded = embed_pose_sequence(backbone, poses[:5], (64, 64))
+    assert drawn == [2, 2, 1]
+    images = torch.from_numpy(draw(poses[:5], (64, 64))).permute(0, 3, 1, 2)
+    torch.testing.assert_close(embedded[0], backbone.embed_poses(images))
+
+
+def test_settings_that_make_no_sense_are_refused(backbone, inputs):
+    with pytest.raises(UserError, match="features_every=0"):
+        ApproximationSettings(features_every=0)
+    with pytest.raises(UserError, match="is empty"):
+        ApproximationSettings(guided_timesteps=(800, 400))
+    with pytest.raises(ValueError, match="go together"):
+        NoisePredictor(backbone, inputs["poses"], inputs["text"], guidance_scale=2.0)
