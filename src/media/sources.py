@@ -187,8 +187,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def check_image(data: bytes, where: str) -> None:
-    """Raise UserError unless an encoded picture is of a known format and not too large; reads only its header."""
+def check_image(data: bytes, where: str) -> tuple[int, int]:
+    """Width and height of an encoded picture; reads only its header.
+
+    Raises:
+        UserError: it is of no known format, or too large.
+    """
     try:
         with warnings.catch_warnings():
             # Of broken tags, which matter here as little as the tags.
@@ -202,3 +206,4 @@ def check_image(data: bytes, where: str) -> None:
         # Pillow's readers of headers raise what they meet.
         raise UserError(f"{where} is not a readable image: expected {', '.join(_IMAGE_FORMATS)}") from error
     check_pixels(where, width, height)
+    return width, height
