@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from src.app.entry import entry, settings_of
 from src.common.files import write_json
 from src.common.measure import peak_memory_gib
-from src.common.typed import Raw, check_range
+from src.common.typed import FileName, check_range
 from src.data.subject_split import TrainingClip
 from src.models.build import build_models
 from src.people.render import render_clip, sample_identity
@@ -36,7 +36,7 @@ class BenchSettings(LearningSettings):
     """
 
     num_target_frames: int = 4
-    output: Raw | None = None
+    output: FileName | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

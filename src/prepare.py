@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
-from src.common.typed import Raw
+from src.common.typed import FileName, Raw
 from src.data.datasets.settings import DatasetSettings
 from src.data.manifest import PreparedDataset, prepare_dataset
 from src.data.prepare import prepare_subject
@@ -37,8 +37,8 @@ class PrepareSettings:
     data: DataSettings
     pose: ExtractorSettings
     dataset: DatasetSettings | None = None
-    video: Raw | None = None
-    name: Raw | None = None
+    video: FileName | None = None
+    name: FileName | None = None
     subjects: list[str] | None = None
     prompt: Raw | None = None
     force: bool = False
@@ -46,7 +46,7 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         if self.dataset is not None and (self.video is not None or self.name is not None):
             raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
-        if self.dataset is None and self.video is None:
+        if self.dataset is None and not self.video:
             raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
 
 
@@ -68,7 +68,7 @@ def prepare(settings: PrepareSettings) -> Subject | PreparedDataset:
             prompt=settings.prompt,
             force=settings.force,
         )
-    assert settings.video is not None, "the settings have checked it"
+    assert settings.video, "the settings have checked it"
     video = Path(settings.video)
     return prepare_subject(
         video,

@@ -11,11 +11,13 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
-from src.common.files import write_json
+from src.common.files import atomic_path, write_json
+from src.common.stopping import deferred
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, typed
+from src.common.typed import FileName, typed
 from src.miniature.common import MovingAverage
 from src.miniature.pools import render_pool
+from src.training.callbacks import StopWithCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +26,9 @@ log = logging.getLogger(__name__)
 class PretrainPaths:
     """The paths of `conf/pretrain.yaml`, which nobody parses; networks are `_target_`s of `conf/part`."""
 
-    folder: Raw
-    run_dir: Raw
-    weights_dir: Raw
+    folder: FileName
+    run_dir: FileName
+    weights_dir: FileName
 
 
 def pretrain(cfg: DictConfig) -> dict[str, float]:
@@ -48,10 +50,10 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     module = instantiate(cfg.part.module)(**pools)
     trainer = build_trainer(cfg)
     last = run_dir / "checkpoints" / "last.ckpt"
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, run_dir / "config.yaml", resolve=True)
-    # Our own file with our own tensors: the optimiser's state is more than weights.
-    trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=False)
+    with atomic_path(run_dir / "config.yaml") as temporary:
+        OmegaConf.save(cfg, temporary, resolve=True)
+    with deferred():
+        trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")
@@ -81,6 +83,7 @@ def build_trainer(cfg: DictConfig) -> lightning.Trainer:
         check_val_every_n_epoch=None,
         callbacks=[
             checkpoint,
+            StopWithCheckpoint(Path(cfg.run_dir) / "checkpoints" / "last.ckpt"),
             MovingAverage(part.ema_decay),
             LearningRateMonitor("step"),
             RichProgressBar(),

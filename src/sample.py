@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, changed, check_range
+from src.common.typed import FileName, Raw, changed, check_range
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.sampling.settings import MethodSettings, SamplingSettings
 
@@ -27,10 +27,10 @@ class SampleSettings(PoseSourceSettings):
         output: null: `<run>/samples/<name of the poses>`.
     """
 
-    run: Raw
+    run: FileName
     prompt: Raw | None = None
     seed: int | None = None
-    output: Raw | None = None
+    output: FileName | None = None
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, least=0, most=2**31 - 1)

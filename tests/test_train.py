@@ -163,7 +163,10 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
         (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
         (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
-        (("subject=people_001", "experiments=ablation_component"), "closest first: ablation_components, "),
+        (
+            ("subject=people_001", "experiment=ablation_component"),
+            "ablation_component is unknown (no experim",
+        ),
         (("subject=people_001", "sampling.num_steps=[1"), "error: "),
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),

@@ -19,7 +19,7 @@ from eval.metrics.psnr import psnr
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.typed import Raw, check_choice, check_range
+from src.common.typed import FileName, check_choice, check_range
 from src.data.pose_sources import TargetPoses
 from src.data.rendered import SEEDS, kind_of, people_subject
 from src.media.video import read_video
@@ -50,7 +50,7 @@ class RetargetSettings(LearningSettings):
 
     pairs: tuple[tuple[str, ...], ...]
     frames: int
-    output: Raw
+    output: FileName
 
     def __post_init__(self) -> None:
         super().__post_init__()

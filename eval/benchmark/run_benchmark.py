@@ -20,9 +20,9 @@ from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, library_versions, score
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
-from src.common.files import write_json
+from src.common.files import read_record, write_json
 from src.common.progress import track
-from src.common.reading import read_json
+from src.common.writers import only_writer
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.pose.extractors.base import PoseExtractor
 from src.runs.provenance import environment, git_revision
@@ -49,9 +49,17 @@ def run_benchmark(
         UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
             subjects that fail are in the result.
     """
-    started = time.perf_counter()
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
     _check_free(path, settings)
+    # Two at once would each find the other's subjects locked, and call them failed.
+    with only_writer(path.parent):
+        return _run_benchmark(settings, path, loggers=loggers)
+
+
+def _run_benchmark(
+    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers
+) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
+    started = time.perf_counter()
     extractor = settings.pose.build()
     prepared = _prepare(settings, extractor)
     prepare_seconds = time.perf_counter() - started
@@ -177,7 +185,8 @@ def _check_free(path: Path, settings: BenchmarkSettings) -> None:
     Raises:
         UserError: names the folder.
     """
-    if path.is_file() and read_json(path).get("identity", settings.identity()) != settings.identity():
+    before = read_record(path)
+    if before is not None and before.get("identity", settings.identity()) != settings.identity():
         raise UserError(
             f"{path} holds a result of other settings: leave label= out, so that each has a folder of its own, or "
             "choose another label"
@@ -186,10 +195,8 @@ def _check_free(path: Path, settings: BenchmarkSettings) -> None:
 
 def _finished(path: Path, key: str) -> dict[str, Any] | None:
     """The result of before, if it is of the same key; one that lacks a metric is tried again."""
-    if not path.is_file():
-        return None
-    before = read_json(path)
-    return before if before.get("key") == key and not before["missing"] else None
+    before = read_record(path)
+    return before if before is not None and before.get("key") == key and not before.get("missing") else None
 
 
 def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:

@@ -10,7 +10,7 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.score import ScoreSettings
 from src.common.digests import digest
 from src.common.errors import UserError
-from src.common.typed import Raw, check_range, identity, plain, setting
+from src.common.typed import FileName, check_range, identity, plain, setting
 from src.data.datasets.settings import DatasetSettings
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
@@ -59,11 +59,11 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     num_frames: int
     subjects: tuple[str, ...] | None = None
     prepared_resolution: int = 512
-    output: Raw = "outputs/eval"
-    label: Raw | None = None
-    runs: Raw = "outputs/runs"
+    output: FileName = "outputs/eval"
+    label: FileName | None = None
+    runs: FileName = "outputs/runs"
     system: AnySystemSettings | None = None
-    external: Raw = "outputs/external"
+    external: FileName = "outputs/external"
 
     def __post_init__(self) -> None:
         NetworkSettings.__post_init__(self)

@@ -70,7 +70,7 @@ def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: 
     key = generation_key(own, split.training, split.checksums() | {"prompt": job.target_prompt})
     run = RunFolder(runs / f"{name}_{own.model.name}-{data.num_frames}_{fine_tuned[:10]}")
     samples = RunFolder(run.path / "samples" / f"{own.method.name}_{key[:10]}")
-    record, summary = run.fine_tune_record(fine_tuned), samples.summary()
+    record, summary = _finished(run, samples, fine_tuned)
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
@@ -78,7 +78,8 @@ def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: 
             log.warning("%s", warning)
         image_model, backbone = build_models(own.model)
         image_model.check_resolution(data.resolution)
-        with run.only_writer():
+        # Another method may be learning the same person there.
+        with run.only_writer(wait=True):
             run.save_settings(own)
             record = learn(run, own, split.training, image_model, backbone, loggers=lambda: loggers(run.path))
             run.save_held_out(split)
@@ -96,6 +97,17 @@ def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: 
         fine_tune=record,
         sampling=summary["sampling"],
     )
+
+
+def _finished(
+    run: RunFolder, samples: RunFolder, key: str
+) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The record of the fine-tune and the summary of the sampling, each where it is finished and whole."""
+    summary = samples.summary()
+    if summary is not None and not (isinstance(summary.get("sampling"), dict) and samples.is_whole(summary)):
+        summary = None
+    there = (run.path / HELD_OUT).is_dir() and (run.path / TRAINING).is_dir()
+    return (run.fine_tune_record(key) if there else None), summary
 
 
 def no_extractor() -> NoReturn:

@@ -20,11 +20,12 @@ from eval.scoring.runs import clip_of_run
 from eval.scoring.score import ScoreSettings, library_versions, score
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
-from src.common.files import natural_key, write_json
+from src.common.files import natural_key, read_record, write_json
 from src.common.paths import CONF_DIR
 from src.common.progress import track
-from src.common.reading import read_json, read_yaml
+from src.common.reading import read_yaml
 from src.common.typed import plain
+from src.runs.records import is_of_training
 from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
 
 log = logging.getLogger(__name__)
@@ -81,8 +82,8 @@ def read_sweep(folder: Path) -> Sweep:
         if not (path / CONFIG).is_file():
             continue
         settings = RunFolder(path).settings()
-        summary = read_json(path / SUMMARY) if (path / SUMMARY).is_file() else {}
-        if "sampling" in summary:
+        summary = RunFolder(path).summary() or {}
+        if is_of_training(summary):
             found.append((path, settings, summary))
         else:
             unfinished[path.name] = f"{settings.subject}, {settings.method.name}"
@@ -125,7 +126,7 @@ def score_sweep(
         path = output / "scores" / f"{name}{shown}.json"
         paths.append(path)
         key = digest([plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]])
-        if path.is_file() and read_json(path).get("key") == key:
+        if (read_record(path) or {}).get("key") == key:
             continue
         clips = [clip_of_run(run.folder, protocol, name=run.subject) for run in runs]
         read = (read_clip(clip, resolution=protocol.resolution, resize=protocol.resize) for clip in clips)

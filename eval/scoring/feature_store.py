@@ -4,17 +4,22 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src.common.atomic import atomic_path
+from src.common.errors import DamagedFile, UserError
+from src.models.weights_file import read_tensors
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
+
+log = logging.getLogger(__name__)
 
 
 class FeatureStore:
@@ -36,7 +41,10 @@ class FeatureStore:
         """
         path = self._path(frames_FHWC, how, ".safetensors")
         if path.is_file():
-            return load_file(path)["features"]
+            try:
+                return read_tensors(str(path), option="features")["features"]
+            except (UserError, KeyError) as error:
+                log.warning("%s: the features are computed again", error)
         features = make()
         with atomic_path(path) as temporary:
             save_file({"features": features.cpu().contiguous()}, temporary)
@@ -45,8 +53,12 @@ class FeatureStore:
     def poses(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], PoseSequence]) -> PoseSequence:
         """The same for keypoints."""
         path = self._path(frames_FHWC, how, ".npz")
-        if not path.is_file():
-            save_poses(path, make())
+        if path.is_file():
+            try:
+                return load_poses(path)
+            except DamagedFile as error:
+                log.warning("%s: the poses are extracted again", error)
+        save_poses(path, make())
         return load_poses(path)
 
     def _path(self, frames_FHWC: np.ndarray, how: Sequence[str], suffix: str) -> Path:

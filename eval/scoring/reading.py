@@ -9,13 +9,13 @@ decoder would repeat or drop is refused, and loss by compression and colours tha
 import logging
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, read_image, read_images, read_pictures
 from src.common.errors import UserError
+from src.media.sources import open_video
 from src.media.video import IMAGE_SUFFIXES, VideoReader
 from src.pose.formats import load_poses
 
@@ -130,7 +130,7 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
 
 def _doubts(path: Path) -> list[str]:
     """What of a video's coding a reader of the numbers must know."""
-    with av.open(str(path)) as container:
+    with open_video(path) as container:
         context = container.streams.video[0].codec_context
         codec, format_ = context.codec.canonical_name, context.pix_fmt or "unknown format"
         matrix, range_ = int(context.colorspace), int(context.color_range)

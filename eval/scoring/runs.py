@@ -5,8 +5,7 @@ from pathlib import Path
 from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
-from src.common.reading import read_json
-from src.runs.run_folder import HELD_OUT, SUMMARY
+from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
 
 
 def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampled: Path | None = None) -> ClipPaths:
@@ -25,7 +24,14 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampl
         raise UserError(f"run={run} holds no generated held-out poses: give a run folder of src.train")
     index = 0
     if protocol.reference_frame == "selected":
-        index = int(read_json(sampled / SUMMARY)["sampling"]["reference_frame"])
+        match RunFolder(sampled).summary():
+            case {"sampling": {"reference_frame": int(index)}}:
+                pass
+            case _:
+                raise UserError(
+                    f"{sampled / SUMMARY} does not say which training frame was the reference: give the command that "
+                    "generated it again"
+                )
     return ClipPaths(
         name=run.name if name is None else name,
         generated=sampled / "frames",

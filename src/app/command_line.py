@@ -58,8 +58,9 @@ def quoted(value: str, *, multirun: bool = False) -> str:
             return value
         if multirun and "," in value:
             return ",".join(quoted(part) for part in value.split(","))
-    # Hydra takes a backslash for an escape only before a quote.
-    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", value)
+    # Hydra takes a backslash for an escape only before a quote, OmegaConf before what it would interpolate.
+    text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
+    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
     trailing = len(text) - len(text.rstrip("\\"))
     return f"'{text}{chr(92) * trailing}'"
 

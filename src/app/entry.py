@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from typing import NoReturn, TypeVar
 
 import hydra
+from hydra.conf import HydraConf
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -30,6 +32,8 @@ USER_ERROR_STATUS = 2
 OF_THE_COMMAND = ("logger", "repeat", "steps")
 
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
+# No folder of Hydra's own beside the results; in a config group its own default would come after ours.
+ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 
 
@@ -74,7 +78,9 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             composed = True
             _quiet_libraries()
             try:
-                main(cfg)
+                # Here again, since launchers run this in processes of their own.
+                with raising_stops():
+                    main(cfg)
             except Exception as error:
                 _end(error)
             finally:

@@ -10,10 +10,10 @@ from hydra.types import RunMode
 from src.runs.settings import RunSettings
 
 
-def choose_run_dir(settings: RunSettings) -> Path:
+def choose_run_dir(settings: RunSettings) -> str | Path:
     """`run_dir`, or a new folder named after subject, method and time; in a sweep, the job's own folder."""
     if settings.run_dir is not None:
-        return Path(settings.run_dir)
+        return settings.run_dir
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return Path(HydraConfig.get().runtime.output_dir)
     name = re.sub(r"[^\w.-]+", "-", Path(settings.subject).stem).strip("-.")[:100] or "clip"

@@ -11,6 +11,7 @@ process writes them, so that what a killed one left behind can be told and clear
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import os
 import platform
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
 
+LOCK = ".lock"  # of a folder that has one writer (`src.common.writers`)
 _OURS = re.compile(re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]{8}\.(tmp|old)(\..*)?")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # What file systems say that cannot exchange two names, or cannot flush a folder.
@@ -48,6 +50,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with in_one_line(path, "written"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_once(path.parent)
         temporary = path.with_name(_temporary_name("tmp") + path.suffix)
         try:
             yield temporary
@@ -58,13 +61,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _remove(temporary)
 
 
-def clear_leftovers(folder: str | Path, *, sole_writer: bool = False) -> int:
-    """Remove what killed writers have left in a folder and below, and put back what they had moved aside.
+def clear_leftovers(folder: str | Path, *, below: bool = True, sole_writer: bool = False) -> int:
+    """Remove what killed writers have left in a folder, and put back what they had moved aside.
 
     Touches temporary names of this module only, and only those of writers that are gone: of this machine by their
     process, of another by a day of silence. Folders behind links are left alone.
 
     Args:
+        below: in all folders below it as well.
         sole_writer: the caller holds the lock that every writer of this folder needs, so that writers on other
             machines are gone, too.
 
@@ -72,7 +76,10 @@ def clear_leftovers(folder: str | Path, *, sole_writer: bool = False) -> int:
         How many were cleared.
     """
     cleared = 0
+    others: set[str] = set()
     for parent, folders, files in os.walk(folder):
+        if LOCK in files and parent != str(folder):
+            others.add(parent)
         for name in [*folders, *files]:
             match = _OURS.fullmatch(name)
             if match is None:
@@ -80,18 +87,30 @@ def clear_leftovers(folder: str | Path, *, sole_writer: bool = False) -> int:
             if name in folders:
                 folders.remove(name)
             leftover = Path(parent, name)
-            if not _writer_is_gone(match, leftover, sole_writer=sole_writer):
+            if not _writer_is_gone(match, leftover, sole_writer=sole_writer and not _is_in(parent, others)):
                 continue
             if match[4] == "old":
                 _put_back(leftover)
             _remove(leftover)
             cleared += 1
+        if not below:
+            break
     return cleared
+
+
+def _is_in(path: str, folders: set[str]) -> bool:
+    return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
 def is_temporary(name: str) -> bool:
     """Whether a file of that name is one that `atomic_path` is writing, or was when it was killed."""
     return _OURS.fullmatch(name) is not None
+
+
+@functools.cache
+def _clear_once(folder: Path) -> None:
+    """What killed processes left in a folder goes when the next one first writes there."""
+    clear_leftovers(folder, below=False)
 
 
 def _temporary_name(kind: str) -> str:

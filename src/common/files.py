@@ -1,6 +1,8 @@
 """JSON files, whole or absent, and names in the order that people count in."""
 
 import json
+import logging
+import os
 import re
 import string
 from pathlib import Path
@@ -8,9 +10,32 @@ from typing import Any
 
 from src.common.atomic import atomic_path
 from src.common.digests import digest, fingerprint, sha256
+from src.common.errors import DamagedFile
 from src.common.reading import read_json
 
-__all__ = ["atomic_path", "digest", "fingerprint", "natural_key", "read_json", "sha256", "write_json"]
+__all__ = ["atomic_path", "digest", "fingerprint", "natural_key", "read_json", "read_record", "sha256", "write_json"]
+log = logging.getLogger(__name__)
+
+
+def read_record(path: str | Path) -> dict[str, Any] | None:
+    """A mapping that `write_json` wrote; None where there is none, or a damaged one, with a warning.
+
+    For what is only looked at to save work: what it would say is found out anew.
+
+    Raises:
+        UserError: the file is there and cannot be read, or is no regular file.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        value = read_json(path)
+    except DamagedFile as error:
+        log.warning("%s: passed over", error)
+        return None
+    if not isinstance(value, dict):
+        log.warning("%s holds no record: passed over", path)
+        return None
+    return value
 
 
 def write_json(path: str | Path, value: Any) -> None:

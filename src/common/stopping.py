@@ -22,6 +22,10 @@ class Stopped(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
 
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
+        # From a launcher's worker to the process that started it.
+        return Stopped, (self.signum,)
+
 
 _deferring = 0
 _pending: int | None = None

@@ -50,6 +50,10 @@ class TrainerSettings:
         if self.max_time is not None and not re.fullmatch(r"\d+:\d{2}:\d{2}:\d{2}", self.max_time):
             raise UserError(f"trainer.max_time={self.max_time} must be DD:HH:MM:SS, such as 00:02:30:00")
 
+    def check_available(self) -> None:
+        """Raise, as `build` does, where this machine has not what the settings ask for."""
+        self.build(folder=None, logger=False, enable_checkpointing=False)
+
     def build(self, *, folder: Path | None, **more: Any) -> "lightning.Trainer":
         """A Trainer without bars and pictures of its own.
 

@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from src.common.errors import UserError
 
@@ -34,6 +34,16 @@ class _Raw:
 
 # A path or a prompt: never parsed, so that brackets, commas, quotes and words such as `true` are only characters.
 Raw = Annotated[str, _Raw()]
+
+
+def _not_empty(text: str) -> str:
+    if not text.strip():
+        raise ValueError("an empty name would be the working directory: name a file or folder, or leave it out")
+    return text
+
+
+# The same of a file, a folder or what is called like one: never empty, which would be the working directory.
+FileName = Annotated[str, _Raw(), AfterValidator(_not_empty)]
 
 
 def setting(
@@ -117,6 +127,11 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
                 yield from raw_keys(part, _join(prefix, name))
 
 
+def is_number(value: Any) -> bool:
+    """Whether a plain value is a finite number, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raise a UserError where `value` is none of `choices`."""
     if value not in choices:
@@ -130,9 +145,9 @@ def check_range(
     if value is None:
         return
     bounds = []
-    bounds += [f"at least {least:g}"] if least is not None else []
-    bounds += [f"above {above:g}"] if above is not None else []
-    bounds += [f"at most {most:g}"] if most is not None else []
+    bounds += [f"at least {least:.10g}"] if least is not None else []
+    bounds += [f"above {above:.10g}"] if above is not None else []
+    bounds += [f"at most {most:.10g}"] if most is not None else []
     inside = (
         math.isfinite(value)
         and (least is None or value >= least)
@@ -230,6 +245,8 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
         return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
+    if cause is not None:
+        return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
     return UserError(f"{_join(where, *keys)}={_shown('a group' if isinstance(node, Mapping) else node)}: {message}")
 

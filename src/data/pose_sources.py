@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
-from src.common.typed import Raw, check_range
+from src.common.typed import FileName, check_range
 from src.data.prepare import content_sha256
 from src.data.resolve import resolve_subject
 from src.data.settings import DataSettings
@@ -45,7 +45,7 @@ class PoseSourceSettings:
         data, pose: of a video.
     """
 
-    poses: Raw
+    poses: FileName
     retarget: RetargetMode | None = None
     smooth: SmoothSettings = field(default_factory=SmoothSettings)
     pose_script: PoseScriptSettings = field(default_factory=PoseScriptSettings)

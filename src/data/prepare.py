@@ -3,6 +3,7 @@
 Dimensions: F frames of S x S pixels.
 """
 
+import functools
 import logging
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from src.common.atomic import atomic_path
+from src.common.atomic import atomic_path, clear_leftovers
 from src.common.digests import digest, sha256
-from src.common.errors import DamagedFile, UserError
+from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
+from src.common.writers import only_writer
 from src.data.crop import crop_box, crop_frame, crop_poses
 from src.data.subject import (
     DEFAULT_PROMPT,
@@ -34,6 +36,7 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
+LOCKS = ".locks"
 
 
 def prepare_subject(
@@ -67,21 +70,35 @@ def prepare_subject(
         "settings": asdict(settings),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
-    if (folder / "subject.yaml").exists():
-        kept = _kept(folder, made_from, video=video, prompt=prompt, force=force)
-        if isinstance(kept, Subject):
+    clear_leftovers(root, below=False)
+    known = functools.partial(_kept, folder, made_from, video=video, prompt=prompt)
+    if isinstance(kept := known(force=force), Subject):
+        return kept
+    with only_writer(Path(root) / LOCKS / name, wait=True):
+        # Another process may have prepared it meanwhile.
+        if isinstance(kept := known(force=force), Subject):
             return kept
-        prompt = kept
-    elif folder.exists():
-        raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move that folder away")
+        return _prepare(video, made_from, folder, extractor=extractor, settings=settings, prompt=kept, force=force)
 
+
+def _prepare(
+    video: Path,
+    made_from: dict[str, Any],
+    folder: Path,
+    *,
+    extractor: PoseExtractor,
+    settings: ClipSettings,
+    prompt: str | None,
+    force: bool,
+) -> Subject:
+    root, name = folder.parent, folder.name
     reader = VideoReader(
         video,
         start=settings.start,
         stop=None if settings.max_frames is None else settings.start + settings.max_frames,
         fps=settings.fps,
     )
-    full_poses = _full_frame_poses(reader, extractor, made_from, root=Path(root), force=force)
+    full_poses = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
     size = {"width": reader.width, "height": reader.height}
     box = crop_box(full_poses, **size, mode=settings.crop, min_side=settings.resolution)
     log.info("crop of %s: %d pixels square at (%d, %d) of %dx%d", video, box.side, box.left, box.top, *size.values())
@@ -106,6 +123,10 @@ def _kept(
     folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool
 ) -> Subject | str | None:
     """The subject that is prepared already, or the prompt that it is to be prepared with again."""
+    if not (folder / "subject.yaml").exists():
+        if folder.exists():
+            raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move it away")
+        return prompt
     name = folder.name
     try:
         record = read_record(folder)
@@ -138,11 +159,14 @@ def _kept(
 
 def content_sha256(video: Path) -> str:
     """Hexadecimal SHA-256 of a video file, or of the names and contents of a folder's images."""
-    if not video.exists():
+    with in_one_line(video, "read"):
+        there = video.exists()
+    if not there:
         raise UserError(f"no video at {video}: expected a video file or a folder of images")
     if not video.is_dir():
         return sha256(video)
-    images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    with in_one_line(video, "read"):
+        images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     return digest([[path.name, sha256(path)] for path in images])
 
 

@@ -40,6 +40,9 @@ def resolve_subject(
     Raises:
         UserError: unknown subject, with the known ones closest to it; and all that preparing raises.
     """
+    if not subject.strip():
+        # It would stand for the working directory.
+        raise UserError("no name is given: expected a video file, a folder of images or the name of a known subject")
     path = Path(subject)
     if path.name == subject and (Path(root) / subject / "subject.yaml").exists():
         found = resized(load_subject(subject, root), settings.resolution)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from src.common.typed import Raw, check_range, setting
+from src.common.typed import FileName, check_range, setting
 from src.data.crop import CropMode
 from src.data.subject import ClipSettings
 
@@ -19,7 +19,7 @@ class DataSettings:
         resolution, crop, fps, start, max_frames: as of `ClipSettings`.
     """
 
-    root: Raw = setting("data", counts="nothing")
+    root: FileName = setting("data", counts="nothing")
     num_frames: int = 8
     num_test_frames: int = 100
     batch_frames: int = 8

@@ -9,6 +9,7 @@ Dimensions: F frames of S x S pixels.
     data/.poses/<key>.npz      keypoints of the full frame, so that another crop or resolution needs no detector
 """
 
+import errno
 import logging
 import re
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 DEFAULT_PROMPT = "a photo of a person"
+_AGAIN = "prepare it again with python -m src.prepare video=... name=... force=true"
 _NAME = re.compile(r"\w[\w.-]*")
 _RENDERED_NAME = re.compile(r"people_[0-9]+")
 
@@ -148,12 +150,12 @@ def load_subject(name: str, root: str | Path) -> Subject:
         frames, poses = map_npy(folder / "frames.npy"), load_poses(folder / "poses.npz")
         provenance = {key: value for key, value in record.items() if key not in ("name", "prompt")}
         return Subject(name, frames, poses, Fraction(record["fps"]), record["prompt"], provenance)
-    except ResourceError:
-        raise
+    except ResourceError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raise DamagedFile(f"the prepared subject {folder} lacks a file ({error}): {_AGAIN}") from error
     except (ValueError, ZeroDivisionError) as error:
-        raise DamagedFile(
-            f"the prepared subject {folder} is damaged ({error}): prepare it again with src.prepare … force=true"
-        ) from error
+        raise DamagedFile(f"the prepared subject {folder} is damaged ({error}): {_AGAIN}") from error
 
 
 def resized(subject: Subject, resolution: int) -> Subject:
@@ -191,15 +193,14 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"no prepared subject at {folder}: make it with python -m src.prepare video=... name={folder.name}"
         )
     record = read_yaml(path)
-    again = "prepare it again with python -m src.prepare video=... force=true"
     if not isinstance(record, dict) or record.get("version") != VERSION:
-        raise DamagedFile(f"{path} is not of version {VERSION}: {again}")
+        raise DamagedFile(f"{path} is not of version {VERSION}: {_AGAIN}")
     if not isinstance(record.get("prompt"), str) or not record["prompt"].strip():
         raise DamagedFile(f"{path} must hold a prompt, a line of text that says what the clip shows")
     try:
         typed(_Record, record)
     except UserError as error:
-        raise DamagedFile(f"{path}: {error}; {again}") from error
+        raise DamagedFile(f"{path}: {error}; {_AGAIN}") from error
     return record
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import UserError
-from src.common.files import read_json, write_json
+from src.common.files import read_record, write_json
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
@@ -46,7 +46,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     pairs = [[segment.first, segment.last] for segment in segments]
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
-    if (run.path / SEGMENTS).is_file() and (before := read_json(run.path / SEGMENTS)) != pairs:
+    if (before := (read_record(run.path / SEGMENTS) or {"segments": pairs}).get("segments")) != pairs:
         raise UserError(
             f"run_dir={run.path} holds the repair of other segments, {before}: choose another run_dir for {pairs}"
         )
@@ -68,10 +68,11 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)
-        write_json(run.path / SEGMENTS, pairs)
+        write_json(run.path / SEGMENTS, {"segments": pairs})
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         repaired: dict[int, np.ndarray] = {}
         costs = []
@@ -92,7 +93,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             repaired |= blend_segment(reader, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
-        run.save_summary(summary | {"git": git_revision()})
+        summary = run.save_summary(summary | {"git": git_revision()})
     log.info("repaired: %s; its frames: %s", summary["output"], run.path / "frames")
     return summary
 

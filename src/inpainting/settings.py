@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from src.common.errors import UserError
-from src.common.typed import Raw, check_range, setting
+from src.common.typed import FileName, Raw, check_range, setting
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
 
@@ -26,14 +26,14 @@ class RepairSettings(LearningSettings):
         run_dir: null: outputs/repair/<name of the video>.
     """
 
-    video: Raw
+    video: FileName
     segments: Any
     segment_poses: SegmentPoses = "own"
     blend_frames: int = 4
     crf: int = 0
     prompt: Raw | None = None
     pose: ExtractorSettings = setting(counts="nothing")
-    run_dir: Raw | None = setting(None, counts="nothing")
+    run_dir: FileName | None = setting(None, counts="nothing")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,4 +47,11 @@ class RepairSettings(LearningSettings):
     def run(self) -> RunSettings:
         """The same as settings of a run, so that the person can be generated in other poses as well."""
         shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
-        return RunSettings(**shared, subject=self.video, prompt=self.prompt, pose=self.pose, run_dir=self.run_dir)
+        return RunSettings(
+            **shared,
+            subject=self.video,
+            prompt=self.prompt,
+            pose=self.pose,
+            sample_after_train=False,
+            run_dir=self.run_dir,
+        )

@@ -97,10 +97,10 @@ class KeyFrameAttnProcessor(nn.Module):
 
 
 class TextAttnProcessor:
-    """Cross-attention to keys and values that were made of the text beforehand (`VideoBackbone.prepare`).
+    """Cross-attention whose text keys and values are computed once a clip instead of once a frame.
 
     Attributes:
-        keys_values: of `text_keys_values`; `VideoBackbone` sets them before the networks run.
+        keys_values: of `text_keys_values`, made beforehand (`VideoBackbone.prepare`); None: made at each call.
     """
 
     def __init__(self, layout: ClipLayout) -> None:
@@ -114,11 +114,10 @@ class TextAttnProcessor:
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Attend from hidden states (B·F, L, C) to the prepared text."""
+        """Attend from hidden states (B·F, L, C) to text (B, T, C')."""
         assert attention_mask is None, "the text of Stable Diffusion 1 is attended to without a mask"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
-        keys_values = self.keys_values
-        assert keys_values is not None, "put there before every evaluation"
+        keys_values = self.keys_values or text_keys_values(attn, encoder_hidden_states)
         if self.layout.num_frames == 1:
             # Without what fills vectors up, the result is the image model's to the bit.
             num_tokens = encoder_hidden_states.shape[1]

@@ -5,7 +5,7 @@ E text channels.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -157,6 +157,19 @@ class VideoBackbone(nn.Module):
         )[0]
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
 
+    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+        """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
+
+        Args:
+            latents_BFChw, timestep: as of `forward`.
+            conditionings: of the same poses, with one prompt each.
+        """
+        self.layout.shared = {}
+        try:
+            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+        finally:
+            self.layout.shared = None
+
     def _pose_residuals(
         self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, kept: KeptFeatures | None
     ) -> tuple[list[Tensor], Tensor]:
@@ -181,12 +194,6 @@ class VideoBackbone(nn.Module):
     def num_trainable(self) -> int:
         """Number of trained parameters; 72,130,240 with Stable Diffusion 1.5's sizes."""
         return sum(parameter.numel() for parameter in self.trainable_state().values())
-
-    def compile_blocks(self) -> None:
-        """Compile the transformer blocks, once for all timesteps, prompts and numbers of frames; they run unchunked."""
-        for block in self.modules():
-            if isinstance(block, BasicTransformerBlock):
-                block.compile(dynamic=True)
 
     @contextlib.contextmanager
     def chunked(self, frame_chunk: int | None = None, *, tile_elements: int | None = None) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """Whether the weights that settings name are there and fit, without a network and without reading a tensor."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,8 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-from src.common.errors import UserError
+from src.common.errors import DamagedFile, UserError
+from src.common.reading import read_json
 from src.models.build import sources_of
 from src.models.folders import WEIGHTS
 from src.models.loading import check_sources
@@ -108,9 +108,18 @@ def _missing(folder: Path, part: str, needed: tuple[str, ...]) -> list[str]:
     files = [file for file in where.iterdir()] if where.is_dir() else []
     weights = [file.name for file in files if WEIGHTS.fullmatch(file.name)]
     for index in (file for file in files if ".index." in file.name and file.suffix == ".json"):
-        shards = set(json.loads(index.read_text()).get("weight_map", {}).values())
+        shards = _shards(index)
         lines += [str(Path(part) / shard) for shard in sorted(shards - set(weights))]
     return lines if weights else [*lines, str(Path(part) / "weights (.safetensors)")]
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of the files that an index lists."""
+    listed = read_json(index)
+    names = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise DamagedFile(f"{index} lists no weights: download it again")
+    return set(names.values())
 
 
 def _cached(repo: str) -> Path | None:

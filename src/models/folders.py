@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.errors import UserError
+from src.common.reading import MEBIBYTE, read_text
 from src.models.weights_file import is_weights_file
 
 VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
@@ -69,7 +70,9 @@ def check_pipeline(base: str) -> None:
     """
     index = Path(base) / "model_index.json"
     if Path(base).is_dir() and not (Path(base) / "unet").is_dir():
-        found = re.search(r'"_class_name"\s*:\s*"(\w+)"', index.read_text()[:10_000]) if index.is_file() else None
+        found = (
+            re.search(r'"_class_name"\s*:\s*"(\w+)"', read_text(index, max_bytes=MEBIBYTE)) if index.is_file() else None
+        )
         what = f"a {found[1]}" if found else "a folder without the subfolder unet"
         raise UserError(
             f"model.base={base} is {what}: expected Stable Diffusion 1.x with the folders vae, text_encoder, "

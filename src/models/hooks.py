@@ -51,7 +51,7 @@ class FrameChunks(ModelHook):
         width: numbers that the layer holds for each of its input.
     """
 
-    def __init__(self, layout: ClipLayout, width: int) -> None:
+    def __init__(self, layout: ClipLayout, width: int = 1) -> None:
         super().__init__()
         self.layout = layout
         self.width = width
@@ -83,21 +83,33 @@ class GivenEmbedding(ModelHook):
 
 
 class SharedByPrompts(ModelHook):
-    """Run a layer that has seen no text yet for one prompt alone; its result is that of the others too."""
+    """Run a layer that has seen no text yet for one prompt alone; its result is that of the other too."""
 
     def __init__(self, layout: ClipLayout) -> None:
         super().__init__()
         self.layout = layout
 
     def new_forward(self, module: nn.Module, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        """Apply the layer to the first of P equal parts of x (P·B·F, …) and repeat the result."""
-        num_prompts = self.layout.num_prompts
-        if num_prompts == 1:
-            return original_forward(self)(x, *args, **kwargs)
+        """Apply the layer to x (P·B·F, …): to the first of P equal parts, or for the first of two prompts in turn."""
+        num_prompts, shared = self.layout.num_prompts, self.layout.shared
+        if shared is not None and module in shared:
+            return shared.pop(module)
         rows = len(x) // num_prompts
         one = [a[:rows] if isinstance(a, Tensor) and len(a) == len(x) else a for a in args]
         y = original_forward(self)(x[:rows], *one, **kwargs)
-        return torch.cat([y] * num_prompts)
+        if shared is not None:
+            shared[module] = y
+        return y if num_prompts == 1 else torch.cat([y] * num_prompts)
+
+
+class InPlaceActivation(ModelHook):
+    """The activation between a residual block's norm and convolution overwrites what the norm gave."""
+
+    def new_forward(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Images in place where no gradient is wanted; the time embedding (X, C), which others read, is left alone."""
+        if x.ndim != 4 or (torch.is_grad_enabled() and x.requires_grad):
+            return original_forward(self)(x)
+        return nn.functional.silu(x, inplace=True)
 
 
 class KeptOutput(ModelHook):
@@ -133,13 +145,12 @@ def layers_before_text(network: ImageNetwork) -> Iterator[nn.Module]:
 
     Of the transformer that holds this attention they are the projection and the self-attention.
     """
-    yield network.conv_in
     for block in cast("Iterable[DownBlock2D]", network.down_blocks):
         attentions = getattr(block, "attentions", [])
         for resnet, transformer in zip_longest(block.resnets, attentions):
             yield resnet
             if transformer is not None:
-                yield from (transformer.norm, transformer.proj_in, transformer.transformer_blocks[0].attn1)
+                yield from (transformer.proj_in, transformer.transformer_blocks[0].attn1)
                 return
         yield from block.downsamplers or []
 
@@ -168,7 +179,11 @@ def install_hooks(network: ImageNetwork, layout: ClipLayout, *, clip_group_norm:
     norms += [last] if last is not None else []
     for norm in norms if clip_group_norm else []:
         register(norm, ClipGroupNorm(layout))
-    for module in network.modules():
+    for module in list(network.modules()):
+        if isinstance(module, ResnetBlock2D) and isinstance(module.nonlinearity, nn.SiLU):
+            # Blocks may have one activation between them: each gets its own, with a hook of its own.
+            module.nonlinearity = nn.SiLU()
+            register(module.nonlinearity, InPlaceActivation())
         if isinstance(module, FeedForward):
             # The gated unit holds its input, the product eight times as wide, and half of that twice.
             register(module, FrameChunks(layout, width=16))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 
 @dataclass
@@ -30,6 +31,7 @@ class ClipLayout:
         frame_chunk: at most this many frames pass through a layer at once; None: as many as `tile_elements` allows.
         tile_elements: at most about this many numbers between the steps inside of one layer; None: no limit.
             Both are memory and time, never results.
+        shared: outputs of the first of two prompts that are evaluated in turn, for the second; None: nothing is shared.
         kept: features that the running evaluation leaves or takes over; None: neither.
     """
 
@@ -38,13 +40,14 @@ class ClipLayout:
     frame_chunk: int | None = None
     tile_elements: int | None = None
     kept: KeptFeatures | None = None
+    shared: dict[nn.Module, Tensor] | None = None
 
-    def chunks(self, length: int, *, elements: int, per_frame: int = 1) -> Iterator[slice]:
+    def chunks(self, length: int, *, elements: int = 1, per_frame: int = 1) -> Iterator[slice]:
         """Split an axis into slices of nearly equal length.
 
         Args:
             length: of the axis.
-            elements: numbers that the layer holds at once for each index of the axis.
+            elements: numbers that the layer holds at once for each index of the axis; matters to `tile_elements`.
             per_frame: indices of the axis to a frame.
         """
         if torch.compiler.is_compiling():

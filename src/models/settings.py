@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from src.common.digests import fingerprint
 from src.common.errors import UserError
-from src.common.typed import Raw, check_range, setting
+from src.common.typed import FileName, check_range, setting
 
 PredictionType = Literal["epsilon", "v_prediction"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
@@ -63,9 +63,9 @@ class ModelSettings:
     """
 
     name: str = setting(counts="nothing")
-    base: Raw = setting(counts="fine_tune")
-    controlnet: Raw | None = setting(None, counts="fine_tune")
-    vae: Raw | None = setting(None, counts="fine_tune")
+    base: FileName = setting(counts="fine_tune")
+    controlnet: FileName | None = setting(None, counts="fine_tune")
+    vae: FileName | None = setting(None, counts="fine_tune")
     variant: str | None = setting(None, counts="fine_tune")
     configs: str = setting("sd15", counts="fine_tune")
     random_seed: int | None = setting(None, counts="fine_tune")

@@ -25,6 +25,7 @@ from src.sampling.jobs import GeneratedClip, describe_references
 log = logging.getLogger(__name__)
 FRAMES, POSES = "frames", "poses.npz"
 VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contact_sheet.png", "reference.json"
+GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE)
 
 
 def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None) -> None:
@@ -44,13 +45,9 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None) ->
     log.info("video: %s; contact sheet: %s", folder / COMPARISON, folder / SHEET)
 
 
-def generated_checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of what `write_generated` leaves, as far as it is there."""
-    found = {}
-    for name in (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE):
-        path = folder / name
-        if path.is_dir():
-            found[name] = digest([[file.name, sha256(file)] for file in sorted(path.iterdir())])
-        elif path.is_file():
-            found[name] = sha256(path)
-    return found
+def content_sha256(path: Path) -> str | None:
+    """SHA-256 of a file, or of the names and contents of all files in a folder and below; None: nothing there."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if not file.is_dir())
+        return digest([[str(file.relative_to(path)), sha256(file)] for file in files])
+    return sha256(path) if path.exists() else None

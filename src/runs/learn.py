@@ -10,13 +10,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
-from src.common.errors import ResourceError
+from src.common.errors import DamagedFile, ResourceError
 from src.common.typed import plain
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
-from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, TRAINING, RunFolder
+from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, RunFolder
 from src.runs.settings import LearningSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
@@ -50,8 +50,7 @@ def learn(
     key, cache = fine_tune_key(settings, clip), None
     if settings.fine_tune_cache is not None:
         cache = RunFolder(Path(settings.fine_tune_cache) / key[:24])
-    if run.fine_tune_record(key) is None or not (run.path / TRAINING).is_dir():
-        run.save_training(clip)
+    run.save_training(clip)
     for known in filter(None, (run, cache)):
         if (record := known.fine_tune_record(key)) is None:
             continue
@@ -83,8 +82,9 @@ def learn(
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     if cache is not None:
         try:
-            _copy(run, cache)
-        except ResourceError as error:
+            with cache.only_writer(wait=True):
+                _copy(run, cache)
+        except (ResourceError, DamagedFile) as error:
             log.warning("the fine-tune is not kept for other runs: %s", error)
     return record
 

@@ -71,6 +71,7 @@ def make_run(
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(settings.data.resolution)
+    settings.trainer.check_available()
     job = held_out_job(settings, split)
     preview = settings.preview
     callbacks = []
@@ -105,7 +106,7 @@ def make_run(
             summary["sampling"] = clip.cost
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary["git"] = git_revision()
-        run.save_summary(summary)
+        summary = run.save_summary(summary)
     log.info("run: %s", run.path)
     return summary
 

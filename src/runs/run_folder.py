@@ -18,24 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from src.common.atomic import atomic_path, clear_leftovers
+from src.common.atomic import atomic_path
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
-from src.common.files import write_json
+from src.common.files import read_record, write_json
 from src.common.reading import read_json, read_yaml
 from src.common.typed import plain, typed
+from src.common.writers import only_writer
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.pose.formats import load_poses, save_poses
-from src.runs.generated import FRAMES, POSES, generated_checksums, write_generated
+from src.runs.generated import FRAMES, GENERATED, POSES, content_sha256, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
+from src.runs.records import is_fine_tune, is_summary
 from src.runs.settings import RunSettings
 from src.sampling.jobs import GeneratedClip, GenerationJob
 
@@ -43,6 +44,10 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
 TRAINING, HELD_OUT, CHECKPOINTS = "training", "held_out", "checkpoints"
+# What `summary.json` holds the checksums of.
+DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
+# What a folder that is not ours must not hold, since it would be replaced.
+WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, TRAINING, HELD_OUT, CHECKPOINTS, *GENERATED)
 
 
 class RunFolder:
@@ -58,29 +63,15 @@ class RunFolder:
             raise UserError("an empty folder name would write into the working directory: name the folder")
 
     @contextlib.contextmanager
-    def only_writer(self) -> Iterator[None]:
-        """Keep other processes out while this one writes there, and clear what killed ones left.
-
-        A lock on a file does it, which the system lets go of when the process ends, killed or not.
+    def only_writer(self, *, wait: bool = False) -> Iterator[None]:
+        """Keep other processes out while this one writes there; see `src.common.writers.only_writer`.
 
         Raises:
-            UserError: another process is at work there.
+            UserError: another process is at work there, or the folder holds what is not ours under our names.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"another process is writing into {self.path}: wait until it has finished, or choose another folder"
-            ) from None
-        except NotImplementedError:
-            log.warning("the file system of %s has no locks: let no second process write there", self.path)
-        try:
-            clear_leftovers(self.path)
+        ours = (self.path / CONFIG).is_file() or self.summary() is not None
+        with only_writer(self.path, writes=() if ours else WRITTEN, wait=wait):
             yield
-        finally:
-            lock.release()
 
     # Settings.
 
@@ -161,11 +152,10 @@ class RunFolder:
 
     def save_held_out(self, split: SubjectSplit) -> None:
         """Keep the true frames of the held-out poses, so that the run can be scored on its own."""
-        if not (self.path / HELD_OUT).is_dir():
-            with atomic_path(self.path / HELD_OUT) as temporary:
-                temporary.mkdir()
-                write_frames(temporary / FRAMES, split.test_frames)
-                save_poses(temporary / POSES, split.test_poses, fps=split.training.fps)
+        with atomic_path(self.path / HELD_OUT) as temporary:
+            temporary.mkdir()
+            write_frames(temporary / FRAMES, split.test_frames)
+            save_poses(temporary / POSES, split.test_poses, fps=split.training.fps)
 
     # The fine-tune.
 
@@ -199,15 +189,10 @@ class RunFolder:
         Raises:
             UserError: the fine-tune here is of another key.
         """
-        if not ((self.path / ADAPTER).is_file() and (self.path / FINE_TUNE_RECORD).is_file()):
-            return None
-        try:
-            record = read_json(self.path / FINE_TUNE_RECORD)
-        except DamagedFile as error:
-            log.warning("%s: the fine-tune is made again", error)
+        if not (self.path / ADAPTER).is_file() or (record := read_record(self.path / FINE_TUNE_RECORD)) is None:
             return None
         # Version 0.1 wrote no checksum.
-        if not isinstance(record, dict) or record.get("adapter_sha256") not in (None, sha256(self.path / ADAPTER)):
+        if not is_fine_tune(record) or record.get("adapter_sha256") not in (None, sha256(self.path / ADAPTER)):
             log.warning("%s is not the adapter that was written with its record: it is made again", self.path / ADAPTER)
             return None
         if key is not None and record.get("key") not in (None, key):
@@ -248,23 +233,31 @@ class RunFolder:
         self.save_generated(clip, beside=beside)
         summary = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
         summary |= {"method": plain(job.method), "sampling": clip.cost}
-        self.save_summary(summary | {"versions": environment(), "git": git_revision()})
-        return summary
+        return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write `summary.json`, with the checksums of what was generated."""
-        write_json(self.path / SUMMARY, {**summary, "files": generated_checksums(self.path)})
+    def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """Write `summary.json`, with checksums of both parts of the clip and of what was generated, and return it."""
+        files = {name: sum_ for name in DESCRIBED if (sum_ := content_sha256(self.path / name)) is not None}
+        whole = {**summary, "files": files}
+        write_json(self.path / SUMMARY, whole)
+        return whole
+
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """Whether the files that a summary describes are there and as they were written; says so where not."""
+        # Version 0.1 wrote no checksums.
+        files = summary.get("files") or {}
+        changed = [name for name in DESCRIBED if name in files and files[name] != content_sha256(self.path / name)]
+        if changed:
+            log.warning("%s in %s missing or changed since: made again", ", ".join(changed), self.path)
+        return not changed
 
     def summary(self) -> dict[str, Any] | None:
         """`summary.json`; None where there is none, or a damaged one, with a warning."""
-        if not (self.path / SUMMARY).is_file():
-            return None
-        try:
-            summary = read_json(self.path / SUMMARY)
-        except DamagedFile as error:
-            log.warning("%s", error)
-            return None
-        return summary if isinstance(summary, dict) else None
+        summary = read_record(self.path / SUMMARY)
+        if summary is None or is_summary(summary):
+            return summary
+        log.warning("%s is not as it was written: passed over", self.path / SUMMARY)
+        return None
 
     def finished(self, settings: RunSettings, inputs: Mapping[str, str]) -> dict[str, Any] | None:
         """The summary, if the run here is the one that the settings describe, from the same frames, and is whole."""
@@ -274,7 +267,4 @@ class RunFolder:
         complete = "sampling" in summary or not settings.sample_after_train
         if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:
             return None
-        if summary.get("files") not in (None, generated_checksums(self.path)):
-            log.warning("files in %s are missing or were changed since they were written: made again", self.path)
-            return None
-        return summary
+        return summary if self.is_whole(summary) else None

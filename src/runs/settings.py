@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
-from src.common.typed import Raw, check_range, setting
+from src.common.typed import FileName, Raw, check_range, setting
 from src.data.settings import DataSettings
 from src.models.settings import ModelSettings, check_precision
 from src.pose.extractors.settings import ExtractorSettings
@@ -29,7 +30,7 @@ class LearningSettings:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     seed: int = 0
-    fine_tune_cache: Raw | None = setting(None, counts="nothing")
+    fine_tune_cache: FileName | None = setting(None, counts="nothing")
     checkpoint_every_n_steps: int = setting(50, counts="nothing")
 
     def __post_init__(self) -> None:
@@ -52,10 +53,18 @@ class RunSettings(LearningSettings):
         run_dir: folder of the run; null: a new one.
     """
 
-    subject: Raw
+    subject: FileName
     prompt: Raw | None = None
     target_prompt: Raw | None = setting(None, counts="sampling")
     pose: ExtractorSettings = setting(counts="nothing")
     preview: PreviewSettings = field(default_factory=PreviewSettings, metadata={"counts": "nothing"})
     sample_after_train: bool = setting(True, counts="nothing")
-    run_dir: Raw | None = setting(None, counts="nothing")
+    run_dir: FileName | None = setting(None, counts="nothing")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.data.num_test_frames and (self.sample_after_train or self.preview.every_n_steps):
+            raise UserError(
+                "data.num_test_frames=0 holds out no frame to generate: hold out at least one, or set "
+                "sample_after_train=false and preview.every_n_steps=0"
+            )

@@ -3,8 +3,8 @@
 Dimensions: B clips, F frames, C channels, h×w latent cells.
 """
 
+import inspect
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
@@ -40,7 +40,8 @@ def ddim_invert(
     Returns:
         num_steps + 1 latents: Z_0 and then the latents at each timestep of the sampler, the last of them Z_T.
     """
-    inverse = cast(DDIMInverseScheduler, DDIMInverseScheduler.from_config(scheduler.config))
+    known = inspect.signature(DDIMInverseScheduler.__init__).parameters
+    inverse = DDIMInverseScheduler(**{name: value for name, value in scheduler.config.items() if name in known})
     inverse.set_timesteps(num_steps)
     trajectory = [latents_BFChw]
     for t in progress(inverse.timesteps.tolist(), "inversion"):

@@ -3,6 +3,7 @@
 Dimensions: F frames, C channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -124,6 +125,10 @@ class NoisePredictor:
         if len(self._runs) == 1:
             noise_PFChw = self._predict(0, latents_1FChw, timestep, step)
             return noise_PFChw if len(noise_PFChw) == 1 else self._guided(*noise_PFChw.split(1))
+        if self.approximation.off:
+            with self._chunked():
+                noise = self.backbone.in_turn(latents_1FChw, timestep, self._runs)
+            return self._guided(*(noise_1FChw.float() for noise_1FChw in noise))
         noise_1FChw = self._predict(1, latents_1FChw, timestep, step)
         first, last = self.approximation.guided_timesteps
         if not first <= timestep <= last:
@@ -139,5 +144,8 @@ class NoisePredictor:
         kept = None if self._kept is None else self._kept[run]
         if kept is not None:
             kept.reuse = bool(kept.outputs) and step % self.approximation.features_every != 0
-        with self.backbone.chunked(self.plan.frame_chunk, tile_elements=self.plan.tile_elements):
+        with self._chunked():
             return self.backbone(latents_1FChw, timestep, self._runs[run], kept=kept).float()
+
+    def _chunked(self) -> contextlib.AbstractContextManager[None]:
+        return self.backbone.chunked(self.plan.frame_chunk, tile_elements=self.plan.tile_elements)

@@ -4,6 +4,7 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+from src.common.writers import only_writer
 from src.media.contact_sheet import contact_sheet, side_by_side
 from src.media.video import write_video
 from src.pose.extractors.settings import FileSettings
@@ -14,6 +15,7 @@ from src.showcase.items import GalleryContext, make_item
 from src.showcase.settings import GallerySettings
 
 log = logging.getLogger(__name__)
+_WRITTEN = ("run", "variants", "looks", "repair")
 
 
 def gallery(settings: GallerySettings) -> list[Path]:
@@ -29,6 +31,11 @@ def gallery(settings: GallerySettings) -> list[Path]:
         UserError: bad settings of what is made.
     """
     folder = Path(settings.folder)
+    with only_writer(folder, writes=[*_WRITTEN, *(f"{name}.png" for name in settings.pictures)]):
+        return _make(settings, folder)
+
+
+def _make(settings: GallerySettings, folder: Path) -> list[Path]:
     paths = {name: folder / f"{name}.png" for name in settings.pictures}
     missing = [name for name, path in paths.items() if not path.is_file()]
     run = RunFolder(folder / "run")

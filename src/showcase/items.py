@@ -22,7 +22,7 @@ from src.pose.draw import draw_poses
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import load_fps, load_poses, save_poses
 from src.runs.person import Person
-from src.runs.run_folder import SUMMARY, RunFolder
+from src.runs.run_folder import RunFolder
 from src.runs.settings import LearningSettings
 from src.showcase.look import look
 from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
@@ -90,7 +90,8 @@ def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], 
 def _variant(context: GalleryContext, variant: Variant) -> Path:
     """Folder of a variant, made unless it is there."""
     output = RunFolder(context.folder / "variants" / digest(plain(variant))[:10])
-    if not (output.path / SUMMARY).is_file():
+    summary = output.summary()
+    if summary is None or not output.is_whole(summary):
         person = context.person
         source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip

@@ -12,6 +12,7 @@ import numpy as np
 
 from src.common.atomic import atomic_path
 from src.common.files import write_json
+from src.common.writers import only_writer
 from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
@@ -27,6 +28,9 @@ from src.showcase.settings import LookSettings
 
 log = logging.getLogger(__name__)
 FPS = 10.0
+PLOT, VIDEO, SHEET = "distance.png", "poses.mp4", "contact_sheet.png"
+POSES, RECORD = "poses.npz", "poses.json"
+WRITTEN = (PLOT, VIDEO, SHEET, POSES, RECORD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,7 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     rows = [Row("pose", draw_poses(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)
+    distance = None
     if subject is not None:
         distance = distance_to_training(target.poses, subject.training)
         rows.append(Row("nearest training frame", subject.frames[distance.nearest]))
@@ -80,12 +85,14 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
             "distance": [float(d) if np.isfinite(d) else None for d in distance.distance],
             "nearest_training_frame": [subject.numbers[i] for i in distance.nearest],
         }
-        _plot(distance, target, folder / "distance.png")
-    write_video(folder / "poses.mp4", side_by_side(rows), target.fps)
-    contact_sheet(rows, folder / "contact_sheet.png")
-    save_poses(folder / "poses.npz", target.poses, fps=target.fps)
-    write_json(folder / "poses.json", summary)
-    log.info("video: %s; contact sheet: %s", folder / "poses.mp4", folder / "contact_sheet.png")
+    with only_writer(folder, writes=WRITTEN):
+        if distance is not None:
+            _plot(distance, target, folder / PLOT)
+        write_video(folder / VIDEO, side_by_side(rows), target.fps)
+        contact_sheet(rows, folder / SHEET)
+        save_poses(folder / POSES, target.poses, fps=target.fps)
+        write_json(folder / RECORD, summary)
+    log.info("video: %s; contact sheet: %s", folder / VIDEO, folder / SHEET)
     return summary
 
 

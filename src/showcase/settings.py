@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from src.common.errors import UserError
-from src.common.typed import Raw, check_choice, check_range
+from src.common.typed import FileName, Raw, check_choice, check_range
 from src.data.pose_sources import PoseSourceSettings
 from src.data.rendered import SEEDS
 from src.pose.retarget import RetargetMode
@@ -24,9 +24,9 @@ class LookSettings(PoseSourceSettings):
         output: null: outputs/poses/<name of the poses>.
     """
 
-    subject: Raw | None = None
-    run: Raw | None = None
-    output: Raw | None = None
+    subject: FileName | None = None
+    run: FileName | None = None
+    output: FileName | None = None
 
     def __post_init__(self) -> None:
         if self.run is not None and self.subject is not None:
@@ -44,7 +44,7 @@ class Variant:
         method: changes to the run's.
     """
 
-    poses: Raw
+    poses: FileName
     retarget: RetargetMode | None = None
     prompt: Raw | None = None
     method: Mapping[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class LookItem:
 
     kind: Literal["look"]
     caption: str
-    poses: Raw
+    poses: FileName
     driver: str | None = None
 
 
@@ -97,7 +97,7 @@ class GallerySettings(LearningSettings):
     """
 
     subject: str
-    folder: Raw
+    folder: FileName
     columns: int = 8
     cell: int = 104
     pictures: Mapping[str, Item]

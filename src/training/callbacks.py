@@ -4,6 +4,7 @@ Dimensions: M target poses, H×W pixels.
 """
 
 import logging
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,11 @@ class StopWithCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if stopping.asked() is not None:
+        # All processes of a run stop at one step: a checkpoint needs them all.
+        if trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False):
             self._save(trainer)
             stopping.raise_if_asked()
+            raise stopping.Stopped(signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Lightning's own answer to SIGTERM, given between steps.

@@ -95,7 +95,7 @@ def fine_tune(
     clip = encode_clip(image_model, job.clip, trainer.strategy.root_device)
     num_timesteps = image_model.scheduler.config["num_train_timesteps"]
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
-    module = OneShotModule(backbone, image_model.scheduler, job.optimizer, clip)
+    module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
     resume = last if last is not None and last.is_file() else None
     if resume is not None:
         log.info("going on from %s", resume)

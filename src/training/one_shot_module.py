@@ -26,24 +26,21 @@ class OneShotModule(LightningModule):
         backbone: its trained part is what the optimiser sees, and what checkpoints hold.
         scheduler: the noise levels of the image model.
         optimizer: of the trained part.
-        clip: whose poses and prompt are embedded once, before the first step.
     """
 
-    def __init__(
-        self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings, clip: EncodedClip
-    ) -> None:
+    def __init__(self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings) -> None:
         super().__init__()
-        self.clip = clip
         self.backbone = backbone
         self.scheduler = scheduler
         self.optimizer = optimizer
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
 
     def on_fit_start(self) -> None:
-        """Embed poses and prompt: no step changes what that takes."""
+        """Embed the clip's poses and prompt: no step changes what comes of them."""
+        clip: EncodedClip = self.trainer.datamodule.clip
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(
-                self.clip.poses_NCHW[None].to(self.device), self.clip.text_1TE.to(self.device)
+                clip.poses_NCHW[None].to(self.device), clip.text_1TE.to(self.device)
             )
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:

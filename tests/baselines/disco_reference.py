@@ -42,7 +42,7 @@ def outputs(reference: Any) -> dict[str, Tensor]:
     """Everything that section 6 lists, by its name there."""
     model, tensors, sizes = build(reference), reference.part("in."), reference.sizes
     scheduler = make_scheduler(SCHEDULER)
-    t = torch.as_tensor(int(tensors["timestep"]))
+    t = torch.as_tensor(int(tensors["timestep"].flatten()[0]))
     latents, pose, background = tensors["latents"], tensors["pose"], tensors["background_latents"]
     context = model.context(tensors["foreground"])
     uncond = model.unconditional_context("clip_of_zeros").expand_as(context)

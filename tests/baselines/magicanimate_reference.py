@@ -76,7 +76,7 @@ def sampling_settings(sizes: dict[str, Any]) -> SamplingSettings:
 def outputs(reference: Any, settings: NetworkSettings | None = None) -> dict[str, Tensor]:
     """Everything that section 6 lists, by its name there."""
     model, job, sampling = build(reference, settings), latent_job(reference), sampling_settings(reference.sizes)
-    timestep, scale = int(reference.tensors["in.timestep"]), sampling.guidance_scale
+    timestep, scale = int(reference.tensors["in.timestep"].flatten()[0]), sampling.guidance_scale
     num_frames = job.latents.shape[2]
     windows = frame_windows(num_frames, length=sampling.window_frames, overlap=sampling.window_overlap)
     expected = reference.part("out.")

@@ -51,7 +51,7 @@ def test_another_setting_is_another_model(settings, least):
     model = magicanimate_reference.build(reference, NetworkSettings(**settings))
     job = magicanimate_reference.latent_job(reference)
     expected = reference.part("out.")
-    window, timestep = slice(0, 16), int(reference.tensors["in.timestep"])
+    window, timestep = slice(0, 16), int(reference.tensors["in.timestep"].flatten()[0])
     latents = job.latents[:, :, window]
     uncond, cond = model.predict_halves(
         latents,

@@ -20,8 +20,9 @@ from eval.benchmark.external.disco_tsv import draw_skeletons, write_split
 from src.common.atomic import atomic_path
 from src.common.digests import fingerprint
 from src.common.errors import UserError
-from src.common.files import write_json
-from src.common.reading import read_json
+from src.common.files import read_record, write_json
+from src.common.reading import read_bytes
+from src.media.sources import MAX_IMAGE_BYTES, check_image
 
 MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"
@@ -47,9 +48,9 @@ class DisCo(System):
                 "by Grounded-SAM (COMMANDS.md, step 2)"
             )
         written, known = task.folder / "tsv" / "masks.json", fingerprint(paths)
-        if not written.is_file() or read_json(written) != known:
+        if (read_record(written) or {}).get("masks") != known:
             self._write(task, [_read_mask(path, task.size) for path in paths])
-            write_json(written, known)
+            write_json(written, {"masks": known})
         return None
 
     def _write(self, task: Task, masks: Sequence[np.ndarray]) -> None:
@@ -154,7 +155,9 @@ def keys(name: str, count: int) -> list[str]:
 
 
 def _read_mask(path: Path, size: int) -> np.ndarray:
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
+    check_image(data, str(path))
+    labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2 or labels.shape != (size, size):
         shape = "no readable image" if labels is None else "x".join(map(str, labels.shape))
         raise UserError(f"{path} is {shape}, expected a mask of one channel and {size}x{size} pixels")

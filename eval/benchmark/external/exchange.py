@@ -11,8 +11,8 @@ from eval.benchmark.settings import BenchmarkSettings
 from eval.benchmark.subject_run import SubjectRun, no_extractor
 from src.common.atomic import atomic_path
 from src.common.digests import digest, fingerprint
-from src.common.errors import UserError
-from src.common.files import write_json
+from src.common.errors import DamagedFile, UserError
+from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.reading import read_json
 from src.data.manifest import PreparedDataset
@@ -105,12 +105,16 @@ def export_subject(
         "prompt": subject.prompt,
     }
     path = task.folder / RECORD
-    if not path.is_file():
+    # What a user has put beside the frames would go with them: only where nothing was exported yet.
+    before = read_json(path) if path.is_file() else None
+    if before is not None and not isinstance(before, dict):
+        raise DamagedFile(f"{path} is no record of an export: move {task.folder} away")
+    if before is None:
         write_frames(task.folder / TRAINING, subject.frames[seen])
         write_frames(task.folder / HELD_OUT, subject.frames[test])
         save_poses(task.folder / POSES, task.test_poses, fps=task.fps)
         write_json(path, record)
-    elif changed := [key for key, value in read_json(path).items() if record.get(key) != value]:
+    elif changed := [key for key, value in before.items() if record.get(key) != value]:
         raise UserError(
             f"{task.folder} was exported with other settings ({', '.join(changed)}): move it away, or export elsewhere "
             "with external=<folder>"
@@ -147,7 +151,7 @@ def _copy(sources: Sequence[Path], task: Task) -> Path:
     """The system's files as they are, under our names; with generated.mp4 to look at, as in our own runs."""
     folder, known = task.folder / IMPORTED, fingerprint(sources)
     name = "frames" if is_image(sources[0]) else f"generated{sources[0].suffix}"
-    if not (folder / SOURCE).is_file() or read_json(folder / SOURCE) != known:
+    if (read_record(folder / SOURCE) or {}).get("files") != known:
         with atomic_path(folder) as temporary:
             temporary.mkdir()
             if is_image(sources[0]):
@@ -157,7 +161,7 @@ def _copy(sources: Sequence[Path], task: Task) -> Path:
                 write_video(temporary / "generated.mp4", VideoReader(temporary / name), task.fps)
             else:
                 shutil.copyfile(sources[0], temporary / name)
-            write_json(temporary / SOURCE, known)
+            write_json(temporary / SOURCE, {"files": known})
     return folder / name
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from src.common.typed import Raw, check_range
+from src.common.typed import FileName, Raw, check_range
 from src.data.datasets.base import Dataset
 
 
@@ -15,7 +15,7 @@ class FolderSettings:
 
     kind: Literal["folder"]
     name: str
-    root: Raw
+    root: FileName
     pattern: Raw = "*"
     fps: float | None = None
     num_published_clips: int | None = None
@@ -41,8 +41,8 @@ class TikTokSettings:
     """DisCo's ten TikTok test videos; see `TikTok`."""
 
     kind: Literal["tiktok"]
-    root: Raw
-    cache: Raw
+    root: FileName
+    cache: FileName
     split: str | None = None
     pattern: Raw = "*"
     fps: float = 30.0
@@ -70,9 +70,9 @@ class TEDSettings:
     """TED speakers by the public list; see `TED`."""
 
     kind: Literal["ted"]
-    cache: Raw
-    metadata: Raw | None = None
-    clips: Raw | None = None
+    cache: FileName
+    metadata: FileName | None = None
+    clips: FileName | None = None
     pattern: Raw = "*"
     partition: str = "test"
     crop_to_box: bool = True

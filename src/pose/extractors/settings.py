@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from src.common.typed import Raw, check_range
+from src.common.typed import FileName, check_range
 from src.pose.extractors.base import FileExtractor, PoseExtractor
 
 
@@ -14,8 +14,8 @@ class DWPoseSettings:
     """DWPose, the paper's extractor; see `DWPoseExtractor`."""
 
     kind: Literal["dwpose"]
-    detector: Raw
-    estimator: Raw
+    detector: FileName
+    estimator: FileName
     device: Literal["auto", "cpu", "cuda"] = "auto"
     confidence_threshold: float = 0.3
 
@@ -63,7 +63,7 @@ class FileSettings:
     """Keypoints that were made elsewhere; see `FileExtractor`."""
 
     kind: Literal["file"]
-    path: Raw | None = None
+    path: FileName | None = None
 
     def build(self) -> PoseExtractor:
         """Cheap: the file is read with the first clip."""

@@ -142,7 +142,8 @@ def test_paired_differences_ignore_what_subjects_have_in_common():
         metrics = {"psnr": {"value": float(np.mean(values))}}
         return Result(Path(), "b", "m", 8, protocol, metrics, {}, clips, ())
 
-    base = [10.0, 20.0, 30.0, 40.0]
-    value, interval = result([v + 1 for v in base]).difference(result(base), "psnr")
-    assert value == pytest.approx(1) and interval == pytest.approx((1, 1))
+    base = [10.0, 20.0, 30.0, 40.0, 50.0]
+    found = result([v + 1 for v in base]).difference(result(base), "psnr")
+    assert found.value == pytest.approx(1) and found.interval == pytest.approx((1, 1))
+    assert found.p_value == pytest.approx(0.0625), "five subjects, all one way"
     assert result(base).difference(Result(Path(), "b", "m", 8, None, {}, {}, {}, ()), "psnr") is None

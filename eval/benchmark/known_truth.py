@@ -1,0 +1,157 @@
+"""How each metric answers to damage of known size: rendered people, where the truth of every frame is known.
+
+Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+
+    from eval.benchmark.known_truth import agreement, as_markdown
+
+What needs a network that is not at hand is left out. The table in `eval/metrics/README.md` was made so.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import stats
+
+from eval.metrics.registry import REGISTRY
+from eval.networks.networks import Networks
+from eval.scoring.clips import ScoredClip
+from eval.scoring.protocol import Protocol
+from eval.scoring.score import ScoreSettings, score
+from src.media.contact_sheet import evenly_spaced
+from src.people.render import render_clip, sample_identity
+from src.pose.keypoints import PARTS, PoseSequence
+
+LEVELS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A rendered clip, longer than what is scored, and another person who moves in the same way."""
+
+    frames_FHWC: np.ndarray
+    other_FHWC: np.ndarray
+    poses: PoseSequence
+    count: int
+    seed: int
+
+    def real(self) -> np.ndarray:
+        return self.frames_FHWC[: self.count]
+
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(self.seed)
+
+
+def _blur(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    sigma = 0.5 * level
+    return (np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in truth.real()]) if level else truth.real()), sigma
+
+
+def _noise(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    deviation = 6.0 * level
+    noise_FHWC = truth.rng().normal(0, 1, truth.real().shape) * deviation
+    return np.clip(truth.real() + noise_FHWC, 0, 255).astype(np.uint8), deviation
+
+
+def _flicker(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    amplitude = 6.0 * level
+    shift_F = truth.rng().uniform(-1, 1, truth.count)[:, None, None, None] * amplitude
+    return np.clip(truth.real() + shift_F, 0, 255).astype(np.uint8), amplitude
+
+
+def _late(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    """Sharp frames in the wrong pose: those of `level` frames later; how wrong is the true keypoints' mean distance."""
+    poses, later = truth.poses[: truth.count], truth.poses[level : level + truth.count]
+    return truth.frames_FHWC[level : level + truth.count], float(np.linalg.norm(later.xy - poses.xy, axis=-1).mean())
+
+
+def _stranger(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    """Another person in the right pose in a share of the frames."""
+    frames_FHWC, share = truth.real().copy(), level / (LEVELS - 1)
+    swapped = list(evenly_spaced(truth.count, round(share * truth.count))) if level else []
+    frames_FHWC[swapped] = truth.other_FHWC[: truth.count][swapped]
+    return frames_FHWC, share
+
+
+def _hands_lost(truth: Truth, level: int) -> tuple[np.ndarray, float]:
+    """Grey discs over the hands in a share of the frames."""
+    frames_FHWC, share = truth.real().copy(), level / (LEVELS - 1)
+    height, width = frames_FHWC.shape[1:3]
+    for frame in evenly_spaced(truth.count, round(share * truth.count)) if level else ():
+        for hand in ("left_hand", "right_hand"):
+            points_K2 = truth.poses.xy[frame, PARTS[hand]][truth.poses.mask[frame, PARTS[hand]]]
+            for x, y in points_K2:
+                cv2.circle(frames_FHWC[frame], (int(x * width), int(y * height)), max(2, width // 24), (127,) * 3, -1)
+    return frames_FHWC, share
+
+
+DAMAGES: dict[str, Callable[[Truth, int], tuple[np.ndarray, float]]] = {
+    "blur": _blur,
+    "noise": _noise,
+    "brightness flicker": _flicker,
+    "wrong pose": _late,
+    "another person": _stranger,
+    "hands lost": _hands_lost,
+}
+
+
+def rendered(subject: int, *, count: int, size: int) -> Truth:
+    """A subject's clip with `LEVELS` frames to spare, and another's with the same motion."""
+    frames_FHWC, poses = render_clip(sample_identity(subject), "talk", count + LEVELS, size, subject)
+    other_FHWC, _ = render_clip(sample_identity(subject + 1000), "talk", count + LEVELS, size, subject)
+    return Truth(frames_FHWC, other_FHWC, poses, count, subject)
+
+
+def agreement(
+    metrics: Sequence[str], protocol: Protocol, networks: Networks, *, subjects: Sequence[int], count: int, size: int
+) -> dict[str, dict[str, float]]:
+    """Spearman's correlation between the size of each damage and how bad a metric says it is, mean over subjects.
+
+    Args:
+        metrics: keys of the registry; those that have no value here are left out.
+        protocol: whose extractor `networks` has.
+        subjects: seeds of rendered people.
+        count: frames of a clip.
+        size: of the frames, in pixels.
+
+    Returns:
+        By metric and damage, in [-1, 1]: 1 where the metric worsens with every level, -1 where damage improves it, 0
+        where it does not see it.
+    """
+    answers: dict[str, dict[str, list[float]]] = {}
+    for subject in subjects:
+        truth = rendered(subject, count=count, size=size)
+        for damage, apply in DAMAGES.items():
+            levels, values = [], []
+            for level in range(LEVELS):
+                frames_FHWC, amount = apply(truth, level)
+                clip = ScoredClip(damage, frames_FHWC, truth.real(), truth.real()[0], poses=truth.poses[: truth.count])
+                found = score([clip], ScoreSettings(metrics=tuple(metrics), protocol=protocol), networks)
+                levels.append(amount)
+                values.append({name: entry["value"] for name, entry in found.metrics.items()})
+            for name in set.intersection(*(set(value) for value in values)):
+                sign = -1 if REGISTRY[name].higher_is_better else 1
+                bad = [sign * value[name] for value in values]
+                answers.setdefault(name, {}).setdefault(damage, []).append(_spearman(levels, bad))
+    return {
+        name: {damage: float(np.mean(correlations)) for damage, correlations in answers[name].items()}
+        for name in REGISTRY
+        if name in answers
+    }
+
+
+def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:
+    """0 where a metric has one value for all levels; the infinite PSNR of the undamaged clip ranks as the best."""
+    ranked = [-1e300 if value == -math.inf else value for value in bad]
+    return 0.0 if len(set(ranked)) == 1 else float(stats.spearmanr(levels, ranked).statistic)
+
+
+def as_markdown(table: dict[str, dict[str, float]]) -> str:
+    """A table with a row for each metric."""
+    lines = [f"| | {' | '.join(DAMAGES)} |", f"|---|{'---|' * len(DAMAGES)}"]
+    for name, row in table.items():
+        cells = " | ".join(f"{row[damage]:+.2f}" if damage in row else "-" for damage in DAMAGES)
+        lines.append(f"| {REGISTRY[name].title} | {cells} |")
+    return "\n".join(lines) + "\n"

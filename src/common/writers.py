@@ -1,0 +1,64 @@
+"""Who may write into a folder: one process at a time, and only where nothing of somebody else's is replaced."""
+
+import contextlib
+import logging
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from src.common.atomic import LOCK, clear_leftovers
+from src.common.errors import UserError, in_one_line
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def only_writer(folder: str | Path, *, writes: Collection[str] = (), wait: bool = False) -> Iterator[None]:
+    """Keep other processes out of a folder while this one writes there, and clear what killed ones left.
+
+    A lock on a file does it, which the system lets go of when the process ends, killed or not. The file stays, and
+    says afterwards that what lies there is ours.
+
+    Args:
+        folder: made where it is not there.
+        writes: names of what is written into it and replaced.
+        wait: for another process to end, instead of refusing.
+
+    Raises:
+        UserError: another process is at work there, or there are files of those names that we did not write.
+        ResourceError: the folder or its lock cannot be made.
+    """
+    folder = Path(folder)
+    _refuse_what_is_not_ours(folder, writes)
+    lock = FileLock(folder / LOCK)
+    with in_one_line(folder, "written"):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise UserError(
+                    f"another process is writing into {folder}: wait until it has finished, or choose another folder"
+                ) from None
+            log.info("another process is writing into %s: waiting for it", folder)
+            lock.acquire()
+        except NotImplementedError:
+            log.warning("the file system of %s has no locks: let no second process write there", folder)
+    try:
+        clear_leftovers(folder, sole_writer=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _refuse_what_is_not_ours(folder: Path, writes: Collection[str]) -> None:
+    with in_one_line(folder, "read"):
+        if not folder.is_dir() or (folder / LOCK).exists():
+            return
+        theirs = sorted(name for name in writes if (folder / name).exists())
+    if theirs:
+        raise UserError(
+            f"{folder} holds {', '.join(theirs[:3])}, which was not written here before and would be replaced: choose "
+            "another folder for the results, or move it away"
+        )

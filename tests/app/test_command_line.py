@@ -1,0 +1,189 @@
+"""File names, prompts and settings as people give them, through the real command lines."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import src.app.entry
+from src.common.paths import PACKAGE_ROOT
+from src.data.subject import load_subject
+from src.media.video import write_frames, write_video
+from src.pose.formats import save_poses
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.poses import main as poses_main
+from src.prepare import main as prepare_main
+from src.repair import main as repair_main
+from src.runs.settings import RunSettings
+from src.sample import main as sample_main
+from src.train import main as train_main
+
+FILES = (
+    *("clip (1).mp4", "päß.mp4", "日本語.mp4", "it's.mp4", "a=b.mp4", "two words.mp4", "a,b.mp4", "[x].mp4", "{x}.mp4"),
+    *('say "hi".mp4', "100%.mp4", "a\\b.mp4", "$HOME.mp4", "${seed}.mp4", "#1.mp4", "a:b.mp4", "~x.mp4", "+x.mp4"),
+)
+FOLDERS = ("true", "1e5", "./null", "two words", "a,b", "[a]", "(b)", "-1", "None", "it's", "x=y")
+PROMPTS = (
+    'a person in a "red" hat, it\'s raining',
+    "hair: blond, eyes: blue",
+    "a (very) tall [young] person {smiling}",
+    "true",
+    "12",
+    "a\\b 'c'",
+    "50% off = yes; #1 ~ $HOME",
+)
+NUM_FRAMES = 4
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (NUM_FRAMES, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def poses() -> PoseSequence:
+    seen = np.ones((NUM_FRAMES, NUM_KEYPOINTS), bool)
+    return PoseSequence(np.random.default_rng(0).random((NUM_FRAMES, NUM_KEYPOINTS, 2)), seen, seen)
+
+
+@pytest.fixture
+def train_settings(call_main, monkeypatch):
+    """The settings of each run that a command line of `src.train` would make."""
+
+    def settings(*args: str) -> list[RunSettings]:
+        made: list[RunSettings] = []
+        monkeypatch.setattr("src.train.make_run", lambda settings, run, **options: made.append(settings))
+        status, stderr = call_main(train_main, *args)
+        assert status == 0, stderr
+        return made
+
+    return settings
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_video_is_found_under_any_name(name, pictures, poses, call_main, tmp_path):
+    """The video, the keypoints beside it, and the folder of the results."""
+    write_video(tmp_path / "plain.mp4", pictures, 10)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    keypoints, root = f"{Path(name).stem}.npz", f"{Path(name).stem} data"
+    save_poses(tmp_path / "plain.npz", poses)
+    (tmp_path / "plain.npz").rename(tmp_path / keypoints)
+    arguments = ("pose=file", f"pose.path={keypoints}", "data.resolution=32", f"data.root={root}", "name=me")
+    assert call_main(prepare_main, f"video={name}", *arguments) == (0, "")
+    assert load_subject("me", tmp_path / root).provenance["source"]["name"] == name
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_is_found_under_any_name(name, pictures, poses, call_main, tmp_path):
+    write_frames(tmp_path / "plain", pictures)
+    (tmp_path / "plain").rename(tmp_path / name)
+    save_poses(tmp_path / "poses.npz", poses)
+    arguments = ("pose=file", "pose.path=poses.npz", "data.resolution=32", "name=me")
+    assert call_main(prepare_main, f"video={name}", *arguments) == (0, "")
+    assert load_subject("me", tmp_path / "data").provenance["source"]["name"] == Path(name).name
+
+
+def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, tmp_path):
+    for text in (*FILES, *PROMPTS):
+        (tmp_path / text.replace("/", "")).touch()
+        [settings] = train_settings(f"subject={text}", f"prompt={text}", f"run_dir=runs of {text}")
+        assert (settings.subject, settings.prompt, settings.run_dir) == (text, text, f"runs of {text}")
+    for text in PROMPTS:
+        (tmp_path / text).unlink()
+        [settings] = train_settings("subject=x", f"prompt={text}", f"target_prompt={text}", f"fine_tune_cache={text}")
+        assert (settings.prompt, settings.target_prompt, settings.fine_tune_cache) == (text,) * 3
+    [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
+    assert settings.prompt is None
+
+
+def test_a_multirun_sweeps_over_commas(train_settings, tmp_path):
+    swept = train_settings("-m", "subject=people_001,people_002", "seed=1,2", "run_dir=null")
+    assert [(s.subject, s.seed) for s in swept] == [
+        ("people_001", 1), ("people_001", 2), ("people_002", 1), ("people_002", 2),
+    ]  # fmt: skip
+    swept = train_settings("-m", "subject=a (1).mp4,b's.mp4", "prompt=choice('red, short hair','blond')")
+    assert [(s.subject, s.prompt) for s in swept] == [
+        ("a (1).mp4", "red, short hair"), ("a (1).mp4", "blond"), ("b's.mp4", "red, short hair"), ("b's.mp4", "blond"),
+    ]  # fmt: skip
+    (tmp_path / "a,b.mp4").touch()
+    [one] = train_settings("-m", "subject=a,b.mp4", "seed=1")
+    assert one.subject == "a,b.mp4", "a file of that name is one video"
+
+
+TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("seed=-1",), "seed=-1 must be at least 0 and at most 2147483647"),
+        (("seed=abc",), "seed=abc: input should be a valid integer"),
+        (("seed=1.5",), "seed=1.5: input should be a valid integer"),
+        (("seed=null",), "seed=null: input should be a valid integer"),
+        (("data.resolution=abc",), "data.resolution=abc: input should be a valid integer"),
+        (("data.resolution=0",), "data.resolution=0 must be at least 1"),
+        (("data.batch_frames=0",), "data.batch_frames=0 must be at least 1"),
+        (("data.num_test_frames=-1",), "data.num_test_frames=-1 must be at least 0"),
+        (("data.num_test_frames=0",), "data.num_test_frames=0 holds out no frame to generate: hold out at least one"),
+        (("data.fps=0",), "data.fps=0"),
+        (("data.crop=tight",), "data.crop=tight is unknown: choose 'person', 'center' or 'pad'"),
+        (("trainer.accelerator=gpu",), "trainer.accelerator=gpu, devices=1, precision=bf16-mixed cannot be had here: "),
+        (("trainer.accelerator=tpu",), "trainer.accelerator=tpu is unknown: choose 'auto', 'cpu', 'gpu', 'cuda' or"),
+        (("trainer.precision=8",), "trainer.precision=8 is unknown: choose '32-true'"),
+        (("trainer.max_steps=1.5",), "trainer.max_steps=1.5: input should be a valid integer"),
+        (("trainer.max_time=2h",), "trainer.max_time=2h must be DD:HH:MM:SS"),
+        (("trainer.devices=0",), "trainer.devices=0 must be at least 1"),
+        (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
+        (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),
+        (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
+        (("preview.every_n_steps=-1",), "preview.every_n_steps=-1 must be at least 0"),
+        (("checkpoint_every_n_steps=0",), "checkpoint_every_n_steps=0 must be at least 1"),
+        (("run_dir=",), "an empty folder name would write into the working directory"),
+        (("subject=",), "no name is given: expected a video file, a folder of"),
+        (("sample_after_train=maybe",), "sample_after_train=maybe: input should be a valid boolean"),
+        (("optimizer.lr=0",), "optimizer.lr=0.0 must be above 0 and at most 1000"),
+        (("optimizer.lr=nan",), "optimizer.lr=nan"),
+        (("optimizer.name=sgd",), "optimizer.name=sgd is unknown: choose 'adamw'"),
+        (("pose.kind=kinect",), "pose.kind=kinect is unknown: choose one of 'dwpose', 'mediapipe', 'file', 'mini'"),
+        (("pose.device=gpu",), "pose.device=gpu is unknown: choose 'auto', 'cpu' or 'cuda'"),
+        (("method.latent_editing.parts=face",), "method.latent_editing.parts=face: input should be a valid array"),
+        (("sampling.frame_chunk=-1",), "sampling.frame_chunk=-1 must be at least 1"),
+    ],
+)  # fmt: skip
+def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp_path):
+    status, stderr = call_main(train_main, *TRAIN, *arguments)
+    assert status == 2 and message in stderr and stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "message"),
+    [
+        (poses_main, ("poses=people_001", "smooth.min_cutoff=abc"), "smooth.min_cutoff=abc: input should be a valid n"),
+        (poses_main, ("poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must not be negative"),
+        (poses_main, ("poses=people_001", "smooth=spline"), "smooth=spline is unknown (no smooth/spline): choose one"),
+        (poses_main, ("poses=people_001", "pose_script.frame=-1"), "pose_script.frame=-1 must be at least 0"),
+        (poses_main, ("poses=",), "no name is given: expected a video file"),
+        (sample_main, ("run=", "poses=people_001"), "an empty folder name"),
+        (sample_main, ("run=gone", "poses=people_001"), "run=gone is no run folder"),
+        (sample_main, ("run=gone", "poses=people_001", "seed=-3"), "seed=-3 must be at least 0"),
+        (repair_main, ("video=gone.mp4", "segments=[[1,2]]"), "gone.mp4"),
+        (repair_main, ("video=gone.mp4", "segments=[[1,2]]", "blend_frames=-1"), "blend_frames=-1 must be at least 0"),
+        (prepare_main, ("video=gone.mp4", "force=perhaps"), "force=perhaps: input should be a valid boolean"),
+        (prepare_main, ("video=",), "nothing to prepare: give video="),
+    ],
+)
+def test_the_settings_of_the_other_commands_as_well(main, arguments, message, call_main, tmp_path):
+    status, stderr = call_main(main, *arguments)
+    assert status == 2 and message in stderr and stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_no_message_advises_a_package_that_is_not_published():
+    """Our package is installed from its clone: pip install '.[extra]'."""
+    roots = [PACKAGE_ROOT / name for name in ("src", "eval", "conf", "experiments")]
+    texts = [path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".md", ".j2")]
+    texts += [path for path in PACKAGE_ROOT.glob("*") if path.suffix == ".md" or path.name == "Makefile"]
+    assert len(texts) > 200 and src.app.entry.CONF_DIR / "train.yaml" in texts
+    advice = [path for path in texts if f"pip install {'posecrafter'}" in path.read_text().replace("'", "")]
+    assert not advice

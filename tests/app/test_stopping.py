@@ -1,0 +1,103 @@
+"""SIGINT and SIGTERM while a command works: one line, its status, nothing half-written, and the command goes on.
+
+The fine-tune's own stop is in `tests/training/test_resume.py`.
+"""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import src.data.prepare
+import src.sampling.sampler
+from src.common import stopping
+from src.data.subject import load_subject
+from src.media.video import read_video, write_video
+from src.people.render import render_clip, sample_identity
+from src.pose.formats import save_poses
+from src.prepare import main as prepare_main
+from src.sample import main as sample_main
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "data.num_frames=3", "sample_after_train=false")
+
+
+@pytest.fixture(scope="module")
+def run(train, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train("subject=people_001", *FAST, "sampling.num_steps=2", f"run_dir={folder}")
+    return folder
+
+
+@pytest.fixture
+def stop_in(monkeypatch):
+    """Send a signal to this process in the second call of a function, once."""
+
+    def patch(module, name: str, signum: int) -> None:
+        original, calls = getattr(module, name), []
+
+        def stopped(*args, **options):
+            calls.append(1)
+            if len(calls) == 2:
+                os.kill(os.getpid(), signum)
+            return original(*args, **options)
+
+        monkeypatch.setattr(module, name, stopped)
+
+    return patch
+
+
+def assert_stopped(status: int, stderr: str, signum: signal.Signals) -> None:
+    line = f"stopped by {signum.name}: what was finished is kept; the same command goes on from there\n"
+    assert (status, stderr) == (128 + signum, line)
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_preparing_stops_and_goes_on(signum, call_main, stop_in, tmp_path):
+    frames, poses = render_clip(sample_identity(3), "talk", 6, 64, 3)
+    write_video(tmp_path / "clip.mp4", frames, 10)
+    save_poses(tmp_path / "poses.npz", poses)
+    command = ("video=clip.mp4", "name=me", "pose=file", "pose.path=poses.npz", "data.resolution=32")
+    stop_in(src.data.prepare, "crop_frame", signum)
+    assert_stopped(*call_main(prepare_main, *command), signum)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".poses"], "nothing half-written"
+    assert call_main(prepare_main, *command) == (0, "")
+    assert len(load_subject("me", tmp_path / "data")) == 6
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_sampling_stops_and_goes_on_to_the_same_bits(signum, run, call_main, stop_in, tmp_path):
+    save_poses(tmp_path / "poses.npz", render_clip(sample_identity(3), "talk", 4, 64, 3)[1])
+    command = (f"run={run}", "poses=poses.npz")
+    stop_in(src.sampling.sampler, "ddim_invert", signum)
+    status, stderr = call_main(sample_main, *command, "output=whole")
+    assert (status, stderr) == (0, ""), "one inversion: the second has not come"
+    assert_stopped(*call_main(sample_main, *command, "output=cut"), signum)
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [".lock"]
+    assert call_main(sample_main, *command, "output=cut") == (0, "")
+    assert np.array_equal(*(read_video(tmp_path / name / "frames").frames for name in ("whole", "cut")))
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_first_request_can_wait_and_a_second_does_not(signum):
+    with stopping.raising_stops():
+        with pytest.raises(stopping.Stopped) as stop, stopping.deferred():
+            os.kill(os.getpid(), signum)
+            assert stopping.asked() == signum
+        assert stop.value.signum == signum and stopping.asked() is None
+        done = []
+        with pytest.raises(stopping.Stopped), stopping.deferred():
+            os.kill(os.getpid(), signum)
+            done.append("first")
+            os.kill(os.getpid(), signum)
+            done.append("second")
+        assert done == ["first"]
+
+
+def test_the_handlers_from_before_come_back():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with stopping.raising_stops():
+        assert [signal.getsignal(number) for number in SIGNALS] != before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -1,0 +1,82 @@
+"""`python -m tests.chaos kills=500 inputs=2000 seed=1`: what breaks when commands are killed, starved and lied to.
+
+Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `stages`: names, comma
+between; `parts`: of `kills,starved,together,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
+
+Exit status 1 where anything was lost, differs, showed a traceback or hung.
+"""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+DEFAULTS = {
+    **{"kills": "500", "inputs": "2000", "seed": "0", "workers": "2", "stages": "", "parts": "kills,starved,inputs"},
+    **{"folder": "", "summary": "chaos.json"},
+}
+
+
+def options(arguments: list[str]) -> dict[str, str]:
+    """The command line over the defaults; ends the program where it names anything else."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    if unknown := sorted(given.keys() - DEFAULTS.keys()):
+        raise SystemExit(f"error: {unknown[0]} is unknown: there are {', '.join(DEFAULTS)}")
+    return DEFAULTS | given
+
+
+def main() -> None:
+    """Command line."""
+    chosen = options(sys.argv[1:])
+    started = time.monotonic()
+    # Seconds of imports that a misspelt option need not wait for.
+    from tests.chaos import inputs, kills, processes, starved
+    from tests.chaos.report import Case, summary
+    from tests.chaos.world import STAGES, World
+
+    _say("importing the program")
+    processes.warm_up()
+    folder = Path(chosen["folder"] or tempfile.mkdtemp(prefix="chaos-")).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    stages = chosen["stages"].split(",") if chosen["stages"] else list(STAGES)
+    world, parts = World(folder), chosen["parts"].split(",")
+    _say(f"every stage once, undisturbed, in {folder}")
+    world.build(list(STAGES) if "inputs" in parts else stages)
+    seed, workers = int(chosen["seed"]), int(chosen["workers"])
+    work = {
+        "kills": partial(kills.chains, world, stages, int(chosen["kills"]), seed),
+        "starved": partial(starved.cases, world, stages, seed),
+        "inputs": partial(inputs.cases, world, int(chosen["inputs"]), seed),
+    }
+    if "inputs" in parts:
+        processes.isolated(lambda: inputs.make_extras(world))
+        inputs.complete_extras(world)
+    cases: list[Case] = []
+    for part in parts:
+        _say(part)
+        run = work[part]
+        lines = processes.in_processes(lambda number, run=run: run(number, workers), workers)
+        cases += map(Case.of, lines)
+        _say(json.dumps(summary(cases)["counts"].get(part, {})))
+    found = summary(cases) | {"options": chosen, "seconds": round(time.monotonic() - started)}
+    Path(chosen["summary"]).write_text(json.dumps(found, indent=2) + "\n")
+    for finding in found["findings"]:
+        _say(f"FOUND {finding['part']}: {finding['what']}\n    {finding['finding']}")
+    _say(json.dumps(found["counts"], indent=2))
+    if found["findings"]:
+        raise SystemExit(f"{len(found['findings'])} findings; see {chosen['summary']} and {folder}")
+    shutil.rmtree(folder)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Each setting of a run counts where it says: for the fine-tune, for the video alone, or for neither."""
+
+import typing
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from src.common.errors import UserError
+from src.common.trainer import TrainerSettings
+from src.common.typed import changed
+from src.data.settings import DataSettings
+from src.data.subject_split import TrainingClip
+from src.pose.extractors.settings import FileSettings
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.runs.identity import fine_tune_key, generation_key, same_run
+from src.runs.run_folder import RunFolder
+from src.runs.settings import RunSettings
+from src.sampling.settings import MethodSettings, SamplingSettings
+from src.training.settings import OptimizerSettings, PreviewSettings
+from tests.conftest import TINY
+
+SETTINGS = RunSettings(
+    subject="people_001",
+    data=DataSettings(),
+    model=TINY,
+    method=MethodSettings(),
+    sampling=SamplingSettings(),
+    optimizer=OptimizerSettings(),
+    trainer=TrainerSettings(),
+    pose=FileSettings(kind="file", path="poses.npz"),
+    preview=PreviewSettings(),
+)
+# What no type tells: names of a choice that is checked by hand, text of a certain form.
+OTHERS = ("frame", "bfloat16", "00:01:00:00", "another")
+
+
+def leaves(settings: Any, prefix: str = "", inherited: str = "fine_tune") -> Iterator[tuple[str, str, Any, Any]]:
+    """Dotted key, where it counts, type and value of each field."""
+    hints = typing.get_type_hints(type(settings))
+    for field in fields(settings):
+        counts, value = field.metadata.get("counts", inherited), getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, f"{prefix}{field.name}.", counts)
+        else:
+            yield prefix + field.name, counts, hints[field.name], value
+
+
+def candidates(hint: Any, value: Any) -> Iterator[Any]:
+    """Other values of a type, of which the first that is in range will do."""
+    if typing.get_origin(hint) is typing.Literal:
+        yield from (choice for choice in typing.get_args(hint) if choice != value)
+    elif typing.get_args(hint) and typing.get_origin(hint) not in (list, tuple):
+        for part in typing.get_args(hint):
+            yield from candidates(part, value)
+    elif isinstance(value, bool) or hint is bool:
+        yield not value
+    elif hint in (int, float):
+        yield from (1, 2) if value is None else (value + 1, value - 1, value / 2)
+    elif hint is NoneType and value is not None:
+        yield None
+    elif isinstance(value, (list, tuple)):
+        yield [item / 2 for item in value] if isinstance(value, tuple) else value[:-1]
+    elif hint is str:
+        yield from OTHERS
+
+
+def with_another(key: str, hint: Any, value: Any) -> RunSettings:
+    """The settings with another value of one field."""
+    for candidate in candidates(hint, value):
+        change = candidate
+        for part in reversed(key.split(".")):
+            change = {part: change}
+        try:
+            other = changed(SETTINGS, change)
+        except UserError:
+            continue
+        if other != SETTINGS:
+            return other
+    if key.endswith("kind") or key == "optimizer.name":
+        pytest.skip("there is one choice, or another has other settings")
+    raise AssertionError(f"no other value of {key} ({hint}) is known to this test")
+
+
+def clip_of(settings: RunSettings) -> TrainingClip:
+    """What the settings say of the clip by content: whom it shows, and the prompt."""
+    frames = np.full((2, 8, 8, 3), sum(settings.subject.encode()) % 256, np.uint8)
+    seen = np.ones((2, NUM_KEYPOINTS))
+    return TrainingClip(frames, PoseSequence(np.full((2, NUM_KEYPOINTS, 2), 0.5), seen, seen), str(settings.prompt), 10)
+
+
+def keys(settings: RunSettings) -> tuple[str, str]:
+    clip = clip_of(settings)
+    target = {"prompt": settings.target_prompt or clip.prompt}
+    return fine_tune_key(settings, clip), generation_key(settings, clip, target)
+
+
+@pytest.mark.parametrize(("key", "counts", "hint", "value"), leaves(SETTINGS), ids=lambda value: str(value)[:40])
+def test_each_setting_counts_where_it_says(key, counts, hint, value, tmp_path):
+    other = with_another(key, hint, value)
+    before, after = keys(SETTINGS), keys(other)
+    assert (before[0] != after[0]) == (counts == "fine_tune")
+    assert (before[1] != after[1]) == (counts in ("fine_tune", "sampling"))
+    difference = same_run(SETTINGS, other, "sampling")
+    assert (difference is not None) == (counts != "nothing") and (difference is None or difference[0] == key)
+    run = RunFolder(tmp_path)
+    run.save_settings(SETTINGS)
+    if counts == "fine_tune":
+        with pytest.raises(UserError, match=rf"holds a run with another {key} \("):
+            run.check_same_fine_tune(other)
+    else:
+        run.check_same_fine_tune(other)
+
+
+def test_what_decides_is_not_taken_for_a_detail():
+    """Of what the paper and the resume rest on, said here once more."""
+    where = {key: counts for key, counts, *_ in leaves(SETTINGS)}
+    assert {counts for key, counts in where.items() if key.startswith(("sampling.", "method."))} == {"sampling"}
+    assert {counts for key, counts in where.items() if key.startswith(("optimizer.", "model."))} == {"fine_tune"}
+    for key in ("seed", "data.num_frames", "data.resolution", "trainer.max_steps", "trainer.gradient_clip_val"):
+        assert where[key] == "fine_tune", key
+    for key in (
+        "run_dir",
+        "fine_tune_cache",
+        "trainer.accelerator",
+        "trainer.devices",
+        "data.root",
+        "preview.num_poses",
+    ):
+        assert where[key] == "nothing", key
+
+
+def test_settings_come_back_from_a_run_folder_as_they_were(tmp_path):
+    run = RunFolder(tmp_path)
+    run.save_settings(SETTINGS)
+    assert run.settings() == SETTINGS

@@ -1,0 +1,257 @@
+"""A run folder from outside: finished, damaged, changed, of version 0.1, or full of other people's ideas."""
+
+import errno
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import src.runs.make_run
+from src.common.errors import UserError
+from src.media.video import read_video
+from src.pose.formats import load_poses
+from src.runs.run_folder import RunFolder
+from src.sample import main as sample_main
+from src.train import main as train_main
+
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "data.num_frames=3", "data.num_test_frames=3")
+FAST += ("sampling.num_steps=1", "subject=people_001")
+
+
+@pytest.fixture(scope="module")
+def finished(train, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(*FAST, f"run_dir={folder}")
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path) -> Path:
+    """A copy of the finished run, to be spoilt."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """Fail where a step would be trained."""
+
+    def trained(*args, **options) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("src.runs.learn.fine_tune", trained)
+
+
+def frames(run: Path) -> np.ndarray:
+    return read_video(run / "frames").frames
+
+
+def edit_config(run: Path, **changes) -> None:
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump({**values, **changes}))
+
+
+def test_a_finished_run_is_left_alone(run, train, no_training, monkeypatch):
+    monkeypatch.setattr(src.runs.make_run, "build_models", None)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert train(*FAST, f"run_dir={run}")["training"]["steps"] == 2
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["generated.mp4", "frames/00001.png", "poses.npz", "reference.json"])
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_what_is_missing_or_changed_is_made_again_without_training(name, damage, run, train, no_training, caplog):
+    if name != "frames/00001.png" and damage == "changed":
+        pytest.skip("one changed file stands for all")
+    expected, path = frames(run), run / name
+    assert path.is_file()
+    path.unlink() if damage == "missing" else path.write_bytes(b"changed")
+    train(*FAST, f"run_dir={run}")
+    assert "missing or were changed since they were written: made again" in caplog.text
+    assert path.is_file() and np.array_equal(frames(run), expected) and len(load_poses(run / "poses.npz")) == 3
+
+
+def test_a_damaged_adapter_is_trained_again_with_a_warning(run, finished, train, caplog):
+    whole = (run / "adapter.safetensors").read_bytes()
+    (run / "adapter.safetensors").write_bytes(whole[:-4] + b"\0\0\0\1")
+    train(*FAST, f"run_dir={run}")
+    assert "is not the adapter that was written with its record: it is made again" in caplog.text
+    assert (run / "adapter.safetensors").read_bytes() == whole and np.array_equal(frames(run), frames(finished))
+
+
+def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):
+    copy = shutil.copyfile
+
+    def read_only(source, target, **options):
+        if tmp_path / "cache" in Path(target).parents:
+            raise OSError(errno.EROFS, "Read-only file system", str(target))
+        return copy(source, target, **options)
+
+    monkeypatch.setattr("src.runs.learn.shutil.copyfile", read_only)
+    train(*FAST, f"run_dir={tmp_path / 'run'}", f"fine_tune_cache={tmp_path / 'cache'}")
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert any("is not kept for other runs" in text and "read-only" in text for text in warnings)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    assert np.array_equal(frames(tmp_path / "run"), frames(finished))
+
+
+def test_another_setting_of_the_trainer_is_refused(run, call_main, tmp_path):
+    """Not one of a list: whichever decides about the weights."""
+    status, stderr = call_main(train_main, *FAST, "run_dir=run", "trainer.gradient_clip_val=0.5")
+    expected = "error: run_dir=run holds a run with another trainer.gradient_clip_val (1.0, not 0.5): "
+    assert status == 2 and stderr.startswith(expected) and stderr.count("\n") == 1
+    assert RunFolder(run).settings().trainer.gradient_clip_val == 1.0
+
+
+def test_a_run_is_repeated_from_plain_values_alone(run, call_main, tmp_path, monkeypatch):
+    """Text that Hydra or OmegaConf would follow stays text; a `_target_` is a key that nobody knows."""
+    monkeypatch.setenv("HOME", "/the/secret/home")
+    edit_config(run, prompt="${oc.env:HOME} and ${seed}", target_prompt="${now:%Y}")
+    options = ("repeat=run", "sample_after_train=false", "run_dir=again", "trainer.max_steps=1")
+    assert call_main(train_main, *options) == (0, "")
+    settings = RunFolder(tmp_path / "again").settings()
+    assert (settings.prompt, settings.target_prompt) == ("${oc.env:HOME} and ${seed}", "${now:%Y}")
+    assert RunFolder(tmp_path / "again").training().prompt == "${oc.env:HOME} and ${seed}"
+    for changes, key in (
+        ({"logger": {"_target_": "os.system", "command": "touch owned"}}, "logger"),
+        ({"_target_": "os.system"}, "_target_"),
+        ({"pose": {"kind": "file", "_target_": "os.system", "path": None}}, "pose._target_"),
+    ):
+        shutil.copy(tmp_path / "again/config.yaml", run / "config.yaml")
+        edit_config(run, **changes)
+        for main, arguments in (
+            (train_main, ("repeat=run", "run_dir=third")),
+            (sample_main, ("run=run", "poses=run/poses.npz")),
+        ):
+            status, stderr = call_main(main, *arguments)
+            assert status == 2 and stderr.count("\n") == 1 and f"config.yaml: {key} is unknown" in stderr
+    assert not (tmp_path / "owned").exists() and not (tmp_path / "third").exists()
+
+
+OLD = """
+defaults:
+- override hydra/job_logging: stdout
+- _self_
+hydra:
+  run:
+    dir: .
+  output_subdir: null
+subject: people_001
+prompt: null
+target_prompt: null
+seed: 0
+run_dir: null
+sample_after_train: true
+fine_tune_cache: null
+checkpoint_every_n_steps: 50
+preview: {every_n_steps: 0, num_poses: 4, num_steps: 20}
+data:
+  root: data
+  num_frames: 3
+  num_test_frames: 3
+  batch_frames: 8
+  resolution: 64
+  crop: person
+  fps: null
+  start: 0
+  max_frames: null
+optimizer:
+  _target_: torch.optim.AdamW
+  _partial_: true
+  lr: 0.001
+  weight_decay: 0.01
+sampling:
+  num_steps: 1
+  guidance_scale: 2.0
+  negative_prompt: ''
+  frame_chunk: 8
+method:
+  name: posecrafter
+  reference_selection: true
+  reference_insertion: true
+  init: inversion
+  reference: single
+  min_segment_frames: 8
+  latent_editing:
+    parts:
+    - face
+    - left_hand
+    - right_hand
+    timestep: 1000
+    interpolation: bilinear
+    preserve_variance: false
+pose:
+  _target_: src.pose.dwpose.DWPoseExtractor
+  detector: https://example.org/yolox.zip
+  estimator: https://example.org/rtmpose.zip
+  device: auto
+  confidence_threshold: 0.3
+trainer:
+  _target_: lightning.Trainer
+  accelerator: cpu
+  devices: 1
+  precision: bf16-mixed
+  max_steps: 2
+  max_epochs: -1
+  gradient_clip_val: 1.0
+  log_every_n_steps: 1
+  enable_model_summary: false
+logger:
+  _target_: lightning.pytorch.loggers.CSVLogger
+  save_dir: ${run_dir}
+  name: ''
+  version: csv
+model:
+  name: tiny
+  base: tiny
+  controlnet: null
+  configs: tiny
+  random_seed: 0
+  group_norm: clip
+  conditioning_scale: 1.0
+  dtype: float32
+  gradient_checkpointing: false
+  channels_last: false
+  compile: false
+"""
+
+
+def old_record(run: Path) -> None:
+    """As version 0.1 left it: no checksum, no key."""
+    record = json.loads((run / "fine_tune.json").read_text())
+    (run / "fine_tune.json").write_text(
+        json.dumps({name: value for name, value in record.items() if name not in ("key", "adapter_sha256")})
+    )
+
+
+def test_a_run_of_version_0_1_still_samples(run, finished, call_main, tmp_path):
+    (run / "config.yaml").write_text(OLD)
+    old_record(run)
+    for name, folder in (("old", run), ("new", finished)):
+        assert call_main(sample_main, f"run={folder}", f"poses={run / 'poses.npz'}", f"output={name}") == (0, "")
+    assert np.array_equal(frames(tmp_path / "old"), frames(tmp_path / "new"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("src.pose.dwpose.DWPoseExtractor", "os.system", "is no run of this version or of 0.1 (KeyError: 'os.system')"),
+        ("reference: single", "reference: ${oc.env:HOME}", "is no run of this version or of 0.1 (KeyError: '${oc"),
+        ("num_steps: 1\n", "num_steps: ${seed}\n", "sampling.num_steps=${seed}: input should be a valid integer"),
+        ("data:\n  root", "dato:\n  root", "data is missing"),
+    ],
+)
+def test_what_version_0_1_did_not_write_is_one_line(old, new, cause, run, call_main, tmp_path):
+    assert OLD.count(old) == 1
+    (run / "config.yaml").write_text(OLD.replace(old, new))
+    status, stderr = call_main(sample_main, "run=run", "poses=run/poses.npz", "output=out")
+    assert status == 2 and stderr.count("\n") == 1 and cause in stderr and "run/config.yaml" in stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_run_folder_says_so(tmp_path):
+    with pytest.raises(UserError, match="is no run folder"):
+        RunFolder(tmp_path).settings()
