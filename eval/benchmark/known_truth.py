@@ -145,7 +145,7 @@ def agreement(
 def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:
     """0 where a metric has one value for all levels; the infinite PSNR of the undamaged clip ranks as the best."""
     ranked = [-1e300 if value == -math.inf else value for value in bad]
-    return 0.0 if len(set(ranked)) == 1 else float(stats.spearmanr(levels, ranked).statistic)
+    return 0.0 if len(set(ranked)) == 1 else float(stats.spearmanr(levels, ranked)[0])
 
 
 def as_markdown(table: dict[str, dict[str, float]]) -> str:

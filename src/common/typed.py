@@ -231,10 +231,11 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     if isinstance(cause, UserError):
         return cause
     keys: list[str] = []
-    node = values
+    node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
+        item = isinstance(node, list) and isinstance(part, int) and part < len(node)
+        if item or (isinstance(node, Mapping) and part in node):
             keys.append(str(part))
             node = node[part]
     if first["type"] == "missing":

@@ -63,7 +63,7 @@ class FrameChunks(ModelHook):
             return original_forward(self)(x, *args, **kwargs)
         out: Tensor | None = None
         for part in parts:
-            y = original_forward(self)(x[part], *args, **kwargs)
+            y: Tensor = original_forward(self)(x[part], *args, **kwargs)
             out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
             out[part] = y
         assert out is not None, "at least one part"
