@@ -234,10 +234,10 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        item = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if item or (isinstance(node, Mapping) and part in node):
+        inside = dict(enumerate(node)) if isinstance(node, list) else node
+        if isinstance(inside, Mapping) and part in inside:
             keys.append(str(part))
-            node = node[part]
+            node = inside[part]
     if first["type"] == "missing":
         return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
     if first["type"] == "union_tag_invalid":

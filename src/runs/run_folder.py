@@ -236,9 +236,9 @@ class RunFolder:
         return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Write `summary.json`, with checksums of both parts of the clip and of what was generated, and return it."""
-        files = {name: sum_ for name in DESCRIBED if (sum_ := content_sha256(self.path / name)) is not None}
-        whole = {**summary, "files": files}
+        """Write `summary.json`, with the checksums of the files that it describes, and return its content."""
+        found = {name: content_sha256(self.path / name) for name in DESCRIBED}
+        whole = {**summary, "files": {name: digest for name, digest in found.items() if digest is not None}}
         write_json(self.path / SUMMARY, whole)
         return whole
 
