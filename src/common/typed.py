@@ -234,7 +234,7 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        inside = dict(enumerate(node)) if isinstance(node, list) else node
+        inside = dict[int | str, Any](enumerate(node)) if isinstance(node, list) else node
         if isinstance(inside, Mapping) and part in inside:
             keys.append(str(part))
             node = inside[part]
