@@ -118,7 +118,7 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         if not stamps:
             raise UserError(f"{path} holds no frames")
         known = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and MIN_FPS <= rate <= MAX_FPS]
-        if any(stamp is None for stamp in stamps):
+        if stream.time_base is None or any(stamp is None for stamp in stamps):
             if not known:
                 raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
             return np.arange(len(stamps)) / float(known[0]), known[0]

@@ -1,23 +1,33 @@
 """`python -m tests.chaos kills=500 inputs=2000 seed=1`: what breaks when commands are killed, starved and lied to.
 
 Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `stages`: names, comma
-between; `parts`: of `kills,starved,together,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
+between; `minutes`: after which no case is begun; `parts`: of `kills,starved,together,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
 
 Exit status 1 where anything was lost, differs, showed a traceback or hung.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 DEFAULTS = {
-    **{"kills": "500", "inputs": "2000", "seed": "0", "workers": "2", "stages": "", "parts": "kills,starved,inputs"},
+    **{
+        "kills": "500",
+        "inputs": "2000",
+        "seed": "0",
+        "workers": "2",
+        "minutes": "0",
+        "stages": "",
+        "parts": "kills,starved,inputs",
+    },
     **{"folder": "", "summary": "chaos.json"},
 }
 
@@ -57,10 +67,11 @@ def main() -> None:
         processes.isolated(lambda: inputs.make_extras(world))
         inputs.complete_extras(world)
     cases: list[Case] = []
+    end = started + 60 * float(chosen["minutes"]) if float(chosen["minutes"]) else math.inf
     for part in parts:
         _say(part)
         run = work[part]
-        lines = processes.in_processes(lambda number, run=run: run(number, workers), workers)
+        lines = processes.in_processes(lambda number, run=run: _until(end, run(number, workers)), workers)
         cases += map(Case.of, lines)
         _say(json.dumps(summary(cases)["counts"].get(part, {})))
     found = summary(cases) | {"options": chosen, "seconds": round(time.monotonic() - started)}
@@ -71,6 +82,14 @@ def main() -> None:
     if found["findings"]:
         raise SystemExit(f"{len(found['findings'])} findings; see {chosen['summary']} and {folder}")
     shutil.rmtree(folder)
+
+
+def _until(end: float, lines: Iterator[str]) -> Iterator[str]:
+    """The lines of the cases that were begun before `end`."""
+    for line in lines:
+        yield line
+        if time.monotonic() > end:
+            return
 
 
 def _say(text: str) -> None:
