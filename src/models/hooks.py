@@ -3,14 +3,9 @@
 Dimensions: B clips (times P prompts), F frames, C channels, H×W latent cells.
 """
 
-<<<<<<< HEAD
-from collections.abc import Iterator
-from itertools import zip_longest
-=======
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from typing import Any, TypeVar, cast
->>>>>>> main
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel

@@ -1,7 +1,8 @@
 """`python -m tests.chaos kills=500 inputs=2000 seed=1`: what breaks when commands are killed, starved and lied to.
 
-Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `stages`: names, comma
-between; `minutes`: after which no case is begun; `parts`: of `kills,starved,together,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
+Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `minutes`: after which no
+case is begun; `stages`: names, comma between; `parts`: of `kills,starved,inputs`; `folder`: where, which is emptied;
+`summary`: a JSON file.
 
 Exit status 1 where anything was lost, differs, showed a traceback or hung.
 """
