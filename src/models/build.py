@@ -1,10 +1,8 @@
 """From settings to the image model and the video backbone."""
 
 import logging
-from typing import cast
 
 import torch
-from torch import nn
 
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
@@ -63,7 +61,7 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         if settings.gradient_checkpointing:
             network.enable_gradient_checkpointing()
         if settings.channels_last:
-            cast(nn.Module, network).to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)
         if settings.compile:
             network.compile()
     log.info("trained parameters: %s", f"{backbone.num_trainable():,}")

@@ -11,6 +11,7 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 log = logging.getLogger(__name__)
+AUTO = "auto"
 # Past some MiB a CPU's allocator returns memory to the system each time, and its caches no longer help: measured, the
 # feed-forward of 17 frames takes 62 ms whole and 25 ms in tiles of this size.
 CPU_TILE_BYTES = 8 * 2**20
@@ -86,10 +87,10 @@ def frame_bytes(
 ) -> int:
     """What one frame adds between layers at most: skip features, the ControlNet's residuals, the widest block."""
     height, width = latent_size
-    channels = unet.config["block_out_channels"]
+    channels = unet.config.block_out_channels
     cells = [height * width >> (2 * level) for level in range(len(channels))]
     # A skip feature after each residual block, and one after each halving; conv_in's counts as one.
-    per_block = unet.config["layers_per_block"]
+    per_block = unet.config.layers_per_block
     skips = channels[0] * cells[0] + sum(per_block * c * n for c, n in zip(channels, cells, strict=True))
     skips += sum(c * n for c, n in zip(channels[:-1], cells[1:], strict=True))
     widest = max(c * n for c, n in zip(channels, cells, strict=True))

@@ -5,7 +5,6 @@ Dimensions: B clips, F frames, C channels, h×w latent cells.
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor
@@ -47,7 +46,7 @@ def ddim_invert(
     trajectory = [latents_BFChw]
     for t in progress(inverse.timesteps.tolist(), "inversion"):
         noise = predict_noise(trajectory[-1], t)
-        trajectory.append(inverse.step(noise, t, trajectory[-1], return_dict=False)[0])
+        trajectory.append(inverse.step(noise, t, trajectory[-1]).prev_sample)
     return trajectory
 
 
@@ -74,5 +73,5 @@ def ddim_sample(
     for index, t in enumerate(progress(scheduler.timesteps.tolist(), "sampling")):
         if edit_latents is not None:
             latents_BFChw = edit_latents(latents_BFChw, index)
-        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0, return_dict=False)[0]
+        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0).prev_sample
     return latents_BFChw

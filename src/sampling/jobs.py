@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from src.common.arrays import height_width
 from src.data.subject_split import TrainingClip
 from src.pose.keypoints import PoseSequence
 from src.sampling.settings import MethodSettings, SamplingSettings
@@ -41,7 +40,7 @@ class GenerationJob:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return height_width(self.clip.frames)
+        return self.clip.frames.shape[1:3]
 
 
 @dataclass(frozen=True, eq=False)

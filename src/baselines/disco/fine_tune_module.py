@@ -1,12 +1,13 @@
 """DisCo's fine-tuning as a LightningModule; its data is the clip, once a step."""
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
 from lightning import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from src.baselines.disco.fine_tune import (
     DisCoClip,
@@ -83,7 +84,7 @@ class DisCoFineTuneModule(LightningModule):
 
 def clip_loader(clip: DisCoClip, num_steps: int) -> DataLoader:
     """The clip, once a step."""
-    steps = cast("Dataset[DisCoClip]", [clip] * num_steps)
+    steps: Sequence[DisCoClip] = [clip] * num_steps
     return DataLoader(steps, batch_size=None, collate_fn=_as_it_is)
 
 
