@@ -6,7 +6,6 @@ E text channels.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import cast
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
