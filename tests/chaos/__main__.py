@@ -72,8 +72,12 @@ def main() -> None:
     for part in parts:
         _say(part)
         run = work[part]
-        lines = processes.in_processes(lambda number, run=run: _until(end, run(number, workers)), workers)
+        lines, broken = processes.in_processes(lambda number, run=run: _until(end, run(number, workers)), workers)
         cases += map(Case.of, lines)
+        if broken:
+            cases.append(
+                Case(part, "the campaign itself", {}, (f"{broken} of its processes did not come to their end",))
+            )
         _say(json.dumps(summary(cases)["counts"].get(part, {})))
     found = summary(cases) | {"options": chosen, "seconds": round(time.monotonic() - started)}
     Path(chosen["summary"]).write_text(json.dumps(found, indent=2) + "\n")
