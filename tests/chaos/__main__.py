@@ -1,8 +1,8 @@
 """`python -m tests.chaos kills=500 inputs=2000 seed=1`: what breaks when commands are killed, starved and lied to.
 
 Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `minutes`: after which no
-case is begun; `stages`: names, comma between; `parts`: of `kills,starved,inputs`; `folder`: where, which is emptied;
-`summary`: a JSON file.
+case is begun; `hang`: seconds after which an input has hung, more where others use the machine; `stages`: names, comma
+between; `parts`: of `kills,starved,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
 
 Exit status 1 where anything was lost, differs, showed a traceback or hung.
 """
@@ -20,16 +20,16 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 DEFAULTS = {
-    **{
-        "kills": "500",
-        "inputs": "2000",
-        "seed": "0",
-        "workers": "2",
-        "minutes": "0",
-        "stages": "",
-        "parts": "kills,starved,inputs",
-    },
-    **{"folder": "", "summary": "chaos.json"},
+    "kills": "500",
+    "inputs": "2000",
+    "seed": "0",
+    "workers": "2",
+    "minutes": "0",
+    "hang": "60",
+    "stages": "",
+    "parts": "kills,starved,inputs",
+    "folder": "",
+    "summary": "chaos.json",
 }
 
 
@@ -59,6 +59,7 @@ def main() -> None:
     _say(f"every stage once, undisturbed, in {folder}")
     world.build(list(STAGES) if "inputs" in parts else stages)
     seed, workers = int(chosen["seed"]), int(chosen["workers"])
+    inputs.hang_seconds = int(chosen["hang"])
     work = {
         "kills": partial(kills.chains, world, stages, int(chosen["kills"]), seed),
         "starved": partial(starved.cases, world, stages, seed),
