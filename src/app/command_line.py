@@ -7,9 +7,12 @@ what the shell passes on is what is meant.
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
+from src.common.errors import UserError
 from src.common.typed import raw_keys
 
 _MULTIRUN = ("-m", "--multirun")
@@ -37,6 +40,17 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
             out.append(argument)
         after = argument
     return out
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise a UserError where a flag is none of Hydra's, which would print its usage over many lines."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.parse_args(list(arguments))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}: settings are given as key=value, without a dash; --help lists them and the flags")
 
 
 def quoted(value: str, *, multirun: bool = False) -> str:

@@ -98,6 +98,7 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             given = sys.argv[1:]
             try:
                 sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
+                command_line.check_flags(sys.argv[1:])
                 require_launcher(given)
                 with raising_stops():
                     launch()

@@ -104,6 +104,7 @@ def run(
     interrupt: Interrupt | None = None,
     before: Callable[[], None] | None = None,
     seconds: int = HANG_SECONDS,
+    log: str = "log",
 ) -> Ended:
     """Run a command in a process of its own and wait for its end.
 
@@ -114,12 +115,12 @@ def run(
         seconds: a process that takes longer is killed by SIGALRM.
     """
     started = time.monotonic()
-    process = start(command, folder, interrupt=interrupt, before=before, seconds=seconds)
+    process = start(command, folder, interrupt=interrupt, before=before, seconds=seconds, log=log)
     if interrupt is not None and interrupt.seconds is not None:
         time.sleep(interrupt.seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, interrupt.signum)
-    return wait(process, folder, started)
+    return wait(process, folder, started, log=log)
 
 
 def start(
