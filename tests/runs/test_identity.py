@@ -59,7 +59,7 @@ def candidates(hint: Any, value: Any) -> Iterator[Any]:
     elif isinstance(value, bool) or hint is bool:
         yield not value
     elif hint in (int, float):
-        yield from (1, 2) if value is None else (value + 1, value - 1, value / 2)
+        yield from (value + 1, value - 1, value / 2) if isinstance(value, (int, float)) else (1, 2)
     elif hint is NoneType and value is not None:
         yield None
     elif isinstance(value, (list, tuple)):
