@@ -11,6 +11,7 @@ from src.app.entry import entry, settings_of
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, changed, check_range, setting
 from src.data.pose_sources import PoseSourceSettings, target_poses
+from src.models.settings import check_precision
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 offer_groups()
@@ -57,6 +58,7 @@ def sample(
 
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
+    check_precision(trained.model.dtype, trainer.precision)
     target = target_poses(
         settings, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=trained.subject
     )

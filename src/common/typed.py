@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
@@ -63,7 +64,8 @@ def setting(
 def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -> T:
     """Build the settings `cls`, a dataclass or a union of such, from a config node of exactly its fields.
 
-    Plain data are taken as they are: nothing in them is resolved.
+    Plain data are taken as they are: nothing in them is resolved. What a config node leaves missing (`???`) within a
+    group has the default of its field.
 
     Args:
         where: dotted key of the node in messages; empty at the top.
@@ -71,7 +73,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
     Raises:
         UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
     """
-    values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    values: Any = _present(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else node
     _check_keys(cls, values, where)
     try:
         # In JSON's strict mode 1 is a float and a list a tuple, but true no number and 8 no text.
@@ -158,6 +160,12 @@ def check_range(
         raise UserError(f"{name}={value} must be {' and '.join(bounds) or 'finite'}")
 
 
+def _present(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: _present(value) for key, value in values.items() if value != NOT_GIVEN}
+
+
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(values)
     for key, change in changes.items():
@@ -231,12 +239,13 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     if isinstance(cause, UserError):
         return cause
     keys: list[str] = []
-    node = values
+    node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
+        inside = dict[int | str, Any](enumerate(node)) if isinstance(node, list) else node
+        if isinstance(inside, Mapping) and part in inside:
             keys.append(str(part))
-            node = node[part]
+            node = inside[part]
     if first["type"] == "missing":
         return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
     if first["type"] == "union_tag_invalid":
@@ -244,7 +253,7 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
-        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
     if cause is not None:
         return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"

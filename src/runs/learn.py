@@ -10,8 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
-from src.common.errors import DamagedFile, ResourceError
+from src.common.errors import ResourceError
 from src.common.typed import plain
+from src.common.writers import only_writer
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
@@ -82,9 +83,9 @@ def learn(
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     if cache is not None:
         try:
-            with cache.only_writer(wait=True):
+            with only_writer(cache.path, wait=True):
                 _copy(run, cache)
-        except (ResourceError, DamagedFile) as error:
+        except ResourceError as error:
             log.warning("the fine-tune is not kept for other runs: %s", error)
     return record
 

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from src.common.checkpoints import usable
 from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
@@ -96,7 +97,7 @@ def fine_tune(
     num_timesteps = image_model.scheduler.config["num_train_timesteps"]
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
     module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
-    resume = last if last is not None and last.is_file() else None
+    resume = None if last is None else usable(last)
     if resume is not None:
         log.info("going on from %s", resume)
     started = time.perf_counter()
