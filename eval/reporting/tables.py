@@ -19,8 +19,6 @@ from src.common.errors import UserError
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
 
-# Models of ours that stand in for Stable Diffusion: beside published rows they are named, and not compared.
-STAND_INS = ("mini", "tiny")
 # What the published rows rest on (Sec. 5.1).
 PUBLISHED_SIZE, PUBLISHED_FRAMES = "512x512", 100
 PUBLISHED = Path(__file__).parent / "published.yaml"
@@ -123,7 +121,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     for result in results:
         # The same method twice (another seed, another model) is told apart by its folder.
         folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
-        stand_in = f", model={result.model}" if paper and result.model in STAND_INS else ""
+        stand_in = f", {_short(result)}" if paper and result.stand_in is not None else ""
         label = (result.variant or result.method) + folder + stand_in
         rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
     rows = _corrected(rows)
@@ -137,9 +135,9 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
             f"Parentheses: difference from {base.label} over the same subjects, with its paired interval and the "
             "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
         )
-    if standing := [result for result in results if paper and result.model in STAND_INS]:
-        names = ", ".join(f"model={name}" for name in sorted({str(result.model) for result in standing}))
-        notes.append(f"{names}: a stand-in for Stable Diffusion, which reproduces no published number.")
+    for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
+        labels = ", ".join(result.label for result in results if result.stand_in == why)
+        notes.append(f"{labels}: {why}, a stand-in, which reproduces no published number.")
     notes.append(
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
         f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
@@ -227,8 +225,8 @@ def incomparable(result: Result) -> list[str]:
         reasons.append(f"{len(short)} subjects with other than {PUBLISHED_FRAMES} frames")
     if result.dataset is not None and len(result.clips) < result.dataset.expected:
         reasons.append(f"{len(result.clips)} of {result.dataset.expected} subjects")
-    if result.model in STAND_INS:
-        reasons.append(f"model={result.model} stands in for Stable Diffusion")
+    if result.stand_in is not None:
+        reasons.append(f"{result.stand_in}: a stand-in")
     return reasons
 
 
@@ -247,7 +245,7 @@ def _notes(results: Sequence[Result], *, published: bool) -> list[str]:
         if result.warnings:
             first, *others = result.warnings
             texts.append(first + (f" (and {len(others)} warnings more)" if others else ""))
-        texts += _partial(result)
+        texts += _partial(result) + _made(result)
         if published and (reasons := incomparable(result)):
             texts.append(f"not compared with the published row: {', '.join(reasons)}")
         if changes := result.protocol.changes():
@@ -255,6 +253,26 @@ def _notes(results: Sequence[Result], *, published: bool) -> list[str]:
         for text in texts:
             said.setdefault(text, []).append(result.label)
     return [f"{', '.join(labels)}: {text}." for text, labels in said.items()] + _unlike(results)
+
+
+def _short(result: Result) -> str:
+    """What a row from stand-in weights is marked with."""
+    why = result.stand_in or ""
+    return why if why.startswith("model=") else "stand-in weights"
+
+
+def _made(result: Result) -> list[str]:
+    """How the frames were made, where a row says it."""
+    setup = result.setup
+    if setup is None or setup.driven_by is None:
+        return []
+    size = ", ".join(setup.frames)
+    brought = f", brought to {', '.join(result.sizes)} ({setup.resize})" if setup.resize is not None else ""
+    texts = [f"driven by {setup.driven_by}, frames of {size}{brought}"]
+    for what, sources in setup.sources.items():
+        had = "; ".join(f"{source}: {count}" for source, count in sources.items())
+        texts.append(f"{what} of {sum(sources.values())} of {setup.subjects} subjects ({had})")
+    return texts
 
 
 def _partial(result: Result) -> list[str]:

@@ -61,11 +61,13 @@ class TargetPoses:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
+        driver: whose frames these are.
     """
 
     poses: PoseSequence
     fps: float
     beside: Row | None
+    driver: Subject | None = None
 
 
 def target_poses(
@@ -91,7 +93,7 @@ def target_poses(
             root=settings.data.root,
             extractor=settings.pose.build,
         )
-        found = TargetPoses(driver.poses, float(driver.fps), Row("driver", driver.frames))
+        found = TargetPoses(driver.poses, float(driver.fps), Row("driver", driver.frames), driver)
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
