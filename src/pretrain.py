@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
+from src.common.checkpoints import usable
 from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
 from src.common.trainer import TrainerSettings
@@ -53,7 +54,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
     with deferred():
-        trainer.fit(module, ckpt_path=last if last.is_file() else None, weights_only=True)
+        trainer.fit(module, ckpt_path=usable(last), weights_only=True)
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")

@@ -10,6 +10,7 @@ What needs a network that is not at hand is left out. The table in `eval/metrics
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -145,7 +146,7 @@ def agreement(
 def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:
     """0 where a metric has one value for all levels; the infinite PSNR of the undamaged clip ranks as the best."""
     ranked = [-1e300 if value == -math.inf else value for value in bad]
-    return 0.0 if len(set(ranked)) == 1 else float(stats.spearmanr(levels, ranked).statistic)
+    return 0.0 if len(set(ranked)) == 1 else float(cast(float, stats.spearmanr(levels, ranked)[0]))
 
 
 def as_markdown(table: dict[str, dict[str, float]]) -> str:

@@ -7,9 +7,12 @@ what the shell passes on is what is meant.
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
+from src.common.errors import UserError
 from src.common.typed import raw_keys
 
 _MULTIRUN = ("-m", "--multirun")
@@ -28,15 +31,42 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         key, equals, value = argument.partition("=")
         if after in ("--config-path", "-cp"):
             # Hydra takes it as relative to the source file, which nobody would expect.
-            out.append(str(Path(argument).resolve()))
+            out.append(str(_config_path(argument)))
         elif key in ("--config-path", "-cp") and equals:
-            out.append(f"{key}={Path(value).resolve()}")
+            out.append(f"{key}={_config_path(value)}")
         elif equals and key.lstrip("+") in raw:
             out.append(f"{key}={quoted(value, multirun=multirun)}")
         else:
             out.append(argument)
         after = argument
     return out
+
+
+def _config_path(value: str) -> Path:
+    """A folder of configurations, which may name code, as an absolute path; a run's own is data.
+
+    Raises:
+        UserError: it is a run folder.
+    """
+    from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
+
+    folder = Path(value).resolve()
+    if sum((folder / name).exists() for name in WRITTEN) > 1:
+        raise UserError(
+            f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
+        )
+    return folder
+
+
+def check_flags(arguments: Sequence[str]) -> None:
+    """Raise a UserError where a flag is none of Hydra's, which would print its usage over many lines."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.parse_args(list(arguments))
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UserError(f"{message}: settings are given as key=value, without a dash; --help lists them and the flags")
 
 
 def quoted(value: str, *, multirun: bool = False) -> str:

@@ -97,9 +97,10 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             os.environ["HYDRA_FULL_ERROR"] = "1"
             given = sys.argv[1:]
             try:
-                sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
-                require_launcher(given)
                 with raising_stops():
+                    sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
+                    command_line.check_flags(sys.argv[1:])
+                    require_launcher(given)
                     launch()
             except UserError as error:
                 exit_with(f"error: {error}", USER_ERROR_STATUS)
@@ -110,6 +111,11 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             except Stopped as stop:
                 what = f"stopped by {stop}"
                 exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)
+            except Exception as error:
+                # Of composing, or of what a sweep writes by itself.
+                if (refused := explained(error)) is None:
+                    raise
+                exit_with(f"error: {refused}", USER_ERROR_STATUS)
             finally:
                 sys.argv[1:] = given
                 if before is None:
@@ -167,6 +173,8 @@ def _finish_wandb() -> None:
 
 def _quiet_libraries() -> None:
     """Leave what our own log does not say better: warnings that a user can do nothing about, banners, tips."""
+    # A full disk under standard output is no reason to end, nor for a traceback a line.
+    logging.raiseExceptions = False
     warnings.filterwarnings("ignore", category=FutureWarning)
     for message in (
         ".*does not have many workers.*",

@@ -67,10 +67,12 @@ class TrainerSettings:
         import lightning
         from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+        from src.common.checkpoints import WholeCheckpoints
+
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
-            return lightning.Trainer(**values | quiet | {"default_root_dir": folder} | more)
+            return lightning.Trainer(default_root_dir=folder, plugins=[WholeCheckpoints()], **values | quiet | more)
         except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
             raise UserError(
                 f"trainer.accelerator={self.accelerator}, devices={self.devices}, precision={self.precision} cannot "

@@ -231,12 +231,13 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     if isinstance(cause, UserError):
         return cause
     keys: list[str] = []
-    node = values
+    node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
+        inside = dict[int | str, Any](enumerate(node)) if isinstance(node, list) else node
+        if isinstance(inside, Mapping) and part in inside:
             keys.append(str(part))
-            node = node[part]
+            node = inside[part]
     if first["type"] == "missing":
         return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
     if first["type"] == "union_tag_invalid":
@@ -244,7 +245,7 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
-        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
     if cause is not None:
         return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"

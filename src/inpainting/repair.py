@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from src.common.errors import UserError
-from src.common.files import read_record, write_json
+from src.common.errors import DamagedFile, UserError
+from src.common.files import read_json, write_json
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
@@ -46,10 +46,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     pairs = [[segment.first, segment.last] for segment in segments]
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
-    if (before := (read_record(run.path / SEGMENTS) or {"segments": pairs}).get("segments")) != pairs:
-        raise UserError(
-            f"run_dir={run.path} holds the repair of other segments, {before}: choose another run_dir for {pairs}"
-        )
+    _check_segments(run.path, pairs)
     subject = resolve_subject(
         settings.video,
         settings=settings.data.clip,
@@ -72,7 +69,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)
-        write_json(run.path / SEGMENTS, {"segments": pairs})
+        write_json(run.path / SEGMENTS, pairs)
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         repaired: dict[int, np.ndarray] = {}
         costs = []
@@ -96,6 +93,20 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         summary = run.save_summary(summary | {"git": git_revision()})
     log.info("repaired: %s; its frames: %s", summary["output"], run.path / "frames")
     return summary
+
+
+def _check_segments(folder: Path, pairs: list[list[int]]) -> None:
+    """Refuse to go on with a repair of other segments, whose frames would be mixed with these."""
+    if not (folder / SEGMENTS).is_file():
+        return
+    try:
+        before = read_json(folder / SEGMENTS)
+    except DamagedFile as error:
+        raise DamagedFile(f"{error}: it says which segments were repaired there; choose another run_dir") from error
+    if before != pairs:
+        raise UserError(
+            f"run_dir={folder} holds the repair of other segments, {before}: choose another run_dir for {pairs}"
+        )
 
 
 def _open(video: str) -> VideoReader:

@@ -118,7 +118,7 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         if not stamps:
             raise UserError(f"{path} holds no frames")
         known = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and MIN_FPS <= rate <= MAX_FPS]
-        if any(stamp is None for stamp in stamps):
+        if stream.time_base is None or any(stamp is None for stamp in stamps):
             if not known:
                 raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
             return np.arange(len(stamps)) / float(known[0]), known[0]
@@ -187,8 +187,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def check_image(data: bytes, where: str) -> None:
-    """Raise UserError unless an encoded picture is of a known format and not too large; reads only its header."""
+def check_image(data: bytes, where: str) -> tuple[int, int]:
+    """Width and height of an encoded picture; reads only its header.
+
+    Raises:
+        UserError: it is of no known format, or too large.
+    """
     try:
         with warnings.catch_warnings():
             # Of broken tags, which matter here as little as the tags.
@@ -202,3 +206,4 @@ def check_image(data: bytes, where: str) -> None:
         # Pillow's readers of headers raise what they meet.
         raise UserError(f"{where} is not a readable image: expected {', '.join(_IMAGE_FORMATS)}") from error
     check_pixels(where, width, height)
+    return width, height

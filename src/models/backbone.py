@@ -6,6 +6,7 @@ E text channels.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel

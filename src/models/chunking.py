@@ -62,7 +62,7 @@ def plan_chunks(
     # In turn, prompts share the same work; one batch only saves calls, which a GPU and small sizes notice.
     most = CPU_JOIN_BYTES if weight.device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
     join = num_prompts > 1 and num_prompts * needed < min(most, USABLE * (1 - TILE_SHARE) * free)
-    if frame_chunk != AUTO:
+    if not isinstance(frame_chunk, str):
         return ChunkPlan(frame_chunk, None, join)
     tile_bytes = CPU_TILE_BYTES if weight.device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"

@@ -63,7 +63,7 @@ class FrameChunks(ModelHook):
             return original_forward(self)(x, *args, **kwargs)
         out: Tensor | None = None
         for part in parts:
-            y = original_forward(self)(x[part], *args, **kwargs)
+            y: Tensor = original_forward(self)(x[part], *args, **kwargs)
             out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
             out[part] = y
         assert out is not None, "at least one part"
@@ -96,7 +96,7 @@ class SharedByPrompts(ModelHook):
             return shared.pop(module)
         rows = len(x) // num_prompts
         one = [a[:rows] if isinstance(a, Tensor) and len(a) == len(x) else a for a in args]
-        y = self.fn_ref.original_forward(x[:rows], *one, **kwargs)
+        y = original_forward(self)(x[:rows], *one, **kwargs)
         if shared is not None:
             shared[module] = y
         return y if num_prompts == 1 else torch.cat([y] * num_prompts)
@@ -108,7 +108,7 @@ class InPlaceActivation(ModelHook):
     def new_forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """Images in place where no gradient is wanted; the time embedding (X, C), which others read, is left alone."""
         if x.ndim != 4 or (torch.is_grad_enabled() and x.requires_grad):
-            return self.fn_ref.original_forward(x)
+            return original_forward(self)(x)
         return nn.functional.silu(x, inplace=True)
 
 
@@ -145,7 +145,7 @@ def layers_before_text(network: ImageNetwork) -> Iterator[nn.Module]:
 
     Of the transformer that holds this attention they are the projection and the self-attention.
     """
-    for block in network.down_blocks:
+    for block in cast("Iterable[DownBlock2D]", network.down_blocks):
         attentions = getattr(block, "attentions", [])
         for resnet, transformer in zip_longest(block.resnets, attentions):
             yield resnet

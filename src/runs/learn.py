@@ -11,8 +11,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
-from src.common.errors import DamagedFile, ResourceError
+from src.common.errors import ResourceError
 from src.common.typed import plain
+from src.common.writers import only_writer
 from src.data.subject_split import TrainingClip
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
@@ -69,9 +70,9 @@ def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
     if kept is not None:
         try:
-            with kept.only_writer(wait=True):
+            with only_writer(kept.path, wait=True):
                 _copy(run, kept)
-        except (ResourceError, DamagedFile) as error:
+        except ResourceError as error:
             log.warning("the fine-tune is not kept for other runs: %s", error)
     return record
 

@@ -5,7 +5,6 @@ Dimensions: B clips, F frames, C channels, h×w latent cells.
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import cast
 
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from torch import Tensor

@@ -14,6 +14,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
+from src.common.checkpoints import usable
+from src.common.checkpoints import usable
 from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
@@ -81,7 +83,7 @@ class Fitting:
             UserError: the loss is not finite, or the time limit came before the last step.
             Stopped: on request, after a checkpoint.
         """
-        resume = self._last if self._last is not None and self._last.is_file() else None
+        resume = None if self._last is None else usable(self._last)
         if resume is not None:
             log.info("going on from %s", resume)
         started = time.perf_counter()

@@ -37,7 +37,8 @@ class OneShotModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Embed the clip's poses and prompt: no step changes what comes of them."""
-        clip: EncodedClip = self.trainer.datamodule.clip
+        # Lightning sets it where it is given one, as here, and declares it nowhere.
+        clip: EncodedClip = self.trainer.datamodule.clip  # pyright: ignore[reportAttributeAccessIssue]
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(
                 clip.poses_NCHW[None].to(self.device), clip.text_1TE.to(self.device)

@@ -65,7 +65,7 @@ def test_a_video_is_found_under_any_name(name, pictures, poses, call_main, tmp_p
     """The video, the keypoints beside it, and the folder of the results."""
     write_video(tmp_path / "plain.mp4", pictures, 10)
     (tmp_path / "plain.mp4").rename(tmp_path / name)
-    keypoints, root = f"{Path(name).stem}.npz", f"{Path(name).stem} data"
+    keypoints, root = f"{Path(name).stem}.npz", f"data of {Path(name).stem}"
     save_poses(tmp_path / "plain.npz", poses)
     (tmp_path / "plain.npz").rename(tmp_path / keypoints)
     arguments = ("pose=file", f"pose.path={keypoints}", "data.resolution=32", f"data.root={root}", "name=me")

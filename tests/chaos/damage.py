@@ -120,7 +120,7 @@ def _instead(path: Path, chance: random.Random) -> str:
         path.symlink_to("/dev/zero")
     elif kind == "sparse":
         with open(path, "wb") as file:
-            file.truncate(2**36)
+            file.truncate(2**31)
     elif kind == "deep":
         path.write_text("[" * 100_000)
     elif kind == "zip bomb":

@@ -9,7 +9,8 @@ from typing import Any
 from src.common.atomic import is_temporary
 
 _VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
-_NOT_COMPARED = (".lock",)
+# Locks stay; the others are by Lightning and Hydra, name places, and begin anew where a fine-tune goes on.
+_NOT_COMPARED = (".lock", "metrics.csv", "multirun.yaml")
 
 
 def copy(template: Path, target: Path) -> None:
@@ -29,7 +30,7 @@ def content(folder: Path) -> dict[str, str]:
     """By relative path, a digest of every file."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in _NOT_COMPARED and "logs" not in path.parts:
+        if path.is_file() and path.name not in _NOT_COMPARED:
             found[str(path.relative_to(folder))] = _digest(path)
     return found
 

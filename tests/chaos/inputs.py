@@ -60,7 +60,7 @@ VICTIMS: dict[str, tuple[Command, ...]] = {
     "tsv/val_vid2line.tsv": (_TIKTOK,),
     "data/clips.manifest.json": (_FOLDER,),
 }
-_SETTINGS = {
+SETTINGS = {
     **{"train": RunSettings, "sample": SampleSettings, "repair": RepairSettings, "prepare": PrepareSettings},
     **{"benchmark": BenchmarkSettings, "score": ScoreCommand, "report": ReportCommand, "show": LookSettings},
     **{"gallery": GallerySettings},
@@ -122,8 +122,8 @@ def _file(folder: Path, chance: random.Random) -> Case:
 
 
 def _setting(world: World, folder: Path, chance: random.Random) -> Case:
-    stage = chance.choice(list(_SETTINGS))
-    key = chance.choice(list(keys_of(_SETTINGS[stage])))
+    stage = chance.choice(list(SETTINGS))
+    key = chance.choice(list(keys_of(SETTINGS[stage])))
     value = chance.choice([*ODD_SETTINGS, *ATTACKS] if chance.random() < 0.9 else ["1", "2", "3"])
     if chance.random() < 0.1:
         key = chance.choice(

@@ -50,7 +50,7 @@ def _chain(world: World, stage: str, length: int, chance: random.Random, folder:
         at = f"event {interrupt.event}" if interrupt.event else f"{interrupt.seconds:.2f} s"
         said.append(f"{name} at {at}: {ended.status}")
         findings += [f"{said[-1]}: {what}" for what in _wrong(ended, interrupt.signum, folder)]
-    ended = processes.run(command, folder, seconds=600)
+    ended = processes.run(command, folder, seconds=600, log="again")
     if ended.status:
         findings.append(f"does not go on, status {ended.status}: {ended.stderr[-1500:]}")
     elif differing := folders.difference(world.expected[stage], folders.content(folder)):

@@ -14,6 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
+from src.common.paths import CONF_DIR
+
 MODULES = {
     **{"prepare": "src.prepare", "train": "src.train", "sample": "src.sample", "repair": "src.repair"},
     **{"gallery": "src.gallery", "poses": "src.poses", "pretrain": "src.pretrain", "run": "eval.run"},
@@ -93,6 +97,9 @@ def warm_up() -> None:
     cv2.setNumThreads(0)
     for module in (*MODULES.values(), *_LATE):
         importlib.import_module(module)
+    # Hydra's plugins and its grammar, which each process would look for and build anew.
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        compose("train", overrides=["subject=x", "model=tiny", "trainer.max_steps=1", "preview={num_steps: 1}"])
     gc.collect()
     gc.freeze()
 
@@ -104,6 +111,7 @@ def run(
     interrupt: Interrupt | None = None,
     before: Callable[[], None] | None = None,
     seconds: int = HANG_SECONDS,
+    log: str = "log",
 ) -> Ended:
     """Run a command in a process of its own and wait for its end.
 
@@ -114,12 +122,12 @@ def run(
         seconds: a process that takes longer is killed by SIGALRM.
     """
     started = time.monotonic()
-    process = start(command, folder, interrupt=interrupt, before=before, seconds=seconds)
+    process = start(command, folder, interrupt=interrupt, before=before, seconds=seconds, log=log)
     if interrupt is not None and interrupt.seconds is not None:
         time.sleep(interrupt.seconds)
         with contextlib.suppress(ProcessLookupError):
             os.kill(process, interrupt.signum)
-    return wait(process, folder, started)
+    return wait(process, folder, started, log=log)
 
 
 def start(

@@ -1,6 +1,6 @@
 """DisCo's fine-tuning as a LightningModule; its data is the clip, once a step."""
 
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers import DDIMScheduler
@@ -19,6 +19,8 @@ from src.baselines.disco.fine_tune import (
 )
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.settings import FineTuneSettings
+
+T = TypeVar("T")
 
 
 class DisCoFineTuneModule(LightningModule):
@@ -87,5 +89,5 @@ def clip_loader(clip: DisCoClip, num_steps: int) -> DataLoader:
     return DataLoader(steps, batch_size=None, collate_fn=_as_it_is)
 
 
-def _as_it_is(clip: DisCoClip) -> DisCoClip:
+def _as_it_is(clip: T) -> T:
     return clip

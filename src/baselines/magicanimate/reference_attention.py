@@ -5,6 +5,7 @@ tokens.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -62,6 +63,10 @@ class ReferenceAttnProcessor:
         out_XNLD = F.scaled_dot_product_attention(q_XNLD, k_XNLD, v_XNLD, scale=attn.scale)
         outputs = output_layers(attn)
         return outputs[1](outputs[0](out_XNLD.transpose(1, 2).flatten(2)))
+
+
+def _keep(bank: Bank, name: str, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    bank[name] = output
 
 
 def _joined(project: nn.Linear, own_XLC: Tensor, reference_BLC: Tensor | None, num_frames: int) -> Tensor:
@@ -125,9 +130,7 @@ class AppearanceEncoder(nn.Module):
         """The bank of clean reference latents at the *current* timestep of the sampling."""
         bank: Bank = {}
         handles = [
-            self.unet.get_submodule(f"{name}.norm1").register_forward_hook(
-                lambda module, inputs, output, name=name: bank.__setitem__(name, output)
-            )
+            self.unet.get_submodule(f"{name}.norm1").register_forward_hook(partial(_keep, bank, name))
             for name in self.blocks
         ]
         try:
