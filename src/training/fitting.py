@@ -15,7 +15,6 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from src.common.checkpoints import usable
-from src.common.checkpoints import usable
 from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
