@@ -70,6 +70,22 @@ def held_out_material(
     )
 
 
+def check_given(kind: MethodKind, *, condition: str | None, mask: str | None) -> None:
+    """Raise a UserError where a method is not given what it needs beside a picture, or is given what it does not take.
+
+    Args:
+        condition, mask: as of `picture_material`.
+    """
+    for given, needed, option in ((condition, kind.conditions, "condition"), (mask, kind.masks, "mask")):
+        if given is not None and not needed:
+            raise UserError(f"{option}={given}: this method takes none; leave it out")
+    if kind.conditions and condition is None:
+        raise UserError(
+            "condition= is missing: this method follows a DensePose rendering of poses=, with as many frames: give a "
+            "video or a folder in the public colouring, or an .npz with parts or iuv"
+        )
+
+
 def picture_material(
     picture: np.ndarray,
     target: TargetPoses,
@@ -86,20 +102,13 @@ def picture_material(
         mask: of the picture: an image in a folder, or an array; None: by MediaPipe.
 
     Raises:
-        UserError: what the method needs is not there, or not as it must be; or what it does not take was given.
+        UserError: it is not as it must be.
     """
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for given, needed, option in ((condition, kind.conditions, "condition"), (mask, kind.masks, "mask")):
-        if given is not None and not needed:
-            raise UserError(f"{option}={given}: this method takes none; leave it out")
     size = picture.shape[0]
     if kind.conditions:
-        if condition is None:
-            raise UserError(
-                "condition= is missing: this method follows a DensePose rendering of poses=, with as many frames: give "
-                "a video or a folder in the public colouring, or an .npz with parts or iuv"
-            )
+        assert condition is not None, "check_given has looked"
         geometry = FrameGeometry(size) if target.driver is None else geometry_of(target.driver)
         read = read_conditions(condition, num_frames=len(target.poses), geometry=geometry)
         found["conditions"], sources["conditions"] = read.images, read.kind

@@ -13,6 +13,7 @@ from src.common.errors import UserError
 from src.common.typed import FileName, setting
 from src.sampling.settings import MethodSettings
 
+PUBLIC_SEED = 42  # of DisCo's code
 Resize = Literal["bicubic", "lanczos", "bilinear"]
 
 
@@ -92,6 +93,7 @@ class MethodKind:
         masks: it needs masks of the person, of the frames that it sees.
         driven_by: the condition that its frames follow, for the results.
         uses: the groups of settings that it reads beside its own; None: all of a fine-tune's.
+        public_seed: the seed of its public code.
     """
 
     frames: Literal["training", "reference"]
@@ -100,6 +102,7 @@ class MethodKind:
     conditions: bool = False
     masks: bool = False
     uses: tuple[str, ...] | None = None
+    public_seed: int = 0
 
     def num_frames(self, training_frames: int) -> int:
         """Frames of the subject that it sees, the NFs of the paper's tables."""
@@ -108,13 +111,18 @@ class MethodKind:
 
 KINDS = {
     "posecrafter": MethodKind("training", "whole-body skeleton", trains="the temporal attention of the video model"),
-    "magicanimate": MethodKind("reference", "DensePose", conditions=True, uses=("data", "model", "trainer", "seed")),
-    "disco": MethodKind("reference", "body skeleton", masks=True, uses=("data", "trainer", "seed")),
+    "magicanimate": MethodKind(
+        "reference", "DensePose", conditions=True, uses=("data", "model", "trainer", "seed"), public_seed=1
+    ),
+    "disco": MethodKind(
+        "reference", "body skeleton", masks=True, uses=("data", "trainer", "seed"), public_seed=PUBLIC_SEED
+    ),
     "disco_ft": MethodKind(
         "training",
         "body skeleton",
         trains="DisCo's cross-attention and background ControlNet",
         masks=True,
         uses=("data", "trainer", "seed"),
+        public_seed=PUBLIC_SEED,
     ),
 }
