@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from src.common.measure import peak_memory_gib
 from src.common.typed import FileName, check_range
 from src.data.subject_split import TrainingClip
 from src.models.build import build_models
+from src.models.shipped import shipped_configs
 from src.people.render import render_clip, sample_identity
 from src.runs.settings import LearningSettings
 from src.sampling.jobs import GenerationJob
@@ -31,10 +33,13 @@ class BenchSettings(LearningSettings):
     """What `conf/bench.yaml` describes.
 
     Attributes:
+        measured: a training and a sampling step of `ours`; a window of `magicanimate`, a frame of `disco`, which are
+            sampled at their own resolution.
         num_target_frames: M of the sampling step.
         output: write the figures to this JSON file too.
     """
 
+    measured: Literal["ours", "magicanimate", "disco"] = "ours"
     num_target_frames: int = 4
     output: FileName | None = None
 
@@ -87,6 +92,14 @@ def measure(given: BenchSettings) -> dict:
     return figures | {"training_step": _rounded(training), "sampling_step": _rounded(sampled)}
 
 
+def measure_other(settings: BenchSettings) -> dict[str, Any]:
+    """One step of another system, with the sizes of `model.configs`."""
+    from src.methods.measured import measure_disco, measure_magicanimate
+
+    measure_it = {"magicanimate": measure_magicanimate, "disco": measure_disco}[settings.measured]
+    return {"model": settings.measured} | measure_it(shipped_configs(settings.model.configs), settings.trainer)
+
+
 def _rounded(figures: dict) -> dict:
     return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
 
@@ -95,7 +108,7 @@ def _rounded(figures: dict) -> dict:
 def main(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
     settings = settings_of(BenchSettings, cfg)
-    figures = measure(settings)
+    figures = measure(settings) if settings.measured == "ours" else measure_other(settings)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if settings.output is not None:
         write_json(Path(settings.output), figures)

@@ -48,6 +48,14 @@ class SampleSettings(PoseSourceSettings):
         check_range("seed", self.seed, least=0, most=2**31 - 1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CommandLine(SampleSettings):
+    """All that the command line may hold."""
+
+    method: AnyMethodSettings
+    model: ModelSettings
+
+
 def sample(
     settings: SampleSettings, method: MethodSettings, sampling: SamplingSettings, trainer: TrainerSettings
 ) -> dict[str, Any]:
@@ -80,7 +88,7 @@ def sample(
         return output.save_sample(generated, job, run=settings.run, poses=settings.poses, beside=target.beside)
 
 
-@entry("sample", SampleSettings)
+@entry("sample", CommandLine)
 def main(cfg: DictConfig) -> None:
     """Command line."""
     settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
