@@ -4,7 +4,7 @@ whom there is a picture, `python -m src.sample method=magicanimate subject=me po
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,10 +12,10 @@ from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
-from src.common.typed import FileName, Raw, changed, check_range, typed
+from src.common.typed import FileName, Raw, changed, check_range, setting, typed
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.methods.settings import KINDS, AnyMethodSettings
-from src.models.settings import ModelSettings
+from src.models.settings import ModelSettings, check_precision
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 offer_groups()
@@ -34,6 +34,7 @@ class SampleSettings(PoseSourceSettings):
         prompt: target prompt p_t; null: the prompt of the fine-tune.
         seed: null: the run's, or the public code's of another method.
         output: null: `<run>/samples/<name of the poses>`, or `outputs/<subject>_<method>_<name of the poses>`.
+        audio: of a driver that is a video file: its sound under the videos, or none.
     """
 
     run: FileName | None = None
@@ -43,6 +44,7 @@ class SampleSettings(PoseSourceSettings):
     prompt: Raw | None = None
     seed: int | None = None
     output: FileName | None = None
+    audio: Literal["driver", "none"] = setting("driver", counts="nothing")
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, least=0, most=2**31 - 1)
@@ -76,6 +78,7 @@ def sample(
     assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
+    check_precision(trained.model.dtype, trainer.precision)
     target = target_poses(
         settings, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=trained.subject
     )
@@ -85,7 +88,13 @@ def sample(
     job = person.job(target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling)
     with output.only_writer():
         generated = person.generate(job, trainer)
-        return output.save_sample(generated, job, run=settings.run, poses=settings.poses, beside=target.beside)
+        return output.save_sample(
+            *(generated, job),
+            run=settings.run,
+            poses=settings.poses,
+            beside=target.beside,
+            sound=target.sound if settings.audio == "driver" else None,
+        )
 
 
 @entry("sample", CommandLine)
@@ -120,6 +129,7 @@ def main(cfg: DictConfig) -> None:
         trainer=changed(TrainerSettings(), given(cfg.trainer), "trainer"),
         seed=settings.seed,
         output=settings.output,
+        audio=settings.audio == "driver",
     )
 
 

@@ -1,6 +1,8 @@
 """`repeat=<run>`: the settings of a run that was made before, as values; what the command line says changes them."""
 
-from omegaconf import DictConfig, OmegaConf
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.app.entry import OF_THE_COMMAND, overrides
 from src.common.errors import UserError
@@ -32,5 +34,14 @@ def repeated(cfg: DictConfig) -> RunSettings:
         node = values
         for part in [top, *below][:-1]:
             node = node[part]
-        node[[top, *below][-1]] = given
+        node[[top, *below][-1]] = _filled(given, node.get([top, *below][-1]))
     return typed(RunSettings, values)
+
+
+def _filled(given: Any, own: Any) -> Any:
+    """What a choice of a group leaves missing is the run's own."""
+    if given == MISSING:
+        return own
+    if not isinstance(given, dict) or not isinstance(own, dict):
+        return given
+    return {key: _filled(value, own.get(key)) for key, value in given.items()}

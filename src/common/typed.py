@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
@@ -63,7 +64,8 @@ def setting(
 def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -> T:
     """Build the settings `cls`, a dataclass or a union of such, from a config node of exactly its fields.
 
-    Plain data are taken as they are: nothing in them is resolved.
+    Plain data are taken as they are: nothing in them is resolved. What a config node leaves missing (`???`) within a
+    group has the default of its field.
 
     Args:
         where: dotted key of the node in messages; empty at the top.
@@ -71,7 +73,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
     Raises:
         UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
     """
-    values: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    values: Any = _present(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else node
     _check_keys(cls, values, where)
     try:
         # In JSON's strict mode 1 is a float and a list a tuple, but true no number and 8 no text.
@@ -156,6 +158,12 @@ def check_range(
     )
     if not inside:
         raise UserError(f"{name}={value} must be {' and '.join(bounds) or 'finite'}")
+
+
+def _present(values: Any) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: _present(value) for key, value in values.items() if value != NOT_GIVEN}
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def film_picture(
     trainer: TrainerSettings,
     seed: int | None,
     output: str | None,
+    audio: bool,
 ) -> dict[str, Any]:
     """Generate the person of a picture in the poses, and write the video.
 
@@ -42,6 +43,7 @@ def film_picture(
         condition, mask: see `picture_material`.
         seed: None: that of the method's public code.
         output: folder; None: `outputs/<subject>_<method>_<name of the poses>`.
+        audio: put the sound of the poses' video under the videos, where these have its rate.
 
     Returns:
         The content of `summary.json`.
@@ -63,7 +65,9 @@ def film_picture(
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)
         said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
-        return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside)
+        # At another rate than the poses' the sound would run away from the person.
+        sound = target.sound if audio and clip.fps == target.fps else None
+        return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
 
 
 def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, PoseSequence | None]:

@@ -41,7 +41,7 @@ class VideoBackbone(nn.Module):
         controlnet: its pose ControlNet.
         group_norm: `clip`: statistics of the norms outside transformer blocks are taken over all frames of a clip,
             as in the public ControlVideo model; `frame`: over each frame alone.
-        conditioning_scale: factor on the ControlNet's residuals.
+        conditioning_scale: factor on the ControlNet's residuals, where a `Conditioning` has none of its own.
     """
 
     def __init__(
@@ -146,7 +146,9 @@ class VideoBackbone(nn.Module):
         sample = _repeat(latents_BFChw.flatten(0, 1), num_prompts)
         timestep = torch.as_tensor(timestep, device=sample.device).expand(num_clips).repeat_interleave(num_frames)
         inputs = {"timestep": timestep.repeat(num_prompts), "encoder_hidden_states": conditioning.text_XTE}
-        down, mid = self._pose_residuals(sample, inputs, _repeat(poses_BFChw.flatten(0, 1), num_prompts), kept)
+        scale = self.conditioning_scale if conditioning.scale is None else conditioning.scale
+        poses = _repeat(poses_BFChw.flatten(0, 1), num_prompts)
+        down, mid = self._pose_residuals(sample, inputs, poses, scale, kept)
         noise = self.unet(
             sample,
             **inputs,
@@ -171,7 +173,7 @@ class VideoBackbone(nn.Module):
             self.layout.shared = None
 
     def _pose_residuals(
-        self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, kept: KeptFeatures | None
+        self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, scale: float, kept: KeptFeatures | None
     ) -> tuple[list[Tensor], Tensor]:
         if kept is not None and kept.reuse:
             down, mid = kept.outputs["controlnet"]
@@ -180,7 +182,7 @@ class VideoBackbone(nn.Module):
             sample,
             **inputs,
             controlnet_cond=poses,
-            conditioning_scale=self.conditioning_scale,
+            conditioning_scale=scale,
             return_dict=False,
         )
         if kept is not None:

@@ -19,6 +19,7 @@ class Conditioning:
         pose_embedding_BFChw: the ControlNet's embedding of the pose images.
         text_XTE: encoded prompts, X = P·B: the first prompt of every clip, then the second.
         keys_values: of each attention to text, in the order of the networks' modules; their first axis is X.
+        scale: factor on the ControlNet's residuals; None: the backbone's own.
         num_prompts: P; more than one share latents and poses, as the branches of classifier-free guidance do.
     """
 
@@ -26,6 +27,7 @@ class Conditioning:
     text_XTE: Tensor
     keys_values: Sequence[KeysValues]
     num_prompts: int = 1
+    scale: float | None = None
 
     def frames(self, indices: Tensor | slice) -> "Conditioning":
         """The same for some of the frames."""

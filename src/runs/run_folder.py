@@ -28,6 +28,7 @@ from src.common.typed import plain, typed
 from src.common.writers import only_writer
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
+from src.media.sound import Soundtrack
 from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter
 from src.models.backbone import VideoBackbone
@@ -212,31 +213,42 @@ class RunFolder:
 
     # What was generated.
 
-    def save_generated(self, clip: GeneratedClip, *, beside: Row | None) -> None:
+    def save_generated(self, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
         """Write what was generated; see `write_generated`."""
-        write_generated(self.path, clip, beside=beside)
+        write_generated(self.path, clip, beside=beside, sound=sound)
 
     def save_sample(
-        self, clip: GeneratedClip, job: GenerationJob, *, run: str, poses: str, beside: Row | None
+        self,
+        clip: GeneratedClip,
+        job: GenerationJob,
+        *,
+        run: str,
+        poses: str,
+        beside: Row | None,
+        sound: Soundtrack | None = None,
     ) -> dict[str, Any]:
         """Write what `src.sample` leaves of a person who was learnt, and return its `summary.json`.
 
         Args:
             run, poses: what the command line called them.
-            beside: see `save_generated`.
+            beside, sound: see `save_generated`.
         """
         said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
-        return self.save_clip(clip, said, beside=beside)
+        return self.save_clip(clip, said, beside=beside, sound=sound)
 
-    def save_clip(self, clip: GeneratedClip, said: Mapping[str, Any], *, beside: Row | None) -> dict[str, Any]:
+    def save_clip(
+        self, clip: GeneratedClip, said: Mapping[str, Any], *, beside: Row | None, sound: Soundtrack | None = None
+    ) -> dict[str, Any]:
         """Write what any method generated and a `summary.json` with its cost, and return that.
 
         Args:
             said: what it was made from, as plain values.
-            beside: see `save_generated`.
+            beside, sound: see `save_generated`.
         """
-        self.save_generated(clip, beside=beside)
-        return self.save_summary({**said, "sampling": clip.cost, "versions": environment(), "git": git_revision()})
+        self.save_generated(clip, beside=beside, sound=sound)
+        summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
+        summary |= {"sampling": clip.cost, "versions": environment(), "git": git_revision()}
+        return self.save_summary(summary)
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`, with the checksums of the files that it describes, and return its content."""

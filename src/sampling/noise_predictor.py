@@ -4,19 +4,18 @@ Dimensions: F frames, C channels, H×W pixels, h×w latent cells, T text tokens,
 """
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from src.common.errors import UserError
-from src.common.typed import check_range
 from src.models.backbone import POSE_IMAGES_AT_ONCE, VideoBackbone
 from src.models.chunking import ChunkPlan, plan_chunks
 from src.models.conditioning import Conditioning
 from src.models.layout import KeptFeatures
 from src.pose.draw import draw_poses
 from src.pose.keypoints import PoseSequence
+from src.sampling.settings import EXACT, ApproximationSettings
 
 
 def embed_pose_sequence(backbone: VideoBackbone, poses: PoseSequence, image_size: tuple[int, int]) -> Tensor:
@@ -38,37 +37,6 @@ def embed_pose_sequence(backbone: VideoBackbone, poses: PoseSequence, image_size
     return torch.cat(parts)[None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApproximationSettings:
-    """Work that later timesteps take over from earlier ones; the defaults take over nothing and change no result.
-
-    Attributes:
-        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step.
-        guidance_every: the difference that guidance adds is computed at every k-th step, with one prompt in between.
-        guided_timesteps: [first, last] timesteps at which there is guidance.
-    """
-
-    features_every: int = 1
-    guidance_every: int = 1
-    guided_timesteps: tuple[int, int] = (0, 1000)
-
-    def __post_init__(self) -> None:
-        check_range("sampling.approximation.features_every", self.features_every, least=1)
-        check_range("sampling.approximation.guidance_every", self.guidance_every, least=1)
-        if self.guided_timesteps[0] > self.guided_timesteps[1]:
-            raise UserError(
-                f"sampling.approximation.guided_timesteps={list(self.guided_timesteps)} is empty: give [first, last]"
-            )
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing is approximated."""
-        return self == ApproximationSettings()
-
-
-EXACT = ApproximationSettings()
-
-
 class NoisePredictor:
     """Predicts the noise of a clip, guided where there is a text to be guided away from.
 
@@ -82,6 +50,7 @@ class NoisePredictor:
         guidance_scale: s in ε(prompt) + (s − 1) · (ε(prompt) − ε(negative)); 1 needs no negative prompt.
         frame_chunk: `auto`, None or a number, as of `plan_chunks`.
         approximation: what later steps take over from earlier ones.
+        conditioning_scale: factor on the ControlNet's residuals; None: the backbone's own.
     """
 
     def __init__(
@@ -94,6 +63,7 @@ class NoisePredictor:
         guidance_scale: float = 1.0,
         frame_chunk: int | str | None = None,
         approximation: ApproximationSettings = EXACT,
+        conditioning_scale: float | None = None,
     ) -> None:
         if (unconditional_1TE is None) != (guidance_scale == 1):
             raise ValueError(f"guidance_scale={guidance_scale} and a negative prompt go together, 1 with None")
@@ -101,7 +71,8 @@ class NoisePredictor:
         self.guidance_scale = guidance_scale
         device = poses_1FChw.device
         texts = [text for text in (unconditional_1TE, text_1TE) if text is not None]
-        self.conditioning: Conditioning = backbone.condition(poses_1FChw, *(text.to(device) for text in texts))
+        conditioning = backbone.condition(poses_1FChw, *(text.to(device) for text in texts))
+        self.conditioning: Conditioning = replace(conditioning, scale=conditioning_scale)
         self.plan: ChunkPlan = plan_chunks(
             backbone.unet,
             backbone.controlnet,

@@ -23,7 +23,7 @@ from src.sampling.jobs import GenerationJob, Reference
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
 from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
-from src.sampling.settings import NUM_TRAIN_TIMESTEPS
+from src.sampling.settings import EXACT, NUM_TRAIN_TIMESTEPS, ApproximationSettings
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,11 @@ class Sampler(LightningModule):
         # 5. DDIM sampling with guidance.
         latents_1FChw = ddim_sample(
             latents_FChw[None],
-            self._noise_predictor(job, poses, job.target_prompt, job.sampling.guidance_scale),
+            self._noise_predictor(
+                *(job, poses, job.target_prompt),
+                guidance_scale=job.sampling.guidance_scale,
+                approximation=job.sampling.approximation,
+            ),
             self.image_model.scheduler,
             job.sampling.num_steps,
             edit_latents=edit_latents,
@@ -126,7 +130,8 @@ class Sampler(LightningModule):
             return [torch.randn(clean_Chw.shape, generator=generator).to(clean_Chw)]
         trajectory = ddim_invert(
             clean_Chw[None, None],
-            self._noise_predictor(job, pose, job.clip.prompt, 1.0),
+            # Of one frame and one prompt, at a hundredth of the cost: never approximated.
+            self._noise_predictor(job, pose, job.clip.prompt),
             self.image_model.scheduler,
             job.sampling.num_steps,
             progress=track,
@@ -134,7 +139,13 @@ class Sampler(LightningModule):
         return [latents_11Chw[0, 0] for latents_11Chw in trajectory]
 
     def _noise_predictor(
-        self, job: GenerationJob, poses: PoseSequence, prompt: str, guidance_scale: float
+        self,
+        job: GenerationJob,
+        poses: PoseSequence,
+        prompt: str,
+        *,
+        guidance_scale: float = 1.0,
+        approximation: ApproximationSettings = EXACT,
     ) -> NoisePredictor:
         guided = guidance_scale != 1
         return NoisePredictor(
@@ -144,6 +155,8 @@ class Sampler(LightningModule):
             unconditional_1TE=self.image_model.encode_prompt(job.sampling.negative_prompt) if guided else None,
             guidance_scale=guidance_scale,
             frame_chunk=job.sampling.frame_chunk,
+            approximation=approximation,
+            conditioning_scale=job.sampling.conditioning_scale,
         )
 
     def _edit_step(self, job: GenerationJob) -> int:

@@ -79,6 +79,37 @@ class MethodSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ApproximationSettings:
+    """Work that later timesteps take over from earlier ones; the defaults take over nothing and change no result.
+
+    Attributes:
+        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step.
+        guidance_every: the difference that guidance adds is computed at every k-th step, with one prompt in between.
+        guided_timesteps: [first, last] timesteps at which there is guidance.
+    """
+
+    features_every: int = 1
+    guidance_every: int = 1
+    guided_timesteps: tuple[int, int] = (0, 1000)
+
+    def __post_init__(self) -> None:
+        check_range("sampling.approximation.features_every", self.features_every, least=1)
+        check_range("sampling.approximation.guidance_every", self.guidance_every, least=1)
+        if self.guided_timesteps[0] > self.guided_timesteps[1]:
+            raise UserError(
+                f"sampling.approximation.guided_timesteps={list(self.guided_timesteps)} is empty: give [first, last]"
+            )
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing is approximated."""
+        return self == ApproximationSettings()
+
+
+EXACT = ApproximationSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """DDIM sampling (Sec. 4.2), eta 0.
 
@@ -87,16 +118,21 @@ class SamplingSettings:
         guidance_scale: classifier-free guidance; 1: none.
         negative_prompt: text of the unconditional branch.
         frame_chunk: frames that pass through a layer at once; `auto`: by free memory; null: all. Memory, not results.
+        conditioning_scale: factor on the ControlNet's residuals; null: none of its own, the model's counts.
+        approximation: work that is left out; the default leaves out nothing. `sampling=fast` and `sampling=draft` do.
     """
 
     num_steps: int = 50
     guidance_scale: float = 12.0
     negative_prompt: Raw = ""
     frame_chunk: int | Literal["auto"] | None = "auto"
+    conditioning_scale: float | None = None
+    approximation: ApproximationSettings = EXACT
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
         # 1 is no guidance.
         check_range("sampling.guidance_scale", self.guidance_scale, least=1)
+        check_range("sampling.conditioning_scale", self.conditioning_scale, least=0)
         if self.frame_chunk != "auto":
             check_range("sampling.frame_chunk", self.frame_chunk, least=1)

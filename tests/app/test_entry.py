@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from omegaconf import OmegaConf
 
 import src.app.entry
 import src.info
+from src.app.as_in_run import given as given_of
 from src.common.errors import UserError
 from src.common.files import atomic_path
 from src.common.typed import typed
@@ -58,6 +60,22 @@ def test_the_names_that_users_set_have_their_documented_defaults(compose_config)
     mini = compose_config("train", "subject=x")
     assert mini.model.name == "mini" and mini.data.resolution == 128
     assert compose_config("train", "subject=x", "data.resolution=64").data.resolution == 64
+
+
+@pytest.mark.parametrize("preset", ["fast", "draft"])
+def test_a_preset_of_sampling_changes_the_approximation_alone(preset, compose_config):
+    for model in ("mini", "sd15"):
+        plain, quick = (
+            typed(SamplingSettings, compose_config("train", "subject=x", f"model={model}", *given).sampling, "sampling")
+            for given in ([], [f"sampling={preset}"])
+        )
+        assert plain.approximation.off and not quick.approximation.off
+        assert replace(quick, approximation=plain.approximation) == plain
+    own = compose_config("train", "subject=x", f"sampling={preset}", "sampling.num_steps=7").sampling
+    assert typed(SamplingSettings, own, "sampling").num_steps == 7
+    assert list(given_of(compose_config("sample", "run=x", "poses=x", f"sampling={preset}").sampling)) == [
+        "approximation"
+    ]
 
 
 def test_controlvideo_is_the_same_model_without_the_techniques(compose_config):

@@ -64,6 +64,7 @@ def candidates(hint: Any, value: Any) -> Iterator[Any]:
         yield None
     elif isinstance(value, (list, tuple)):
         yield [item / 2 for item in value] if isinstance(value, tuple) else value[:-1]
+        yield [item // 2 for item in value if isinstance(item, int)]
     elif hint is str:
         yield from OTHERS
 

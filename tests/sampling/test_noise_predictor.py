@@ -4,7 +4,8 @@ import torch
 from src.common.errors import UserError
 from src.models.chunking import frame_bytes, plan_chunks
 from src.sampling import noise_predictor
-from src.sampling.noise_predictor import ApproximationSettings, NoisePredictor, embed_pose_sequence
+from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
+from src.sampling.settings import ApproximationSettings
 
 TIMESTEPS = (900, 700, 500, 300)
 

@@ -12,7 +12,7 @@ from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob, describe_references
 from src.sampling.sampler import Sampler
-from src.sampling.settings import LatentEditingSettings, MethodSettings, SamplingSettings
+from src.sampling.settings import ApproximationSettings, LatentEditingSettings, MethodSettings, SamplingSettings
 
 NO_EDITING = LatentEditingSettings(parts=[])
 CONTROLVIDEO = MethodSettings(
@@ -76,6 +76,24 @@ def test_chunks_do_not_change_the_video(make_latents, frame_chunk):
     whole, _ = make_latents(MethodSettings())
     chunked, _ = make_latents(MethodSettings(), replace(FAST, frame_chunk=frame_chunk))
     torch.testing.assert_close(chunked, whole, rtol=0, atol=1e-3)
+
+
+def test_what_is_left_out_changes_the_video_and_nothing_is_by_default(make_latents):
+    exact, _ = make_latents(MethodSettings())
+    off, _ = make_latents(MethodSettings(), replace(FAST, approximation=ApproximationSettings()))
+    assert torch.equal(off, exact)
+    for change in ({"features_every": 2}, {"guidance_every": 2}, {"guided_timesteps": (0, 600)}):
+        less, _ = make_latents(MethodSettings(), replace(FAST, approximation=ApproximationSettings(**change)))
+        assert not torch.allclose(less, exact), change
+
+
+def test_the_conditioning_scale_of_sampling_stands_before_the_models(make_latents, backbone):
+    """Inversion and sampling: as if the model had been built with it; the next job has the model's again."""
+    before, _ = make_latents(MethodSettings())
+    scaled, _ = make_latents(MethodSettings(), replace(FAST, conditioning_scale=0.3))
+    assert torch.equal(make_latents(MethodSettings())[0], before)
+    backbone.conditioning_scale = 0.3
+    assert torch.equal(make_latents(MethodSettings())[0], scaled) and not torch.allclose(scaled, before)
 
 
 @torch.no_grad()
@@ -159,6 +177,8 @@ def test_a_generated_clip_says_what_it_is_of(tiny, backbone, job):
         (SamplingSettings, {"num_steps": 0}, "sampling.num_steps=0 must be at least 1 and at most 1000"),
         (SamplingSettings, {"guidance_scale": 0.5}, "sampling.guidance_scale=0.5 must be at least 1"),
         (SamplingSettings, {"frame_chunk": 0}, "frame_chunk=0 must be at least 1"),
+        (SamplingSettings, {"conditioning_scale": -1.0}, "sampling.conditioning_scale=-1.0 must be at least 0"),
+        (SamplingSettings, {"approximation": {"features_every": 0}}, "approximation.features_every=0 must be at least"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(cls, changes, message):
