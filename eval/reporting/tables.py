@@ -137,7 +137,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         )
     for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
         labels = ", ".join(result.label for result in results if result.stand_in == why)
-        notes.append(f"{labels}: {why}, a stand-in, which reproduces no published number.")
+        notes.append(f"{why}: a stand-in, which reproduces no published number ({labels}).")
     notes.append(
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
         f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
