@@ -99,7 +99,7 @@ def test_one_table_has_all_methods_and_says_what_stands_in(results, folder) -> N
     assert [row.method for row in table.rows] == sorted(results)
     notes = "\n".join(table.notes)
     assert "weights of a UNet of" in notes and "no published number (disco (1), disco-finetuned (2))." in notes
-    assert "model=tiny: a stand-in, which reproduces no published number (controlvideo (2), magicanimate (1), pos" in notes
+    assert "model=tiny: a stand-in, which reproduces no published number (controlvideo (2), magicanimate (1)" in notes
     assert "driven by DensePose, frames of 64x64, brought to 128x128 (bicubic)" in notes
     assert "conditions of 2 of 2 subjects (the renderer: 2)" in notes
     assert "masks of 2 of 2 subjects (the renderer: 2)" in notes
