@@ -13,7 +13,7 @@ class BenchSettings(LearningSettings):
     """What `conf/bench.yaml` describes.
 
     Attributes:
-        system: `ours`, or one step of another system, sampled at its own resolution, with the sizes of `model.configs`: a
+        system: `ours`, or one step of another one at its own resolution, with the sizes of `model.configs`: a
             window of `magicanimate`, a frame of `disco`.
         num_target_frames: numbers M of target poses, each sampled exactly and as `sampling=fast` does.
         frame_chunks: values of `sampling.frame_chunk`, each with every M.
