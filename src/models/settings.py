@@ -20,6 +20,10 @@ PRECISIONS = {
 }
 
 
+# Models of ours that stand in for Stable Diffusion.
+STAND_INS = ("mini", "tiny")
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
     """A LoRA on the base model.
@@ -138,3 +142,8 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None
+
+
+def stand_in(settings: ModelSettings) -> str | None:
+    """Why no published number is of these weights, in the words of results; None: nothing is known against them."""
+    return f"model={settings.name}" if settings.random_seed is not None or settings.name in STAND_INS else None
