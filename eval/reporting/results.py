@@ -57,6 +57,8 @@ class Result:
         model: name of our base model; None where nobody said, as of other systems.
         weights: by subject and metric, what the subject's value weighs in the pooled one.
         inputs: by subject, the number of its frames and their checksums.
+        found: by subject and metric of poses, the share of the real keypoints that were found.
+        hardware, command, commit: where it was scored, how, and by which code, as far as it says.
     """
 
     path: Path
@@ -75,6 +77,10 @@ class Result:
     model: str | None = None
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     inputs: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
+    found: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    hardware: str | None = None
+    command: str | None = None
+    commit: str | None = None
 
     @property
     def label(self) -> str:
@@ -186,6 +192,13 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         model=stored.model,
         weights=stored.weights,
         inputs=stored.inputs,
+        found={
+            clip: {name: share for name, share in shares.items() if name in REGISTRY}
+            for clip, shares in stored.found.items()
+        },
+        hardware=stored.hardware,
+        command=stored.command,
+        commit=None if stored.git is None else str(stored.git.get("commit")),
     )
 
 
@@ -208,6 +221,10 @@ class _Stored:
     warnings: list[str] = field(default_factory=list)
     files: dict[str, dict[str, str | None]] = field(default_factory=dict)
     dataset: DatasetState | None = None
+    found: dict[str, dict[str, float]] = field(default_factory=dict)
+    hardware: str | None = None
+    command: str | None = None
+    git: dict[str, Any] | None = None
 
 
 def _number(entry: Mapping[str, Any], name: str) -> float:
