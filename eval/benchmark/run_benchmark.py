@@ -15,9 +15,10 @@ from eval.benchmark.settings import BenchmarkSettings
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.pool import library_versions
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
-from eval.scoring.score import ScoreResult, library_versions, score
+from eval.scoring.score import ScoreResult, score
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
 from src.common.files import read_record, write_json
@@ -35,12 +36,13 @@ FILE_NAME = "results.json"
 
 
 def run_benchmark(
-    settings: BenchmarkSettings, *, loggers: MakeLoggers
+    settings: BenchmarkSettings, *, loggers: MakeLoggers, command: str | None = None
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     """Do what the settings describe, as far as that was not done before.
 
     Args:
         loggers: of a subject's fine-tune.
+        command: that asks for it, for the record.
 
     Returns:
         The content of `results.json` (as of `eval.score`, with `dataset`, `subjects`, `settings`, `versions`, `git`,
@@ -55,11 +57,11 @@ def run_benchmark(
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):
-        return _run_benchmark(settings, path, loggers=loggers)
+        return _run_benchmark(settings, path, loggers=loggers, command=command)
 
 
 def _run_benchmark(
-    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers
+    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers, command: str | None
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
@@ -100,6 +102,7 @@ def _run_benchmark(
         },
         "peak_memory_gib": max((cost["peak_memory_gib"] for cost in costs if "peak_memory_gib" in cost), default=None),
         "identity": settings.identity(),
+        "command": command,
         "key": key,
     }
     write_json(path, result)
