@@ -39,8 +39,15 @@ lint: $(INSTALLED)  ## style and formatting (ruff), which room may use which (im
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/pyright
 
-bench: $(INSTALLED)  ## seconds and peak memory at full size, and the time of scoring (random weights)
-	for what in ours magicanimate disco; do $(BIN)/python -m src.bench measured=$$what $(ARGS) || exit; done
+bench: $(INSTALLED)  ## seconds and peak memory of Stable Diffusion 1.5 with random weights on what is there, and of scoring
+	@# A GPU measures the full size; a CPU, in minutes, a quarter of the pixels and few frames (experiments/SPEED.md).
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
+	  $(BIN)/python -m src.bench model.dtype=bfloat16 num_target_frames=[25,100,400] frame_chunks=[auto,8] \
+	    counted=[25,100,400] $(ARGS); \
+	else \
+	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS); \
+	fi
+	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system || exit; done
 	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on

@@ -139,7 +139,7 @@ def _from_file(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
     if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        return TargetPoses(load_poses(source), load_fps(source) or fps, None)
+        return TargetPoses(load_poses(source, person=settings.pose.person), load_fps(source) or fps, None)
     return None
 
 

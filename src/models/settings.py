@@ -9,6 +9,7 @@ from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, setting
 
+GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
 PRECISIONS = {
@@ -61,7 +62,7 @@ class ModelSettings:
         group_norm: statistics over all frames of a `clip`, as ControlVideo has them, or over each `frame`.
         conditioning_scale: factor on the ControlNet's residuals.
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
-        gradient_checkpointing: less memory for a quarter more time in training.
+        gradient_checkpointing: less memory for a quarter more time in training; `auto`: where memory needs it.
         channels_last: memory format of the convolutions.
         compile: run the UNet and ControlNet through torch.compile.
     """
@@ -81,7 +82,7 @@ class ModelSettings:
     group_norm: Literal["clip", "frame"] = setting("clip", counts="fine_tune")
     conditioning_scale: float = setting(1.0, counts="fine_tune")
     dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
-    gradient_checkpointing: bool = setting(False, counts="nothing")
+    gradient_checkpointing: GradientCheckpointing = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
     compile: bool = setting(False, counts="fine_tune")
 

@@ -107,6 +107,7 @@ def learn(
             optimizer=settings.optimizer,
             trainer=settings.trainer,
             seed=settings.seed,
+            gradient_checkpointing=settings.model.gradient_checkpointing,
             validate_every=validate_every,
             checkpoint_every=settings.checkpoint_every_n_steps,
         )

@@ -13,6 +13,7 @@ from src.common.trainer import TrainerSettings
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
+from src.models.settings import GradientCheckpointing
 from src.training.data_module import OneShotDataModule, encode_clip
 from src.training.fitting import Fitting
 from src.training.one_shot_module import OneShotModule
@@ -27,6 +28,7 @@ class FineTuneJob:
         clip: the N training frames, their poses and the source prompt.
         batch_frames: n, frames of a step.
         optimizer, trainer: settings.
+        gradient_checkpointing: as of `ModelSettings`.
         seed: of frames, timesteps and noise.
         validate_every: steps between two validations, with which previews come; None: none.
         checkpoint_every: steps between two checkpoints.
@@ -37,6 +39,7 @@ class FineTuneJob:
     optimizer: OptimizerSettings
     trainer: TrainerSettings
     seed: int
+    gradient_checkpointing: GradientCheckpointing = "auto"
     validate_every: int | None = None
     checkpoint_every: int = 50
 
@@ -76,5 +79,7 @@ def fine_tune(
     clip = encode_clip(image_model, job.clip, fitting.device)
     num_timesteps = image_model.scheduler.config["num_train_timesteps"]
     data = OneShotDataModule(clip, batch_frames=job.batch_frames, num_timesteps=num_timesteps, seed=job.seed)
-    module = OneShotModule(backbone, image_model.scheduler, job.optimizer)
+    module = OneShotModule(
+        *(backbone, image_model.scheduler, job.optimizer), gradient_checkpointing=job.gradient_checkpointing
+    )
     return fitting.fit(module, data, rate="optimizer.lr") | {"trained_parameters": backbone.num_trainable()}

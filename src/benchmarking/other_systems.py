@@ -6,7 +6,7 @@ Dimensions: F frames, C latent channels, S×S pixels, h×w latent cells, T token
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,9 +24,19 @@ from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
-from src.models.shipped import from_config
+from src.models.shipped import from_config, shipped_configs
 
 LATENT_SHRINKS, CHANNELS, TOKENS = 8, 4, 77
+
+
+def measure_other(system: Literal["magicanimate", "disco"], configs: str, trainer: TrainerSettings) -> dict[str, Any]:
+    """Seconds and peak memory of one step of a system with random weights.
+
+    Args:
+        configs: shipped configs whose sizes it has.
+    """
+    measure = {"magicanimate": measure_magicanimate, "disco": measure_disco}[system]
+    return {"model": system} | measure(shipped_configs(configs), trainer)
 
 
 def measure_magicanimate(configs: Path, trainer: TrainerSettings) -> dict[str, Any]:
