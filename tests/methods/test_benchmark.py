@@ -220,7 +220,7 @@ def test_discos_own_data(settings, tmp_path, magicanimate_options, disco_options
         for folder in ("masks", "densepose"):
             (tmp_path / folder / name).mkdir(parents=True)
         for index in range(len(clip)):
-            (tmp_path / "masks" / name / f"{index:03d}.png").write_bytes(
+            (tmp_path / "masks" / name / f"{index:03d}.jpg").write_bytes(
                 base64.b64decode(masks.row(clip.first + index)[1])
             )
             empty = np.full((128, 128, 3), BACKGROUND[::-1], np.uint8)
