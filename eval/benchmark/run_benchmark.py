@@ -26,6 +26,7 @@ from src.common.progress import track
 from src.common.writers import only_writer
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.media.video import VideoReader
+from src.methods.base import Method
 from src.methods.registry import build_method
 from src.pose.extractors.base import PoseExtractor
 from src.runs.provenance import environment, git_revision
@@ -65,17 +66,21 @@ def _run_benchmark(
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
+    # Weights that are not there are told before hours of preparing.
+    method = None if settings.system is not None else build_method(settings.method, settings.around())
     prepared = _prepare(settings, extractor)
     prepare_seconds = time.perf_counter() - started
     waiting: dict[str, str] = {}
-    if settings.system is None:
-        runs, failed = run_subjects(prepared, settings, loggers=loggers)
+    if method is not None:
+        runs, failed = run_subjects(prepared, settings, method, loggers=loggers)
     else:
+        assert settings.system is not None
         runs, failed, waiting = exchange(prepared, settings.system.build(), settings)
         if waiting and not runs:
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
-    key = digest([*decisive, {subject.name: subject.key for subject in runs}])
+    made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
+    key = digest([*decisive, made])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
         return done, path, []
@@ -89,7 +94,7 @@ def _run_benchmark(
         "seed": settings.seed,
         **found,
         "dataset": {**_dataset(prepared, failed, settings), "waiting": waiting},
-        "setup": setup(scored, failed, settings),
+        "setup": setup(scored, failed, settings, method),
         "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
         "files": {
             run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
@@ -112,7 +117,7 @@ def _run_benchmark(
 
 
 def run_subjects(
-    prepared: PreparedDataset, settings: BenchmarkSettings, *, loggers: MakeLoggers
+    prepared: PreparedDataset, settings: BenchmarkSettings, method: Method, *, loggers: MakeLoggers
 ) -> tuple[list[SubjectRun], dict[str, str]]:
     """Every prepared subject through fine-tune and sampling.
 
@@ -120,7 +125,6 @@ def run_subjects(
         Those that are finished, and by name why the others are not: preparation's failures too.
     """
     finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
-    method = build_method(settings.method, settings.around())
     runs = Path(settings.runs) / settings.benchmark.name
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
@@ -178,7 +182,9 @@ def score_runs(
         raise UserError(f"no subject of {settings.benchmark.name} could be scored; {name}: {reason}") from None
 
 
-def setup(runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: BenchmarkSettings) -> dict[str, Any]:
+def setup(
+    runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: BenchmarkSettings, method: Method | None
+) -> dict[str, Any]:
     """Under which conditions the rows of a table were made: what a reader must know beside the numbers.
 
     Returns:
@@ -195,13 +201,13 @@ def setup(runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: Bench
     made = {"frames": sorted({generated for generated, _ in sizes.values()}), "subjects": len(runs) + len(failed)}
     if settings.protocol.resolution is None and any(generated != real for generated, real in sizes.values()):
         made["resize"] = runs[0].resize
-    if settings.system is not None:
+    if method is None:
         return made
     return made | {
         "driven_by": settings.kind.driven_by,
         "trains": settings.kind.trains,
         "sources": sources,
-        "stand_in": build_method(settings.method, settings.around()).stand_in,
+        "stand_in": method.stand_in,
     }
 
 

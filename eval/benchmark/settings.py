@@ -30,7 +30,7 @@ class ExternalMethod:
     kind: Literal["external"] = EXTERNAL
 
 
-BenchmarkMethod = Annotated[ExternalMethod | get_args(AnyMethodSettings)[0], Field(discriminator="kind")]
+BenchmarkMethod = Annotated[ExternalMethod | AnyMethodSettings, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
