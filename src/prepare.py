@@ -6,6 +6,7 @@ python -m src.prepare dataset=tiktok dataset.root=<folder of DisCo's TSV files>
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,12 +14,12 @@ from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.typed import FileName, Raw
 from src.data.datasets.settings import DatasetSettings
-from src.data.manifest import PreparedDataset, prepare_dataset
-from src.data.prepare import prepare_subject
-from src.data.resolve import default_name
 from src.data.settings import DataSettings
-from src.data.subject import Subject
 from src.pose.extractors.settings import ExtractorSettings
+
+if TYPE_CHECKING:
+    from src.data.manifest import PreparedDataset
+    from src.data.subject import Subject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,17 @@ class PrepareSettings:
             raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
 
 
-def prepare(settings: PrepareSettings) -> Subject | PreparedDataset:
+def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":
     """Prepare one clip, or all of a data set.
 
     Raises:
         UserError: all that preparing raises.
     """
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from src.data.manifest import prepare_dataset
+    from src.data.prepare import prepare_subject
+    from src.data.resolve import default_name
+
     data, extractor = settings.data, settings.pose.build()
     if settings.dataset is not None:
         return prepare_dataset(

@@ -5,6 +5,7 @@ what the shell passes on is what is meant.
 """
 
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -102,6 +103,12 @@ def one_line(error: Exception) -> str:
         return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def is_hydras(error: Exception) -> bool:
+    """Whether an exception was raised by Hydra or OmegaConf themselves."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
 
 
 def _quoted_list(value: str) -> str:

@@ -65,12 +65,14 @@ class TargetPoses:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
+        driver: whose frames these are; None also where they had to be fitted into another shape.
         sound: of the video that the poses were taken from, where it has any.
     """
 
     poses: PoseSequence
     fps: float
     beside: Row | None
+    driver: Subject | None = None
     sound: Soundtrack | None = None
 
 
@@ -103,8 +105,13 @@ def target_poses(
             extractor=settings.pose.build,
         )
         fitted = driver if size is None else fit_driver(driver, size)
-        beside = Row("driver", fitted.frames)
-        found = TargetPoses(fitted.poses, float(driver.fps), beside, _sound(settings, driver))
+        found = TargetPoses(
+            fitted.poses,
+            float(driver.fps),
+            Row("driver", fitted.frames),
+            driver if fitted is driver else None,
+            _sound(settings, driver),
+        )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")

@@ -31,7 +31,17 @@ def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
     Raises:
         UserError: the weights are not there or cannot be read.
     """
-    image_model = load_image_model(
+    image_model = build_image_model(settings)
+    return image_model, build_backbone(image_model, settings)
+
+
+def build_image_model(settings: ModelSettings) -> ImageModel:
+    """Load the image model, as the settings ask.
+
+    Raises:
+        UserError: the weights are not there or cannot be read.
+    """
+    return load_image_model(
         settings.base,
         settings.controlnet,
         vae=settings.vae,
@@ -44,7 +54,6 @@ def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
         embeddings=settings.embeddings,
         clip_skip=settings.clip_skip,
     )
-    return image_model, build_backbone(image_model, settings)
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:
@@ -56,12 +65,14 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         conditioning_scale=settings.conditioning_scale,
     )
     dtype = getattr(torch, settings.dtype)
-    for parameter in backbone.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
+    for module in backbone.modules():
+        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            # They are next to nothing in memory, and a norm's scale and shift are where rounding shows.
+            continue
+        for parameter in module.parameters(recurse=False):
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(dtype)
     for network in (backbone.unet, backbone.controlnet):
-        if settings.gradient_checkpointing:
-            network.enable_gradient_checkpointing()
         if settings.channels_last:
             cast(nn.Module, network).to(memory_format=torch.channels_last)
         if settings.compile:

@@ -75,10 +75,10 @@ def plan_chunks(
 
 def free_bytes(device: torch.device) -> int:
     """Memory that a process can still take: of the GPU, its allocator's own reserve included, or of the machine."""
-    if device.type != "cuda":
-        return psutil.virtual_memory().available
-    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + reserved
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    return psutil.virtual_memory().available
 
 
 def frame_bytes(

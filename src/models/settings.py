@@ -9,6 +9,7 @@ from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, setting
 
+GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
 PRECISIONS = {
@@ -16,6 +17,10 @@ PRECISIONS = {
     "bfloat16": ("bf16-mixed",),
     "float16": ("16-mixed",),
 }
+
+
+# Models of ours that stand in for Stable Diffusion.
+STAND_INS = ("mini", "tiny")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ class ModelSettings:
         group_norm: statistics over all frames of a `clip`, as ControlVideo has them, or over each `frame`.
         conditioning_scale: factor on the ControlNet's residuals.
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
-        gradient_checkpointing: less memory for a quarter more time in training.
+        gradient_checkpointing: less memory for a quarter more time in training; `auto`: where memory needs it.
         channels_last: memory format of the convolutions.
         compile: run the UNet and ControlNet through torch.compile.
     """
@@ -77,7 +82,7 @@ class ModelSettings:
     group_norm: Literal["clip", "frame"] = setting("clip", counts="fine_tune")
     conditioning_scale: float = setting(1.0, counts="fine_tune")
     dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
-    gradient_checkpointing: bool = setting(False, counts="nothing")
+    gradient_checkpointing: GradientCheckpointing = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
     compile: bool = setting(False, counts="fine_tune")
 
@@ -135,3 +140,8 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None
+
+
+def stand_in(settings: ModelSettings) -> str | None:
+    """Why no published number is of these weights, in the words of results; None: nothing is known against them."""
+    return f"model={settings.name}" if settings.random_seed is not None or settings.name in STAND_INS else None

@@ -21,7 +21,8 @@ def doctor(settings: LearningSettings) -> dict[str, Any]:
     codecs, places = video_codecs(), [writable(place) for place in ("outputs", "data", HF_HUB_CACHE)]
     work = Workload(
         batch_frames=settings.data.batch_frames,
-        gradient_checkpointing=settings.model.gradient_checkpointing,
+        # The least of what `auto` may choose, as with the chunk.
+        gradient_checkpointing=settings.model.gradient_checkpointing is not False,
         dtype=settings.model.dtype,
         frame_chunk=1 if settings.sampling.frame_chunk == "auto" else settings.sampling.frame_chunk,
         num_frames=settings.data.num_test_frames + int(settings.method.reference_insertion),

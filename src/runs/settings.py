@@ -35,6 +35,11 @@ class LearningSettings:
 
     def __post_init__(self) -> None:
         check_precision(self.model.dtype, self.trainer.precision)
+        if self.optimizer.fused and self.trainer.precision == "16-mixed":
+            raise UserError(
+                "optimizer.fused=true cannot go with trainer.precision=16-mixed, whose gradients are scaled when they "
+                "are clipped: leave optimizer.fused out or give trainer.precision=bf16-mixed"
+            )
         check_range("seed", self.seed, least=0, most=2**31 - 1)
         check_range("checkpoint_every_n_steps", self.checkpoint_every_n_steps, least=1)
 

@@ -10,12 +10,15 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from lightning import LightningModule
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
 from src.models.scheduler import training_target
-from src.training.data_module import EncodedClip, StepBatch
+from src.models.settings import GradientCheckpointing
+from src.training.checkpointing import set_checkpointing
+from src.training.data_module import OneShotDataModule, StepBatch
 from src.training.settings import OptimizerSettings
 
 
@@ -26,22 +29,36 @@ class OneShotModule(LightningModule):
         backbone: its trained part is what the optimiser sees, and what checkpoints hold.
         scheduler: the noise levels of the image model.
         optimizer: of the trained part.
+        gradient_checkpointing: of both networks; `auto`: where the memory of a step needs it.
     """
 
-    def __init__(self, backbone: VideoBackbone, scheduler: DDIMScheduler, optimizer: OptimizerSettings) -> None:
+    def __init__(
+        self,
+        backbone: VideoBackbone,
+        scheduler: DDIMScheduler,
+        optimizer: OptimizerSettings,
+        *,
+        gradient_checkpointing: GradientCheckpointing = False,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.scheduler = scheduler
         self.optimizer = optimizer
+        self.gradient_checkpointing = gradient_checkpointing
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
 
     def on_fit_start(self) -> None:
-        """Embed the clip's poses and prompt: no step changes what comes of them."""
+        """Embed the clip's poses and prompt, which no step changes, and choose what a step keeps for its way back."""
         # Lightning sets it where it is given one, as here, and declares it nowhere.
-        clip: EncodedClip = self.trainer.datamodule.clip  # pyright: ignore[reportAttributeAccessIssue]
+        data: OneShotDataModule = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        clip = data.clip
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(
                 clip.poses_NCHW[None].to(self.device), clip.text_1TE.to(self.device)
+            )
+            set_checkpointing(
+                *(self.backbone, self.gradient_checkpointing, self._conditioning, clip.latents_NChw.to(self.device)),
+                batch_frames=data.batch_frames,
             )
 
     def training_step(self, batch: StepBatch, batch_idx: int) -> Tensor:
@@ -73,7 +90,15 @@ class OneShotModule(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimiser over what the method trains."""
-        return self.optimizer.build(self.backbone.trainable_state().values())
+        scaled = str(self.trainer.precision) == "16-mixed"
+        return self.optimizer.build(self.backbone.trainable_state().values(), scaled=scaled)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Limit the norm of the gradient; Lightning's own refuses fused optimisers in every mixed precision."""
+        if gradient_clip_val:
+            clip_grad_norm_(self.backbone.trainable_state().values(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trained parameters alone: the frozen ones are the image model's."""

@@ -20,7 +20,7 @@ class OptimizerSettings:
         lr: learning rate.
         weight_decay: decoupled.
         betas: of the moving averages of gradient and squared gradient.
-        fused: one kernel for all weights; null: as PyTorch chooses.
+        fused: one kernel for all weights; null: none of our choosing, which is on CUDA where gradients are not scaled.
     """
 
     name: Literal["adamw"] = "adamw"
@@ -35,11 +35,18 @@ class OptimizerSettings:
         for beta in self.betas:
             check_range("optimizer.betas", beta, least=0, most=0.999999)
 
-    def build(self, parameters: "Iterable[Tensor]") -> "Optimizer":
-        """The optimiser of these parameters."""
+    def build(self, parameters: "Iterable[Tensor]", *, scaled: bool = False) -> "Optimizer":
+        """The optimiser of these parameters.
+
+        Args:
+            scaled: their gradients are, as in `16-mixed`; a fused optimiser would take the scale off after clipping.
+        """
         from torch.optim import AdamW
 
-        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=self.fused)
+        parameters, fused = list(parameters), self.fused
+        if fused is None and not scaled and all(parameter.is_cuda for parameter in parameters):
+            fused = True
+        return AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=fused)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,42 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from src.bench import main
+from src.benchmarking.count import DEVICES, _Kernels, count_evaluation
+from tests.conftest import TINY
+
+TOY = ("model=tiny", "trainer=cpu", "data.resolution=64", "data.batch_frames=2")
+
+
+def test_a_count_is_that_of_the_formulas():
+    with FakeTensorMode(), torch.no_grad(), _Kernels() as kernels:
+        nn.Linear(32, 64, bias=False)(torch.empty(10, 32))
+    assert kernels.operations == 2 * 10 * 32 * 64
+    with FakeTensorMode(), torch.no_grad():
+        q = torch.empty(2, 3, 7, 16)
+        with _Kernels() as kernels:
+            nn.functional.scaled_dot_product_attention(q, q, q)
+    assert kernels.operations == 4 * 2 * 3 * 7 * 7 * 16
+
+
+def test_operations_grow_with_frames_and_kernels_do_not():
+    few, many = (count_evaluation(TINY, resolution=64, precision="32-true", num_frames=frames) for frames in (4, 8))
+    assert (few["kernels"] == many["kernels"] and many["tflop"] / max(few["tflop"], 1e-9) > 2) or few["tflop"] == 0
+    assert few["gib"] < many["gib"] and set(few["seconds_at_least"]) == set(DEVICES)
+
+
+@pytest.mark.parametrize("measured", ["true", "false"])
+def test_the_command_prints_what_it_measured(call_main, capsys, tmp_path, measured):
+    words = (*TOY, "num_target_frames=[2,3]", "counted=[2]", f"measured={measured}", "output=figures.json")
+    assert call_main(main, *words) == (0, "")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert [record["frames"] for record in figures["counted"]] == [3]
+    assert ("training_step" in figures) == (measured == "true")
+    if measured == "true":
+        cases = [(record["frames"], record["approximated"]) for record in figures["sampling_step"]]
+        assert cases == [(3, False), (3, True), (4, False), (4, True)]
+        assert all(record["seconds_per_step"] > 0 for record in figures["sampling_step"])
