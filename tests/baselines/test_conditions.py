@@ -17,7 +17,7 @@ from src.people.render import render_clip, sample_identity
 
 SIZE, FRAMES = 64, 3
 OWN = FrameGeometry(SIZE)
-CROPPED = FrameGeometry(SIZE, full=(96, 64), box=CropBox(left=-16, top=-32, side=128))
+CROPPED = FrameGeometry(SIZE, full=(96, 64), box=CropBox(left=-16, top=-32, width=128, height=128))
 
 
 @pytest.fixture(scope="module")
