@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
@@ -107,6 +106,9 @@ def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
     """
     if all(len(people) <= 1 for people in people_F):
         return [0 if people else None for people in people_F]
+    # A second of imports, for clips with several people alone.
+    from scipy.optimize import linear_sum_assignment
+
     tracks: list[_Track] = []
     for frame, people in enumerate(people_F):
         free = set(range(len(people)))
