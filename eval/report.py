@@ -8,13 +8,14 @@ from omegaconf import DictConfig
 
 from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
 from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
-from eval.networks.networks import Networks, NetworkSettings
+from eval.networks.networks import Networks
+from eval.networks.settings import NetworkSettings
 from eval.reporting.page import PageSettings, write_report
 from eval.reporting.results import load_results
 from eval.reporting.tables import build_tables
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings
+from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError

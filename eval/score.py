@@ -8,13 +8,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eval.networks.networks import NetworkSettings
-from eval.reporting.console import print_scores
+from eval.networks.settings import NetworkSettings
 from eval.scoring.clips import ClipPaths, Pairing, files_of, find_clips
 from eval.scoring.protocol import Protocol
-from eval.scoring.reading import read_clip
-from eval.scoring.runs import clip_of_run
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
@@ -59,6 +56,8 @@ class ScoreCommand(NetworkSettings):
 
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
+            from eval.scoring.runs import clip_of_run
+
             return [clip_of_run(self.run, self.protocol)]
         assert self.generated is not None, "checked above"
         return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
@@ -70,6 +69,11 @@ class ScoreCommand(NetworkSettings):
 @entry("score", ScoreCommand)
 def main(cfg: DictConfig) -> None:
     """Score, and write the JSON of a result to `output`, with a table to look at, or to standard output."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.reporting.console import print_scores
+    from eval.scoring.reading import read_clip
+    from eval.scoring.score import score
+
     settings = settings_of(ScoreCommand, cfg)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
     how = {"resolution": settings.protocol.resolution, "resize": settings.protocol.resize}

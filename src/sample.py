@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
 from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
 from src.common.trainer import TrainerSettings
-from src.common.typed import FileName, Raw, changed, check_range
+from src.common.typed import FileName, Raw, changed, check_range, setting
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.models.settings import check_precision
 from src.sampling.settings import MethodSettings, SamplingSettings
@@ -26,12 +26,14 @@ class SampleSettings(PoseSourceSettings):
         prompt: target prompt p_t; null: the prompt of the fine-tune.
         seed: null: the run's.
         output: null: `<run>/samples/<name of the poses>`.
+        audio: of a driver that is a video file: its sound under the videos, or none.
     """
 
     run: FileName
     prompt: Raw | None = None
     seed: int | None = None
     output: FileName | None = None
+    audio: Literal["driver", "none"] = setting("driver", counts="nothing")
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, least=0, most=2**31 - 1)
@@ -66,7 +68,13 @@ def sample(
     job = person.job(target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling)
     with output.only_writer():
         generated = person.generate(job, trainer)
-        return output.save_sample(generated, job, run=settings.run, poses=settings.poses, beside=target.beside)
+        return output.save_sample(
+            *(generated, job),
+            run=settings.run,
+            poses=settings.poses,
+            beside=target.beside,
+            sound=target.sound if settings.audio == "driver" else None,
+        )
 
 
 @entry("sample", SampleSettings)

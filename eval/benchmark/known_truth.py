@@ -10,6 +10,7 @@ What needs a network that is not at hand is left out. The table in `eval/metrics
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -19,7 +20,8 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.networks import Networks
 from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.media.contact_sheet import evenly_spaced
 from src.people.render import render_clip, sample_identity
 from src.pose.keypoints import PARTS, PoseSequence
@@ -145,7 +147,7 @@ def agreement(
 def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:
     """0 where a metric has one value for all levels; the infinite PSNR of the undamaged clip ranks as the best."""
     ranked = [-1e300 if value == -math.inf else value for value in bad]
-    return 0.0 if len(set(ranked)) == 1 else float(stats.spearmanr(levels, ranked).statistic)
+    return 0.0 if len(set(ranked)) == 1 else float(cast(float, stats.spearmanr(levels, ranked)[0]))
 
 
 def as_markdown(table: dict[str, dict[str, float]]) -> str:

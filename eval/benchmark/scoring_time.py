@@ -26,7 +26,8 @@ from eval.scoring.clips import ClipPaths
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
-from eval.scoring.score import SIDES, ScoreSettings, score
+from eval.scoring.score import SIDES, score
+from eval.scoring.settings import ScoreSettings
 from src.common.typed import check_range
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity

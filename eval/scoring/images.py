@@ -3,14 +3,19 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order.
 """
 
+import contextlib
+import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from src.common.errors import UserError
+from src.common.errors import UserError, explained
+from src.common.reading import read_bytes
+from src.media.sources import MAX_IMAGE_BYTES, check_pixels
 from src.media.video import IMAGE_SUFFIXES
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
@@ -66,9 +71,10 @@ def read_images(paths: list[Path]) -> np.ndarray:
     """
     frames: list[np.ndarray] = []
     for path in paths:
-        if (count := _num_pictures(path)) > 1:
+        data, count = _opened(path)
+        if count > 1:
             raise UserError(f"{path} holds {count} pictures: a frame is one; give the file itself to score all of them")
-        frame = read_image(path)
+        frame = _decoded(data, path)
         if frames and frame.shape != frames[0].shape:
             raise UserError(
                 f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
@@ -84,16 +90,9 @@ def read_image(path: Path) -> np.ndarray:
     Integers of 16 bits are scaled by 255 / 65535 and rounded, floating point in [0, 1] by 255.
 
     Raises:
-        UserError: unreadable, not finite, or floating point outside [0, 1].
+        UserError: unreadable, too large, not finite, or floating point outside [0, 1].
     """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if len(data) else None
-    if image is None:
-        raise UserError(f"{path} is not a readable image")
-    return np.ascontiguousarray(to_8_bits(image, str(path))[..., ::-1])
+    return _decoded(_opened(path)[0], path)
 
 
 def to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
@@ -122,37 +121,64 @@ def read_pictures(path: Path) -> np.ndarray:
     Raises:
         UserError: unreadable, pictures of several sizes, or ones that are shown for different times.
     """
-    if _num_pictures(path) == 1:
-        return read_image(path)[None]
-    if path.suffix.lower() in (".tif", ".tiff"):
-        ok, pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if not ok:
-            raise UserError(f"{path} is not a readable image")
-        frames = [to_8_bits(page, str(path))[..., ::-1] for page in pages]
-    else:
-        with Image.open(path) as image:
-            pictures = [(np.asarray(frame.convert("RGB")), frame.info.get("duration")) for frame in _frames(image)]
-        if len({duration for _, duration in pictures}) > 1:
-            raise UserError(f"{path} shows its pictures for different times: score a folder of its frames instead")
-        frames = [frame for frame, _ in pictures]
+    data, count = _opened(path)
+    if count == 1:
+        return _decoded(data, path)[None]
+    with _readable(path):
+        if path.suffix.lower() in (".tif", ".tiff"):
+            flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            ok, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags)
+            frames = [to_8_bits(page, str(path))[..., ::-1] for page in pages] if ok else []
+        else:
+            with Image.open(io.BytesIO(data)) as image:
+                pictures = [(np.asarray(f.convert("RGB")), f.info.get("duration")) for f in _frames(image, path)]
+            if len({duration for _, duration in pictures}) > 1:
+                raise UserError(f"{path} shows its pictures for different times: score a folder of its frames instead")
+            frames = [frame for frame, _ in pictures]
+    if not frames:
+        raise UserError(f"{path} is not a readable image")
     if len({frame.shape for frame in frames}) > 1:
         raise UserError(f"{path} holds pictures of several sizes: all frames of a clip must have one size")
     return np.ascontiguousarray(np.stack(frames))
 
 
-def _frames(image: Image.Image) -> ImageSequence.Iterator:
+def _frames(image: Image.Image, path: Path) -> ImageSequence.Iterator:
     # The default picture of an animated PNG may lie outside the animation.
     if getattr(image, "default_image", False):
-        name = getattr(image, "filename", "the image")
-        raise UserError(f"{name} has a picture outside its animation: score a folder of its frames instead")
+        raise UserError(f"{path} has a picture outside its animation: score a folder of its frames instead")
     return ImageSequence.Iterator(image)
 
 
-def _num_pictures(path: Path) -> int:
+def _opened(path: Path) -> tuple[bytes, int]:
+    """The bytes of an image file, and how many pictures it holds.
+
+    Raises:
+        UserError: unreadable, or more pixels than are read.
+    """
+    data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
     try:
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1)
+        with _readable(path), Image.open(io.BytesIO(data)) as image:
+            count = getattr(image, "n_frames", 1)
+            check_pixels(path, image.width, image.height * count)
+            return data, count
     except UnidentifiedImageError:
-        return 1  # floating-point images of several channels, which OpenCV reads
-    except OSError as error:
-        raise UserError(f"{path} is not a readable image: {error}") from error
+        return data, 1  # floating-point images of several channels, which OpenCV reads
+
+
+def _decoded(data: bytes, path: Path) -> np.ndarray:
+    with _readable(path):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
+    if image is None:
+        raise UserError(f"{path} is not a readable image")
+    return np.ascontiguousarray(to_8_bits(image, str(path))[..., ::-1])
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise whatever the decoders of images meet in a damaged one as a UserError about it."""
+    try:
+        yield
+    except (UserError, UnidentifiedImageError):
+        raise
+    except Exception as error:
+        raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error

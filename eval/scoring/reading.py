@@ -16,7 +16,7 @@ from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, read_image, read_images, read_pictures
 from src.common.errors import UserError
 from src.media.sources import open_video
-from src.media.video import IMAGE_SUFFIXES, VideoReader
+from src.media.video import IMAGE_SUFFIXES, VideoReader, read_video
 from src.pose.formats import load_poses
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
             f"dropped and {int((shown_F > 1).sum())} repeated; score a folder of its frames instead"
         )
     warnings += [f"{side} {path} {what}" for what in _doubts(path)]
-    return np.stack(list(reader))
+    return read_video(path).frames
 
 
 def _doubts(path: Path) -> list[str]:

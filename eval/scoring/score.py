@@ -10,7 +10,7 @@ from typing import Any
 
 from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
 from eval.metrics.frechet_interval import Samples, frechet_interval
-from eval.metrics.registry import REGISTRY, metric_keys
+from eval.metrics.registry import REGISTRY
 from eval.metrics.spec import MetricSpec
 from eval.networks.base import Network
 from eval.networks.networks import Judge, Networks
@@ -19,6 +19,7 @@ from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
 from eval.scoring.protocol import Protocol
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.common.typed import plain
@@ -26,22 +27,6 @@ from src.common.typed import plain
 log = logging.getLogger(__name__)
 
 SIDES = ("generated", "real")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """What is computed.
-
-    Attributes:
-        metrics: keys of `REGISTRY`; given, also names of `SETS`, which are replaced by theirs.
-        protocol: every choice that changes a number.
-    """
-
-    metrics: tuple[str, ...] | str
-    protocol: Protocol
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "metrics", metric_keys(self.metrics))
 
 
 @dataclass(frozen=True, kw_only=True)

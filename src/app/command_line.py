@@ -5,6 +5,7 @@ what the shell passes on is what is meant.
 """
 
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -31,15 +32,31 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         key, equals, value = argument.partition("=")
         if after in ("--config-path", "-cp"):
             # Hydra takes it as relative to the source file, which nobody would expect.
-            out.append(str(Path(argument).resolve()))
+            out.append(str(_config_path(argument)))
         elif key in ("--config-path", "-cp") and equals:
-            out.append(f"{key}={Path(value).resolve()}")
+            out.append(f"{key}={_config_path(value)}")
         elif equals and key.lstrip("+") in raw:
             out.append(f"{key}={quoted(value, multirun=multirun)}")
         else:
             out.append(argument)
         after = argument
     return out
+
+
+def _config_path(value: str) -> Path:
+    """A folder of configurations, which may name code, as an absolute path; a run's own is data.
+
+    Raises:
+        UserError: it is a run folder.
+    """
+    from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
+
+    folder = Path(value).resolve()
+    if sum((folder / name).exists() for name in WRITTEN) > 1:
+        raise UserError(
+            f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
+        )
+    return folder
 
 
 def check_flags(arguments: Sequence[str]) -> None:
@@ -86,6 +103,12 @@ def one_line(error: Exception) -> str:
         return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def is_hydras(error: Exception) -> bool:
+    """Whether an exception was raised by Hydra or OmegaConf themselves."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
 
 
 def _quoted_list(value: str) -> str:

@@ -70,12 +70,12 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
     """
 
     def decorate(main: Main) -> Callable[[], None]:
-        composed = False
+        running = False
 
         @functools.wraps(main)
         def run(cfg: DictConfig) -> None:
-            nonlocal composed
-            composed = True
+            nonlocal running
+            running = True
             _quiet_libraries()
             try:
                 # Here again, since launchers run this in processes of their own.
@@ -85,32 +85,41 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
                 _end(error)
             finally:
                 _finish_wandb()
+            running = False
 
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
 
         @functools.wraps(main)
         def command() -> None:
-            nonlocal composed
-            composed = False
+            nonlocal running
+            running = False
             before = os.environ.get("HYDRA_FULL_ERROR")
             # Hydra then raises what it would print, over many lines.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             given = sys.argv[1:]
             try:
-                sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
-                command_line.check_flags(sys.argv[1:])
-                require_launcher(given)
                 with raising_stops():
+                    sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
+                    command_line.check_flags(sys.argv[1:])
+                    require_launcher(given)
                     launch()
             except UserError as error:
                 exit_with(f"error: {error}", USER_ERROR_STATUS)
             except (HydraException, OmegaConfBaseException) as error:
-                if composed:
+                if running:
                     raise
                 exit_with(f"error: {command_line.one_line(error)}", USER_ERROR_STATUS)
             except Stopped as stop:
                 what = f"stopped by {stop}"
                 exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)
+            except Exception as error:
+                if (refused := explained(error)) is not None:
+                    exit_with(f"error: {refused}", USER_ERROR_STATUS)
+                # Hydra's own checks of a command line end in any kind of exception.
+                if running or not command_line.is_hydras(error):
+                    raise
+                what = f"the command line cannot be followed: {command_line.one_line(error)}"
+                exit_with(f"error: {what}; settings are key=value, groups key=name", USER_ERROR_STATUS)
             finally:
                 sys.argv[1:] = given
                 if before is None:
@@ -168,6 +177,8 @@ def _finish_wandb() -> None:
 
 def _quiet_libraries() -> None:
     """Leave what our own log does not say better: warnings that a user can do nothing about, banners, tips."""
+    # A full disk under standard output is no reason to end, nor for a traceback a line.
+    logging.raiseExceptions = False
     warnings.filterwarnings("ignore", category=FutureWarning)
     for message in (
         ".*does not have many workers.*",

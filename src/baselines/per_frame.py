@@ -12,7 +12,7 @@ from PIL import Image
 from src.common.arrays import map_npy, read_npz
 from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.media.video import VideoReader
+from src.media.video import read_video
 
 ARRAYS = (".npz", ".npy")
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm")
@@ -61,7 +61,7 @@ def read_stack(path: str | Path, *, keys: tuple[str, ...]) -> tuple[np.ndarray, 
     """
     path = Path(path)
     if path.suffix not in ARRAYS:
-        return np.stack(list(VideoReader(path))), "frames"
+        return read_video(path).frames, "frames"
     if path.suffix == ".npy":
         return map_npy(path), keys[0]
     arrays = read_npz(path)

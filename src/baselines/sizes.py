@@ -13,7 +13,7 @@ from src.baselines.magicanimate.loading import APPEARANCE, CONTROLNET, TEMPORAL
 from src.baselines.magicanimate.motion import motion_config, motion_parameters
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS
-from src.baselines.weights import CONFIG, WEIGHTS, read_config
+from src.baselines.weights import CONFIG, WEIGHTS, from_config, read_config
 
 _ORIGIN = "the configs of an image model in diffusers' layout, model.configs=NAME"
 
@@ -28,10 +28,10 @@ def describe_magicanimate(configs: str | Path) -> dict[str, Any]:
         read_config(Path(configs) / part, UNet2DConditionModel, origin=_ORIGIN) for part in ("unet", "controlnet")
     )
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(unet_config)
+        unet = from_config(UNet2DConditionModel, unet_config)
         video_unet = UNetMotionModel(**motion_config(unet, max_positions=MAX_POSITIONS))
-        controlnet = ControlNetModel.from_config(controlnet_config)
-        encoder = AppearanceEncoder(UNet2DConditionModel.from_config(unet_config))
+        controlnet = from_config(ControlNetModel, controlnet_config)
+        encoder = AppearanceEncoder(from_config(UNet2DConditionModel, unet_config))
     motion = sum(p.numel() for p in motion_parameters(video_unet))
     return {
         "model": "magicanimate",

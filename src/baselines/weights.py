@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
+from diffusers import ConfigMixin
 from torch import Tensor, nn
 
 from src.common.errors import UserError
 from src.common.reading import read_json
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+Configured = TypeVar("Configured", bound=ConfigMixin)
 
 
 def read_config(folder: Path, cls: type, *, origin: str) -> dict[str, Any]:
@@ -26,6 +29,11 @@ def read_config(folder: Path, cls: type, *, origin: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path} holds a {type(values).__name__}, where an object was expected: {origin}")
     return {name: value for name, value in values.items() if not name.startswith("_")}
+
+
+def from_config(cls: type[Configured], config: Mapping[str, Any]) -> Configured:
+    """A network or a scheduler of diffusers by its config."""
+    return cast(Configured, cls.from_config(dict(config)))  # another type only where asked for what is not used
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], *, what: str, dtype: torch.dtype) -> None:

@@ -12,7 +12,10 @@ TEMPORARY_PREFIX = ".posecrafter-"
 # Of libraries written in Rust, whose exceptions carry the number in their text alone.
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error ([0-9]+)\)")
 # Of PyTorch and OpenCV, whose exceptions for it are no MemoryError.
-_NO_MEMORY_IN_TEXT = re.compile(r"can't allocate memory|out of memory|insufficient memory", re.IGNORECASE)
+_NO_MEMORY_IN_TEXT = re.compile(
+    r"(can't|cannot) allocate memory|out of memory|insufficient memory|can't start new thread|std::bad_alloc",
+    re.IGNORECASE,
+)
 _CAUSES = {
     errno.ENOSPC: "no space is left on the disk: free some, or choose a place on another disk",
     errno.EDQUOT: "the disk quota is used up: free some space, or choose a place on another disk",
@@ -30,6 +33,8 @@ _CAUSES = {
     errno.EIO: "the disk reports an input/output error: check the disk",
     errno.ESTALE: "the network file system has lost it: mount it again",
 }
+# Of loaders and writers that keep the system's word and lose its number.
+_IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EIO)
 
 
 class UserError(ValueError):
@@ -112,4 +117,8 @@ def _number(error: BaseException) -> int | None:
         return None
     if match := _OS_ERROR_IN_TEXT.search(str(error)):
         return int(match[1])
-    return errno.ENOMEM if _NO_MEMORY_IN_TEXT.search(str(error)) else None
+    if _NO_MEMORY_IN_TEXT.search(str(error)):
+        return errno.ENOMEM
+    if (found := next((number for number in _IN_TEXT if os.strerror(number) in str(error)), None)) is not None:
+        return found
+    return None if error.__cause__ is None else _number(error.__cause__)

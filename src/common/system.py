@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 GIB = 2**30
 
@@ -46,7 +46,7 @@ def video_codecs() -> dict[str, dict[str, bool]]:
     from av.codec import Codec
     from av.error import FFmpegError
 
-    def has(name: str, mode: str) -> bool:
+    def has(name: str, mode: Literal["r", "w"]) -> bool:
         try:
             Codec(name, mode)
         except (FFmpegError, ValueError):  # PyAV has an error of its own for a codec that is unknown

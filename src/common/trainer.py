@@ -72,8 +72,7 @@ class TrainerSettings:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
-            own = {"default_root_dir": folder, "plugins": [WholeCheckpoints()]}
-            return lightning.Trainer(**values | quiet | own | more)
+            return lightning.Trainer(default_root_dir=folder, plugins=[WholeCheckpoints()], **values | quiet | more)
         except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
             raise UserError(
                 f"trainer.accelerator={self.accelerator}, devices={self.devices}, precision={self.precision} cannot "

@@ -125,7 +125,7 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
         if any(isinstance(mark, _Raw) for part in _parts(kind) for mark in getattr(part, "__metadata__", ())):
             yield _join(prefix, name)
         for part in _parts(kind):
-            if is_dataclass(part):
+            if isinstance(part, type) and is_dataclass(part):
                 yield from raw_keys(part, _join(prefix, name))
 
 
@@ -187,7 +187,7 @@ def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str,
 
 
 def _json_value(value: Any) -> Any:
-    return dataclasses.asdict(value) if is_dataclass(value) else str(value)
+    return dataclasses.asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _check_keys(cls: Any, values: Any, where: str) -> None:
@@ -206,7 +206,7 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
 
 def _member(kind: Any, values: Any) -> type | None:
     """The dataclass that a value of this type is of; of a union the one whose literal fields fit it."""
-    members = [part for part in _parts(kind) if is_dataclass(part)]
+    members = [part for part in _parts(kind) if isinstance(part, type) and is_dataclass(part)]
     if len(members) < 2 or not isinstance(values, Mapping):
         return members[0] if members else None
     for member in members:
@@ -238,20 +238,22 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, UserError):
         return cause
-    keys, node = [], values
+    keys: list[str] = []
+    node: Any = values
     for part in first["loc"]:
         # Names of a union's members stand between the keys.
-        if isinstance(node, (Mapping, list)) and (part in node or (isinstance(part, int) and part < len(node))):
+        inside = dict[int | str, Any](enumerate(node)) if isinstance(node, list) else node
+        if isinstance(inside, Mapping) and part in inside:
             keys.append(str(part))
-            node = node[part]
+            node = inside[part]
     if first["type"] == "missing":
         return UserError(f"{_join(where, *keys, str(first['loc'][-1]))} is missing")
     if first["type"] == "union_tag_invalid":
-        tag = first["ctx"]
+        tag = first.get("ctx", {})
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
     if first["type"] == "literal_error":
-        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first['ctx']['expected']}")
+        return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
     if cause is not None:
         return UserError(f"{_join(where, *keys)}={_shown(node)}: {cause}")
     message = f"{first['msg'][0].lower()}{first['msg'][1:]}"

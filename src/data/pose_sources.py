@@ -12,6 +12,7 @@ from src.data.resolve import resolve_subject
 from src.data.settings import DataSettings
 from src.data.subject import Subject, load_subject
 from src.media.contact_sheet import Row
+from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import load_fps, load_poses
@@ -61,11 +62,13 @@ class TargetPoses:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
+        sound: of the video that the poses were taken from, where it has any.
     """
 
     poses: PoseSequence
     fps: float
     beside: Row | None
+    sound: Soundtrack | None = None
 
 
 def target_poses(
@@ -91,7 +94,8 @@ def target_poses(
             root=settings.data.root,
             extractor=settings.pose.build,
         )
-        found = TargetPoses(driver.poses, float(driver.fps), Row("driver", driver.frames))
+        beside = Row("driver", driver.frames)
+        found = TargetPoses(driver.poses, float(driver.fps), beside, _sound(settings, driver))
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
@@ -109,6 +113,14 @@ def target_poses(
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
+
+
+def _sound(settings: PoseSourceSettings, driver: Subject) -> Soundtrack | None:
+    """Of a driver that was named by its video file; a prepared subject keeps no sound."""
+    video = Path(settings.poses)
+    if not video.is_file():
+        return None
+    return soundtrack(video, start_frame=settings.data.start, num_frames=len(driver), fps=driver.fps)
 
 
 def _from_file(

@@ -28,7 +28,7 @@ def check_rewritable(path: str | Path) -> None:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
-        known = {form.name for form in Codec(_ENCODER, "w").video_formats}
+        known = {form.name for form in Codec(_ENCODER, "w").video_formats or ()}
         if frame is None or frame.format.name not in known:
             form = "no frame" if frame is None else f"the pixel format {frame.format.name}"
             raise UserError(f"{path} has {form}, which H.264 cannot keep: convert it to yuv420p first")
@@ -69,11 +69,13 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
             video = old.streams.video[0]
             stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)
             _take_over(video.codec_context, stream.codec_context)
-            stream.codec_context.time_base = video.time_base
+            if video.time_base is not None:
+                stream.codec_context.time_base = video.time_base
             sound = {track.index: new.add_stream_from_template(track) for track in old.streams.audio}
             for packet in old.demux(video, *old.streams.audio):
                 if packet.stream is video:
                     for frame in packet.decode():
+                        assert isinstance(frame, av.VideoFrame)
                         new.mux(stream.encode(_replaced(frame, frames.get(count))))
                         count += 1
                 elif packet.dts is not None:

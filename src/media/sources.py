@@ -40,6 +40,11 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
+# Codes of ITU-T H.273: matrix coefficients that swscale tells apart, and transfer curves that a screen cannot show.
+_MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020"}
+_HDR = {16: "PQ", 18: "HLG"}
+_FULL_RANGE = 2
+
 
 def file_url(path: str | Path) -> str:
     """A path as FFmpeg takes it for a file whatever its name: `http:clip.mp4` would be an address."""
@@ -118,7 +123,7 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         if not stamps:
             raise UserError(f"{path} holds no frames")
         known = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and MIN_FPS <= rate <= MAX_FPS]
-        if any(stamp is None for stamp in stamps):
+        if stream.time_base is None or any(stamp is None for stamp in stamps):
             if not known:
                 raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
             return np.arange(len(stamps)) / float(known[0]), known[0]
@@ -135,6 +140,32 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
         known = [measured]
     return times, known[0] if known else FOLDER_FPS
+
+
+def read_as(path: str | Path) -> tuple[str, str | None]:
+    """How the frames of a video file are read, in words, and what is lost by it, None where nothing is.
+
+    Raises:
+        UserError: not readable, or no frame in it.
+    """
+    with open_video(path) as container, decoding(path):
+        stream = container.streams.video[0]
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise UserError(f"{path} holds no frames")
+        aspect = stream.sample_aspect_ratio or 1
+        turned = f", turned by {-frame.rotation % 360} degrees" if frame.rotation % 360 else ""
+        stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
+        matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
+        span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
+        lost = None
+        if (curve := _HDR.get(int(frame.color_trc))) is not None:
+            lost = (
+                f"{path} is HDR ({curve}), read without tone mapping, so its colours come out pale: convert it, for "
+                f"example with ffmpeg -i {path} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
+                "format=yuv420p -c:a copy sdr.mp4"
+            )
+    return f"{frame.width}x{frame.height} pixels{turned}{stretched}, colours of {matrix}, {span} range", lost
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:
@@ -187,8 +218,12 @@ def read_image(path: str | Path) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def check_image(data: bytes, where: str) -> None:
-    """Raise UserError unless an encoded picture is of a known format and not too large; reads only its header."""
+def check_image(data: bytes, where: str) -> tuple[int, int]:
+    """Width and height of an encoded picture; reads only its header.
+
+    Raises:
+        UserError: it is of no known format, or too large.
+    """
     try:
         with warnings.catch_warnings():
             # Of broken tags, which matter here as little as the tags.
@@ -202,3 +237,4 @@ def check_image(data: bytes, where: str) -> None:
         # Pillow's readers of headers raise what they meet.
         raise UserError(f"{where} is not a readable image: expected {', '.join(_IMAGE_FORMATS)}") from error
     check_pixels(where, width, height)
+    return width, height

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from src.common.errors import UserError, in_one_line
 from src.common.files import atomic_path
 from src.common.reading import size_in_words
+from src.media.sound import Soundtrack, SoundWriter
 from src.media.sources import (
     EXACT,
     FOLDER_FPS,
@@ -27,6 +28,7 @@ from src.media.sources import (
     decode,
     file_url,
     list_images,
+    read_as,
     read_image,
     timestamps,
 )
@@ -58,8 +60,8 @@ class VideoReader:
     """The frames of a video file or of a folder of images, streamed; iterate over it as often as needed.
 
     Rotation metadata and non-square pixels are applied, audio is ignored. A video of variable frame rate is
-    brought to its average rate by taking the nearest frame in time, and the log says so. The images of a
-    folder are read in natural order ("2.png" before "10.png") and must have one size.
+    brought to its average rate by taking the nearest frame in time. The log says how it is read, and what is
+    lost. The images of a folder are read in natural order ("2.png" before "10.png") and must have one size.
 
     Args:
         path: video file or folder of images.
@@ -103,7 +105,15 @@ class VideoReader:
                         f"{self.path} has more than {MAX_FRAMES} frames at {float(self.fps):.3g} fps: cut it"
                     )
                 repeats = nearest_in_time(times, float(self.fps))
-                log.info("%s: %d frames read as %d at %.3g fps", path, len(times), repeats.sum(), float(self.fps))
+                changing = "" if _is_uniform(times) else " of changing length"
+                log.info(
+                    "%s: %d frames%s read as %d at %.4g fps",
+                    *(path, len(times), changing, repeats.sum(), float(self.fps)),
+                )
+            how, lost = read_as(self.path)
+            log.info("%s: %s, %.4g fps", path, how, float(self.fps))
+            if lost is not None:
+                log.warning("%s", lost)
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
         ends = np.cumsum(repeats)
         total = int(ends[-1])
@@ -158,13 +168,21 @@ def read_video(
     return Video(frames_FHWC, reader.fps, reader.path)
 
 
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | float, *, crf: int = 16) -> None:
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: Fraction | float,
+    *,
+    crf: int = 16,
+    sound: Soundtrack | None = None,
+) -> None:
     """Write (H, W, 3) uint8 RGB frames as H.264 (yuv420p, BT.709, limited range), whole or not at all.
 
     An odd width or height is made even by repeating the last column or row, which yuv420p needs.
 
     Args:
         crf: libx264's constant rate factor, 0 (best) to 51; 16 is visually lossless.
+        sound: laid under it; None: none.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -181,7 +199,8 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | 
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
-        for frame in chain([first], frames):
+        under = None if sound is None else SoundWriter(container, sound)
+        for index, frame in enumerate(chain([first], frames)):
             if frame.shape != first.shape or frame.dtype != np.uint8:
                 raise ValueError(f"frames must be uint8 of shape {first.shape}, got {frame.dtype} {frame.shape}")
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.pad(frame, pad, "edge")), format="rgb24")
@@ -192,7 +211,11 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: Fraction | 
                 interpolation=EXACT,
             )
             container.mux(stream.encode(picture))
+            if under is not None:
+                under.write_until((index + 1) / float(fps))
         container.mux(stream.encode())
+        if under is not None:
+            under.finish()
 
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:

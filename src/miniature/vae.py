@@ -5,7 +5,7 @@ Dimensions: B frames, C channels, H×W pixels, h×w latent cells, K keypoints, S
 
 import copy
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -75,7 +75,8 @@ class VaeModule(PoolModule):
         self.vae.encoder.requires_grad_(train_encoder)
         if start_from is not None:
             warm_start(self.vae, Path(start_from))
-            self.vae.register_to_config(scaling_factor=self.vae.load_config(start_from)["scaling_factor"])
+            saved = cast("dict[str, Any]", self.vae.load_config(start_from))
+            self.vae.register_to_config(scaling_factor=saved["scaling_factor"])
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()

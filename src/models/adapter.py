@@ -207,7 +207,8 @@ def _from_ours(name: str) -> str:
 def _probe(backbone: VideoBackbone) -> Tensor:
     """A few frozen weights that tell one base model from another, whatever it is called and stored as."""
     networks = (backbone.unet, backbone.controlnet)
-    weights = [network.mid_block.resnets[0].conv1.weight.flatten()[:32] for network in networks]
+    name = "mid_block.resnets.0.conv1.weight"
+    weights = [network.get_parameter(name).flatten()[:32] for network in networks]
     return torch.cat(weights).detach().to("cpu", torch.float32)
 
 

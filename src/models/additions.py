@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -36,16 +36,17 @@ def add_to(model: ImageModel, *, loras: Sequence[LoraSettings], embeddings: Sequ
         return
     from diffusers import StableDiffusionPipeline  # imports many models: only where it is needed
 
-    pipeline = StableDiffusionPipeline(
-        vae=model.vae,
-        text_encoder=model.text_encoder,
-        tokenizer=model.tokenizer,
-        unet=model.unet,
-        scheduler=model.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    # Nothing but its loaders is used, and they ask for less than its signature does.
+    parts: dict[str, Any] = {
+        "vae": model.vae,
+        "text_encoder": model.text_encoder,
+        "tokenizer": model.tokenizer,
+        "unet": model.unet,
+        "scheduler": model.scheduler,
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     for lora in loras:
         _fuse_lora(pipeline, lora)
     words = [_add_word(pipeline, path) for path in embeddings]
@@ -95,7 +96,7 @@ def _add_word(pipeline: "StableDiffusionPipeline", path: str) -> str:
     inside = next(iter(tensors))
     word = inside if Path(path).stem == "learned_embeds" else Path(path).stem
     with clear_errors(option, path, "a textual inversion"):
-        pipeline.load_textual_inversion(vectors.float(), token=word)
+        pipeline.load_textual_inversion({word: vectors.float()}, token=word)
     return word
 
 

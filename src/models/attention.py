@@ -4,9 +4,12 @@ Dimensions: B clips (times prompts), F frames, L spatial tokens of a layer, T te
 D channels a head.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
 from src.models.layout import ClipLayout
@@ -39,7 +42,7 @@ class TemporalAttention(nn.Module):
         """Attend over F at every location; chunks run over locations, since frames depend on each other."""
         _, num_frames, num_tokens, channels = x_BFLC.shape
         attn = self.attn_temp
-        weight = torch.cat([attn.to_q.weight, attn.to_k.weight, attn.to_v.weight])
+        weight = torch.cat([attn.to_q.weight, *(to.weight for to in key_value_layers(attn))])
         per_frame = -(-num_tokens // num_frames)
         chunks = list(self.layout.chunks(num_tokens, elements=5 * num_frames * channels, per_frame=per_frame))
         clips = []
@@ -55,7 +58,7 @@ class TemporalAttention(nn.Module):
         q_LNFD, k_LNFD, v_LNFD = qkv_FLC.unflatten(-1, (3, self.attn_temp.heads, -1)).permute(2, 1, 3, 0, 4)
         out_LNFD = F.scaled_dot_product_attention(q_LNFD, k_LNFD, v_LNFD, scale=self.attn_temp.scale)
         out_LFC = out_LNFD.transpose(1, 2).flatten(2)
-        return self.conv_temp(self.attn_temp.to_out[0](out_LFC))
+        return self.conv_temp(output_layers(self.attn_temp)[0](out_LFC))
 
 
 class KeyFrameAttnProcessor(nn.Module):
@@ -86,7 +89,7 @@ class KeyFrameAttnProcessor(nn.Module):
         assert encoder_hidden_states is None and attention_mask is None, "key-frame attention is self-attention"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
         key_frame_BLC = x_BFLC[:, self.KEY_FRAME]
-        k_BNLD, v_BNLD = (_split_heads(to(key_frame_BLC), attn.heads) for to in (attn.to_k, attn.to_v))
+        k_BNLD, v_BNLD = (_split_heads(to(key_frame_BLC), attn.heads) for to in key_value_layers(attn))
         out_BFLC = _attend(attn, x_BFLC, (k_BNLD, v_BNLD, None), self.layout)
         if self.temporal is not None:
             out_BFLC = out_BFLC + self.temporal(x_BFLC)
@@ -125,14 +128,32 @@ class TextAttnProcessor:
 
 def text_keys_values(attn: Attention, text_BTE: Tensor) -> KeysValues:
     """Keys and values of encoded prompts for one cross-attention; on a CPU filled up to whole vectors and masked."""
-    text_BTE = text_BTE.to(attn.to_k.weight.dtype)
-    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads) for to in (attn.to_k, attn.to_v))
+    text_BTE = text_BTE.to(attn.to_q.weight.dtype)
+    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads) for to in key_value_layers(attn))
     num_tokens = text_BTE.shape[1]
     missing = -num_tokens % CPU_VECTOR
     if text_BTE.device.type != "cpu" or not missing:
         return k_BNTD, v_BNTD, None
     mask = F.pad(k_BNTD.new_zeros(1, 1, 1, num_tokens), (0, missing), value=-torch.inf)
     return F.pad(k_BNTD, (0, 0, 0, missing)), F.pad(v_BNTD, (0, 0, 0, missing)), mask
+
+
+def key_value_layers(attn: Attention) -> tuple[nn.Linear, nn.Linear]:
+    """The layers that make keys and values, which an attention may lack but none of Stable Diffusion's does."""
+    assert attn.to_k is not None and attn.to_v is not None
+    return attn.to_k, attn.to_v
+
+
+def output_layers(attn: Attention) -> nn.ModuleList:
+    """The linear layer and the dropout behind an attention, which each of Stable Diffusion's has."""
+    assert attn.to_out is not None
+    return attn.to_out
+
+
+def set_processor(attn: Attention | None, processor: Callable[..., Tensor]) -> None:
+    """Put a processor of our own on an attention of a block that has it."""
+    assert attn is not None
+    attn.set_processor(cast(AttnProcessor, processor))  # the library takes any callable and names one of its classes
 
 
 def _split_heads(x_BLC: Tensor, heads: int) -> Tensor:
@@ -142,12 +163,12 @@ def _split_heads(x_BLC: Tensor, heads: int) -> Tensor:
 def _attend(attn: Attention, x_BFLC: Tensor, keys_values: KeysValues, layout: ClipLayout) -> Tensor:
     """Queries of all frames of a clip against one shared set of keys and values, frames in chunks."""
     num_clips, num_frames, num_tokens, channels = x_BFLC.shape
-    parts = []
+    parts, outputs = [], output_layers(attn)
     for frames in layout.chunks(num_frames, elements=3 * num_clips * num_tokens * channels):
         chunk_BFLC = x_BFLC[:, frames]
         q_BNXD = _split_heads(attn.to_q(chunk_BFLC.flatten(1, 2)), attn.heads)
         out_BXC = _attention(q_BNXD, *keys_values, attn.scale).transpose(1, 2).flatten(2)
-        parts.append(attn.to_out[1](attn.to_out[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3]))
+        parts.append(outputs[1](outputs[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3]))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 

@@ -6,6 +6,7 @@ E text channels.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -13,7 +14,14 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from src.models.attention import KeyFrameAttnProcessor, TemporalAttention, TextAttnProcessor, text_keys_values
+from src.models.attention import (
+    KeyFrameAttnProcessor,
+    TemporalAttention,
+    TextAttnProcessor,
+    output_layers,
+    set_processor,
+    text_keys_values,
+)
 from src.models.conditioning import Conditioning
 from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
 from src.models.layout import ClipLayout, KeptFeatures
@@ -58,7 +66,7 @@ class VideoBackbone(nn.Module):
             install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
-        self._text_attentions: list[Attention] = [block.attn2 for block in blocks]
+        self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]
 
     def _install_attention(self, network: nn.Module, has_temporal: bool) -> None:
         for name, block in network.named_modules():
@@ -67,9 +75,9 @@ class VideoBackbone(nn.Module):
             temporal = None
             if has_temporal and not name.startswith("mid_block"):
                 temporal = TemporalAttention(block.attn1, self.layout).requires_grad_(True)
-            block.attn1.set_processor(KeyFrameAttnProcessor(self.layout, temporal))
-            block.attn2.set_processor(TextAttnProcessor(self.layout))
-            block.attn1.to_out.requires_grad_(True)
+            set_processor(block.attn1, KeyFrameAttnProcessor(self.layout, temporal))
+            set_processor(block.attn2, TextAttnProcessor(self.layout))
+            output_layers(block.attn1).requires_grad_(True)
 
     @torch.no_grad()
     def prepare(self, poses_BFCHW: Tensor, *texts_BTE: Tensor) -> Conditioning:
@@ -133,7 +141,7 @@ class VideoBackbone(nn.Module):
             )
         self.layout.num_frames, self.layout.num_prompts = num_frames, num_prompts
         for attn, keys_values in zip(self._text_attentions, conditioning.keys_values, strict=True):
-            attn.processor.keys_values = keys_values
+            cast(TextAttnProcessor, attn.processor).keys_values = keys_values
         self.layout.kept = kept
         sample = _repeat(latents_BFChw.flatten(0, 1), num_prompts)
         timestep = torch.as_tensor(timestep, device=sample.device).expand(num_clips).repeat_interleave(num_frames)

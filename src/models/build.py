@@ -1,6 +1,7 @@
 """From settings to the image model and the video backbone."""
 
 import logging
+from typing import cast
 
 import torch
 from torch import nn
@@ -64,7 +65,7 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
                 parameter.data = parameter.data.to(dtype)
     for network in (backbone.unet, backbone.controlnet):
         if settings.channels_last:
-            network.to(memory_format=torch.channels_last)
+            cast(nn.Module, network).to(memory_format=torch.channels_last)
         if settings.compile:
             network.compile()
     log.info("trained parameters: %s", f"{backbone.num_trainable():,}")

@@ -11,7 +11,6 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 log = logging.getLogger(__name__)
-AUTO = "auto"
 # Past some MiB a CPU's allocator returns memory to the system each time, and its caches no longer help: measured, the
 # feed-forward of 17 frames takes 62 ms whole and 25 ms in tiles of this size.
 CPU_TILE_BYTES = 8 * 2**20
@@ -63,7 +62,7 @@ def plan_chunks(
     # In turn, prompts share the same work; one batch only saves calls, which a GPU and small sizes notice.
     most = CPU_JOIN_BYTES if weight.device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
     join = num_prompts > 1 and num_prompts * needed < min(most, USABLE * (1 - TILE_SHARE) * free)
-    if frame_chunk != AUTO:
+    if not isinstance(frame_chunk, str):
         return ChunkPlan(frame_chunk, None, join)
     tile_bytes = CPU_TILE_BYTES if weight.device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"
@@ -76,10 +75,10 @@ def plan_chunks(
 
 def free_bytes(device: torch.device) -> int:
     """Memory that a process can still take: of the GPU, its allocator's own reserve included, or of the machine."""
-    if device.type != "cuda":
-        return psutil.virtual_memory().available
-    reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + reserved
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    return psutil.virtual_memory().available
 
 
 def frame_bytes(
@@ -87,10 +86,10 @@ def frame_bytes(
 ) -> int:
     """What one frame adds between layers at most: skip features, the ControlNet's residuals, the widest block."""
     height, width = latent_size
-    channels = unet.config.block_out_channels
+    channels = unet.config["block_out_channels"]
     cells = [height * width >> (2 * level) for level in range(len(channels))]
     # A skip feature after each residual block, and one after each halving; conv_in's counts as one.
-    per_block = unet.config.layers_per_block
+    per_block = unet.config["layers_per_block"]
     skips = channels[0] * cells[0] + sum(per_block * c * n for c, n in zip(channels, cells, strict=True))
     skips += sum(c * n for c, n in zip(channels[:-1], cells[1:], strict=True))
     widest = max(c * n for c, n in zip(channels, cells, strict=True))

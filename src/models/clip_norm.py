@@ -3,8 +3,9 @@
 Dimensions: F frames, C channels, H×W latent cells, G norm groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,15 @@ class _Statistics:
     rstd_C11: Tensor
 
 
+class _Context(FunctionCtx):
+    """What autograd hands over, and what is kept in it for the way back."""
+
+    needs_input_grad: tuple[bool, ...]
+    saved_tensors: tuple[Tensor, ...]
+    num_groups: int
+    chunks: Sequence[slice]
+
+
 class ClipNorm(torch.autograd.Function):
     """y = (x − mean) / std · weight + bias of one clip; the affine parameters are frozen.
 
@@ -28,7 +38,7 @@ class ClipNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: _Context,
         x_FCHW: Tensor,
         weight_C: Tensor,
         bias_C: Tensor,
@@ -49,7 +59,7 @@ class ClipNorm(torch.autograd.Function):
         return y_FCHW
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad_FCHW: Tensor) -> tuple[Tensor, None, None, None, None, None]:
+    def backward(ctx: _Context, grad_FCHW: Tensor) -> tuple[Tensor, None, None, None, None, None]:
         """With g = weight · dy and n = normalised x, over a group: dx = (g − mean(g) − n · mean(g · n)) / std."""
         x_FCHW, mean_C11, rstd_C11, weight_C = ctx.saved_tensors
         weight_C11 = _broadcast(weight_C)
@@ -57,9 +67,9 @@ class ClipNorm(torch.autograd.Function):
         def group_mean(sums_C11: Tensor) -> Tensor:
             return _over_groups(sums_C11 * weight_C11, ctx.num_groups) / (x_FCHW.numel() // ctx.num_groups)
 
-        mean_g = group_mean(sum(_sum(grad_FCHW[part]) for part in ctx.chunks))
+        mean_g = group_mean(_total(_sum(grad_FCHW[part]) for part in ctx.chunks))
         products = (grad_FCHW[part] * (x_FCHW[part] - mean_C11) for part in ctx.chunks)
-        mean_gn = group_mean(sum(_sum(product) for product in products)) * rstd_C11
+        mean_gn = group_mean(_total(_sum(product) for product in products)) * rstd_C11
         of_x = -rstd_C11.square() * mean_gn
         constant = -rstd_C11 * mean_g - of_x * mean_C11
         dx_FCHW = torch.empty_like(x_FCHW)
@@ -72,14 +82,18 @@ class ClipNorm(torch.autograd.Function):
 def _statistics(x_FCHW: Tensor, num_groups: int, eps: float, chunks: Sequence[slice]) -> _Statistics:
     """Two passes: the variance is taken about the mean, which sums of squares alone would lose digits against."""
     size = x_FCHW.numel() // num_groups
-    mean_C11 = _over_groups(sum(_sum(x_FCHW[part]) for part in chunks), num_groups) / size
+    mean_C11 = _over_groups(_total(_sum(x_FCHW[part]) for part in chunks), num_groups) / size
     deviations = ((x_FCHW[part] - mean_C11).square_() for part in chunks)
-    var_C11 = _over_groups(sum(_sum(deviation) for deviation in deviations), num_groups) / size
+    var_C11 = _over_groups(_total(_sum(deviation) for deviation in deviations), num_groups) / size
     return _Statistics(mean_C11, (var_C11 + eps).rsqrt())
 
 
 def _sum(x_FCHW: Tensor) -> Tensor:
     return x_FCHW.sum((0, 2, 3), keepdim=True, dtype=torch.float32)[0]
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return cast(Tensor, sum(parts))  # never of none
 
 
 def _over_groups(sums_C11: Tensor, num_groups: int) -> Tensor:

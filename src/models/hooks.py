@@ -3,17 +3,23 @@
 Dimensions: B clips (times P prompts), F frames, C channels, H×W latent cells.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
+from typing import Any, TypeVar, cast
 
 import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
 from diffusers.hooks import HookRegistry, ModelHook
 from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
 
 from src.models.clip_norm import ClipNorm
 from src.models.layout import ClipLayout
+
+ImageNetwork = UNet2DConditionModel | ControlNetModel
+Hook = TypeVar("Hook", bound=ModelHook)
 
 
 class ClipGroupNorm(ModelHook):
@@ -30,7 +36,7 @@ class ClipGroupNorm(ModelHook):
         """Normalise x (B·F, C, H, W) of any dtype and memory format."""
         num_frames = self.layout.num_frames
         if num_frames == 1:
-            return self.fn_ref.original_forward(x)
+            return original_forward(self)(x)
         chunks = list(self.layout.chunks(num_frames, elements=x[0].numel()))
         arguments = (module.weight, module.bias, module.num_groups, module.eps, chunks)
         clips = [ClipNorm.apply(clip_FCHW, *arguments) for clip_FCHW in x.split(num_frames)]
@@ -54,12 +60,13 @@ class FrameChunks(ModelHook):
         """Apply the layer to x (B·F, …) in chunks; the output is allocated once."""
         parts = list(self.layout.chunks(len(x), elements=x[0].numel() * self.width))
         if len(parts) == 1 or (torch.is_grad_enabled() and x.requires_grad):
-            return self.fn_ref.original_forward(x, *args, **kwargs)
+            return original_forward(self)(x, *args, **kwargs)
         out: Tensor | None = None
         for part in parts:
-            y = self.fn_ref.original_forward(x[part], *args, **kwargs)
+            y: Tensor = original_forward(self)(x[part], *args, **kwargs)
             out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
             out[part] = y
+        assert out is not None, "at least one part"
         return out
 
 
@@ -72,7 +79,7 @@ class GivenEmbedding(ModelHook):
 
     def embed(self, poses: Tensor) -> Tensor:
         """The module's own work: images (X, 3, H, W) in [0, 1] to (X, C, h, w)."""
-        return self.fn_ref.original_forward(poses)
+        return original_forward(self)(poses)
 
 
 class SharedByPrompts(ModelHook):
@@ -89,7 +96,7 @@ class SharedByPrompts(ModelHook):
             return shared.pop(module)
         rows = len(x) // num_prompts
         one = [a[:rows] if isinstance(a, Tensor) and len(a) == len(x) else a for a in args]
-        y = self.fn_ref.original_forward(x[:rows], *one, **kwargs)
+        y = original_forward(self)(x[:rows], *one, **kwargs)
         if shared is not None:
             shared[module] = y
         return y if num_prompts == 1 else torch.cat([y] * num_prompts)
@@ -101,7 +108,7 @@ class InPlaceActivation(ModelHook):
     def new_forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """Images in place where no gradient is wanted; the time embedding (X, C), which others read, is left alone."""
         if x.ndim != 4 or (torch.is_grad_enabled() and x.requires_grad):
-            return self.fn_ref.original_forward(x)
+            return original_forward(self)(x)
         return nn.functional.silu(x, inplace=True)
 
 
@@ -118,13 +125,13 @@ class KeptOutput(ModelHook):
         kept = self.layout.kept
         if kept is not None and kept.reuse:
             return kept.outputs[self.name]
-        output = self.fn_ref.original_forward(*args, **kwargs)
+        output = original_forward(self)(*args, **kwargs)
         if kept is not None:
             kept.outputs[self.name] = output
         return output
 
 
-def install_kept_outputs(unet: nn.Module, layout: ClipLayout) -> None:
+def install_kept_outputs(unet: UNet2DConditionModel, layout: ClipLayout) -> None:
     """All of a UNet but its finest level, whose blocks see every timestep anew."""
     deep = {f"down_blocks.{i}": block for i, block in enumerate(unet.down_blocks) if i > 0}
     deep["mid_block"] = unet.mid_block
@@ -133,12 +140,12 @@ def install_kept_outputs(unet: nn.Module, layout: ClipLayout) -> None:
         register(block, KeptOutput(layout, name))
 
 
-def layers_before_text(network: nn.Module) -> Iterator[nn.Module]:
+def layers_before_text(network: ImageNetwork) -> Iterator[nn.Module]:
     """The layers of a UNet or ControlNet that run before its first attention to text, but for small ones.
 
     Of the transformer that holds this attention they are the projection and the self-attention.
     """
-    for block in network.down_blocks:
+    for block in cast("Iterable[DownBlock2D]", network.down_blocks):
         attentions = getattr(block, "attentions", [])
         for resnet, transformer in zip_longest(block.resnets, attentions):
             yield resnet
@@ -148,20 +155,28 @@ def layers_before_text(network: nn.Module) -> Iterator[nn.Module]:
         yield from block.downsamplers or []
 
 
-def register(module: nn.Module, hook: ModelHook) -> ModelHook:
+def original_forward(hook: ModelHook) -> Callable[..., Any]:
+    """What the hook's module does without it."""
+    forward = hook.fn_ref.original_forward
+    assert forward is not None, "a hook runs where it was registered"
+    return forward
+
+
+def register(module: nn.Module, hook: Hook) -> Hook:
     """Put a hook on a module, outside of those that it has."""
     HookRegistry.check_if_exists_or_initialize(module).register_hook(hook, type(hook).__name__)
     return hook
 
 
-def install_hooks(network: nn.Module, layout: ClipLayout, *, clip_group_norm: bool) -> None:
+def install_hooks(network: ImageNetwork, layout: ClipLayout, *, clip_group_norm: bool) -> None:
     """Install the hooks on a UNet or ControlNet.
 
     Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`).
     """
     norms = [module.norm1 for module in network.modules() if isinstance(module, ResnetBlock2D)]
     norms += [module.norm2 for module in network.modules() if isinstance(module, ResnetBlock2D)]
-    norms += [network.conv_norm_out] if getattr(network, "conv_norm_out", None) is not None else []
+    last = getattr(network, "conv_norm_out", None)
+    norms += [last] if last is not None else []
     for norm in norms if clip_group_norm else []:
         register(norm, ClipGroupNorm(layout))
     for module in list(network.modules()):

@@ -5,7 +5,7 @@ Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text 
 
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,14 +18,18 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.loaders import TextualInversionLoaderMixin
-from diffusers.utils import BaseOutput
+from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
+from diffusers.models.autoencoders.vae import EncoderOutput
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizer
 
 from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
 ENCODE_CHUNK = 2  # frames that the VAE encodes at a time: at 512 pixels each takes 0.6 GiB
+
+Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 
 
 @dataclass
@@ -39,7 +43,7 @@ class ImageModel:
     """
 
     base: str
-    vae: AutoencoderKL | AutoencoderTiny | AutoencoderDC
+    vae: Vae
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
@@ -49,7 +53,7 @@ class ImageModel:
     additions: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        pose_stride = 2 ** (len(self.controlnet.config.conditioning_embedding_out_channels) - 1)
+        pose_stride = 2 ** (len(self.controlnet.config["conditioning_embedding_out_channels"]) - 1)
         if pose_stride != self.downsampling:
             raise UserError(
                 f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose embedding "
@@ -70,14 +74,14 @@ class ImageModel:
 
     def check_resolution(self, resolution: int) -> None:
         """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
-        multiple = self.downsampling * 2 ** (len(self.unet.config.block_out_channels) - 1)
+        multiple = self.downsampling * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
         if resolution <= 0 or resolution % multiple:
             raise UserError(f"data.resolution={resolution} does not suit this model: use a multiple of {multiple}")
 
     def move_encoders(self, device: torch.device) -> None:
         """Bring the VAE and the text encoder to a device."""
-        self.vae.to(device)
-        self.text_encoder.to(device)
+        for encoder in (self.vae, self.text_encoder):
+            cast(nn.Module, encoder).to(device)
 
     @torch.no_grad()
     def encode_frames(self, frames_FHWC: np.ndarray, *, chunk: int = ENCODE_CHUNK) -> Tensor:
@@ -87,15 +91,15 @@ class ImageModel:
             images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
             with _full_precision(self.vae.device):
                 latents = mode_of(self.vae.encode(images * 2 - 1))
-            parts.append(latents.float() * self.vae.config.scaling_factor)
+            parts.append(latents.float() * self.vae.config["scaling_factor"])
         return torch.cat(parts)
 
     @torch.no_grad()
     def decode_latents(self, latents_FChw: Tensor) -> np.ndarray:
         """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3)."""
-        latents = (latents_FChw / self.vae.config.scaling_factor).to(self.vae.device, self.vae.dtype)
+        latents = (latents_FChw / self.vae.config["scaling_factor"]).to(self.vae.device, self.vae.dtype)
         with _full_precision(self.vae.device):
-            images = self.vae.decode(latents).sample.float()
+            images = self.vae.decode(latents, return_dict=False)[0].float()
         return ((images / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
@@ -103,10 +107,11 @@ class ImageModel:
         """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with a warning naming it."""
         length = self.tokenizer.model_max_length
         # A textual inversion of several vectors is several words to the tokenizer.
-        prompt = TextualInversionLoaderMixin().maybe_convert_prompt(prompt, self.tokenizer)
+        tokenizer = cast(PreTrainedTokenizer, self.tokenizer)
+        prompt = cast(str, TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizer))
         whole = self.tokenizer(prompt).input_ids
         if len(whole) > length:
-            cut = self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True)
+            cut = cast(str, self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True))
             log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut.strip())
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
@@ -120,17 +125,20 @@ class ImageModel:
             return text_model.final_layer_norm(encoded.hidden_states[-1 - self.clip_skip]).float()
 
 
-def vae_downsampling(vae: nn.Module) -> int:
+def vae_downsampling(vae: Vae) -> int:
     """Pixels to a latent cell, along one axis, of any of the library's VAEs."""
-    levels = vae.config.get("encoder_block_out_channels") or vae.config.block_out_channels
+    levels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
     return 2 ** (len(levels) - 1)
 
 
-def mode_of(encoded: BaseOutput) -> Tensor:
+def mode_of(encoded: object) -> Tensor:
     """The latents (B, C, h, w), not yet scaled, in what the encoder of any of the library's VAEs returns."""
-    if hasattr(encoded, "latent_dist"):
+    if isinstance(encoded, AutoencoderKLOutput):
         return encoded.latent_dist.mode()
-    return encoded.latents if hasattr(encoded, "latents") else encoded.latent
+    if isinstance(encoded, AutoencoderTinyOutput):
+        return encoded.latents
+    assert isinstance(encoded, EncoderOutput)
+    return encoded.latent
 
 
 def _full_precision(device: torch.device) -> torch.autocast:

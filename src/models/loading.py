@@ -88,7 +88,7 @@ def load_image_model(
         model = _load(sources, overrides)
     check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
     model.clip_skip = clip_skip
-    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config.prediction_type}
+    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
     add_to(model, loras=loras, embeddings=embeddings)
     return model
 

@@ -113,7 +113,8 @@ def settings_that_fit(count: Count, work: Workload) -> dict[str, dict[str, Any] 
             if frames == 0 or (frames < work.num_frames and not _LEAN.items() <= step.items()):
                 continue
             fits = {**step, "frames_at_once": frames}
-            if found[f"{card} GB"] is None or frames > found[f"{card} GB"]["frames_at_once"]:
+            best = found[f"{card} GB"]
+            if best is None or frames > best["frames_at_once"]:
                 found[f"{card} GB"] = fits
             if frames == work.num_frames:
                 break
@@ -186,7 +187,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
 
 def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtype | None) -> Callable[..., Tensor]:
     """One evaluation of the backbone on so many frames, as a scalar."""
-    width, channels = backbone.unet.config.cross_attention_dim, backbone.unet.config.in_channels
+    width, channels = backbone.unet.config["cross_attention_dim"], backbone.unet.config["in_channels"]
 
     def step(num_frames: int, frame_chunk: int | None, num_prompts: int = 1) -> Tensor:
         latents_1FChw = torch.empty(1, num_frames, channels, cells, cells)

@@ -4,12 +4,12 @@ Dimensions: F frames, C channels, h×w latent cells.
 """
 
 import logging
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from diffusers import DDIMScheduler
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
-from torch import Tensor
+from torch import IntTensor, Tensor
 
 from src.common.errors import UserError
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
@@ -69,7 +69,7 @@ def ddim_scheduler(
         schedule = TypeAdapter(NoiseSchedule).validate_python(given)
     except ValidationError as error:
         first = error.errors()[0]
-        key = first["loc"][0] if first["loc"] else "content"
+        key = str(first["loc"][0]) if first["loc"] else "content"
         raise UserError(f"the scheduler of {where} has {key}={given.get(key)!r:.60}: {first['msg']}") from error
     if schedule.num_train_timesteps != NUM_TRAIN_TIMESTEPS:
         raise UserError(
@@ -104,11 +104,11 @@ def training_target(scheduler: DDIMScheduler, latents_FChw: Tensor, noise_FChw: 
     Args:
         t: timesteps, one or F of them.
     """
-    if scheduler.config.prediction_type == "v_prediction":
-        return scheduler.get_velocity(latents_FChw, noise_FChw, t.expand(len(latents_FChw)))
+    if scheduler.config["prediction_type"] == "v_prediction":
+        return scheduler.get_velocity(latents_FChw, noise_FChw, cast(IntTensor, t.expand(len(latents_FChw))))
     return noise_FChw
 
 
 def read_scheduler_config(base: str) -> dict[str, Any]:
     """Content of `scheduler/scheduler_config.json` of a folder or hub id."""
-    return dict(DDIMScheduler.load_config(base, subfolder="scheduler"))
+    return dict(cast("dict[str, Any]", DDIMScheduler.load_config(base, subfolder="scheduler")))

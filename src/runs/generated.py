@@ -17,6 +17,7 @@ from src.common.arrays import height_width
 from src.common.digests import digest, sha256
 from src.common.files import write_json
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
+from src.media.sound import Soundtrack
 from src.media.video import write_frames, write_video
 from src.pose.draw import draw_poses
 from src.pose.formats import save_poses
@@ -28,17 +29,18 @@ VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contac
 GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE)
 
 
-def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None) -> None:
+def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
     """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
 
     Args:
         beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
+        sound: of both videos; None: none.
     """
     drawn = Row("pose", draw_poses(clip.poses, height_width(clip.frames)))
     rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
     write_frames(folder / FRAMES, clip.frames)
-    write_video(folder / VIDEO, clip.frames, clip.fps)
-    write_video(folder / COMPARISON, side_by_side(rows), clip.fps)
+    write_video(folder / VIDEO, clip.frames, clip.fps, sound=sound)
+    write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=sound)
     contact_sheet([*rows, Row("reference", clip.reference_frame[None])], folder / SHEET, columns=8)
     save_poses(folder / POSES, clip.poses, fps=clip.fps)
     write_json(folder / REFERENCE, describe_references(clip.references))

@@ -28,6 +28,7 @@ from src.common.typed import plain, typed
 from src.common.writers import only_writer
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
+from src.media.sound import Soundtrack
 from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
@@ -217,21 +218,29 @@ class RunFolder:
 
     # What was generated.
 
-    def save_generated(self, clip: GeneratedClip, *, beside: Row | None) -> None:
+    def save_generated(self, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
         """Write what was generated; see `write_generated`."""
-        write_generated(self.path, clip, beside=beside)
+        write_generated(self.path, clip, beside=beside, sound=sound)
 
     def save_sample(
-        self, clip: GeneratedClip, job: GenerationJob, *, run: str, poses: str, beside: Row | None
+        self,
+        clip: GeneratedClip,
+        job: GenerationJob,
+        *,
+        run: str,
+        poses: str,
+        beside: Row | None,
+        sound: Soundtrack | None = None,
     ) -> dict[str, Any]:
         """Write what `src.sample` leaves, and return its `summary.json`.
 
         Args:
             run, poses: what the command line called them.
-            beside: see `save_generated`.
+            beside, sound: see `save_generated`.
         """
-        self.save_generated(clip, beside=beside)
-        summary = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
+        self.save_generated(clip, beside=beside, sound=sound)
+        summary: dict[str, Any] = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
+        summary |= {"fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
         summary |= {"method": plain(job.method), "sampling": clip.cost}
         return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
 

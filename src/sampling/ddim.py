@@ -46,7 +46,7 @@ def ddim_invert(
     trajectory = [latents_BFChw]
     for t in progress(inverse.timesteps.tolist(), "inversion"):
         noise = predict_noise(trajectory[-1], t)
-        trajectory.append(inverse.step(noise, t, trajectory[-1]).prev_sample)
+        trajectory.append(inverse.step(noise, t, trajectory[-1], return_dict=False)[0])
     return trajectory
 
 
@@ -73,5 +73,5 @@ def ddim_sample(
     for index, t in enumerate(progress(scheduler.timesteps.tolist(), "sampling")):
         if edit_latents is not None:
             latents_BFChw = edit_latents(latents_BFChw, index)
-        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0).prev_sample
+        latents_BFChw = scheduler.step(predict_noise(latents_BFChw, t), t, latents_BFChw, eta=0.0, return_dict=False)[0]
     return latents_BFChw

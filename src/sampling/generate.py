@@ -25,7 +25,9 @@ def generate(
     runner = trainer.build(folder=None, logger=False, enable_checkpointing=False)
     started = time.perf_counter()
     sampler = Sampler(image_model, backbone, segments_of(job))
-    frames = np.concatenate(runner.predict(sampler))
+    predicted = runner.predict(sampler)
+    assert predicted is not None, "asked to return predictions"
+    frames = np.concatenate(predicted)
     seconds = time.perf_counter() - started
     index = longest(sampler.references).index
     return GeneratedClip(

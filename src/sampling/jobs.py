@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.data.subject_split import TrainingClip
 from src.pose.keypoints import PoseSequence
 from src.sampling.settings import MethodSettings, SamplingSettings
@@ -40,7 +41,7 @@ class GenerationJob:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
-        return self.clip.frames.shape[1:3]
+        return height_width(self.clip.frames)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ class NoisePredictor:
             backbone.unet,
             backbone.controlnet,
             num_frames=poses_1FChw.shape[1],
-            latent_size=tuple(poses_1FChw.shape[-2:]),
+            latent_size=(poses_1FChw.shape[-2], poses_1FChw.shape[-1]),
             num_prompts=len(texts),
             frame_chunk=frame_chunk,
         )

@@ -6,12 +6,13 @@ Dimensions: N training frames, M target poses, F sampled frames, C channels, H×
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
@@ -59,7 +60,7 @@ class Sampler(LightningModule):
 
     def predict_dataloader(self) -> DataLoader:
         """Numbers of the segments."""
-        return DataLoader(range(len(self.segments)), batch_size=None)
+        return DataLoader(cast("Dataset[int]", range(len(self.segments))), batch_size=None)
 
     def predict_step(self, segment: int, batch_idx: int) -> np.ndarray:
         """Frames (M, H, W, 3) uint8 RGB of a segment's target poses; its reference is added to `references`."""

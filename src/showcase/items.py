@@ -136,9 +136,9 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     write_frames(folder / "damaged", damaged)
     save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps)
     shared: dict[str, Any] = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
-    data = replace(context.settings.data, root=str(folder / "data"))
+    shared["data"] = replace(context.settings.data, root=str(folder / "data"))
     settings = RepairSettings(
-        **shared | {"data": data},
+        **shared,
         video=str(folder / "damaged"),
         segments=[[first, last]],
         prompt=original.prompt,

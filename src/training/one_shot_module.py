@@ -49,7 +49,8 @@ class OneShotModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Embed the clip's poses and prompt, which no step changes, and choose what a step keeps for its way back."""
-        data: OneShotDataModule = self.trainer.datamodule
+        # Lightning sets it where it is given one, as here, and declares it nowhere.
+        data: OneShotDataModule = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         clip = data.clip
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(

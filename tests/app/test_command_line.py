@@ -52,7 +52,7 @@ def train_settings(call_main, monkeypatch):
 
     def settings(*args: str) -> list[RunSettings]:
         made: list[RunSettings] = []
-        monkeypatch.setattr("src.train.make_run", lambda settings, run, **options: made.append(settings))
+        monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings))
         status, stderr = call_main(train_main, *args)
         assert status == 0, stderr
         return made
@@ -138,8 +138,8 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
         (("preview.every_n_steps=-1",), "preview.every_n_steps=-1 must be at least 0"),
         (("checkpoint_every_n_steps=0",), "checkpoint_every_n_steps=0 must be at least 1"),
-        (("run_dir=",), "an empty folder name would write into the working directory"),
-        (("subject=",), "no name is given: expected a video file, a folder of"),
+        (("run_dir=",), "run_dir=: an empty name would be the working directory: name a file"),
+        (("subject=",), "subject=: an empty name would be the working directory: name a file"),
         (("sample_after_train=maybe",), "sample_after_train=maybe: input should be a valid boolean"),
         (("optimizer.lr=0",), "optimizer.lr=0.0 must be above 0 and at most 1000"),
         (("optimizer.lr=nan",), "optimizer.lr=nan"),
@@ -159,18 +159,27 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
 @pytest.mark.parametrize(
     ("main", "arguments", "message"),
     [
-        (poses_main, ("poses=people_001", "smooth.min_cutoff=abc"), "smooth.min_cutoff=abc: input should be a valid n"),
-        (poses_main, ("poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must not be negative"),
-        (poses_main, ("poses=people_001", "smooth=spline"), "smooth=spline is unknown (no smooth/spline): choose one"),
-        (poses_main, ("poses=people_001", "pose_script.frame=-1"), "pose_script.frame=-1 must be at least 0"),
-        (poses_main, ("poses=",), "no name is given: expected a video file"),
-        (sample_main, ("run=", "poses=people_001"), "an empty folder name"),
+        (
+            poses_main,
+            ("show", "poses=people_001", "smooth.min_cutoff=abc"),
+            "smooth.min_cutoff=abc: input should be a valid n",
+        ),
+        (poses_main, ("show", "poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must not be negative"),
+        (
+            poses_main,
+            ("show", "poses=people_001", "smooth=spline"),
+            "smooth=spline is unknown (no smooth/spline): choose one",
+        ),
+        (poses_main, ("show", "poses=people_001", "pose_script.frame=-1"), "pose_script.frame=-1 must be at least 0"),
+        (poses_main, ("show", "poses="), "poses=: an empty name would be the working directory"),
+        (sample_main, ("run=", "poses=people_001"), "run=: an empty name would be the working directory"),
         (sample_main, ("run=gone", "poses=people_001"), "run=gone is no run folder"),
         (sample_main, ("run=gone", "poses=people_001", "seed=-3"), "seed=-3 must be at least 0"),
         (repair_main, ("video=gone.mp4", "segments=[[1,2]]"), "gone.mp4"),
         (repair_main, ("video=gone.mp4", "segments=[[1,2]]", "blend_frames=-1"), "blend_frames=-1 must be at least 0"),
         (prepare_main, ("video=gone.mp4", "force=perhaps"), "force=perhaps: input should be a valid boolean"),
-        (prepare_main, ("video=",), "nothing to prepare: give video="),
+        (prepare_main, ("video=",), "video=: an empty name would be the working directory"),
+        (prepare_main, (), "nothing to prepare: give video="),
     ],
 )
 def test_the_settings_of_the_other_commands_as_well(main, arguments, message, call_main, tmp_path):

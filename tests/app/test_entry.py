@@ -111,7 +111,7 @@ def test_loggers_start_without_a_key_or_a_network(logger, compose_config, tmp_pa
         ({"steps": 3}, "sampling.steps is unknown: did you mean sampling.num_steps?"),
         ({"colour": 3}, "sampling.colour is unknown: there are num_steps, guidance_scale, negative_prompt, frame_c"),
         ({"num_steps": "many"}, "sampling.num_steps=many: input should be a valid integer"),
-        ({"num_steps": 0}, "sampling.num_steps=0 must be at least 1 and at most 1000"),
+        ({"num_steps": 0}, "sampling.num_steps=0 is not in 1 to 999"),
     ],
 )
 def test_settings_are_checked_before_anything_else(changes, message):

@@ -62,7 +62,7 @@ def test_preparing_stops_and_goes_on(signum, call_main, stop_in, tmp_path):
     command = ("video=clip.mp4", "name=me", "pose=file", "pose.path=poses.npz", "data.resolution=32")
     stop_in(src.data.prepare, "crop_frame", signum)
     assert_stopped(*call_main(prepare_main, *command), signum)
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".poses"], "nothing half-written"
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == [".locks", ".poses"], "nothing half-written"
     assert call_main(prepare_main, *command) == (0, "")
     assert len(load_subject("me", tmp_path / "data")) == 6
 

@@ -1,24 +1,35 @@
 """`python -m tests.chaos kills=500 inputs=2000 seed=1`: what breaks when commands are killed, starved and lied to.
 
-Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `stages`: names, comma
-between; `parts`: of `kills,starved,together,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
+Options, all as key=value: `kills`, `inputs`: how many; `seed`; `workers`: processes at once; `minutes`: after which no
+case is begun; `hang`: seconds after which an input has hung, more where others use the machine; `stages`: names, comma
+between; `parts`: of `kills,starved,inputs`; `folder`: where, which is emptied; `summary`: a JSON file.
 
 Exit status 1 where anything was lost, differs, showed a traceback or hung.
 """
 
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 DEFAULTS = {
-    **{"kills": "500", "inputs": "2000", "seed": "0", "workers": "2", "stages": "", "parts": "kills,starved,inputs"},
-    **{"folder": "", "summary": "chaos.json"},
+    "kills": "500",
+    "inputs": "2000",
+    "seed": "0",
+    "workers": "2",
+    "minutes": "0",
+    "hang": "60",
+    "stages": "",
+    "parts": "kills,starved,inputs",
+    "folder": "",
+    "summary": "chaos.json",
 }
 
 
@@ -48,6 +59,7 @@ def main() -> None:
     _say(f"every stage once, undisturbed, in {folder}")
     world.build(list(STAGES) if "inputs" in parts else stages)
     seed, workers = int(chosen["seed"]), int(chosen["workers"])
+    inputs.hang_seconds = int(chosen["hang"])
     work = {
         "kills": partial(kills.chains, world, stages, int(chosen["kills"]), seed),
         "starved": partial(starved.cases, world, stages, seed),
@@ -57,11 +69,16 @@ def main() -> None:
         processes.isolated(lambda: inputs.make_extras(world))
         inputs.complete_extras(world)
     cases: list[Case] = []
+    end = started + 60 * float(chosen["minutes"]) if float(chosen["minutes"]) else math.inf
     for part in parts:
         _say(part)
         run = work[part]
-        lines = processes.in_processes(lambda number, run=run: run(number, workers), workers)
+        lines, broken = processes.in_processes(lambda number, run=run: _until(end, run(number, workers)), workers)
         cases += map(Case.of, lines)
+        if broken:
+            cases.append(
+                Case(part, "the campaign itself", {}, (f"{broken} of its processes did not come to their end",))
+            )
         _say(json.dumps(summary(cases)["counts"].get(part, {})))
     found = summary(cases) | {"options": chosen, "seconds": round(time.monotonic() - started)}
     Path(chosen["summary"]).write_text(json.dumps(found, indent=2) + "\n")
@@ -71,6 +88,14 @@ def main() -> None:
     if found["findings"]:
         raise SystemExit(f"{len(found['findings'])} findings; see {chosen['summary']} and {folder}")
     shutil.rmtree(folder)
+
+
+def _until(end: float, lines: Iterator[str]) -> Iterator[str]:
+    """The lines of the cases that were begun before `end`."""
+    for line in lines:
+        yield line
+        if time.monotonic() > end:
+            return
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from src.common.atomic import is_temporary
 
 _VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
-# Locks stay; of the others, which name places or begin anew where a fine-tune goes on, Lightning and Hydra are the authors.
+# Locks stay; the others are by Lightning and Hydra, name places, and begin anew where a fine-tune goes on.
 _NOT_COMPARED = (".lock", "metrics.csv", "multirun.yaml")
 
 

@@ -65,6 +65,7 @@ SETTINGS = {
     **{"benchmark": BenchmarkSettings, "score": ScoreCommand, "report": ReportCommand, "show": LookSettings},
     **{"gallery": GallerySettings},
 }
+hang_seconds = processes.HANG_SECONDS
 _LONG = ("max_steps", "num_steps", "max_time", "frames", "resolution", "num_")
 
 
@@ -116,7 +117,7 @@ def _file(folder: Path, chance: random.Random) -> Case:
     if victim == "run/adapter.safetensors" and chance.random() < 0.5:
         (folder / "run/summary.json").unlink()
     done = damage(path, chance)
-    ended = processes.run(command, folder)
+    ended = processes.run(command, folder, seconds=hang_seconds)
     what = f"{folder.name}: {victim}, {done}: {command.name} {' '.join(command.arguments)[:200]}: {ended.status}"
     return Case("inputs", what, _counts("files", ended), tuple(_wrong(ended, folder)))
 
@@ -131,7 +132,7 @@ def _setting(world: World, folder: Path, chance: random.Random) -> Case:
         )
     command = Command(STAGES[stage].command.name, (*STAGES[stage].command.arguments, f"{key}={value}"))
     before = folders.content(folder)
-    ended = processes.run(command, folder)
+    ended = processes.run(command, folder, seconds=hang_seconds)
     wrong = _wrong(ended, folder)
     if ended.hung and any(name in key for name in _LONG):
         wrong = []

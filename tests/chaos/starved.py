@@ -1,8 +1,10 @@
 """Commands without disk, permission, memory or file numbers, and two of the same at once."""
 
+import ctypes
 import os
 import random
 import resource
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from tests.chaos.world import STAGES, World
 
 _MEBIBYTE = 2**20
 _NOBODY = 65534
+_CAPABILITY_VERSION_3 = 0x20080522  # of linux/capability.h
 KINDS = ("full disk", "read-only", "no permission", "file size", "file numbers", "memory", "together")
 
 
@@ -38,11 +41,14 @@ def _case(world: World, stage: str, kind: str, folder: Path, chance: random.Rand
     if kind in ("full disk", "read-only"):
         return _mounted(world, stage, kind, folder, chance)
     folders.copy(world.before(stage), folder)
+    if kind == "no permission":
+        _give_to(folder, _NOBODY)
     if kind == "together":
         ended, said = _together(stage, folder), "two at once"
     else:
         before, said = _limit(kind, chance)
         ended = [processes.run(STAGES[stage].command, folder, before=before, seconds=600)]
+    _give_to(folder, os.getuid())
     return _judged(world, stage, f"{kind} ({said})", folder, ended)
 
 
@@ -81,15 +87,27 @@ def _fill(path: Path, folder: Path, left: int) -> None:
 def _limit(kind: str, chance: random.Random) -> tuple[Callable[[], None], str]:
     """What brings a process into need, and what to call it."""
     if kind == "no permission":
-        return lambda: os.setuid(_NOBODY), "another user's folder"
+        return _give_up_capabilities, "another user's folder"
     if kind == "file size":
-        size = chance.choice([0, 200, 2_000, 20_000, 200_000])
+        size = chance.choice([4_000, 8_000, 20_000, 60_000, 200_000])
         return lambda: _set(resource.RLIMIT_FSIZE, size), f"{size} bytes"
     if kind == "file numbers":
         more = chance.choice([0, 1, 2, 4, 8])
         return lambda: _set(resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")) + more), f"{more} more"
     more = chance.choice([0, 2, 8, 32, 128]) * _MEBIBYTE
     return lambda: _set(resource.RLIMIT_AS, _address_space() + more), f"{more // _MEBIBYTE} MiB more"
+
+
+def _give_to(folder: Path, owner: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, owner, -1, follow_symlinks=False)
+
+
+def _give_up_capabilities() -> None:
+    """Make root a user like any other, who may not write into somebody else's folder."""
+    header = struct.pack("<II", _CAPABILITY_VERSION_3, 0)
+    if ctypes.CDLL(None, use_errno=True).capset(header, bytes(24)):
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 def _set(limit: int, value: int) -> None:

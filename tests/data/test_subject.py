@@ -173,7 +173,7 @@ def test_stopped_in_between_leaves_nothing_half_written(video, tmp_path, monkeyp
     assert np.array_equal(load_subject("me", root).frames, before)
     with pytest.raises(KeyboardInterrupt):
         prepare(video, root, name="you")
-    assert sorted(p.name for p in root.iterdir()) == [".poses", "me"]
+    assert sorted(p.name for p in root.iterdir()) == [".locks", ".poses", "me"]
 
 
 def test_damage_is_said(video, tmp_path):

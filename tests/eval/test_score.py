@@ -24,7 +24,8 @@ from eval.networks.weights import WeightStore
 from eval.score import main
 from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.typed import typed
@@ -235,7 +236,7 @@ def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_frames(tmp_path / "a", smooth_frames(3, 32, seed=0))
-    write_frames(tmp_path / "b", smooth_frames(2, 32, seed=0))
+    write_frames(tmp_path / "short" / "a", smooth_frames(2, 32, seed=0))
     command = ["score", f"generated={tmp_path}/a", "metrics=[psnr]", "device=cpu"]
     monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/a", f"output={tmp_path}/out.json"])
     main()
@@ -245,7 +246,7 @@ def test_the_command_writes_json_and_reports_a_mismatch_in_one_line(
     monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/a"])
     main()
     assert json.loads(capsys.readouterr().out)["metrics"] == written["metrics"]
-    monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/b"])
+    monkeypatch.setattr(sys, "argv", [*command, f"real={tmp_path}/short"])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code == 2

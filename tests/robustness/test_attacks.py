@@ -78,8 +78,10 @@ def test_a_target_in_a_runs_settings(shared: Path, call_main, key: str, target: 
 def test_a_run_as_hydra_config(shared: Path, call_main) -> None:
     """The old advice, `--config-path <run>`, is no way in either."""
     edit(shared / "run/config.yaml", **{"logger": TARGETS["function"], "hydra": {"job": {"chdir": True}}})
-    status, _ = call_main(train, "--config-path", "run", "--config-name", "config")
-    assert status == 2
+    edit(shared / "run/config.yaml", repeat=None)
+    for arguments in (("--config-path", "run"), ("-cp", "run"), ("--config-path=run",)):
+        status, stderr = call_main(train, *arguments, "--config-name", "config")
+        assert status == 2 and "repeat=run takes its settings" in stderr
     assert_nothing_happened(shared)
 
 

@@ -14,6 +14,7 @@ from src.common.trainer import TrainerSettings
 from src.common.typed import changed
 from src.data.settings import DataSettings
 from src.data.subject_split import TrainingClip
+from src.models.settings import ModelSettings
 from src.pose.extractors.settings import FileSettings
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.runs.identity import fine_tune_key, generation_key, same_run
@@ -21,12 +22,11 @@ from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
-from tests.conftest import TINY
 
 SETTINGS = RunSettings(
     subject="people_001",
     data=DataSettings(),
-    model=TINY,
+    model=ModelSettings(name="some", base="some/model"),
     method=MethodSettings(),
     sampling=SamplingSettings(),
     optimizer=OptimizerSettings(),
@@ -59,9 +59,12 @@ def candidates(hint: Any, value: Any) -> Iterator[Any]:
     elif isinstance(value, bool) or hint is bool:
         yield not value
     elif hint in (int, float):
-        yield from (1, 2) if value is None else (value + 1, value - 1, value / 2)
+        yield from (value + 1, value - 1, value / 2) if isinstance(value, (int, float)) else (1, 2)
     elif hint is NoneType and value is not None:
         yield None
+    elif value == [] and typing.get_origin(hint) is list:
+        [item] = typing.get_args(hint)
+        yield [{"path": OTHERS[0]}] if is_dataclass(item) else [OTHERS[0]]
     elif isinstance(value, (list, tuple)):
         yield [item / 2 for item in value] if isinstance(value, tuple) else value[:-1]
         yield [item // 2 for item in value if isinstance(item, int)]
@@ -120,7 +123,10 @@ def test_what_decides_is_not_taken_for_a_detail():
     """Of what the paper and the resume rest on, said here once more."""
     where = {key: counts for key, counts, *_ in leaves(SETTINGS)}
     assert {counts for key, counts in where.items() if key.startswith(("sampling.", "method."))} == {"sampling"}
-    assert {counts for key, counts in where.items() if key.startswith(("optimizer.", "model."))} == {"fine_tune"}
+    aside = {"model.name", "model.gradient_checkpointing"}
+    assert {key for key, counts in where.items() if key.startswith("model.") and counts == "nothing"} == aside
+    trained = {key: counts for key, counts in where.items() if key.startswith(("optimizer.", "model."))}
+    assert {counts for key, counts in trained.items() if key not in aside} == {"fine_tune"}
     for key in ("seed", "data.num_frames", "data.resolution", "trainer.max_steps", "trainer.gradient_clip_val"):
         assert where[key] == "fine_tune", key
     for key in (

@@ -35,9 +35,9 @@ def test_every_kind_of_item_is_made_once(made, compose_config, tmp_path, monkeyp
     for path in paths:
         assert path.stat().st_size < 300_000 and Image.open(path).width > 8 * 64
         assert len(read_video(path.with_suffix(".mp4")).frames) >= 8
-    # wave_left and more_parts share a film.
-    films = [read_json(path) for path in folder.glob("films/*/summary.json")]
-    assert sorted(len(film["method"]["latent_editing"]["parts"]) for film in films) == [3, 6]
+    # wave_left and more_parts share a variant.
+    variants = [read_json(path) for path in folder.glob("variants/*/summary.json")]
+    assert sorted(len(variant["method"]["latent_editing"]["parts"]) for variant in variants) == [3, 6]
     original = people_subject("people_001", resolution=64).frames[:32]
     repaired, damaged = (read_video(folder / "repair" / name).frames for name in ("run/frames", "damaged"))
     bad = np.arange(12, 18)
@@ -52,9 +52,9 @@ def test_every_kind_of_item_is_made_once(made, compose_config, tmp_path, monkeyp
 def test_every_picture_of_the_config_is_one_that_sampling_takes(compose_config):
     settings = settings_of(GallerySettings, compose_config("gallery"))
     for item in settings.pictures.values():
-        for film in item.films.values() if isinstance(item, GenerateItem) else []:
-            assert Path(film.poses).suffix == ".yaml" or film.poses in SEEDS
-            assert changed(settings.method, film.method, "method")
+        for variant in item.variants.values() if isinstance(item, GenerateItem) else []:
+            assert Path(variant.poses).suffix == ".yaml" or variant.poses in SEEDS
+            assert changed(settings.method, variant.method, "method")
 
 
 def test_bad_items_are_refused_before_anything_is_trained(made, tmp_path):

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from eval.reporting import templates
 from src.common.errors import UserError
+from src.common.reading import read_bytes
+from src.media.sources import MAX_IMAGE_BYTES, check_image
 from src.media.video import IMAGE_SUFFIXES, VideoReader, read_video
 from src.pose.keypoints import PoseSequence
 
@@ -146,8 +147,4 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def _image_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise UserError(f"{path} is no readable image: {error}") from error
+    return check_image(read_bytes(path, max_bytes=MAX_IMAGE_BYTES), str(path))

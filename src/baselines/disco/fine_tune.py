@@ -5,6 +5,7 @@ channels.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from src.baselines.disco.preprocessing import (
 )
 from src.baselines.disco.sampling import check_mask
 from src.baselines.disco.settings import FineTuneSettings, Trained
+from src.common.arrays import height_width
 
 _SEED_STRIDE = 1_000_003
 
@@ -47,7 +49,7 @@ class DisCoClip:
         if len(self.masks) != len(self.frames):
             raise ValueError(f"{len(self.frames)} frames cannot have {len(self.masks)} masks")
         for mask in self.masks:
-            check_mask(mask, self.frames.shape[1:3])
+            check_mask(mask, height_width(self.frames))
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -147,10 +149,10 @@ def fine_tune_loss(
     with torch.no_grad():
         latents_BChw = model.background(batch.target, generator=generator)
         background_BChw = model.background(batch.background, generator=generator)
-    timesteps_B = torch.randint(scheduler.config.num_train_timesteps, (len(latents_BChw),), generator=generator)
+    timesteps_B = torch.randint(scheduler.config["num_train_timesteps"], (len(latents_BChw),), generator=generator)
     noise_BChw = torch.randn(latents_BChw.shape, generator=generator).to(latents_BChw)
     timesteps_B = timesteps_B.to(latents_BChw.device)
-    noisy_BChw = scheduler.add_noise(latents_BChw, noise_BChw, timesteps_B)
+    noisy_BChw = scheduler.add_noise(latents_BChw, noise_BChw, cast(torch.IntTensor, timesteps_B))
     predicted_BChw = model(noisy_BChw, timesteps_B, model.context(batch.foreground), batch.pose, background_BChw)
     return F.mse_loss(predicted_BChw.float(), noise_BChw.float())
 

@@ -1,13 +1,12 @@
 """DisCo's fine-tuning as a LightningModule; its data is the clip, once a step."""
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from diffusers import DDIMScheduler
 from lightning import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from src.baselines.disco.fine_tune import (
     DisCoClip,
@@ -20,6 +19,8 @@ from src.baselines.disco.fine_tune import (
 )
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.settings import FineTuneSettings
+
+T = TypeVar("T")
 
 
 class DisCoFineTuneModule(LightningModule):
@@ -84,9 +85,9 @@ class DisCoFineTuneModule(LightningModule):
 
 def clip_loader(clip: DisCoClip, num_steps: int) -> DataLoader:
     """The clip, once a step."""
-    steps: Sequence[DisCoClip] = [clip] * num_steps
+    steps = cast("Dataset[DisCoClip]", [clip] * num_steps)
     return DataLoader(steps, batch_size=None, collate_fn=_as_it_is)
 
 
-def _as_it_is(clip: DisCoClip) -> DisCoClip:
+def _as_it_is(clip: T) -> T:
     return clip

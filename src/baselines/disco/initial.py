@@ -26,13 +26,14 @@ def initial_disco(
     Raises:
         UserError: CLIP projects to other than the UNet's context channels.
     """
-    channels, needed = clip_image_encoder.config.projection_dim, unet.config.cross_attention_dim
+    channels, needed = clip_image_encoder.config.projection_dim, unet.config["cross_attention_dim"]
     if channels != needed:
         raise UserError(f"the image encoder projects to {channels} channels, the UNet's context has {needed}")
     pose, background = (
         ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=pose_embedding) for _ in range(2)
     )
     model = DisCo(unet, pose, background_controlnet(background), clip_image_encoder, vae)
-    model.controlnet.nets[1].controlnet_cond_embedding.conv_in.load_state_dict(unet.conv_in.state_dict())
+    embedding = model.controlnet.get_submodule("nets.1.controlnet_cond_embedding.conv_in")
+    embedding.load_state_dict(unet.conv_in.state_dict())
     model.refer_clip_proj.load_state_dict(clip_image_encoder.visual_projection.state_dict())
     return model

@@ -20,7 +20,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from src.baselines.disco.model import DisCo, background_controlnet
 from src.baselines.disco.names import rename_checkpoint, weights_of
 from src.baselines.disco.sampling import make_scheduler
-from src.baselines.weights import load_strictly, read_config
+from src.baselines.weights import from_config, load_strictly, read_config
 from src.common.errors import UserError
 from src.models.weights_file import read_tensors
 
@@ -64,7 +64,7 @@ def read_configs(folder: str | Path) -> DisCoConfigs:
 
 def build_disco(configs: DisCoConfigs) -> DisCo:
     """The networks, without weights where the caller has set the meta device."""
-    unet = UNet2DConditionModel.from_config(configs.unet)
+    unet = from_config(UNet2DConditionModel, configs.unet)
     pose, background = (
         ControlNetModel.from_unet(
             unet, conditioning_embedding_out_channels=POSE_EMBEDDING, load_weights_from_unet=False
@@ -72,7 +72,7 @@ def build_disco(configs: DisCoConfigs) -> DisCo:
         for _ in range(2)
     )
     encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**configs.image_encoder))
-    vae = AutoencoderKL.from_config(configs.vae)
+    vae = from_config(AutoencoderKL, configs.vae)
     return DisCo(unet, pose, background_controlnet(background), encoder, vae)
 
 
@@ -99,5 +99,5 @@ def load_disco(
     load_strictly(model, state, what=str(path), dtype=dtype)
     # A table that no checkpoint holds, so that it stays behind on the meta device.
     embeddings = model.clip_image_encoder.vision_model.embeddings
-    embeddings.position_ids = torch.arange(embeddings.num_positions)[None]
+    embeddings.register_buffer("position_ids", torch.arange(embeddings.num_positions)[None], persistent=False)
     return model, make_scheduler(described.scheduler)

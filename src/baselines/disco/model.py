@@ -26,7 +26,8 @@ class BackgroundEmbedding(nn.Module):
 def background_controlnet(controlnet: ControlNetModel) -> ControlNetModel:
     """Give a ControlNet the background's embedding; returns the same, changed."""
     config = controlnet.config
-    controlnet.controlnet_cond_embedding = BackgroundEmbedding(config.in_channels, config.block_out_channels[0])
+    embedding = BackgroundEmbedding(config["in_channels"], config["block_out_channels"][0])
+    controlnet.register_module("controlnet_cond_embedding", embedding)
     return controlnet
 
 
@@ -52,7 +53,7 @@ class DisCo(nn.Module):
         self.unet, self.vae, self.clip_image_encoder = unet, vae, clip_image_encoder
         self.controlnet = MultiControlNetModel([pose_controlnet, background_controlnet])
         channels = clip_image_encoder.config.hidden_size
-        self.refer_clip_proj = nn.Linear(channels, unet.config.cross_attention_dim, bias=False)
+        self.refer_clip_proj = nn.Linear(channels, unet.config["cross_attention_dim"], bias=False)
         self.eval().requires_grad_(False)
 
     @property
@@ -66,7 +67,9 @@ class DisCo(nn.Module):
     @property
     def foreground_size(self) -> int:
         """Side in pixels of the picture that CLIP sees."""
-        return self.clip_image_encoder.config.image_size
+        side = self.clip_image_encoder.config.image_size
+        assert isinstance(side, int), "CLIP sees squares"
+        return side
 
     def context(self, foreground_B3HW: Tensor) -> Tensor:
         """All tokens of the foreground, class and patches, projected: (B, T, E) (section 2.5).
@@ -93,12 +96,13 @@ class DisCo(nn.Module):
             images_B3HW: in [-1, 1], multiplied by 1 - mask.
             generator: of the posterior's sample, on the CPU; None: the posterior's mean.
         """
-        posterior = self.vae.encode(images_B3HW.to(self.vae.device, self.vae.dtype)).latent_dist
+        images_B3HW = images_B3HW.to(self.vae.device, self.vae.dtype)
+        posterior = self.vae.encode(images_B3HW, return_dict=False)[0]
         latents = posterior.mean
         if generator is not None:
             noise = torch.randn(latents.shape, generator=generator).to(latents)
             latents = latents + posterior.std * noise
-        return latents * self.vae.config.scaling_factor
+        return latents * self.vae.config["scaling_factor"]
 
     def control(
         self, latents_BChw: Tensor, timestep: Tensor, context_BTE: Tensor, pose_B3HW: Tensor, background_BChw: Tensor
@@ -137,5 +141,5 @@ class DisCo(nn.Module):
 
     def decode(self, latents_BChw: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1] of scaled latents."""
-        latents = (latents_BChw / self.vae.config.scaling_factor).to(self.vae.dtype)
-        return (self.vae.decode(latents).sample / 2 + 0.5).clamp(0, 1)
+        latents = (latents_BChw / self.vae.config["scaling_factor"]).to(self.vae.dtype)
+        return (self.vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)

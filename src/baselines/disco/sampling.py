@@ -15,6 +15,8 @@ from torch import Tensor
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.preprocessing import background_image, centre_square, foreground_image, unit_image
 from src.baselines.disco.settings import SamplingSettings
+from src.baselines.weights import from_config
+from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.progress import track
 
@@ -44,7 +46,7 @@ class DisCoJob:
         for name, images, axes in (("reference", self.reference, 3), ("poses", self.poses, 4)):
             if images.dtype != np.uint8 or images.ndim != axes or images.shape[-1] != 3 or not len(images):
                 raise ValueError(f"{name} must be uint8 RGB with {axes} axes, got {images.shape} {images.dtype}")
-        check_mask(self.mask, self.reference.shape[:2])
+        check_mask(self.mask, height_width(self.reference))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ def check_mask(mask: np.ndarray, size: tuple[int, int]) -> None:
 
 def make_scheduler(config: dict) -> DDIMScheduler:
     """DDIM with the noise levels of the base model's scheduler, never clipping."""
-    return DDIMScheduler.from_config(config, clip_sample=False)
+    return from_config(DDIMScheduler, {**config, "clip_sample": False})
 
 
 def draw_noise(num_frames: int, shape: tuple[int, ...], settings: SamplingSettings, *, seed: int) -> Tensor:
@@ -122,7 +124,7 @@ def sample_latents(model: DisCo, job: LatentJob, scheduler: DDIMScheduler, *, nu
     latents_BChw = job.latents
     for timestep in scheduler.timesteps.tolist():
         noise_BChw = guided_noise(model, latents_BChw, timestep, job, scale)
-        latents_BChw = scheduler.step(noise_BChw, timestep, latents_BChw, eta=0.0).prev_sample
+        latents_BChw = scheduler.step(noise_BChw, timestep, latents_BChw, eta=0.0, return_dict=False)[0]
     return latents_BChw
 
 
@@ -169,6 +171,6 @@ def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: Sa
 
 def check_resolution(model: DisCo, resolution: int) -> None:
     """Raise a UserError where the networks cannot halve an image of that side evenly."""
-    halvings = len(model.vae.config.block_out_channels) - 1 + len(model.unet.config.block_out_channels) - 1
+    halvings = len(model.vae.config["block_out_channels"]) - 1 + len(model.unet.config["block_out_channels"]) - 1
     if resolution % 2**halvings:
         raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")

@@ -20,7 +20,7 @@ from src.baselines.magicanimate.motion import build_video_unet
 from src.baselines.magicanimate.names import TemporalFile, max_positions, sort_temporal_file
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
-from src.baselines.weights import CONFIG, WEIGHTS, load_strictly, read_config
+from src.baselines.weights import CONFIG, WEIGHTS, from_config, load_strictly, read_config
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.models.weights_file import read_tensors
@@ -94,8 +94,9 @@ def load_magicanimate(
         log.info("%s: %d other tensors are not used", files.temporal.name, len(temporal.ignored))
 
     with torch.device("meta"):
-        encoder = AppearanceEncoder(_from_config(UNet2DConditionModel, files.appearance))
-        controlnet = _from_config(ControlNetModel, files.controlnet)
+        appearance = read_config(files.appearance, UNet2DConditionModel, origin=ORIGIN)
+        encoder = AppearanceEncoder(from_config(UNet2DConditionModel, appearance))
+        controlnet = from_config(ControlNetModel, read_config(files.controlnet, ControlNetModel, origin=ORIGIN))
     for network, part in ((encoder.unet, files.appearance), (controlnet, files.controlnet)):
         load_strictly(network, read_tensors(str(part / WEIGHTS), option=OPTION), what=str(part / WEIGHTS), dtype=dtype)
     video_unet = build_video_unet(
@@ -129,7 +130,3 @@ def convert_temporal(source: Path, target: Path, unet: UNet2DConditionModel) -> 
 
 def _positions(temporal: TemporalFile) -> int:
     return max_positions(temporal.motion, MAX_POSITIONS)
-
-
-def _from_config(cls: type, folder: Path) -> torch.nn.Module:
-    return cls.from_config(read_config(folder, cls, origin=ORIGIN))

@@ -68,7 +68,7 @@ class MagicAnimate(nn.Module):
     @property
     def max_positions(self) -> int:
         """Frames that a window can have."""
-        return self.unet.config.motion_max_seq_length
+        return self.unet.config["motion_max_seq_length"]
 
     def write_bank(self, reference_BChw: Tensor, timestep: int, text_BTE: Tensor) -> Bank:
         """Tokens of the clean reference at a timestep, in the precision that the settings name."""

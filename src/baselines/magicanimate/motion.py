@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from src.baselines.magicanimate.settings import NetworkSettings
 from src.baselines.weights import load_strictly
-from src.models.hooks import FrameChunks, register
+from src.models.hooks import FrameChunks, original_forward, register
 from src.models.layout import ClipLayout
 
 # The gated unit holds its input, the product eight times as wide, and half of that twice.
@@ -78,7 +78,7 @@ class LocationChunks(ModelHook):
         length, num_frames, channels = hidden_states.shape
         per_frame = -(-length // num_frames)
         chunks = list(self.layout.chunks(length, elements=_WIDTH * num_frames * channels, per_frame=per_frame))
-        run = self.fn_ref.original_forward
+        run = original_forward(self)
         if len(chunks) == 1:
             return run(hidden_states, *args, **kwargs)
         return torch.cat([run(hidden_states[part], *args, **kwargs) for part in chunks])
@@ -100,7 +100,7 @@ def motion_config(unet: UNet2DConditionModel, *, max_positions: int, heads: int 
     for name, value in _FIXED.items():
         if config[name] != value:
             raise ValueError(f"a UNet with {name}={config[name]} has no counterpart with motion modules")
-    spatial_heads = config.num_attention_heads or config.attention_head_dim
+    spatial_heads = config["num_attention_heads"] or config["attention_head_dim"]
     same = (
         *("sample_size", "in_channels", "out_channels", "block_out_channels", "layers_per_block", "act_fn"),
         *("downsample_padding", "mid_block_scale_factor", "norm_num_groups", "norm_eps", "cross_attention_dim"),
@@ -108,8 +108,8 @@ def motion_config(unet: UNet2DConditionModel, *, max_positions: int, heads: int 
     )
     return {
         **{name: config[name] for name in same},
-        "down_block_types": tuple(name.replace("2D", "Motion") for name in config.down_block_types),
-        "up_block_types": tuple(name.replace("2D", "Motion") for name in config.up_block_types),
+        "down_block_types": tuple(name.replace("2D", "Motion") for name in config["down_block_types"]),
+        "up_block_types": tuple(name.replace("2D", "Motion") for name in config["up_block_types"]),
         "num_attention_heads": spatial_heads,
         "motion_num_attention_heads": heads or spatial_heads,
         "motion_max_seq_length": max_positions,
@@ -144,8 +144,8 @@ def build_video_unet(
     state = {**unet.state_dict(), **spatial_state, **motion_state}
     for name, module in video_unet.named_modules():
         if isinstance(module, SinusoidalPositionalEmbedding) and f"{name}.pe" not in state:
-            _, positions, channels = module.pe.shape
-            state[f"{name}.pe"] = SinusoidalPositionalEmbedding(channels, positions).pe
+            _, positions, channels = module.get_buffer("pe").shape
+            state[f"{name}.pe"] = SinusoidalPositionalEmbedding(channels, positions).get_buffer("pe")
     load_strictly(video_unet, state, what=what, dtype=dtype)
     return video_unet
 
@@ -157,6 +157,7 @@ def motion_parameters(video_unet: UNetMotionModel) -> list[nn.Parameter]:
 
 def install_norms(video_unet: UNetMotionModel, layout: ClipLayout, settings: NetworkSettings) -> None:
     """Give every group norm outside the spatial transformers the span that the settings name (1.1, 1.2)."""
+    assert video_unet.conv_norm_out is not None
     spanning = [video_unet.conv_norm_out]
     for module in video_unet.modules():
         if isinstance(module, ResnetBlock2D):

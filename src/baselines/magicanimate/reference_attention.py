@@ -5,14 +5,18 @@ tokens.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel, UNetMotionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
+from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor, nn
 
+from src.models.attention import key_value_layers, output_layers, set_processor
 from src.models.layout import ClipLayout
 
 Bank = dict[str, Tensor]
@@ -54,10 +58,15 @@ class ReferenceAttnProcessor:
         q_XNLD = _split_heads(attn.to_q(own), attn.heads)
         k_XNLD, v_XNLD = (
             _split_heads(_joined(to, own, reference_BLC, self.layout.num_frames), attn.heads)
-            for to in (attn.to_k, attn.to_v)
+            for to in key_value_layers(attn)
         )
         out_XNLD = F.scaled_dot_product_attention(q_XNLD, k_XNLD, v_XNLD, scale=attn.scale)
-        return attn.to_out[1](attn.to_out[0](out_XNLD.transpose(1, 2).flatten(2)))
+        outputs = output_layers(attn)
+        return outputs[1](outputs[0](out_XNLD.transpose(1, 2).flatten(2)))
+
+
+def _keep(bank: Bank, name: str, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    bank[name] = output
 
 
 def _joined(project: nn.Linear, own_XLC: Tensor, reference_BLC: Tensor | None, num_frames: int) -> Tensor:
@@ -104,10 +113,12 @@ class AppearanceEncoder(nn.Module):
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
-        last = unet.up_blocks[-1].attentions[-1]
-        last.transformer_blocks[-1] = LastBlock(last.transformer_blocks[-1])
-        last.proj_out = nn.Identity()
-        unet.conv_norm_out = unet.conv_act = unet.conv_out = nn.Identity()
+        last = cast(CrossAttnUpBlock2D, unet.up_blocks[-1]).attentions[-1]
+        blocks = cast(nn.ModuleList, last.transformer_blocks)
+        blocks[-1] = LastBlock(cast(BasicTransformerBlock, blocks[-1]))
+        last.register_module("proj_out", nn.Identity())
+        for name in ("conv_norm_out", "conv_act", "conv_out"):
+            setattr(unet, name, nn.Identity())
         self.unet = unet.eval().requires_grad_(False)
         self.blocks = [
             name
@@ -119,9 +130,7 @@ class AppearanceEncoder(nn.Module):
         """The bank of clean reference latents at the *current* timestep of the sampling."""
         bank: Bank = {}
         handles = [
-            self.unet.get_submodule(name).norm1.register_forward_hook(
-                lambda module, inputs, output, name=name: bank.__setitem__(name, output)
-            )
+            self.unet.get_submodule(f"{name}.norm1").register_forward_hook(partial(_keep, bank, name))
             for name in self.blocks
         ]
         try:
@@ -142,5 +151,5 @@ def install_readers(video_unet: UNetMotionModel, layout: ClipLayout) -> OpenBank
     opened = OpenBank()
     for name, module in video_unet.named_modules():
         if isinstance(module, BasicTransformerBlock) and is_read(name):
-            module.attn1.set_processor(ReferenceAttnProcessor(name, layout, opened))
+            set_processor(module.attn1, ReferenceAttnProcessor(name, layout, opened))
     return opened

@@ -168,7 +168,7 @@ def sample_latents(
             halves = window_predictions(model, latents_BCFhw, timestep, job, windows)
             uncond, cond = (mean_of_windows(list(half), windows, num_frames) for half in zip(*halves, strict=True))
             noise_BCFhw = guide(uncond, cond, settings.guidance_scale)
-            latents_BCFhw = scheduler.step(noise_BCFhw, timestep, latents_BCFhw, eta=0.0).prev_sample
+            latents_BCFhw = scheduler.step(noise_BCFhw, timestep, latents_BCFhw, eta=0.0, return_dict=False)[0]
     return latents_BCFhw
 
 
@@ -213,7 +213,7 @@ def animate(
 
 def check_resolution(model: MagicAnimate, vae: AutoencoderKL, resolution: int) -> None:
     """Raise a UserError where the networks cannot halve an image of that side evenly."""
-    halvings = len(vae.config.block_out_channels) - 1 + len(model.unet.config.block_out_channels) - 1
+    halvings = len(vae.config["block_out_channels"]) - 1 + len(model.unet.config["block_out_channels"]) - 1
     if resolution % 2**halvings:
         raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")
 
@@ -242,12 +242,12 @@ def stretch_condition(image: np.ndarray, side: int) -> np.ndarray:
 def encode_reference(vae: AutoencoderKL, image: np.ndarray) -> Tensor:
     """Scaled latents (1, C, h, w) of the reference, the mean of the posterior."""
     pixels_13HW = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(vae.device, vae.dtype) / 127.5 - 1
-    return vae.encode(pixels_13HW).latent_dist.mean * vae.config.scaling_factor
+    return vae.encode(pixels_13HW, return_dict=False)[0].mean * vae.config["scaling_factor"]
 
 
 def decode_frame(vae: AutoencoderKL, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
     """One frame (H, W, 3) uint8 RGB of scaled latents."""
-    latents = (latents_Chw[None] / vae.config.scaling_factor).to(vae.device, vae.dtype)
-    pixels_CHW = (vae.decode(latents).sample[0].float() / 2 + 0.5).clamp(0, 1) * 255
+    latents = (latents_Chw[None] / vae.config["scaling_factor"]).to(vae.device, vae.dtype)
+    pixels_CHW = (vae.decode(latents, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1) * 255
     pixels_CHW = pixels_CHW.round() if quantise == "round" else pixels_CHW
     return pixels_CHW.byte().permute(1, 2, 0).cpu().numpy()
