@@ -47,6 +47,7 @@ bench: $(INSTALLED)  ## seconds and peak memory of Stable Diffusion 1.5 with ran
 	else \
 	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS); \
 	fi
+	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system $(ARGS) || exit; done
 	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on
@@ -57,13 +58,27 @@ clean:  ## remove the virtual environment and caches; data and outputs stay
 
 .PHONY: eval-tiktok eval-ted eval-people
 
-eval-tiktok: $(INSTALLED)  ## Table 1, what is missing of it: ARGS="dataset.root=<DisCo's TSV files>"
+# What the other systems' published weights and DensePose are given by; a system whose weights are not given is left out.
+MAGICANIMATE ?=
+DISCO ?=
+DISCO_CONFIGS ?=
+OF_DISCO = method.weights=$(DISCO) method.configs=$(DISCO_CONFIGS)
+# $(call others,benchmark): the rows of the other systems.
+define others
+$(if $(DISCO),$(BIN)/python -m eval.run benchmark=$(1) method=disco $(OF_DISCO) $(ARGS),@echo "DISCO= is not given: no rows of DisCo")
+$(if $(MAGICANIMATE),$(BIN)/python -m eval.run benchmark=$(1) method=magicanimate method.weights=$(MAGICANIMATE) $(ARGS),@echo "MAGICANIMATE= is not given: no row of MagicAnimate")
+$(if $(DISCO),$(BIN)/python -m eval.run benchmark=$(1) method=disco_ft $(OF_DISCO) $(ARGS))
+endef
+
+eval-tiktok: $(INSTALLED)  ## Table 1, all rows: MAGICANIMATE=<folder> DISCO=<file> DISCO_CONFIGS=<folder> ARGS="dataset.root=<DisCo's TSV files> dataset.condition_root=<folder>"
+	$(call others,tiktok)
 	$(BIN)/python -m eval.run -m benchmark=tiktok method=controlvideo,posecrafter $(ARGS)
 	$(BIN)/python -m eval.run benchmark=tiktok num_frames=16 trainer.max_steps=500 $(ARGS)
 	$(BIN)/python -m eval.run benchmark=tiktok num_frames=32 trainer.max_steps=1000 $(ARGS)
 	$(BIN)/python -m eval.report results=outputs/eval/tiktok
 
-eval-ted: $(INSTALLED)  ## Table 2, what is missing of it: ARGS="dataset.metadata=<CSV>" or ARGS="dataset.clips=<folder>"
+eval-ted: $(INSTALLED)  ## Table 2, all rows: likewise, with ARGS="dataset.metadata=<CSV>" or ARGS="dataset.clips=<folder>"
+	$(call others,ted)
 	$(BIN)/python -m eval.run -m benchmark=ted method=controlvideo,posecrafter $(ARGS)
 	$(BIN)/python -m eval.report results=outputs/eval/ted
 

@@ -14,10 +14,15 @@ from src.common.files import write_json
 @entry("bench", BenchSettings)
 def main(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
-    from src.benchmarking.measure import bench
-
     settings = settings_of(BenchSettings, cfg)
-    figures = bench(settings)
+    if settings.system == "ours":
+        from src.benchmarking.measure import bench
+
+        figures = bench(settings)
+    else:
+        from src.methods.measured import measure_other
+
+        figures = measure_other(settings.system, settings.model.configs, settings.trainer)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if settings.output is not None:
         write_json(Path(settings.output), figures)

@@ -4,11 +4,13 @@ import json
 import logging
 import sys
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
-from src.common.typed import setting
+from src.common.errors import UserError
+from src.common.typed import setting, typed
 from src.runs.settings import LearningSettings
 
 
@@ -23,11 +25,41 @@ class InfoSettings(LearningSettings):
     check: bool = setting(False, counts="nothing")
 
 
+@dataclass(frozen=True, kw_only=True)
+class OtherModel:
+    """A system that is no model of a run: `model=magicanimate|disco`.
+
+    Attributes:
+        configs: shipped configs of the image model that it stands on.
+    """
+
+    kind: Literal["magicanimate", "disco"]
+    configs: str
+
+
+def describe_other(model: OtherModel) -> dict[str, Any]:
+    """Sizes and files of the system."""
+    from src.baselines.sizes import describe_disco, describe_magicanimate
+    from src.models.shipped import shipped_configs
+
+    describe = {"magicanimate": describe_magicanimate, "disco": describe_disco}[model.kind]
+    return describe(shipped_configs(model.configs))
+
+
 @entry("info", InfoSettings)
 def main(cfg: DictConfig) -> None:
     """Print the description, and with `check=true` the report, as JSON; the report for people on standard error."""
-    settings = settings_of(InfoSettings, cfg)
     logging.disable(logging.INFO)
+    if "kind" in cfg.model:
+        if cfg.check:
+            raise UserError(f"check=true looks at what a run learns with, and model={cfg.model.kind} is no such model")
+        description = describe_other(typed(OtherModel, cfg.model, "model"))
+    else:
+        description = _description(settings_of(InfoSettings, cfg))
+    sys.stdout.write(json.dumps(description, indent=2) + "\n")
+
+
+def _description(settings: InfoSettings) -> dict[str, Any]:
     from src.models.describe import describe_model
 
     description = describe_model(settings.model, settings.data.resolution)
@@ -36,7 +68,7 @@ def main(cfg: DictConfig) -> None:
 
         description["check"] = doctor(settings)
         sys.stderr.write(readable(description["check"]) + "\n")
-    sys.stdout.write(json.dumps(description, indent=2) + "\n")
+    return description
 
 
 def check() -> None:

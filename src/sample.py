@@ -1,35 +1,46 @@
-"""`python -m src.sample run=outputs/<run> poses=…`: generate a person who was learnt in other poses."""
+"""Generate a person in other poses: one who was learnt, `python -m src.sample run=outputs/<run> poses=…`, or one of
+whom there is a picture, `python -m src.sample method=magicanimate subject=me poses=dance.mp4 condition=densepose.mp4`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
+from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
-from src.common.typed import FileName, Raw, changed, check_range, setting
+from src.common.typed import FileName, Raw, changed, check_range, setting, typed
 from src.data.pose_sources import PoseSourceSettings, target_poses
-from src.models.settings import check_precision
+from src.methods.settings import KINDS, AnyMethodSettings
+from src.models.settings import ModelSettings, check_precision
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 offer_groups()
+OWN = "posecrafter"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings(PoseSourceSettings):
-    """What `conf/sample.yaml` describes, but for what it leaves as it is in the run.
+    """What `conf/sample.yaml` describes, but for what it leaves as it is in the run, and for the groups.
 
     Attributes:
-        run: folder of a fine-tuned run.
+        run: folder of a fine-tuned run; null: the person is `subject`.
+        subject: of a method that learns no one: an image, or what `src.train` takes, of which the first frame counts.
+        condition: DensePose of the poses, for a method that follows it.
+        mask: of the person in the picture, for a method that takes it; null: by MediaPipe.
         prompt: target prompt p_t; null: the prompt of the fine-tune.
-        seed: null: the run's.
-        output: null: `<run>/samples/<name of the poses>`.
+        seed: null: the run's, or the public code's of another method.
+        output: null: `<run>/samples/<name of the poses>`, or `outputs/<subject>_<method>_<name of the poses>`.
         audio: of a driver that is a video file: its sound under the videos, or none.
     """
 
-    run: FileName
+    run: FileName | None = None
+    subject: FileName | None = None
+    condition: FileName | None = None
+    mask: FileName | None = None
     prompt: Raw | None = None
     seed: int | None = None
     output: FileName | None = None
@@ -37,6 +48,14 @@ class SampleSettings(PoseSourceSettings):
 
     def __post_init__(self) -> None:
         check_range("seed", self.seed, least=0, most=2**31 - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine(SampleSettings):
+    """All that the command line may hold."""
+
+    method: AnyMethodSettings
+    model: ModelSettings
 
 
 def sample(
@@ -56,6 +75,7 @@ def sample(
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
 
+    assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
     check_precision(trained.model.dtype, trainer.precision)
@@ -77,14 +97,50 @@ def sample(
         )
 
 
-@entry("sample", SampleSettings)
+@entry("sample", CommandLine)
 def main(cfg: DictConfig) -> None:
     """Command line."""
-    settings = settings_of(SampleSettings, cfg, without=GROUPS)
-    from src.runs.run_folder import RunFolder
+    settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
+    kind = OWN if OmegaConf.is_missing(cfg.method, "kind") else cfg.method.kind
+    if kind == OWN:
+        from src.runs.run_folder import RunFolder
 
-    trained = RunFolder(settings.run).settings()
-    sample(settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS))
+        _check_own(settings)
+        trained = RunFolder(str(settings.run)).settings()
+        sample(settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS))
+        return
+    if kind in KINDS and (trains := KINDS[kind].trains) is not None:
+        raise UserError(f"method={kind} learns {trains} of a clip, not of a picture: python -m eval.run method={kind}")
+    if settings.run is not None:
+        raise UserError(f"run={settings.run}: method={kind} learns no one; give subject= in its place")
+    if settings.subject is None:
+        raise UserError(f"subject is not set: method={kind} takes a picture: give subject=IMAGE, a video or a subject")
+    if settings.prompt is not None:
+        raise UserError(f"prompt={settings.prompt}: method={kind} has no target prompt; leave it out")
+    from src.methods.film import film_picture
+
+    film_picture(
+        settings,
+        typed(AnyMethodSettings, cfg.method, "method"),
+        subject=settings.subject,
+        condition=settings.condition,
+        mask=settings.mask,
+        model=typed(ModelSettings, cfg.model, "model"),
+        trainer=changed(TrainerSettings(), given(cfg.trainer), "trainer"),
+        seed=settings.seed,
+        output=settings.output,
+        audio=settings.audio == "driver",
+    )
+
+
+def _check_own(settings: SampleSettings) -> None:
+    """Raise a UserError where there is no run, or what goes with other methods is given."""
+    if settings.run is None:
+        others = " or ".join(name for name, kind in KINDS.items() if kind.trains is None)
+        raise UserError(f"run is not set: give it on the command line as run=VALUE, or method={others} with subject=")
+    for name in ("subject", "condition", "mask"):
+        if (value := getattr(settings, name)) is not None:
+            raise UserError(f"{name}={value} goes with a method that learns no one: a run has its own person")
 
 
 if __name__ == "__main__":

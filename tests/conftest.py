@@ -122,8 +122,8 @@ def sample() -> Callable[..., dict[str, Any]]:
 
     def run(*overrides: str) -> dict[str, Any]:
         cfg = composed("sample", *overrides)
-        settings = settings_of(SampleSettings, cfg, without=GROUPS)
-        trained = RunFolder(settings.run).settings()
+        settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
+        trained = RunFolder(str(settings.run)).settings()
         return sample_person(
             settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS)
         )

@@ -24,6 +24,8 @@ from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import only_writer
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
+from src.media.video import VideoReader
+from src.methods.registry import build_method
 from src.pose.extractors.base import PoseExtractor
 from src.runs.provenance import environment, git_revision
 
@@ -85,6 +87,7 @@ def _run_benchmark(
         "seed": settings.seed,
         **found,
         "dataset": {**_dataset(prepared, failed, settings), "waiting": waiting},
+        "setup": setup(scored, failed, settings),
         "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
         "files": {
             run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
@@ -114,11 +117,12 @@ def run_subjects(
         Those that are finished, and by name why the others are not: preparation's failures too.
     """
     finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
+    method = build_method(settings.method, settings.around())
     runs = Path(settings.runs) / settings.benchmark.name
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
         try:
-            finished.append(run_subject(name, settings, runs, loggers=loggers))
+            finished.append(run_subject(name, settings, method, runs, loggers=loggers))
         except UserError as error:
             log.error("%s failed: %s", name, error)
             failed[name] = str(error)
@@ -148,7 +152,12 @@ def score_runs(
     def clips() -> Iterator[ScoredClip]:
         for run in track(runs, "Scoring"):
             try:
-                clip = read_clip(_paths(run, protocol), resolution=protocol.resolution, resize=protocol.resize)
+                clip = read_clip(
+                    _paths(run, protocol),
+                    resolution=protocol.resolution,
+                    resize=protocol.resize,
+                    to_real=run.resize,
+                )
             except UserError as error:
                 log.error("%s is not scored: %s", run.name, error)
                 failed[run.name] = f"score: {error}"
@@ -164,6 +173,40 @@ def score_runs(
             raise
         name, reason = next(iter(failed.items()))
         raise UserError(f"no subject of {settings.benchmark.name} could be scored; {name}: {reason}") from None
+
+
+def setup(runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: BenchmarkSettings) -> dict[str, Any]:
+    """Under which conditions the rows of a table were made: what a reader must know beside the numbers.
+
+    Returns:
+        `frames`, sizes of the generated frames as they were made; `resize`, the filter by which they were brought to
+        the real ones' size, if they were; `driven_by`; `sources` of conditions and masks with how many subjects had
+        them; `stand_in`, why the weights are none that published numbers are of.
+    """
+    sizes = {run.name: _size(run) for run in runs}
+    sources: dict[str, dict[str, int]] = {}
+    for run in runs:
+        for what, source in run.sources.items():
+            counts = sources.setdefault(what, {})
+            counts[source] = counts.get(source, 0) + 1
+    made = {"frames": sorted({generated for generated, _ in sizes.values()}), "subjects": len(runs) + len(failed)}
+    if settings.protocol.resolution is None and any(generated != real for generated, real in sizes.values()):
+        made["resize"] = runs[0].resize
+    if settings.system is not None:
+        return made
+    return made | {
+        "driven_by": settings.kind.driven_by,
+        "trains": settings.kind.trains,
+        "sources": sources,
+        "stand_in": build_method(settings.method, settings.around()).stand_in,
+    }
+
+
+def _size(run: SubjectRun) -> tuple[str, str]:
+    """Generated and real frames' size."""
+    readers = (VideoReader(run.generated), VideoReader(run.real))
+    first, second = (f"{reader.width}x{reader.height}" for reader in readers)
+    return first, second
 
 
 def _prepare(settings: BenchmarkSettings, extractor: PoseExtractor) -> PreparedDataset:

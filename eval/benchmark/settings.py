@@ -1,9 +1,11 @@
 """Settings of a benchmark: what `conf/eval.yaml` describes, but for loggers, which name code."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from eval.benchmark.external.settings import AnySystemSettings
+from pydantic import Field
+
+from eval.benchmark.external.settings import AnySystemSettings, system_kinds
 from eval.networks.settings import NetworkSettings
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
@@ -11,18 +13,22 @@ from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
 from src.data.datasets.settings import DatasetSettings
+from src.methods.base import Surroundings
+from src.methods.settings import KINDS, AnyMethodSettings, MethodKind
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
-from src.sampling.settings import MethodSettings
 
-EXTERNAL = "external"
+EXTERNAL: Literal["external"] = "external"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalMethod:
     """Another system's videos under our protocol."""
 
-    name: Literal["external"]
+    kind: Literal["external"] = EXTERNAL
+
+
+BenchmarkMethod = Annotated[ExternalMethod | get_args(AnyMethodSettings)[0], Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +55,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         external: what goes to other systems and comes back.
     """
 
-    method: ExternalMethod | MethodSettings = setting(counts="sampling")  # type: ignore[assignment]
+    method: BenchmarkMethod = setting(counts="sampling")  # type: ignore[assignment]
     pose: ExtractorSettings
     protocol: Protocol
     dataset: DatasetSettings
@@ -74,12 +80,14 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")
-        if self.method.name != EXTERNAL and self.system is not None:
+        external = isinstance(self.method, ExternalMethod)
+        if not external and self.system is not None:
             raise UserError(
                 f"system={self.system.name} goes with method={EXTERNAL}, not with method={self.method.name}"
             )
-        if self.method.name == EXTERNAL and self.system is None:
-            raise UserError(f"method={EXTERNAL} needs a system: system=disco|disco_ft|magicanimate|gen2")
+        if external and self.system is None:
+            known = "|".join(get_args(get_type_hints(kind)["kind"])[0] for kind in system_kinds())
+            raise UserError(f"method={EXTERNAL} needs a system: system={known}")
         if self.system is not None and self.system.num_frames not in (1, self.num_frames):
             raise UserError(
                 f"system.num_frames={self.system.num_frames}: {self.system.name} sees the reference (1) or all "
@@ -90,10 +98,31 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     def scoring(self) -> ScoreSettings:
         return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
 
+    @property
+    def kind(self) -> MethodKind:
+        """What the method asks for, where it is none of other systems."""
+        return KINDS[self.method.kind]
+
     def run(self, subject: str) -> RunSettings:
         """The settings of one subject's run."""
         shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
         return RunSettings(**shared, subject=subject, pose=self.pose, sample_after_train=False)
+
+    def around(self) -> Surroundings:
+        """What methods share."""
+        return Surroundings(
+            model=self.model,
+            trainer=self.trainer,
+            seed=self.seed,
+            fine_tune_cache=self.fine_tune_cache,
+            checkpoint_every_n_steps=self.checkpoint_every_n_steps,
+            learning=self.run("none") if self.kind.uses is None else None,
+        )
+
+    def _used(self) -> list[str]:
+        """The groups of settings that the method reads."""
+        names = [field.name for field in fields(LearningSettings)]
+        return names if self.kind.uses is None else ["method", *self.kind.uses]
 
     def who(self) -> dict[str, Any]:
         """The keys of a result that name the method and its settings."""
@@ -102,23 +131,24 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
             return {"method": self.system.name, "num_frames": self.system.num_frames, "model": None} | {
                 "settings": settings
             }
-        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
+        used = {name: getattr(self, name) for name in self._used()}
         settings = {
-            name: value if isinstance(value, (int, str, type(None))) else plain(value) for name, value in shared.items()
+            name: value if isinstance(value, (int, str, type(None))) else plain(value) for name, value in used.items()
         }
         return {
             "method": self.method.name,
-            "num_frames": self.num_frames,
-            "model": self.model.name,
+            "num_frames": self.kind.num_frames(self.num_frames),
+            "model": self.model.name if "model" in used else None,
             "settings": settings | {"pose": plain(self.pose)},
         }
 
     def identity(self) -> str:
         """SHA-256 of everything that the numbers depend on by settings: results of other ones are other results."""
-        mine = {field.name for field in fields(LearningSettings)}
-        learning = {key: value for key, value in identity(self, "sampling").items() if key in mine}
         if self.system is not None:
             learning = {"system": plain(self.system), "data": identity(self.data, "sampling"), "seed": self.seed}
+        else:
+            used = self._used()
+            learning = {key: value for key, value in identity(self, "sampling").items() if key in used}
         return digest(
             {
                 "learning": learning,
@@ -135,7 +165,8 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         if self.system is not None:
             who = f"{self.system.name}-{self.system.num_frames}"
         else:
-            who = f"{self.method.name}-{self.num_frames}-{self.model.name}"
+            named = self.who()
+            who = "-".join(str(named[key]) for key in ("method", "num_frames", "model") if named[key] is not None)
         return f"{who}-{self.protocol.label()}-{self.identity()[:8]}"
 
     def tags(self, job: str) -> list[str]:

@@ -6,23 +6,20 @@ says so, and methods that differ in sampling alone share a fine-tune.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
+from src.common.typed import plain
 from src.data.resolve import resolve_subject
 from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
-from src.models.build import build_models
-from src.models.settings import model_warning
-from src.runs.identity import fine_tune_key, generation_key
-from src.runs.learn import learn
-from src.runs.make_run import held_out_job
+from src.methods.base import Method
+from src.methods.material import held_out_material
 from src.runs.run_folder import FRAMES, HELD_OUT, POSES, TRAINING, RunFolder
-from src.sampling.generate import generate
 
 log = logging.getLogger(__name__)
 # Builds the loggers of a fine-tune, whose files go into the run folder.
@@ -40,6 +37,8 @@ class SubjectRun:
         reference: index of the reference frame among those.
         key: of the sampling.
         fine_tune, sampling: what they cost, as the summaries say.
+        resize: Pillow filter by which generated frames of another size are brought to the real ones'; None: none.
+        sources: where conditions and masks are from.
     """
 
     name: str
@@ -51,41 +50,44 @@ class SubjectRun:
     key: str
     fine_tune: Mapping[str, Any]
     sampling: Mapping[str, Any]
+    resize: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: MakeLoggers) -> SubjectRun:
+def run_subject(
+    name: str, settings: BenchmarkSettings, method: Method, runs: Path, *, loggers: MakeLoggers
+) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 
     Args:
         runs: where runs are kept.
 
     Raises:
-        UserError: bad settings, or a subject too short for them.
+        UserError: bad settings, a subject too short for them, or one that lacks what the method needs.
     """
-    own, data = settings.run(name), settings.data
+    data, kind = settings.data, settings.kind
     subject = resolve_subject(name, settings=data.clip, root=data.root, extractor=no_extractor)
     split = split_subject(subject, data)
-    job = held_out_job(own, split)
-    fine_tuned = fine_tune_key(own, split.training)
-    key = generation_key(own, split.training, split.checksums() | {"prompt": job.target_prompt})
-    run = RunFolder(runs / f"{name}_{own.model.name}-{data.num_frames}_{fine_tuned[:10]}")
-    samples = RunFolder(run.path / "samples" / f"{own.method.name}_{key[:10]}")
-    record, summary = _finished(run, samples, fine_tuned)
+    beside = {"condition_root": settings.dataset.condition_root, "mask_root": settings.dataset.mask_root}
+    material = held_out_material(subject, split, kind, **beside)
+    keys, who = method.keys(material), settings.who()
+    # Methods of one family share what is learnt.
+    family = who["model"] if kind.uses is None else "-".join(filter(None, (settings.method.name, who["model"])))
+    run = RunFolder(runs / f"{name}_{family}-{data.num_frames}_{keys.learnt[:10]}")
+    samples = RunFolder(run.path / "samples" / f"{settings.method.name}_{keys.generated[:10]}")
+    record, summary = _finished(run, samples, keys.learnt, trains=kind.trains is not None)
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
-        if warning := model_warning(own.model, rendered=split.rendered):
-            log.warning("%s", warning)
-        image_model, backbone = build_models(own.model)
-        image_model.check_resolution(data.resolution)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):
-            run.save_settings(own)
-            record = learn(run, own, split.training, image_model, backbone, loggers=lambda: loggers(run.path))
+            run.save_values(method.values(name))
+            run.save_training(split.training)
             run.save_held_out(split)
-            clip = generate(job, image_model, backbone, own.trainer)
-            real = Row("real", split.test_frames)
-            summary = samples.save_sample(clip, job, run=str(run.path), poses=f"{HELD_OUT}/{POSES}", beside=real)
+            record, clip = method.film(material, run, loggers=lambda: loggers(run.path))
+            said = {"run": str(run.path), "poses": f"{HELD_OUT}/{POSES}", "prompt": split.training.prompt}
+            said |= {"seed": settings.seed, "method": plain(settings.method)}
+            summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,
@@ -93,21 +95,24 @@ def run_subject(name: str, settings: BenchmarkSettings, runs: Path, *, loggers: 
         poses=run.path / HELD_OUT / POSES,
         training=run.path / TRAINING / FRAMES,
         reference=int(summary["sampling"]["reference_frame"]),
-        key=key,
+        key=keys.generated,
         fine_tune=record,
         sampling=summary["sampling"],
+        resize=getattr(settings.method, "resize", None),
+        sources=material.sources,
     )
 
 
 def _finished(
-    run: RunFolder, samples: RunFolder, key: str
+    run: RunFolder, samples: RunFolder, key: str, *, trains: bool
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
     """The record of the fine-tune and the summary of the sampling, each where it is finished and whole."""
     summary = samples.summary()
     if summary is not None and not (isinstance(summary.get("sampling"), dict) and samples.is_whole(summary)):
         summary = None
-    there = (run.path / HELD_OUT).is_dir() and (run.path / TRAINING).is_dir()
-    return (run.fine_tune_record(key) if there else None), summary
+    if not ((run.path / HELD_OUT).is_dir() and (run.path / TRAINING).is_dir()):
+        return None, summary
+    return (run.fine_tune_record(key) if trains else {}), summary
 
 
 def no_extractor() -> NoReturn:

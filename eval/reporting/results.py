@@ -20,6 +20,7 @@ from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
 from src.common.typed import typed
+from src.models.settings import STAND_INS
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,28 @@ class DatasetState:
     manifest: dict[str, str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How the frames of a row were made.
+
+    Attributes:
+        frames: sizes of the generated frames, before any resizing.
+        subjects: how many there should be.
+        resize: filter by which they were brought to the real frames' size; None: they had it.
+        driven_by: the condition that they follow; trains: what is learnt of each person, None: nothing.
+        sources: where conditions and masks are from, each with the number of subjects that had it.
+        stand_in: why the weights are none that published numbers are of; None: nothing is known against them.
+    """
+
+    frames: list[str] = field(default_factory=list)
+    subjects: int = 0
+    resize: str | None = None
+    driven_by: str | None = None
+    trains: str | None = None
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    stand_in: str | None = None
+
+
 @dataclass(frozen=True)
 class Result:
     """One method on one benchmark, scored by one protocol.
@@ -57,6 +80,7 @@ class Result:
         model: name of our base model; None where nobody said, as of other systems.
         weights: by subject and metric, what the subject's value weighs in the pooled one.
         inputs: by subject, the number of its frames and their checksums.
+        setup: how its frames were made; None where nobody said.
     """
 
     path: Path
@@ -75,6 +99,14 @@ class Result:
     model: str | None = None
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     inputs: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
+    setup: Setup | None = None
+
+    @property
+    def stand_in(self) -> str | None:
+        """Why its weights are none that published numbers are of; None: nothing is known against them."""
+        if self.setup is not None and self.setup.stand_in is not None:
+            return self.setup.stand_in
+        return f"model={self.model}" if self.model in STAND_INS else None
 
     @property
     def label(self) -> str:
@@ -186,6 +218,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         model=stored.model,
         weights=stored.weights,
         inputs=stored.inputs,
+        setup=stored.setup,
     )
 
 
@@ -208,6 +241,7 @@ class _Stored:
     warnings: list[str] = field(default_factory=list)
     files: dict[str, dict[str, str | None]] = field(default_factory=dict)
     dataset: DatasetState | None = None
+    setup: Setup | None = None
 
 
 def _number(entry: Mapping[str, Any], name: str) -> float:

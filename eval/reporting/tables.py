@@ -12,17 +12,13 @@ from typing import Any
 from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import holm
+from eval.reporting.notes import incomparable, notes_of, short_stand_in
 from eval.reporting.results import Result
-from eval.scoring.protocol import PROTOCOLS, Protocol
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.reading import read_yaml
-from src.common.typed import plain, typed
+from src.common.typed import plain
 
-# Models of ours that stand in for Stable Diffusion: beside published rows they are named, and not compared.
-STAND_INS = ("mini", "tiny")
-# What the published rows rest on (Sec. 5.1).
-PUBLISHED_SIZE, PUBLISHED_FRAMES = "512x512", 100
 PUBLISHED = Path(__file__).parent / "published.yaml"
 
 
@@ -123,7 +119,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     for result in results:
         # The same method twice (another seed, another model) is told apart by its folder.
         folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
-        stand_in = f", model={result.model}" if paper and result.model in STAND_INS else ""
+        stand_in = f", {short_stand_in(result)}" if paper and result.stand_in is not None else ""
         label = (result.variant or result.method) + folder + stand_in
         rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
     rows = _corrected(rows)
@@ -137,14 +133,14 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
             f"Parentheses: difference from {base.label} over the same subjects, with its paired interval and the "
             "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
         )
-    if standing := [result for result in results if paper and result.model in STAND_INS]:
-        names = ", ".join(f"model={name}" for name in sorted({str(result.model) for result in standing}))
-        notes.append(f"{names}: a stand-in for Stable Diffusion, which reproduces no published number.")
+    for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
+        labels = ", ".join(result.label for result in results if result.stand_in == why)
+        notes.append(f"{why}: a stand-in, which reproduces no published number ({labels}).")
     notes.append(
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
         f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
     )
-    notes += _notes(results, published=bool(paper))
+    notes += notes_of(results, published=bool(paper))
     against = "paper" if paper else (None if base is None else base.label)
     return Table(
         first.benchmark,
@@ -214,80 +210,6 @@ def _measured_row(
     )
 
 
-def incomparable(result: Result) -> list[str]:
-    """Why a result may not be set against the paper's numbers; nothing where it may."""
-    reasons = []
-    paper = typed(Protocol, read_yaml(PROTOCOLS / "paper.yaml"), "protocol")
-    if changed := result.protocol.differences(paper):
-        reasons.append(f"protocol {result.protocol.label()} is not the paper's ({'; '.join(changed[:3])})")
-    if result.sizes != (PUBLISHED_SIZE,):
-        reasons.append(f"frames of {', '.join(result.sizes) or 'unknown size'}, not {PUBLISHED_SIZE}")
-    short = [clip for clip, values in result.clips.items() if values["frames"] != PUBLISHED_FRAMES]
-    if short:
-        reasons.append(f"{len(short)} subjects with other than {PUBLISHED_FRAMES} frames")
-    if result.dataset is not None and len(result.clips) < result.dataset.expected:
-        reasons.append(f"{len(result.clips)} of {result.dataset.expected} subjects")
-    if result.model in STAND_INS:
-        reasons.append(f"model={result.model} stands in for Stable Diffusion")
-    return reasons
-
-
 def _network(result: Result, metric: str) -> str:
     """What judged a metric, as its result says."""
     return repr(result.metrics[metric].get("network"))
-
-
-def _notes(results: Sequence[Result], *, published: bool) -> list[str]:
-    """What must be known of the measured rows, each thing once with the rows that it holds for."""
-    said: dict[str, list[str]] = {}
-    for result in results:
-        noted = {name: entry["note"] for name, entry in result.metrics.items() if "note" in entry}
-        texts = [f"{REGISTRY[name].title}: {note}" for name, note in noted.items()]
-        texts += [f"{REGISTRY[name].title} is missing: {reason}" for name, reason in result.missing.items()]
-        if result.warnings:
-            first, *others = result.warnings
-            texts.append(first + (f" (and {len(others)} warnings more)" if others else ""))
-        texts += _partial(result)
-        if published and (reasons := incomparable(result)):
-            texts.append(f"not compared with the published row: {', '.join(reasons)}")
-        if changes := result.protocol.changes():
-            texts.append(f"protocol {result.protocol.name} was changed: {'; '.join(changes)}")
-        for text in texts:
-            said.setdefault(text, []).append(result.label)
-    return [f"{', '.join(labels)}: {text}." for text, labels in said.items()] + _unlike(results)
-
-
-def _partial(result: Result) -> list[str]:
-    """Subjects and held-out frames that were asked for and are not there."""
-    if result.dataset is None:
-        return []
-    texts, asked = [], result.dataset.expected_frames
-    if len(result.clips) < result.dataset.expected:
-        texts.append(f"partial, {len(result.clips)} of {result.dataset.expected} subjects")
-    short = [
-        f"{clip} {int(values['frames'])}" for clip, values in result.clips.items() if values["frames"] < (asked or 0)
-    ]
-    if short:
-        more = f" and {len(short) - 3} subjects more" if len(short) > 3 else ""
-        texts.append(f"fewer held-out frames than the {asked} asked for: {', '.join(short[:3])}{more}")
-    return texts
-
-
-def _unlike(results: Sequence[Result]) -> list[str]:
-    """Rows that rest on other subjects, or on other frames of the same ones, than the first."""
-    if len(results) < 2:
-        return []
-    first, texts = results[0], []
-    for result in results[1:]:
-        if set(result.clips) != set(first.clips):
-            shared = len(set(result.clips) & set(first.clips))
-            texts.append(
-                f"{result.label} and {first.label} rest on different subjects ({shared} in common): their values do "
-                "not compare, differences are over those in common."
-            )
-        if other := [clip for clip in result.clips if clip in first.clips and not result.same_frames(first, clip)]:
-            texts.append(
-                f"{result.label} and {first.label} rest on different test frames of {', '.join(other[:3])}"
-                f"{f' and {len(other) - 3} more' if len(other) > 3 else ''}: their values do not compare."
-            )
-    return texts

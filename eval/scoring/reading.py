@@ -26,12 +26,16 @@ _UNKNOWN_MATRIX, _UNKNOWN_RANGE = 2, 0  # "unspecified" of ITU-T H.273 and of FF
 LISTED = 5
 
 
-def read_clip(paths: ClipPaths, *, resolution: int | None = None, resize: str | None = None) -> ScoredClip:
+def read_clip(
+    paths: ClipPaths, *, resolution: int | None = None, resize: str | None = None, to_real: str | None = None
+) -> ScoredClip:
     """Read a clip.
 
     Args:
         resolution, resize: bring both sides to `resolution` squared with that Pillow filter, said in the log;
             None: leave them as they are.
+        to_real: without a resolution, bring generated frames of another size than the real ones to that with this
+            filter, said in the log; None: refuse them.
 
     Raises:
         UserError: unreadable, or both sides differ in the names, number or size of their frames.
@@ -49,6 +53,8 @@ def read_clip(paths: ClipPaths, *, resolution: int | None = None, resize: str | 
     if resolution is not None and resize is not None:
         generated = resize_frames(generated, resolution, resize)
         real = resize_frames(real, resolution, resize) if real is not None else None
+    elif to_real is not None and real is not None and real.shape[1] == real.shape[2]:
+        generated = resize_frames(generated, real.shape[1], to_real)
     if real is not None and generated.shape != real.shape:
         raise UserError(
             f"clip {paths.name}: generated frames of {_size(generated)} against real ones of {_size(real)}: score "

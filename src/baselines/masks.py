@@ -9,6 +9,7 @@ Dimensions: F frames, H×W pixels, S the side of the subject's frames.
 import contextlib
 import importlib.metadata
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +38,25 @@ class Masks:
     source: str
 
 
-def subject_masks(frames_FHWC: np.ndarray, *, root: str | Path | None, name: str, geometry: FrameGeometry) -> Masks:
+def subject_masks(
+    frames_FHWC: np.ndarray, seen: Sequence[int], *, root: str | Path | None, name: str, geometry: FrameGeometry
+) -> Masks:
     """Masks from the user's folder where it has any for the subject, otherwise by MediaPipe.
+
+    Args:
+        frames_FHWC: all frames of the subject, each of which has a mask in the user's folder.
+        seen: of which masks are needed.
 
     Raises:
         UserError: the user's are not as they must be, or MediaPipe is not installed.
     """
+    if root is not None and not Path(root).is_dir():
+        raise UserError(f"dataset.mask_root={root} is no folder: expected one with masks under the subjects' names")
     found = None if root is None else find_beside(root, name)
-    if found is not None:
-        return read_masks(found, num_frames=len(frames_FHWC), geometry=geometry)
-    return segment_people(frames_FHWC)
+    if found is None:
+        return segment_people(np.asarray(frames_FHWC[list(seen)]))
+    masks = read_masks(found, num_frames=len(frames_FHWC), geometry=geometry)
+    return Masks(masks.values[list(seen)], masks.source)
 
 
 def read_masks(path: str | Path, *, num_frames: int, geometry: FrameGeometry) -> Masks:

@@ -12,6 +12,7 @@ from PIL import Image
 from src.common.arrays import map_npy, read_npz
 from src.common.errors import UserError
 from src.data.crop import CropBox
+from src.media.sources import IMAGE_SUFFIXES, read_image
 from src.media.video import read_video
 
 ARRAYS = (".npz", ".npy")
@@ -48,7 +49,7 @@ def find_beside(root: str | Path, name: str) -> Path | None:
 
 
 def read_stack(path: str | Path, *, keys: tuple[str, ...]) -> tuple[np.ndarray, str]:
-    """Read a video, a folder of images or an array.
+    """Read a video, an image, a folder of images or an array.
 
     Args:
         keys: names of the array in an .npz file, in order of preference.
@@ -60,6 +61,8 @@ def read_stack(path: str | Path, *, keys: tuple[str, ...]) -> tuple[np.ndarray, 
         UserError: nothing there, or not readable.
     """
     path = Path(path)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return read_image(path)[None], "frames"
     if path.suffix not in ARRAYS:
         return read_video(path).frames, "frames"
     if path.suffix == ".npy":

@@ -8,7 +8,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel, UNetMotionModel
 from torch import nn
 
 from src.baselines.disco.fine_tune import trained_parameters
-from src.baselines.disco.loading import build_disco, read_configs
+from src.baselines.disco.loading import DisCoConfigs, build_disco, read_configs
 from src.baselines.magicanimate.loading import APPEARANCE, CONTROLNET, TEMPORAL
 from src.baselines.magicanimate.motion import motion_config, motion_parameters
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
@@ -77,6 +77,12 @@ def describe_disco(configs: str | Path) -> dict[str, Any]:
         },
         "files": ["mp_rank_00_model_states.pt"],
     }
+
+
+def disco_unet_parameters(configs: DisCoConfigs) -> int:
+    """Parameters of the UNet that those configs describe."""
+    with torch.device("meta"):
+        return _count(from_config(UNet2DConditionModel, configs.unet))
 
 
 def _count(network: nn.Module) -> int:

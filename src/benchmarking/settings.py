@@ -1,6 +1,7 @@
 """Settings of the measurement of speed and memory."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range
@@ -12,6 +13,8 @@ class BenchSettings(LearningSettings):
     """What `conf/bench.yaml` describes.
 
     Attributes:
+        system: `ours`, or one step of another one at its own resolution, with the sizes of `model.configs`: a
+            window of `magicanimate`, a frame of `disco`.
         num_target_frames: numbers M of target poses, each sampled exactly and as `sampling=fast` does.
         frame_chunks: values of `sampling.frame_chunk`, each with every M.
         measured: run and time it; false: count alone.
@@ -19,6 +22,7 @@ class BenchSettings(LearningSettings):
         output: write the figures to this JSON file too.
     """
 
+    system: Literal["ours", "magicanimate", "disco"] = "ours"
     num_target_frames: list[int] = field(default_factory=lambda: [2])
     frame_chunks: list[int | str | None] = field(default_factory=lambda: ["auto"])
     measured: bool = True

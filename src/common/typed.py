@@ -196,6 +196,10 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
     if cls is None or not isinstance(values, Mapping):
         return
     known = typing.get_type_hints(cls, include_extras=True)
+    for name, (tag,) in _tags(cls).items():
+        if values.get(name, tag) != tag:
+            # Of another kind: its other keys are none of this one's.
+            raise UserError(f"{_join(where, name)}={_shown(values[name])} does not go here: expected {tag}")
     for key, value in values.items():
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -210,14 +214,18 @@ def _member(kind: Any, values: Any) -> type | None:
     if len(members) < 2 or not isinstance(values, Mapping):
         return members[0] if members else None
     for member in members:
-        tags = {
-            name: typing.get_args(hint)
-            for name, hint in typing.get_type_hints(member).items()
-            if typing.get_origin(hint) is Literal and len(typing.get_args(hint)) == 1
-        }
-        if all(values.get(name) in choices for name, choices in tags.items()):
+        if all(values.get(name) in choices for name, choices in _tags(member).items()):
             return member
     return None
+
+
+def _tags(cls: type) -> dict[str, tuple[Any, ...]]:
+    """The fields that can have one value alone, and that value: what tells the members of a union apart."""
+    return {
+        name: typing.get_args(hint)
+        for name, hint in typing.get_type_hints(cls).items()
+        if typing.get_origin(hint) is Literal and len(typing.get_args(hint)) == 1
+    }
 
 
 def _parts(kind: Any) -> list[Any]:

@@ -62,12 +62,14 @@ class TargetPoses:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
+        driver: whose frames these are.
         sound: of the video that the poses were taken from, where it has any.
     """
 
     poses: PoseSequence
     fps: float
     beside: Row | None
+    driver: Subject | None = None
     sound: Soundtrack | None = None
 
 
@@ -95,7 +97,7 @@ def target_poses(
             extractor=settings.pose.build,
         )
         beside = Row("driver", driver.frames)
-        found = TargetPoses(driver.poses, float(driver.fps), beside, _sound(settings, driver))
+        found = TargetPoses(driver.poses, float(driver.fps), beside, driver, _sound(settings, driver))
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
@@ -137,7 +139,7 @@ def _from_file(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
     if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        return TargetPoses(load_poses(source), load_fps(source) or fps, None)
+        return TargetPoses(load_poses(source, person=settings.pose.person), load_fps(source) or fps, None)
     return None
 
 

@@ -5,6 +5,7 @@ Dimensions: F frames of S x S pixels.
 
 import functools
 import logging
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
 from src.common.writers import only_writer
 from src.data.crop import crop_box, crop_frame, crop_poses
+from src.data.people_sheet import people_sheet
 from src.data.subject import (
     DEFAULT_PROMPT,
     VERSION,
@@ -36,7 +38,7 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
-LOCKS = ".locks"
+LOCKS, PEOPLE = ".locks", "people.png"
 
 
 def prepare_subject(
@@ -98,7 +100,7 @@ def _prepare(
         stop=None if settings.max_frames is None else settings.start + settings.max_frames,
         fps=settings.fps,
     )
-    full_poses = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
+    full_poses, people = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
     size = {"width": reader.width, "height": reader.height}
     box = crop_box(full_poses, **size, mode=settings.crop, min_side=settings.resolution)
     log.info("crop of %s: %d pixels square at (%d, %d) of %dx%d", video, box.side, box.left, box.top, *size.values())
@@ -112,6 +114,9 @@ def _prepare(
         shown = evenly_spaced(len(frames), 10)
         overlay = draw_overlay(frames[shown], poses[shown])
         contact_sheet([Row("frames", frames[shown]), Row("poses", overlay)], temporary / "sheet.png")
+        if people.exists():
+            shutil.copyfile(people, temporary / PEOPLE)
+            log.info("several people: %s shows them with their numbers, for pose.person=<number>", folder / PEOPLE)
         result = {"num_frames": len(reader), "fps": str(reader.fps), "frame_size": size, "crop_box": asdict(box)}
         head = {"version": VERSION, "name": name, "prompt": prompt or DEFAULT_PROMPT}
         write_record(temporary, {**head, **made_from, **result})
@@ -172,10 +177,11 @@ def content_sha256(video: Path) -> str:
 
 def _full_frame_poses(
     reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
-) -> PoseSequence:
+) -> tuple[PoseSequence, Path]:
+    """Poses of the full frames, and where the picture of all people lies if there are several."""
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
     key = digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
-    cached = root / ".poses" / f"{key}.npz"
+    cached, people = root / ".poses" / f"{key}.npz", root / ".poses" / f"{key}.png"
     if cached.exists() and not force:
         try:
             found = load_poses(cached)
@@ -185,12 +191,14 @@ def _full_frame_poses(
             log.warning("%s: the poses are extracted again", error)
         else:
             log.info("poses of %s were extracted before: %s", reader.path, cached)
-            return found
+            return found, people
     poses = extractor.extract(reader, total=len(reader))
     if len(poses) != len(reader):
         raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
+    if extractor.crowd is not None and len(extractor.crowd.people) > 1:
+        people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
     save_poses(cached, poses, fps=float(reader.fps))
-    return poses
+    return poses, people
 
 
 def _write_npy(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:

@@ -1,9 +1,11 @@
 """Which frames of a clip are trained on and which are held out (Sec. 5.1)."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from src.common.errors import UserError
+from src.pose.tracking import frame_ranges
 
 log = logging.getLogger(__name__)
 
@@ -23,12 +25,15 @@ class Split:
     num_available: int
 
 
-def split_frames(num_frames: int, *, num_train: int, num_test: int) -> Split:
+def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Collection[int] = ()) -> Split:
     """Hold out the last `num_test` frames and take `num_train` uniformly from those before them.
 
     The training frames include the first and the last frame available; a single one is the first. A clip
     too short for that keeps a fifth of its frames, and never fewer than `num_train`, to train on and holds
     out the rest; the log says so. The paper's clips of 130 frames and more are not affected.
+
+    Args:
+        unseen: frames in which the person was not found, which are never trained on.
 
     Raises:
         UserError: too few frames for `num_train` and, where any are asked for, one held-out frame.
@@ -57,7 +62,16 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int) -> Split:
                 num_frames - available,
                 available,
             )
+    usable = sorted(set(range(available)) - set(unseen))
+    if len(usable) < available:
+        gone = sorted(set(range(available)) - set(usable))
+        log.warning("the person is not seen in frames %s, which are not trained on", frame_ranges(gone, limit=8))
+    if len(usable) < num_train:
+        raise UserError(
+            f"the person is seen in {len(usable)} of the {available} frames to train on, too few for data.num_frames="
+            f"{num_train}: use fewer, another stretch of the clip (data.start), or another extractor"
+        )
     gaps = max(num_train - 1, 1)
-    # Rounded i (available - 1) / gaps in integers, so that no two indices can meet.
-    train = tuple((2 * i * (available - 1) + gaps) // (2 * gaps) for i in range(num_train))
+    # Rounded i (usable - 1) / gaps in integers, so that no two indices can meet.
+    train = tuple(usable[(2 * i * (len(usable) - 1) + gaps) // (2 * gaps)] for i in range(num_train))
     return Split(train, tuple(range(available, num_frames)), available)

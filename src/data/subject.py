@@ -6,6 +6,7 @@ Dimensions: F frames of S x S pixels.
     data/<name>/frames.npy     (F, S, S, 3) uint8 RGB
     data/<name>/poses.npz      the keypoints in units of those frames
     data/<name>/sheet.png      what was prepared, to look at
+    data/<name>/people.png     where several people are seen: all of them, numbered
     data/.poses/<key>.npz      keypoints of the full frame, so that another crop or resolution needs no detector
 """
 

@@ -67,7 +67,8 @@ def split_subject(subject: Subject, data: DataSettings) -> SubjectSplit:
     Raises:
         UserError: a clip too short for the split.
     """
-    split = split_frames(len(subject), num_train=data.num_frames, num_test=data.num_test_frames)
+    counts = {"num_train": data.num_frames, "num_test": data.num_test_frames}
+    split = split_frames(len(subject), **counts, unseen=subject.poses.unseen)
     training, test = list(split.train), list(split.test)
     return SubjectSplit(
         name=subject.name,

@@ -56,7 +56,9 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     )
     bad = [f for segment in segments for f in segment.bad]
     good = np.setdiff1d(np.arange(len(subject)), bad)
-    chosen = good[list(split_frames(len(good), num_train=settings.data.num_frames, num_test=0).train)].tolist()
+    unseen = subject.poses[good].unseen
+    split = split_frames(len(good), num_train=settings.data.num_frames, num_test=0, unseen=unseen)
+    chosen = good[list(split.train)].tolist()
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
     log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
 

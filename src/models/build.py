@@ -31,7 +31,17 @@ def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
     Raises:
         UserError: the weights are not there or cannot be read.
     """
-    image_model = load_image_model(
+    image_model = build_image_model(settings)
+    return image_model, build_backbone(image_model, settings)
+
+
+def build_image_model(settings: ModelSettings) -> ImageModel:
+    """Load the image model, as the settings ask.
+
+    Raises:
+        UserError: the weights are not there or cannot be read.
+    """
+    return load_image_model(
         settings.base,
         settings.controlnet,
         vae=settings.vae,
@@ -44,7 +54,6 @@ def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
         embeddings=settings.embeddings,
         clip_skip=settings.clip_skip,
     )
-    return image_model, build_backbone(image_model, settings)
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:

@@ -89,7 +89,7 @@ class ImageModel:
         parts = []
         for start in range(0, len(frames_FHWC), chunk):
             images = to_unit_range(frames_FHWC[start : start + chunk]).to(self.vae.device, self.vae.dtype)
-            with _full_precision(self.vae.device):
+            with full_precision(self.vae.device):
                 latents = mode_of(self.vae.encode(images * 2 - 1))
             parts.append(latents.float() * self.vae.config["scaling_factor"])
         return torch.cat(parts)
@@ -98,7 +98,7 @@ class ImageModel:
     def decode_latents(self, latents_FChw: Tensor) -> np.ndarray:
         """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3)."""
         latents = (latents_FChw / self.vae.config["scaling_factor"]).to(self.vae.device, self.vae.dtype)
-        with _full_precision(self.vae.device):
+        with full_precision(self.vae.device):
             images = self.vae.decode(latents, return_dict=False)[0].float()
         return ((images / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
@@ -116,7 +116,7 @@ class ImageModel:
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
-        with _full_precision(self.text_encoder.device):
+        with full_precision(self.text_encoder.device):
             encoded = self.text_encoder(tokens.to(self.text_encoder.device), output_hidden_states=self.clip_skip > 0)
             if not self.clip_skip:
                 return encoded[0].float()
@@ -141,7 +141,7 @@ def mode_of(encoded: object) -> Tensor:
     return encoded.latent
 
 
-def _full_precision(device: torch.device) -> torch.autocast:
+def full_precision(device: torch.device) -> torch.autocast:
     """Encoders run once a clip: half precision would save nothing and cost eight-bit steps in the picture."""
     return torch.autocast(device.type, enabled=False)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, setting
+from src.models.shipped import shipped_configs
 
 GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -17,6 +18,10 @@ PRECISIONS = {
     "bfloat16": ("bf16-mixed",),
     "float16": ("16-mixed",),
 }
+
+
+# Models of ours that stand in for Stable Diffusion.
+STAND_INS = ("mini", "tiny")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +88,7 @@ class ModelSettings:
     compile: bool = setting(False, counts="fine_tune")
 
     def __post_init__(self) -> None:
+        shipped_configs(self.configs)
         check_range("model.random_seed", self.random_seed, least=0, most=2**63 - 1)
         check_range("model.clip_skip", self.clip_skip, least=0)
         check_range("model.conditioning_scale", self.conditioning_scale, least=0)
@@ -136,3 +142,8 @@ def model_warning(settings: ModelSettings, *, rendered: bool) -> str | None:
     if settings.name == "mini" and not rendered:
         return "model=mini has seen drawn people alone: of a filmed one expect a coarse likeness; use model=sd15"
     return None
+
+
+def stand_in(settings: ModelSettings) -> str | None:
+    """Why no published number is of these weights, in the words of results; None: nothing is known against them."""
+    return f"model={settings.name}" if settings.random_seed is not None or settings.name in STAND_INS else None

@@ -13,7 +13,7 @@ from src.common.files import atomic_path, natural_key, read_json
 from src.common.reading import MEBIBYTE, Limits
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import MAX_COORDINATE, parse_frames, to_documents
-from src.pose.tracking import select_person
+from src.pose.tracking import Crowd, PersonChoice, select_person
 
 NPZ_VERSION = 1
 EXPECTED = "expected a .npz, an OpenPose .json, or a folder of OpenPose .json files"
@@ -60,23 +60,36 @@ def save_poses(
         raise UserError(f"{path}: cannot write poses as {path.suffix}; {EXPECTED}")
 
 
-def load_poses(path: str | Path, *, size: tuple[int, int] | None = None) -> PoseSequence:
+def load_poses(
+    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
+) -> PoseSequence:
+    """The poses of `load_people`, whose arguments and errors these are."""
+    return load_people(path, size=size, person=person)[0]
+
+
+def load_people(
+    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
+) -> tuple[PoseSequence, Crowd | None]:
     """Read poses from `.npz`, a JSON file of one frame or a list of frames, or a folder of JSON files.
 
-    Files of a folder are taken in natural order ("2" before "10"). With several people the largest is followed
+    Files of a folder are taken in natural order ("2" before "10"). With several people one is followed
     (`src.pose.tracking`), which the log says.
 
     Args:
         path: file or folder.
         size: (height, width) of the picture, for pixel coordinates in JSON that does not state its canvas.
+        person: of several in JSON, see `src.pose.tracking.follow`.
+
+    Returns:
+        The poses, and everybody who was found; None of `.npz`, which holds one person.
 
     Raises:
         UserError: missing, unreadable, of another format or shape, or without any person.
     """
     path = Path(path)
     if _is_npz(path):
-        return _load_npz(path)
-    return select_person(parse_frames(path, _documents(path), size=size), source=str(path))
+        return _load_npz(path), None
+    return select_person(parse_frames(path, _documents(path), size=size), source=str(path), person=person)
 
 
 def load_fps(path: str | Path) -> float | None:

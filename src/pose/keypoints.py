@@ -68,6 +68,11 @@ class PoseSequence:
             index = [index]
         return PoseSequence(self.xy[index], self.confidence[index], self.mask[index])
 
+    @property
+    def unseen(self) -> list[int]:
+        """Frames without any keypoint, rising."""
+        return np.flatnonzero(~self.mask.any(1)).tolist()
+
     @staticmethod
     def concatenate(*sequences: "PoseSequence") -> "PoseSequence":
         """Join sequences along time."""

@@ -1,4 +1,4 @@
-"""Several people in the picture: follow the largest one through the clip.
+"""Several people in the picture: follow one of them through the clip.
 
 Dimensions: F frames, K = 128 keypoints.
 """
@@ -6,11 +6,12 @@ Dimensions: F frames, K = 128 keypoints.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from src.common.errors import UserError
+from src.common.typed import check_range
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ MAX_JUMP = 0.5
 JUMP_PER_MISSED_FRAME = 0.1
 # Motion is carried on for this many frames at most: a person out of sight soon stops or turns.
 MAX_PREDICTED_FRAMES = 5
+
+PersonChoice = Literal["largest", "left", "right"] | int
 
 
 class Person(NamedTuple):
@@ -84,28 +87,88 @@ class _Track:
         self.area += person.area()
 
 
-def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
-    """Say which detection of each frame is the clip's largest person.
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """The people of a clip, numbered from the largest over the clip to the smallest.
 
-    Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each
-    person would be at constant speed); the track with the largest area summed over the clip is followed.
-    Where no frame has more than one person there is nothing to choose, and jumps (cuts, hand-made poses) do not
-    matter.
+    Attributes:
+        people: for each, which detection of a frame is theirs, by frame.
+        boxes: for each, (left, top, right, bottom) in units of the frame, by frame.
+        chosen: number of the one to follow; None: nobody was found.
+    """
+
+    people: list[dict[int, int]]
+    boxes: list[dict[int, np.ndarray]]
+    chosen: int | None
+
+    def indices(self, num_frames: int) -> list[int | None]:
+        """Which detection of each frame is the followed person; None where they were not found."""
+        chosen = {} if self.chosen is None else self.people[self.chosen]
+        return [chosen.get(frame) for frame in range(num_frames)]
+
+
+def check_person(name: str, person: PersonChoice, *, alone: str | None = None) -> None:
+    """Raise UserError unless a person may be chosen so.
+
+    Args:
+        name: of the setting.
+        alone: what finds one person only, for the message; None: several are told apart.
+    """
+    if isinstance(person, int):
+        check_range(name, person, least=0)
+    if alone is not None and person != "largest":
+        raise UserError(
+            f"{name}={person}: {alone} finds one person and chooses them itself; pose=dwpose and pose=file (OpenPose "
+            "JSON) tell people apart"
+        )
+
+
+def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest") -> Crowd:
+    """Tell the people of a clip apart and choose one.
+
+    Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each person
+    would be at constant speed), numbered by their area summed over the clip. Where no frame has more than one person
+    there is nothing to choose, and jumps (cuts, hand-made poses) do not matter.
 
     Args:
         people_F: the people found in each of F frames; none is allowed. Each has at least one seen keypoint.
+        person: `largest`: number 0. `left`, `right`: in the frame where each appears first, among those who are seen
+            in at least half as many frames as the one seen most. Or a number.
 
-    Returns:
-        F indices into the frame's people, None where the followed person was not found.
+    Raises:
+        UserError: nobody has that number.
 
     Example:
         >>> near = Person(np.random.default_rng(0).uniform(0, 0.9, (128, 2)), np.ones(128))
         >>> far = Person(near.xy / 10, near.confidence)
-        >>> follow_largest([[far, near], [], [near, far]])
+        >>> follow([[far, near], [], [near, far]]).indices(3)
         [1, None, 0]
+        >>> follow([[far, near], [], [near, far]], "left").indices(3)
+        [0, None, 1]
     """
     if all(len(people) <= 1 for people in people_F):
-        return [0 if people else None for people in people_F]
+        found = {frame: 0 for frame, people in enumerate(people_F) if people}
+        tracks = [found] if found else []
+    else:
+        tracks = [track.indices for track in sorted(_linked(people_F), key=lambda track: -track.area)]
+    boxes = [{frame: people_F[frame][index].box() for frame, index in track.items()} for track in tracks]
+    return Crowd(tracks, boxes, _chosen(boxes, person) if tracks else None)
+
+
+def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int:
+    if person == "largest":
+        return 0
+    if isinstance(person, int):
+        if person >= len(boxes):
+            raise UserError(f"pose.person={person}: {len(boxes)} people were found, numbered from 0, the largest")
+        return person
+    most = max(map(len, boxes))
+    lasting = [number for number, found in enumerate(boxes) if 2 * len(found) >= most]
+    centres = {number: float(boxes[number][min(boxes[number])][[0, 2]].mean()) for number in lasting}
+    return (min if person == "left" else max)(lasting, key=lambda number: centres[number])
+
+
+def _linked(people_F: Sequence[Sequence[Person]]) -> list[_Track]:
     # A second of imports, for clips with several people alone.
     from scipy.optimize import linear_sum_assignment
 
@@ -124,26 +187,29 @@ def follow_largest(people_F: Sequence[Sequence[Person]]) -> list[int | None]:
         for index in sorted(free):
             person = people[index]
             tracks.append(_Track(person, frame, {frame: index}, person.area()))
-    followed = max(tracks, key=lambda track: track.area)
-    return [followed.indices.get(frame) for frame in range(len(people_F))]
+    return tracks
 
 
-def select_person(people_F: Sequence[Sequence[Person]], *, source: str) -> PoseSequence:
-    """Turn per-frame detections into the poses of the clip's largest person, and log what was chosen.
+def select_person(
+    people_F: Sequence[Sequence[Person]], *, source: str, person: PersonChoice = "largest"
+) -> tuple[PoseSequence, Crowd]:
+    """Turn per-frame detections into the poses of one person, and log who was chosen.
 
     Args:
-        people_F: as in `follow_largest`; people without a seen keypoint are ignored.
+        people_F: as in `follow`; people without a seen keypoint are ignored.
         source: who found them, for messages (an extractor's name or a file).
+        person: see `follow`.
 
     Returns:
-        F poses; the mask is False throughout a frame in which the person was not found.
+        F poses, the mask False throughout a frame in which the person was not found; and everybody who was found.
 
     Raises:
-        UserError: nobody was found in any frame.
+        UserError: nobody was found in any frame, or not the one asked for.
     """
-    people_F = [[person for person in people if person.seen.any()] for people in people_F]
+    people_F = [[found for found in people if found.seen.any()] for people in people_F]
     count = len(people_F)
-    chosen = follow_largest(people_F)
+    crowd = follow(people_F, person)
+    chosen = crowd.indices(count)
     found = sum(index is not None for index in chosen)
     if not found:
         raise UserError(
@@ -158,8 +224,9 @@ def select_person(people_F: Sequence[Sequence[Person]], *, source: str) -> PoseS
     crowded = sum(len(people) > 1 for people in people_F)
     if crowded:
         log.info(
-            "%s: up to %d people in a frame (several in %d of %d frames); following the largest over the clip",
-            *(source, max(map(len, people_F)), crowded, count),
+            "%s: up to %d people in a frame (several in %d of %d frames); following number %d, %s",
+            *(source, max(map(len, people_F)), crowded, count, crowd.chosen),
+            "the largest over the clip" if person == "largest" else f"pose.person={person}",
         )
     if found < count:
         missing = [frame for frame, index in enumerate(chosen) if index is None]
@@ -168,7 +235,7 @@ def select_person(people_F: Sequence[Sequence[Person]], *, source: str) -> PoseS
         )
     else:
         log.info("%s: person found in all %d frames", source, count)
-    return PoseSequence(xy, confidence, confidence > 0)
+    return PoseSequence(xy, confidence, confidence > 0), crowd
 
 
 def frame_ranges(frames: Sequence[int], *, limit: int | None = None) -> str:

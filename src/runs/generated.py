@@ -7,7 +7,7 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
     comparison.mp4      pose, generated and, where known, other frames side by side
     contact_sheet.png   the same as a picture, and the reference frame
     poses.npz           target poses
-    reference.json      the reference frames, their distances (Eq. 5), parts that were not edited
+    reference.json      the reference frames, their distances (Eq. 5), parts that were not edited; of our own methods
 """
 
 import logging
@@ -43,7 +43,8 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, so
     write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=sound)
     contact_sheet([*rows, Row("reference", clip.reference_frame[None])], folder / SHEET, columns=8)
     save_poses(folder / POSES, clip.poses, fps=clip.fps)
-    write_json(folder / REFERENCE, describe_references(clip.references))
+    if clip.references:
+        write_json(folder / REFERENCE, describe_references(clip.references))
     log.info("video: %s; contact sheet: %s", folder / COMPARISON, folder / SHEET)
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from src.common.errors import ResourceError
 from src.common.typed import plain
 from src.common.writers import only_writer
 from src.data.subject_split import TrainingClip
+from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
@@ -22,6 +24,57 @@ from src.runs.settings import LearningSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A fine-tune of whatever model, as far as folders are concerned.
+
+    Attributes:
+        key: of everything that it depends on; equal keys are equal fine-tunes.
+        train: trains the model in place, with the folder of its checkpoints; returns the record of what it cost.
+        save, load: what was trained to a file of tensors, and from there into the model.
+    """
+
+    key: str
+    train: Callable[[Path], Mapping[str, Any]]
+    save: Callable[[Path], None]
+    load: Callable[[Path], None]
+
+
+def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str, Any]:
+    """Bring a model to what a fine-tune makes of it, and leave what was trained in the run folder.
+
+    A fine-tune that was stopped goes on from its last checkpoint. A finished one is loaded, from the run folder or,
+    where the cache holds one of the same key, from there.
+
+    Args:
+        run: held by `only_writer`.
+        cache: folder of finished fine-tunes; None: none.
+
+    Returns:
+        The record of what it cost, or had cost.
+    """
+    kept = None if cache is None else RunFolder(Path(cache) / lesson.key[:24])
+    for known in filter(None, (run, kept)):
+        if (record := known.fine_tune_record(lesson.key)) is None:
+            continue
+        lesson.load(known.path / ADAPTER)
+        log.info("fine-tuned already: the adapter in %s is used", known.path)
+        _copy(known, run)
+        break
+    else:
+        cost = lesson.train(run.path / CHECKPOINTS)
+        record = run.save_fine_tune(lesson.save, cost, key=lesson.key)
+    # Behind the record: a run that is killed between the two trains no step again.
+    shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
+    if kept is not None:
+        try:
+            with only_writer(kept.path, wait=True):
+                _copy(run, kept)
+        except ResourceError as error:
+            log.warning("the fine-tune is not kept for other runs: %s", error)
+    return record
 
 
 def learn(
@@ -35,10 +88,7 @@ def learn(
     callbacks: Sequence[Callback] = (),
     loggers: Callable[[], Sequence[Logger]] = tuple,
 ) -> dict[str, Any]:
-    """Bring the backbone to what the fine-tune of this clip makes of it, and leave its adapter in the run folder.
-
-    A fine-tune that was stopped goes on from its last checkpoint. A finished one is loaded, from the run folder or,
-    where `settings.fine_tune_cache` holds one of the same frames, weights and settings, from there.
+    """Bring the backbone to what the one-shot fine-tune of this clip makes of it; see `learn_once`.
 
     Args:
         run: held by `only_writer`.
@@ -48,18 +98,9 @@ def learn(
     Returns:
         The record of what it cost, or had cost.
     """
-    key, cache = fine_tune_key(settings, clip), None
-    if settings.fine_tune_cache is not None:
-        cache = RunFolder(Path(settings.fine_tune_cache) / key[:24])
-    run.save_training(clip)
-    for known in filter(None, (run, cache)):
-        if (record := known.fine_tune_record(key)) is None:
-            continue
-        known.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
-        log.info("fine-tuned already: the adapter in %s is used", known.path)
-        _copy(known, run)
-        break
-    else:
+    origin = {"base": image_model.base, "additions": image_model.additions}
+
+    def train(checkpoints: Path) -> dict[str, Any]:
         job = FineTuneJob(
             clip=clip,
             batch_frames=settings.data.batch_frames,
@@ -70,25 +111,17 @@ def learn(
             validate_every=validate_every,
             checkpoint_every=settings.checkpoint_every_n_steps,
         )
-        checkpoints = run.path / CHECKPOINTS
-        record = fine_tune(job, image_model, backbone, checkpoints=checkpoints, callbacks=callbacks, loggers=loggers())
-        record = run.save_fine_tune(
-            backbone,
-            record,
-            key=key,
-            base=image_model.base,
-            additions=image_model.additions,
-            config=plain(settings.model),
-        )
-    # Behind the record: a run that is killed between the two trains no step again.
-    shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
-    if cache is not None:
-        try:
-            with only_writer(cache.path, wait=True):
-                _copy(run, cache)
-        except ResourceError as error:
-            log.warning("the fine-tune is not kept for other runs: %s", error)
-    return record
+        return fine_tune(job, image_model, backbone, checkpoints=checkpoints, callbacks=callbacks, loggers=loggers())
+
+    def save(path: Path) -> None:
+        save_adapter(path, backbone, **origin, config=plain(settings.model))
+
+    def load(path: Path) -> None:
+        load_adapter(path, backbone, **origin)
+
+    run.save_training(clip)
+    lesson = Lesson(fine_tune_key(settings, clip), train, save, load)
+    return learn_once(run, lesson, cache=settings.fine_tune_cache)
 
 
 def _copy(source: RunFolder, target: RunFolder) -> None:

@@ -13,7 +13,7 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
 from src.media.video import read_video, write_frames
-from src.models.adapter import load_adapter, save_adapter
+from src.models.adapter import load_adapter
 from src.models.backbone import VideoBackbone
 from src.pose.formats import load_poses, save_poses
 from src.runs.generated import FRAMES, GENERATED, POSES, content_sha256, write_generated
@@ -78,8 +78,12 @@ class RunFolder:
 
     def save_settings(self, settings: RunSettings) -> None:
         """Write the settings; `repeat=<this folder>` takes them."""
+        self.save_values({**plain(settings), "run_dir": None})
+
+    def save_values(self, values: Mapping[str, Any]) -> None:
+        """Write plain settings of whatever the folder holds."""
         with atomic_path(self.path / CONFIG) as temporary:
-            text = yaml.safe_dump({"format": FORMAT, **plain(settings), "run_dir": None}, sort_keys=False)
+            text = yaml.safe_dump({"format": FORMAT, **values}, sort_keys=False)
             temporary.write_text(text, encoding="utf-8")
 
     def settings(self) -> RunSettings:
@@ -160,23 +164,14 @@ class RunFolder:
 
     # The fine-tune.
 
-    def save_fine_tune(
-        self,
-        backbone: VideoBackbone,
-        record: Mapping[str, Any],
-        *,
-        key: str,
-        base: str,
-        additions: dict[str, Any],
-        config: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Write the adapter, then the record that says it is whole, and return that.
+    def save_fine_tune(self, save: Callable[[Path], None], record: Mapping[str, Any], *, key: str) -> dict[str, Any]:
+        """Write what was trained, then the record that says it is whole, and return that.
 
         Args:
-            key: what the fine-tune depends on (`fine_tune_key`).
-            base, additions, config: see `save_adapter`.
+            save: writes the tensors, whole or not at all.
+            key: what the fine-tune depends on.
         """
-        save_adapter(self.path / ADAPTER, backbone, base=base, additions=additions, config=config)
+        save(self.path / ADAPTER)
         whole = {**record, "key": key, "adapter_sha256": sha256(self.path / ADAPTER)}
         write_json(self.path / FINE_TUNE_RECORD, whole)
         return whole
@@ -232,17 +227,28 @@ class RunFolder:
         beside: Row | None,
         sound: Soundtrack | None = None,
     ) -> dict[str, Any]:
-        """Write what `src.sample` leaves, and return its `summary.json`.
+        """Write what `src.sample` leaves of a person who was learnt, and return its `summary.json`.
 
         Args:
             run, poses: what the command line called them.
             beside, sound: see `save_generated`.
         """
+        said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
+        return self.save_clip(clip, said, beside=beside, sound=sound)
+
+    def save_clip(
+        self, clip: GeneratedClip, said: Mapping[str, Any], *, beside: Row | None, sound: Soundtrack | None = None
+    ) -> dict[str, Any]:
+        """Write what any method generated and a `summary.json` with its cost, and return that.
+
+        Args:
+            said: what it was made from, as plain values.
+            beside, sound: see `save_generated`.
+        """
         self.save_generated(clip, beside=beside, sound=sound)
-        summary: dict[str, Any] = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed}
-        summary |= {"fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
-        summary |= {"method": plain(job.method), "sampling": clip.cost}
-        return self.save_summary(summary | {"versions": environment(), "git": git_revision()})
+        summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
+        summary |= {"sampling": clip.cost, "versions": environment(), "git": git_revision()}
+        return self.save_summary(summary)
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`, with the checksums of the files that it describes, and return its content."""

@@ -71,7 +71,7 @@ class GeneratedClip:
         frames: (M, H, W, 3) uint8 RGB.
         poses: the M target poses.
         fps: frames a second.
-        references: of the segments of the target poses, in the order of time.
+        references: of the segments of the target poses, in the order of time; none of a method that selects none.
         reference_frame: (H, W, 3) uint8 RGB, the training frame r of the longest segment.
         cost: seconds, memory and the settings that they depend on, as `summary.json` holds them.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from src.common.errors import UserError
-from src.common.typed import Raw, check_choice, check_range
+from src.common.typed import Raw, check_choice, check_range, setting
 from src.models.ddim_steps import check_num_steps
 from src.sampling.parts import EDITED_PARTS
 
@@ -45,6 +45,7 @@ class MethodSettings:
     """The techniques of Sec. 4; all off and `init=inversion` is ControlVideo.
 
     Attributes:
+        kind: tells this family from other methods.
         name: what results are listed under.
         reference_selection: reference frame by Eq. 5; off: the first training frame.
         reference_insertion: sample the reference pose as an additional frame 0, the key frame; off: target poses only.
@@ -55,6 +56,7 @@ class MethodSettings:
         min_segment_frames: least length of such a segment.
     """
 
+    kind: Literal["posecrafter"] = setting("posecrafter", counts="nothing")
     name: str = "posecrafter"
     reference_selection: bool = True
     reference_insertion: bool = True

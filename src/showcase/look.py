@@ -105,7 +105,8 @@ def _subject(settings: LookSettings) -> _Subject | None:
         return None
     data = settings.data
     clip = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
-    chosen = list(split_frames(len(clip), num_train=data.num_frames, num_test=data.num_test_frames).train)
+    counts = {"num_train": data.num_frames, "num_test": data.num_test_frames}
+    chosen = list(split_frames(len(clip), **counts, unseen=clip.poses.unseen).train)
     return _Subject(settings.subject, clip.frames[chosen], clip.poses[chosen], float(clip.fps), chosen)
 
 

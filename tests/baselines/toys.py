@@ -33,6 +33,8 @@ CLIP: dict[str, Any] = {
     **{"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
     **{"image_size": 32, "patch_size": 8, "projection_dim": 32},
 }
+# Those of `model=tiny`.
+TINY: dict[str, Any] = {**UNET, "block_out_channels": (32, 32, 64, 64)}
 MAX_POSITIONS = 8
 
 
@@ -54,13 +56,15 @@ def motion_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
     return {name: 4 * t if ".to_" in name else t for name, t in state.items()}
 
 
-def magicanimate_parts(seed: int = 0) -> tuple[UNet2DConditionModel, dict[str, Tensor], AppearanceEncoder, Any]:
+def magicanimate_parts(
+    seed: int = 0, sizes: dict[str, Any] = UNET
+) -> tuple[UNet2DConditionModel, dict[str, Tensor], AppearanceEncoder, Any]:
     """Image UNet, motion modules, appearance encoder, ControlNet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet = UNet2DConditionModel(**UNET).eval()
-        encoder = AppearanceEncoder(UNet2DConditionModel(**UNET))
-        controlnet = _draw_zeros(ControlNetModel(**UNET, conditioning_embedding_out_channels=(8, 8, 16, 16)))
+        unet = UNet2DConditionModel(**sizes).eval()
+        encoder = AppearanceEncoder(UNet2DConditionModel(**sizes))
+        controlnet = _draw_zeros(ControlNetModel(**sizes, conditioning_embedding_out_channels=(8, 8, 16, 16)))
         return unet, motion_state(unet), encoder, controlnet
 
 
@@ -92,13 +96,16 @@ def public_motion_names(motion: dict[str, Tensor]) -> dict[str, Tensor]:
     return public
 
 
-def write_magicanimate(folder: Path, *, temporal: dict[str, Tensor] | None = None, seed: int = 0) -> Any:
+def write_magicanimate(
+    folder: Path, *, temporal: dict[str, Tensor] | None = None, seed: int = 0, sizes: dict[str, Any] = UNET
+) -> Any:
     """Write toy weights in the published layout; returns the image UNet, which is not in it.
 
     Args:
         temporal: content of the motion file; None: motion modules alone, as a training run would have saved them.
+        sizes: of the UNets and the ControlNet.
     """
-    unet, motion, encoder, controlnet = magicanimate_parts(seed)
+    unet, motion, encoder, controlnet = magicanimate_parts(seed, sizes)
     for name, network, cls in (
         ("appearance_encoder", encoder.unet, "AppearanceEncoderModel"),
         ("densepose_controlnet", controlnet, "ControlNetModel"),

@@ -1,5 +1,6 @@
 """`python -m src.prepare` with the real configuration."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,28 @@ def test_every_option_reaches_the_subject(prepare, tmp_path):
 def test_a_missing_video_is_one_line(prepare, tmp_path):
     with pytest.raises(UserError, match="no video at"):
         prepare(f"video={tmp_path / 'absent.mp4'}", "pose=mediapipe")
+
+
+def test_one_of_several_people_is_chosen_and_shown(prepare, tmp_path):
+    video, _ = inputs(tmp_path)
+    rng = np.random.default_rng(1)
+    shape, seen = rng.uniform(0, 0.3, (NUM_KEYPOINTS, 2)), np.ones((6, NUM_KEYPOINTS), bool)
+    places = {"large": (1.6, (0.5, 0.2)), "small": (1.0, (0.1, 0.5))}
+    people = {name: PoseSequence(np.tile(shape, (6, 1, 1)) * s + at, seen, seen) for name, (s, at) in places.items()}
+    frames = []
+    for name, poses in people.items():
+        save_poses(tmp_path / f"{name}.json", poses, size=(48, 64))
+        frames.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    for one, other in zip(*frames, strict=True):
+        one["people"] += other["people"]
+    (tmp_path / "both.json").write_text(json.dumps(frames[0]))
+    where = [f"video={video}", f"data.root={tmp_path / 'data'}", "pose=file", f"pose.path={tmp_path / 'both.json'}"]
+    for person, name in (("largest", "large"), ("left", "small"), ("1", "small"), ("right", "large")):
+        subject = prepare(*where, "data.crop=pad", "data.resolution=64", f"pose.person={person}")
+        expected = people[name].xy * (1, 0.75) + (0, 0.125)
+        np.testing.assert_allclose(subject.poses.xy, expected, atol=0.01)
+        assert (tmp_path / "data/clip/people.png").is_file()
+    with pytest.raises(UserError, match=r"pose.person=left: pose=mediapipe finds one person"):
+        prepare(f"video={video}", "pose=mediapipe", "pose.person=left")
+    with pytest.raises(UserError, match=r"pose\.person"):
+        prepare(*where, "pose.person=-1")

@@ -52,3 +52,13 @@ def test_numbers_that_make_no_sense():
     for num_train, num_test in ((0, 10), (8, -1)):
         with pytest.raises(UserError, match="at least"):
             split_frames(100, num_train=num_train, num_test=num_test)
+
+
+def test_frames_without_the_person_are_not_trained_on(caplog):
+    unseen = [0, 1, 9, 15, 40]
+    split = split_frames(50, num_train=8, num_test=10, unseen=unseen)
+    assert not set(split.train) & set(unseen) and (split.train[0], split.train[-1]) == (2, 39)
+    assert split.test == tuple(range(40, 50)) and len(set(split.train)) == 8
+    assert "frames 0-1, 9, 15, which are not trained on" in caplog.text
+    with pytest.raises(UserError, match="the person is seen in 2 of the 12 frames"):
+        split_frames(20, num_train=3, num_test=8, unseen=range(10))

@@ -10,7 +10,6 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import eval.benchmark.run_benchmark
-import eval.benchmark.subject_run
 import eval.run
 from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
@@ -78,7 +77,7 @@ def test_what_is_finished_is_not_done_again(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, result = finished
-    monkeypatch.setattr(eval.benchmark.subject_run, "build_models", not_again)
+    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
     monkeypatch.setattr(eval.benchmark.run_benchmark, "read_clip", not_again)
     assert run(config(folder)) == result
     with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):

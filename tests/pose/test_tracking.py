@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.pose.tracking import Person, follow_largest, select_person
+from src.pose.tracking import Person, PersonChoice, follow, select_person
 
 SHAPE_K2 = np.random.default_rng(7).uniform(-0.5, 0.5, (128, 2))
 
@@ -17,6 +17,10 @@ def person(x: float, y: float = 0.5, *, size: float = 0.2, seen: slice = slice(N
     return Person(SHAPE_K2 * size + (x, y), confidence)
 
 
+def indices(people_F: list[list[Person]], choice: PersonChoice = "largest") -> list[int | None]:
+    return follow(people_F, choice).indices(len(people_F))
+
+
 def test_follows_the_largest_whatever_the_order_of_detections():
     rng = np.random.default_rng(0)
     people_F, expected = [], []
@@ -25,13 +29,13 @@ def test_follows_the_largest_whatever_the_order_of_detections():
         order = rng.permutation(3)
         people_F.append([people[i] for i in order])
         expected.append(int(np.flatnonzero(order == 1)[0]))
-    assert follow_largest(people_F) == expected
+    assert indices(people_F) == expected
 
 
 def test_largest_over_the_clip_not_in_one_frame():
     """A passer-by who is briefly larger is not followed."""
     people_F = [[person(0.3, size=0.3)] + ([person(0.7, size=0.6)] if 3 <= f < 6 else []) for f in range(20)]
-    assert follow_largest(people_F) == [0] * 20
+    assert indices(people_F) == [0] * 20
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,7 +50,7 @@ def test_crossing_people_keep_their_identity(seed):
         swap = bool(rng.integers(2))
         people_F.append([b, a] if swap else [a, b])
         expected.append(int(swap))
-    assert follow_largest(people_F) == expected
+    assert indices(people_F) == expected
 
 
 def test_gap_is_bridged_and_reported(caplog):
@@ -54,7 +58,7 @@ def test_gap_is_bridged_and_reported(caplog):
     for f in (5, 6, 7, 12):
         people_F[f] = people_F[f][1:]
     with caplog.at_level(logging.INFO):
-        poses = select_person(people_F, source="test")
+        poses = select_person(people_F, source="test")[0]
     unseen = np.flatnonzero(~poses.mask.any(1))
     assert unseen.tolist() == [5, 6, 7, 12]
     assert np.allclose(poses.xy[15], people_F[15][0].xy)
@@ -65,29 +69,45 @@ def test_gap_is_bridged_and_reported(caplog):
 def test_one_person_is_followed_through_every_frame():
     rng = np.random.default_rng(3)
     people_F = [[person(0.5 + 0.1 * np.sin(f / 5), 0.5 + rng.normal(0, 0.005))] for f in range(50)]
-    poses = select_person(people_F, source="test")
+    poses = select_person(people_F, source="test")[0]
     assert poses.mask.all()
     assert np.array_equal(poses.xy, np.float32([people[0].xy for people in people_F]))
 
 
 def test_alone_in_every_frame_jumps_do_not_matter():
     people_F = [[person(0.1)], [person(0.9)], [], [person(0.1, 0.9, size=0.01)]]
-    assert follow_largest(people_F) == [0, 0, None, 0]
+    assert indices(people_F) == [0, 0, None, 0]
 
 
 def test_another_person_in_view_is_never_taken_for_the_missing_one():
     people_F = [[person(0.2, size=0.3), person(0.8, size=0.2)] for _ in range(10)] + [[person(0.8, size=0.2)]] * 5
-    assert follow_largest(people_F) == [0] * 10 + [None] * 5
+    assert indices(people_F) == [0] * 10 + [None] * 5
 
 
 def test_few_common_keypoints_still_link():
     """Face seen first, body later: linked by their centres."""
     far = person(0.9, size=0.05)
     people_F = [[far, person(0.5, seen=slice(0, 18))], [person(0.5, seen=slice(18, 86)), far], [far, person(0.5)]]
-    assert follow_largest(people_F) == [1, 0, 1]
+    assert indices(people_F) == [1, 0, 1]
 
 
 def test_nobody_is_an_error_that_names_the_source():
     nobody = Person(np.zeros((128, 2)), np.zeros(128))
     with pytest.raises(UserError, match=r"clip\.json: no person found in any of 3 frames"):
         select_person([[], [nobody], []], source="clip.json")
+
+
+@pytest.mark.parametrize(("choice", "followed"), [("largest", 1), ("left", 0), ("right", 1), (0, 1), (1, 0), (2, 2)])
+def test_a_person_is_chosen_and_kept_through_a_crossing(choice, followed):
+    """The smaller one starts at the left and ends at the right; a passer-by further left is seen in few frames."""
+    people_F = []
+    for f in range(41):
+        people = [person(0.1 + 0.02 * f, 0.5, size=0.2), person(0.9 - 0.02 * f, 0.5, size=0.22)]
+        people_F.append(people + ([person(0.02, 0.9, size=0.05)] if 3 <= f < 8 else []))
+    expected = [followed if followed < len(people) else None for people in people_F]
+    assert indices(people_F, choice) == expected
+
+
+def test_a_number_that_nobody_has_is_refused():
+    with pytest.raises(UserError, match=r"pose\.person=2: 2 people were found, numbered from 0"):
+        indices([[person(0.2), person(0.8)]], 2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import src.training.fine_tune
+import src.training.fitting
 from src.common.errors import UserError
 from src.train import main
 
@@ -46,7 +46,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(whole, train, tmp_path, monke
 
     run, expected = tmp_path / "killed", losses(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(src.training.fine_tune.StepTimer, "on_train_batch_end", kill)
+        patch.setattr(src.training.fitting.StepTimer, "on_train_batch_end", kill)
         with pytest.raises(Killed):
             train(*SETTINGS, f"run_dir={run}")
     assert not (run / "adapter.safetensors").exists()
@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(whole, train, tmp_path, monke
 def test_a_stopped_run_goes_on_to_the_same_bits(whole, call_main, tmp_path, monkeypatch, signum):
     """By Ctrl-C, or by a scheduler, which sends SIGTERM: a checkpoint of the very step, one line, and its status."""
     command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=100")
-    started = src.training.fine_tune.StepTimer.on_train_batch_start
+    started = src.training.fitting.StepTimer.on_train_batch_start
 
     def stop(timer, trainer, *args) -> None:
         started(timer, trainer, *args)
@@ -75,7 +75,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, call_main, tmp_path, monk
             os.kill(os.getpid(), signum)
 
     with monkeypatch.context() as patch:
-        patch.setattr(src.training.fine_tune.StepTimer, "on_train_batch_start", stop)
+        patch.setattr(src.training.fitting.StepTimer, "on_train_batch_start", stop)
         status, stderr = call_main(main, *command)
     assert status == 128 + signum
     assert stderr == f"stopped by {signum.name}: what was finished is kept; the same command goes on from there\n"

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from eval.benchmark.external.base import TRAINING, System, Task, render
-from eval.benchmark.external.disco_tsv import draw_skeletons, write_split
+from eval.benchmark.external.disco_tsv import write_split
+from src.baselines.disco.skeletons import draw_skeletons
 from src.common.atomic import atomic_path
 from src.common.digests import fingerprint
 from src.common.errors import UserError

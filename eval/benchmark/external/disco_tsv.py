@@ -1,6 +1,6 @@
 """DisCo's TSV files, written as the loader of its public code reads them (github.com/Wangt-CN/DisCo).
 
-Dimensions: R rows, S x S pixels, RGB uint8; K keypoints.
+Dimensions: R rows, S x S pixels, RGB uint8.
 
     <split>.yaml            names of the files below
     <split>_images.tsv      key <tab> PNG in base64
@@ -24,45 +24,8 @@ import numpy as np
 import yaml
 
 from src.common.atomic import atomic_path
-from src.pose.keypoints import PARTS, PoseSequence
 
 FIELDS = {"img": "images", "poses": "poses", "masks": "masks", "vid2line": "vid2line", "caption": "caption"}
-# OpenPose's 17 limbs as pairs of body keypoints, and its colours: of limb i, and of keypoint i.
-LIMBS = (
-    *((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10)),
-    *((1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17)),
-)
-COLORS = tuple(
-    tuple(int(c) for c in cv2.cvtColor(np.array([[[hue, 255, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0])
-    for hue in range(0, 180, 10)
-)
-WIDTH = 4  # of dots and limbs in pixels, whatever the size of the frame
-OPACITY = 0.6  # of limbs, over what was drawn before
-
-
-def draw_skeletons(poses: PoseSequence, size: int) -> np.ndarray:
-    """Draw the body as OpenPose does, without face and hands: what DisCo was trained to follow.
-
-    Dots lie below the limbs and no width scales with the frame, both unlike `src.pose.draw`.
-
-    Args:
-        size: S.
-
-    Returns:
-        (F, S, S, 3) uint8 RGB.
-    """
-    drawings = np.zeros((len(poses), size, size, 3), np.uint8)
-    for drawing, xy_K2, seen_K in zip(drawings, poses.xy[:, PARTS["body"]], poses.mask[:, PARTS["body"]], strict=True):
-        pixels = np.rint(xy_K2 * size).astype(int).tolist()
-        for point, seen, color in zip(pixels, seen_K, COLORS, strict=True):
-            if seen:
-                cv2.circle(drawing, point, WIDTH, color, thickness=-1)
-        for (a, b), color in zip(LIMBS, COLORS, strict=False):
-            if seen_K[a] and seen_K[b]:
-                layer = drawing.copy()
-                cv2.fillConvexPoly(layer, _limb(np.array(pixels[a]), np.array(pixels[b])), color)
-                cv2.addWeighted(drawing, 1 - OPACITY, layer, OPACITY, 0, dst=drawing)
-    return drawings
 
 
 def write_split(
@@ -104,13 +67,6 @@ def write_split(
     with atomic_path(folder / f"{split}.yaml") as temporary:
         files = {field: f"{split}_{name}.tsv" for field, name in FIELDS.items()}
         temporary.write_text(yaml.safe_dump({"composite": False, **files}))
-
-
-def _limb(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """The polygon of an ellipse from one joint to the other, 2 x WIDTH pixels thick."""
-    centre, (dx, dy) = (start + end) / 2, end - start
-    half, angle = int(np.hypot(dx, dy) / 2), int(np.degrees(np.arctan2(dy, dx)))
-    return np.asarray(cv2.ellipse2Poly((int(centre[0]), int(centre[1])), (half, WIDTH), angle, 0, 360, 1))
 
 
 def _encode(image: np.ndarray) -> str:

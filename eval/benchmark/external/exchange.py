@@ -85,7 +85,8 @@ def export_subject(
         UserError: too short a clip, or an export of other frames is in the way.
     """
     subject = resolve_subject(name, settings=settings.data.clip, root=settings.data.root, extractor=no_extractor)
-    split = split_frames(len(subject), num_train=settings.num_frames, num_test=settings.data.num_test_frames)
+    counts = {"num_train": settings.num_frames, "num_test": settings.data.num_test_frames}
+    split = split_frames(len(subject), **counts, unseen=subject.poses.unseen)
     seen, test = list(split.train)[: system.num_frames], list(split.test)
     task = Task(
         name=name,

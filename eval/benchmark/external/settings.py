@@ -1,7 +1,7 @@
 """Settings of the systems that the benchmark exchanges files with: the config group `system`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -102,3 +102,8 @@ class Gen2Settings(SystemSettings):
 AnySystemSettings = Annotated[
     DisCoSettings | DisCoFineTunedSettings | MagicAnimateSettings | Gen2Settings, Field(discriminator="kind")
 ]
+
+
+def system_kinds() -> tuple[type, ...]:
+    """The settings of every system."""
+    return get_args(get_args(AnySystemSettings)[0])

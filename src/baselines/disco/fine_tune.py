@@ -24,6 +24,7 @@ from src.baselines.disco.preprocessing import (
 from src.baselines.disco.sampling import check_mask
 from src.baselines.disco.settings import FineTuneSettings, Trained
 from src.common.arrays import height_width
+from src.common.digests import arrays_sha256
 
 _SEED_STRIDE = 1_000_003
 
@@ -53,6 +54,10 @@ class DisCoClip:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def sha256(self) -> str:
+        """Checksum of frames, masks and poses."""
+        return arrays_sha256(self.frames, self.masks, self.poses)
 
 
 @dataclass(frozen=True)

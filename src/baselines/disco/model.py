@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from src.baselines.disco.settings import Unconditional
+from src.models.image_model import full_precision
 
 
 class BackgroundEmbedding(nn.Module):
@@ -78,9 +79,10 @@ class DisCo(nn.Module):
             foreground_B3HW: normalised with CLIP's mean and deviation, then zero outside the person.
         """
         tower = self.clip_image_encoder.vision_model
-        tokens_BTC = tower(pixel_values=foreground_B3HW.to(tower.dtype)).last_hidden_state
-        # transformers applies this norm to the class token alone, and only on the way to the pooled output.
-        tokens_BTC = tower.post_layernorm(tokens_BTC)
+        with full_precision(self.device):
+            tokens_BTC = tower(pixel_values=foreground_B3HW.to(tower.dtype)).last_hidden_state
+            # transformers applies this norm to the class token alone, and only on the way to the pooled output.
+            tokens_BTC = tower.post_layernorm(tokens_BTC)
         return self.refer_clip_proj(tokens_BTC.to(self.refer_clip_proj.weight.dtype))
 
     def unconditional_context(self, kind: Unconditional) -> Tensor:
@@ -97,7 +99,8 @@ class DisCo(nn.Module):
             generator: of the posterior's sample, on the CPU; None: the posterior's mean.
         """
         images_B3HW = images_B3HW.to(self.vae.device, self.vae.dtype)
-        posterior = self.vae.encode(images_B3HW, return_dict=False)[0]
+        with full_precision(self.vae.device):
+            posterior = self.vae.encode(images_B3HW, return_dict=False)[0]
         latents = posterior.mean
         if generator is not None:
             noise = torch.randn(latents.shape, generator=generator).to(latents)
@@ -142,4 +145,5 @@ class DisCo(nn.Module):
     def decode(self, latents_BChw: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1] of scaled latents."""
         latents = (latents_BChw / self.vae.config["scaling_factor"]).to(self.vae.dtype)
-        return (self.vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
+        with full_precision(self.vae.device):
+            return (self.vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)

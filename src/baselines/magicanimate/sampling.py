@@ -18,6 +18,7 @@ from src.baselines.magicanimate.settings import NUM_TRAIN_TIMESTEPS, SamplingSet
 from src.baselines.magicanimate.windows import frame_windows, mean_of_windows
 from src.common.errors import UserError
 from src.common.progress import track
+from src.models.image_model import full_precision
 
 log = logging.getLogger(__name__)
 BETA_START, BETA_END = 0.00085, 0.012
@@ -242,12 +243,14 @@ def stretch_condition(image: np.ndarray, side: int) -> np.ndarray:
 def encode_reference(vae: AutoencoderKL, image: np.ndarray) -> Tensor:
     """Scaled latents (1, C, h, w) of the reference, the mean of the posterior."""
     pixels_13HW = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(vae.device, vae.dtype) / 127.5 - 1
-    return vae.encode(pixels_13HW, return_dict=False)[0].mean * vae.config["scaling_factor"]
+    with full_precision(vae.device):
+        return vae.encode(pixels_13HW, return_dict=False)[0].mean * vae.config["scaling_factor"]
 
 
 def decode_frame(vae: AutoencoderKL, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
     """One frame (H, W, 3) uint8 RGB of scaled latents."""
     latents = (latents_Chw[None] / vae.config["scaling_factor"]).to(vae.device, vae.dtype)
-    pixels_CHW = (vae.decode(latents, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1) * 255
+    with full_precision(vae.device):
+        pixels_CHW = (vae.decode(latents, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1) * 255
     pixels_CHW = pixels_CHW.round() if quantise == "round" else pixels_CHW
     return pixels_CHW.byte().permute(1, 2, 0).cpu().numpy()

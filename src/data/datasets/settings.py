@@ -10,7 +10,20 @@ from src.data.datasets.base import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderSettings:
+class BesideSettings:
+    """What a user gives beside the clips of a data set, for methods that need it.
+
+    Attributes:
+        condition_root: folder with a DensePose rendering or part indices of each subject (`src.baselines.conditions`).
+        mask_root: folder with masks of each subject (`src.baselines.masks`); null: MediaPipe makes them.
+    """
+
+    condition_root: FileName | None = None
+    mask_root: FileName | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderSettings(BesideSettings):
     """Any clips, videos or folders of frames; see `Folder`."""
 
     kind: Literal["folder"]
@@ -37,7 +50,7 @@ class FolderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TikTokSettings:
+class TikTokSettings(BesideSettings):
     """DisCo's ten TikTok test videos; see `TikTok`."""
 
     kind: Literal["tiktok"]
@@ -66,7 +79,7 @@ class TikTokSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TEDSettings:
+class TEDSettings(BesideSettings):
     """TED speakers by the public list; see `TED`."""
 
     kind: Literal["ted"]
@@ -100,7 +113,7 @@ class TEDSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeopleSettings:
+class PeopleSettings(BesideSettings):
     """The twelve rendered people; see `People`."""
 
     kind: Literal["people"]

@@ -10,19 +10,23 @@ from src.common.arrays import height_width
 from src.common.errors import UserError, in_one_line
 from src.common.files import sha256
 from src.common.progress import track
-from src.pose.formats import load_poses
+from src.pose.formats import load_people
 from src.pose.keypoints import PoseSequence
-from src.pose.tracking import Person, select_person
+from src.pose.tracking import Crowd, Person, PersonChoice, select_person
 
 
 class PoseExtractor(ABC):
-    """Whole-body keypoints of the largest person of a clip.
+    """Whole-body keypoints of one person of a clip.
 
     Building one is cheap and does not fail: settings are checked, and weights read or fetched, by the first call
     that needs them.
+
+    Attributes:
+        crowd: everybody who was found in the clip that was read last; None where people are not told apart.
     """
 
     name: str
+    crowd: Crowd | None = None
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -49,25 +53,26 @@ class FileExtractor(PoseExtractor):
 
     Args:
         path: the file or folder; it must hold as many poses as the clip has frames.
+        person: of several in OpenPose JSON, see `src.pose.tracking.follow`.
     """
 
     name = "file"
 
-    def __init__(self, *, path: str | Path | None) -> None:
-        self.path = path
+    def __init__(self, *, path: str | Path | None, person: PersonChoice = "largest") -> None:
+        self.path, self.person = path, person
 
     def fingerprint(self) -> str:
         path = self._path()
         with in_one_line(path, "read"):
             files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        return "file " + " ".join(f"{file.name}:{sha256(file)}" for file in files)
+        return "file " + " ".join(f"{file.name}:{sha256(file)}" for file in files) + told_person(self.person)
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
         path, count = self._path(), 0
         size: tuple[int, int] | None = None
         for frame in frames:
             count, size = count + 1, height_width(frame)
-        poses = load_poses(path, size=size)
+        poses, self.crowd = load_people(path, size=size, person=self.person)
         if len(poses) != count:
             raise UserError(
                 f"{path}: {len(poses)} poses for a clip of {count} frames; expected one pose for each frame"
@@ -83,23 +88,34 @@ class FileExtractor(PoseExtractor):
         return Path(self.path)
 
 
+def told_person(person: PersonChoice) -> str:
+    """Who is followed, for a fingerprint; the largest, as ever, needs no word."""
+    return "" if person == "largest" else f" person={person}"
+
+
 def extract_people(
-    detect: Callable[[np.ndarray], list[Person]], frames: Iterable[np.ndarray], *, total: int | None, name: str
-) -> PoseSequence:
-    """Run a detector over the frames under a progress bar and follow the largest person.
+    detect: Callable[[np.ndarray], list[Person]],
+    frames: Iterable[np.ndarray],
+    *,
+    total: int | None,
+    name: str,
+    person: PersonChoice = "largest",
+) -> tuple[PoseSequence, Crowd]:
+    """Run a detector over the frames under a progress bar and follow one person.
 
     Args:
         detect: (H, W, 3) uint8 RGB to the people in it.
         frames: as in `PoseExtractor.extract`.
         total: number of frames, if known.
         name: of the extractor, for messages.
+        person: see `src.pose.tracking.follow`.
 
     Raises:
-        UserError: no person in any frame.
+        UserError: no person in any frame, or not the one asked for.
     """
     people_F = []
     for frame in track(frames, f"Poses ({name})", total=total):
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame must be (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
         people_F.append(detect(frame))
-    return select_person(people_F, source=name)
+    return select_person(people_F, source=name, person=person)

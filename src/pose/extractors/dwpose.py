@@ -14,9 +14,9 @@ import numpy as np
 from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.files import sha256
-from src.pose.extractors.base import PoseExtractor, extract_people
+from src.pose.extractors.base import PoseExtractor, extract_people, told_person
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
-from src.pose.tracking import Person
+from src.pose.tracking import Person, PersonChoice
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class DWPoseExtractor(PoseExtractor):
         estimator: path or address of a whole-body (133 keypoints) SimCC estimator.
         device: "auto" is CUDA where onnxruntime offers it, else the CPU. What then runs is logged.
         confidence_threshold: a keypoint below it is unseen. DWPose's own drawing uses 0.3.
+        person: of several, see `src.pose.tracking.follow`.
     """
 
     name = "dwpose"
@@ -57,11 +58,13 @@ class DWPoseExtractor(PoseExtractor):
         estimator: str,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         confidence_threshold: float = 0.3,
+        person: PersonChoice = "largest",
     ) -> None:
         self.detector = str(detector)
         self.estimator = str(estimator)
         self.device = device
         self.confidence_threshold = confidence_threshold
+        self.person: PersonChoice = person
 
     def fingerprint(self) -> str:
         # A published address names its weights, hash included: no download to know them.
@@ -69,7 +72,7 @@ class DWPoseExtractor(PoseExtractor):
         version = importlib.metadata.version("rtmlib")
         return (
             f"dwpose rtmlib {version} detector={weights[0]} estimator={weights[1]}"
-            f" confidence_threshold={self.confidence_threshold}"
+            f" confidence_threshold={self.confidence_threshold}{told_person(self.person)}"
         )
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
@@ -87,7 +90,8 @@ class DWPoseExtractor(PoseExtractor):
             keypoints, scores = estimator(image, bboxes=boxes)
             return to_people(keypoints, scores, height_width(frame), confidence_threshold=self.confidence_threshold)
 
-        return extract_people(detect, frames, total=total, name=self.name)
+        poses, self.crowd = extract_people(detect, frames, total=total, name=self.name, person=self.person)
+        return poses
 
     def _load(self) -> tuple[Any, Any]:
         """rtmlib's detector and estimator, their input sizes read from the files."""

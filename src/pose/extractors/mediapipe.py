@@ -84,7 +84,7 @@ class MediaPipeExtractor(PoseExtractor):
                 person = to_person(result, visibility_threshold=self.visibility_threshold)
                 return [person] if person.seen.any() else []
 
-            return extract_people(detect, frames, total=total, name=self.name)
+            return extract_people(detect, frames, total=total, name=self.name)[0]
 
     def _open(self) -> Any:
         if self.model_complexity not in (0, 1, 2):

@@ -1,4 +1,4 @@
-"""Settings of the pose extractors: the config group `pose`."""
+"""Settings of the pose extractors: the config group `pose`. `person`: see `src.pose.tracking.follow`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -7,6 +7,7 @@ from pydantic import Field
 
 from src.common.typed import FileName, check_range
 from src.pose.extractors.base import FileExtractor, PoseExtractor
+from src.pose.tracking import PersonChoice, check_person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,10 @@ class DWPoseSettings:
     estimator: FileName
     device: Literal["auto", "cpu", "cuda"] = "auto"
     confidence_threshold: float = 0.3
+    person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
+        check_person("pose.person", self.person)
         check_range("pose.confidence_threshold", self.confidence_threshold, least=0, most=1)
 
     def build(self) -> PoseExtractor:
@@ -31,6 +34,7 @@ class DWPoseSettings:
             estimator=self.estimator,
             device=self.device,
             confidence_threshold=self.confidence_threshold,
+            person=self.person,
         )
 
 
@@ -42,8 +46,10 @@ class MediaPipeSettings:
     model_complexity: Literal[0, 1, 2] = 1
     min_confidence: float = 0.5
     visibility_threshold: float = 0.5
+    person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
+        check_person("pose.person", self.person, alone="pose=mediapipe")
         check_range("pose.min_confidence", self.min_confidence, least=0, most=1)
         check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
 
@@ -64,10 +70,14 @@ class FileSettings:
 
     kind: Literal["file"]
     path: FileName | None = None
+    person: PersonChoice = "largest"
+
+    def __post_init__(self) -> None:
+        check_person("pose.person", self.person)
 
     def build(self) -> PoseExtractor:
         """Cheap: the file is read with the first clip."""
-        return FileExtractor(path=self.path)
+        return FileExtractor(path=self.path, person=self.person)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +86,10 @@ class MiniSettings:
 
     kind: Literal["mini"]
     visibility_threshold: float = 0.5
+    person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
+        check_person("pose.person", self.person, alone="pose=mini")
         check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
 
     def build(self) -> PoseExtractor:

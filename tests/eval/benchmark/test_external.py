@@ -17,12 +17,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 import src.data.resolve
-from eval.benchmark.external.disco_tsv import draw_skeletons
 from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
 from eval.reporting.results import load_results
 from eval.reporting.tables import build_tables
 from src.app.entry import settings_of
+from src.baselines.disco.skeletons import draw_skeletons
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.typed import plain

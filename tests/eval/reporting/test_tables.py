@@ -97,7 +97,7 @@ def test_a_measured_row_stands_below_the_published_ones_with_its_differences(tmp
         ({"sizes": ["64x64"]}, "frames of 64x64, not 512x512"),
         ({"clips": {clip: values | {"frames": 5} for clip, values in TEN.items()}}, "10 subjects with other than 100"),
         ({"clips": THREE}, "3 of 10 subjects"),
-        ({"model": "mini"}, "model=mini stands in"),
+        ({"model": "mini"}, "model=mini: a stand-in"),
     ],
 )
 def test_what_is_not_measured_as_in_the_paper_is_not_compared_with_it(

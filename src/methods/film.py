@@ -1,0 +1,82 @@
+"""A picture of a person and poses in, a video out, by a method that learns no one."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.common.trainer import TrainerSettings
+from src.common.typed import plain
+from src.data.crop import CropBox, crop_frame
+from src.data.pose_sources import PoseSourceSettings, target_poses
+from src.data.resolve import resolve_subject
+from src.media.sources import IMAGE_SUFFIXES, read_image
+from src.methods.base import Surroundings
+from src.methods.material import check_given, picture_material
+from src.methods.registry import build_method
+from src.methods.settings import KINDS, AnyMethodSettings
+from src.models.settings import ModelSettings
+from src.pose.keypoints import PoseSequence
+from src.runs.run_folder import RunFolder
+
+FPS = 25.0  # where poses come without a rate
+
+
+def film_picture(
+    source: PoseSourceSettings,
+    method: AnyMethodSettings,
+    *,
+    subject: str,
+    condition: str | None,
+    mask: str | None,
+    model: ModelSettings,
+    trainer: TrainerSettings,
+    seed: int | None,
+    output: str | None,
+    audio: bool,
+) -> dict[str, Any]:
+    """Generate the person of a picture in the poses, and write the video.
+
+    Args:
+        subject: an image, of which the middle square counts; or a video or subject, of which the first frame does.
+        condition, mask: see `picture_material`.
+        seed: None: that of the method's public code.
+        output: folder; None: `outputs/<subject>_<method>_<name of the poses>`.
+        audio: put the sound of the poses' video under the videos, where these have its rate.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        UserError: no such subject, unreadable poses, or what the method needs beside them is missing.
+    """
+    kind = KINDS[method.kind]
+    seed = kind.public_seed if seed is None else seed
+    built = build_method(method, Surroundings(model=model, trainer=trainer, seed=seed))
+    check_given(kind, condition=condition, mask=mask)
+    picture, own_poses = _picture(source, subject)
+    # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
+    fitted = None if kind.conditions else own_poses
+    target = target_poses(source, resolution=picture.shape[0], fps=FPS, training=fitted, subject=subject)
+    material = picture_material(picture, target, kind, condition=condition, mask=mask)
+    name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
+    folder = RunFolder(Path("outputs") / name if output is None else output)
+    with folder.only_writer():
+        _, clip = built.film(material, folder, loggers=tuple)
+        said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
+        # At another rate than the poses' the sound would run away from the person.
+        sound = target.sound if audio and clip.fps == target.fps else None
+        return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
+
+
+def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, PoseSequence | None]:
+    """(S, S, 3) uint8 RGB, and the poses of the clip that it comes from, if it comes from one."""
+    size = source.data.resolution
+    if Path(subject).suffix.lower() in IMAGE_SUFFIXES and Path(subject).is_file():
+        image = read_image(subject)
+        height, width = image.shape[:2]
+        side = min(height, width)
+        return crop_frame(image, CropBox((width - side) // 2, (height - side) // 2, side), size), None
+    found = resolve_subject(subject, settings=source.data.clip, root=source.data.root, extractor=source.pose.build)
+    return np.asarray(found.frames[0]), found.poses

@@ -1,0 +1,77 @@
+"""MagicAnimate as a method: one picture and DensePose renderings in, a video out."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from src.baselines.magicanimate.loading import ORIGIN, find_files, load_magicanimate
+from src.baselines.magicanimate.model import MagicAnimate
+from src.baselines.magicanimate.sampling import AnimationJob, animate
+from src.common.digests import arrays_sha256, digest
+from src.common.errors import UserError
+from src.common.typed import identity, plain
+from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
+from src.methods.filming import filmed, weights_fingerprint
+from src.methods.settings import MagicAnimateSettings
+from src.models.build import build_image_model
+from src.models.image_model import ImageModel
+from src.models.settings import stand_in, weights_identity
+from src.runs.run_folder import RunFolder
+from src.sampling.jobs import GeneratedClip
+
+
+class MagicAnimateMethod(Method):
+    """The published weights on the image model that `model=` names."""
+
+    settings: MagicAnimateSettings
+
+    def __init__(self, settings: MagicAnimateSettings, around: Surroundings) -> None:
+        if settings.weights is None:
+            raise UserError(f"method={settings.kind} needs its weights {ORIGIN}")
+        assert around.model is not None, "it stands on an image model"
+        self.settings, self.around, self.model = settings, around, around.model
+        self.files = find_files(settings.weights)
+        self.stand_in = stand_in(self.model)
+
+    def keys(self, material: Material) -> Keys:
+        reference = arrays_sha256(material.reference)
+        made_with = [identity(self.settings, "sampling"), identity(self.model, "sampling"), self.around.seed]
+        weights = [weights_identity(self.model), weights_fingerprint(self.files.weights())]
+        rest = [weights, made_with, self.around.trainer.precision, material.checksums()]
+        return Keys(digest([self.settings.name, reference]), digest([reference, *rest]))
+
+    def values(self, subject: str) -> dict[str, Any]:
+        around = {"model": plain(self.model), "trainer": plain(self.around.trainer), "seed": self.around.seed}
+        return {"subject": subject, "method": plain(self.settings), **around}
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[MagicAnimate, ImageModel]:
+        assert self.settings.weights is not None
+        image_model = build_image_model(self.model)
+        dtype = getattr(torch, self.model.dtype)
+        unet = image_model.unet
+        return (
+            load_magicanimate(self.settings.weights, unet, settings=self.settings.network, dtype=dtype),
+            image_model,
+        )
+
+    def film(
+        self, material: Material, run: RunFolder, *, loggers: MakeLoggers
+    ) -> tuple[Mapping[str, Any], GeneratedClip]:
+        assert material.conditions is not None, "it is driven by them"
+        model, image_model = self._loaded
+        job = AnimationJob(material.reference, material.conditions, material.fps, self.around.seed)
+
+        def make(device: torch.device) -> tuple[np.ndarray, float]:
+            image_model.move_encoders(device)
+            vae = cast(AutoencoderKL, image_model.vae)
+            result = animate(model.to(device), vae, image_model.encode_prompt, job, self.settings)
+            return result.frames, result.fps
+
+        said = {name: asdict(self.settings)[name] for name in ("num_steps", "guidance_scale")}
+        return {}, filmed(material, self.around.trainer, make, **said)

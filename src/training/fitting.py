@@ -1,0 +1,113 @@
+"""One fit by Lightning's Trainer, whatever is trained: bar, cost, checkpoints, stopping and going on."""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
+
+from src.common.checkpoints import usable
+from src.common.errors import UserError
+from src.common.measure import peak_memory_gib
+from src.common.stopping import Stopped, deferred
+from src.common.trainer import TrainerSettings
+from src.training.callbacks import FineTuneProgress, StepTimer, StopWithCheckpoint
+
+log = logging.getLogger(__name__)
+
+
+class Fitting:
+    """A Trainer that keeps the checkpoint `last.ckpt`, from which what was stopped goes on with the same next loss.
+
+    Args:
+        trainer: settings.
+        checkpoints: folder of the checkpoint; None: none is kept.
+        checkpoint_every: steps between two checkpoints.
+        validate_every: steps between two validations; None: none.
+        callbacks, loggers: Lightning's, beside those for cost, bar and checkpoints.
+    """
+
+    def __init__(
+        self,
+        *,
+        trainer: TrainerSettings,
+        checkpoints: Path | None,
+        checkpoint_every: int,
+        validate_every: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        loggers: Sequence[Logger] = (),
+    ) -> None:
+        self.settings, self._timer = trainer, StepTimer()
+        self._last = None if checkpoints is None else checkpoints / "last.ckpt"
+        own: list[Callback] = [self._timer, FineTuneProgress()]
+        if self._last is not None:
+            own += [
+                ModelCheckpoint(self._last.parent, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every),
+                StopWithCheckpoint(self._last),
+            ]
+        self._trainer = trainer.build(
+            folder=checkpoints,
+            logger=list(loggers) or False,
+            callbacks=[*own, *callbacks],
+            enable_checkpointing=self._last is not None,
+            num_sanity_val_steps=0,
+            val_check_interval=validate_every,
+            check_val_every_n_epoch=None,
+            limit_val_batches=None if validate_every else 0,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self._trainer.strategy.root_device
+
+    def fit(self, module: LightningModule, data: LightningDataModule | DataLoader, *, rate: str) -> dict[str, Any]:
+        """Train the module, in place.
+
+        Args:
+            rate: the setting of its learning rate, for the message where the loss is not finite.
+
+        Returns:
+            The record of what it cost, as `fine_tune.json` holds it.
+
+        Raises:
+            UserError: the loss is not finite, or the time limit came before the last step.
+            Stopped: on request, after a checkpoint.
+        """
+        resume = None if self._last is None else usable(self._last)
+        if resume is not None:
+            log.info("going on from %s", resume)
+        started = time.perf_counter()
+        with deferred():
+            try:
+                self._trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+            except SIGTERMException as error:
+                raise Stopped(15) from error
+        return self._record(rate, seconds=time.perf_counter() - started)
+
+    def _record(self, rate: str, *, seconds: float) -> dict[str, Any]:
+        steps, wanted, loss = self._trainer.global_step, self.settings.max_steps, self._timer.loss
+        if steps < wanted:
+            raise UserError(
+                f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={self.settings.max_time}): give "
+                "the same command again to go on"
+            )
+        if loss is not None and not math.isfinite(loss):
+            raise UserError(f"the loss was {loss} at the last step: the fine-tune has diverged; lower {rate}")
+        return {
+            "steps": steps,
+            "loss": loss,
+            "seconds": round(seconds, 3),
+            "seconds_per_step": self._timer.seconds_per_step,
+            "peak_memory_gib": round(peak_memory_gib(str(self.device)), 3),
+            "device": str(self.device),
+            "precision": self.settings.precision,
+        }

@@ -1,0 +1,110 @@
+"""One picture in, a video out; sizes; the conversion of a pickled file: through the command lines."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+import src.convert
+import src.info
+import src.sample
+from src.baselines.conditions import render_parts
+from src.media.video import read_video, write_video
+from src.people.parts import render_clip_parts
+from src.people.render import render_clip, sample_identity
+from tests.baselines.toys import TINY, write_magicanimate
+
+SMALL = ["data.resolution=64", "pose=mini", "trainer=cpu", "trainer.precision=32-true"]
+FRAMES = 3
+
+
+@pytest.fixture
+def dance(tmp_path: Path) -> list[str]:
+    """A driving video, wider than high, and its DensePose as lossless images of the same size; words that name them."""
+    frames, _ = render_clip(sample_identity(4), "talk", FRAMES, 96, 4)
+    parts = render_parts(render_clip_parts(sample_identity(4), "talk", FRAMES, 96, 4))
+    write_video(tmp_path / "dance.mp4", frames, 10)
+    np.savez(tmp_path / "densepose.npz", parts=render_clip_parts(sample_identity(4), "talk", FRAMES, 96, 4))
+    write_video(tmp_path / "densepose.mp4", parts, 10)
+    return ["poses=dance.mp4"]
+
+
+def test_a_picture_is_animated(call_main, tmp_path, rendered_picture, dance, magicanimate_options) -> None:
+    given = [*magicanimate_options, "model=tiny", f"subject={rendered_picture}", *dance, "condition=densepose.mp4"]
+    status, error = call_main(src.sample.main, *given, *SMALL)
+    assert status == 0, error
+    output = tmp_path / "outputs/me_magicanimate_dance"
+    frames = read_video(output / "frames").frames
+    assert frames.shape == (FRAMES, 64, 64, 3) and frames.std() > 0
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["seed"] == 1 and summary["method"]["kind"] == "magicanimate" and summary["stand_in"] == "model=tiny"
+    assert summary["sampling"]["sources"] == {"conditions": "frames"}
+    assert float(read_video(output / "generated.mp4").fps) == 25
+    assert (output / "comparison.mp4").is_file() and not (output / "reference.json").exists()
+    # Another condition, another video; the same from an array of parts, nearly the same.
+    status, error = call_main(src.sample.main, *given[:-1], "condition=densepose.npz", *SMALL, "output=again")
+    assert status == 0, error
+    again = json.loads((tmp_path / "again/summary.json").read_text())
+    assert again["sampling"]["sources"] == {"conditions": "parts"}
+
+
+def test_disco_films_a_picture(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
+    mask = np.zeros((1, 64, 64), np.uint8)
+    mask[:, 8:, 16:48] = 1
+    np.savez(tmp_path / "mask.npz", masks=mask)
+    given = ["method=disco", *disco_options, f"subject={rendered_picture}", *dance, "mask=mask.npz", *SMALL]
+    status, error = call_main(src.sample.main, *given)
+    assert status == 0, error
+    output = tmp_path / "outputs/me_disco_dance"
+    assert read_video(output / "frames").frames.shape == (FRAMES, 64, 64, 3)
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["seed"] == 42 and summary["sampling"]["sources"] == {"masks": "file"}
+    assert summary["stand_in"].startswith("weights of a UNet of")
+
+
+def test_what_does_not_go_together_is_one_line(
+    call_main, rendered_picture, dance, magicanimate_options, disco_options
+) -> None:
+    animate, disco, me = magicanimate_options, ["method=disco", *disco_options], f"subject={rendered_picture}"
+    for words, message in (
+        ([*animate, me], "condition= is missing: this method follows a DensePose rendering"),
+        ([*animate, "condition=densepose.mp4"], "subject is not set: method=magicanimate takes a picture"),
+        ([*animate, me, "condition=densepose.mp4", "mask=x"], "mask=x: this method takes none"),
+        ([*disco, me, "condition=densepose.mp4"], "condition=densepose.mp4: this method takes none"),
+        ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
+        (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
+        ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
+        (["run=outputs/x", me], "goes with a method that learns no one"),
+        (["method=magicanimate", me, "condition=densepose.mp4"], "method=magicanimate needs its weights"),
+    ):
+        status, error = call_main(src.sample.main, *words, *dance, *SMALL, "model=tiny")
+        assert status == 2 and message in error.splitlines()[-1], (words, error)
+
+
+@pytest.mark.parametrize(
+    ("model", "trainable", "unet"), [("magicanimate", 417_137_600, 859_520_964), ("disco", 404_953_472, 859_520_964)]
+)
+def test_sizes_without_weights(call_main, monkeypatch, model, trainable, unet) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("sys.stdout.write", written.append)
+    assert call_main(src.info.main, f"model={model}")[0] == 0
+    found = json.loads("".join(written))
+    assert (found["model"], found["trainable_parameters"], found["parameters"]["unet"]) == (model, trainable, unet)
+    status, error = call_main(src.info.main, f"model={model}", "check=true")
+    assert status == 2 and "check=true looks at what a run learns with" in error
+
+
+def test_the_motion_file_is_converted_once(call_main, monkeypatch, tmp_path) -> None:
+    unet = write_magicanimate(tmp_path / "weights", sizes=TINY)
+    written: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout.write", written.append)
+        assert call_main(src.convert.main, "weights=weights", "model=tiny")[0] == 0
+    said = json.loads("".join(written))
+    target = tmp_path / "weights/temporal_attention/temporal_attention.safetensors"
+    assert said["replaced_tensors"] == 0 and said["tensors_of_the_image_model"] == len(unet.state_dict())
+    assert len(load_file(target)) >= said["motion_tensors"] > 0
+    status, error = call_main(src.convert.main, "weights=weights", "model=tiny")
+    assert status == 2 and "temporal_attention.safetensors is there already: move it away to convert again" in error
