@@ -196,3 +196,14 @@ def test_no_message_advises_a_package_that_is_not_published():
     assert len(texts) > 200 and src.app.entry.CONF_DIR / "train.yaml" in texts
     advice = [path for path in texts if f"pip install {'posecrafter'}" in path.read_text().replace("'", "")]
     assert not advice
+
+
+def test_null_is_a_value_and_what_is_not_given_is_as_in_the_run(train, call_main, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "data.num_frames=2", "sample_after_train=false")
+    train("subject=people_001", *toy, "sampling.frame_chunk=5", "run_dir=run")
+    seen = []
+    monkeypatch.setattr("src.sample.sample", lambda settings, method, sampling, trainer: seen.append(sampling))
+    for given in ((), ("sampling.frame_chunk=null",), ("sampling.frame_chunk=3",)):
+        assert call_main(sample_main, "run=run", "poses=people_001", *given) == (0, "")
+    assert [sampling.frame_chunk for sampling in seen] == [5, None, 3]
