@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from eval.benchmark.replicates import merge_seeds
 from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
 from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
 from eval.networks.networks import Networks, NetworkSettings
@@ -68,7 +69,8 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> N
     metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
-    results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    scored = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    results = merge_seeds(scored)
     for job, what in sweep.unfinished.items():
         log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline or results[0].label)

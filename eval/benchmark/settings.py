@@ -8,6 +8,7 @@ from pydantic import Field
 from eval.benchmark.external.settings import AnySystemSettings, system_kinds
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import NetworkSettings
+from eval.networks.weights import FILES, HUB
 from eval.scoring.protocol import Protocol
 from eval.scoring.score import ScoreSettings
 from src.common.digests import digest
@@ -29,7 +30,7 @@ class ExternalMethod:
     kind: Literal["external"] = EXTERNAL
 
 
-BenchmarkMethod = Annotated[ExternalMethod | get_args(AnyMethodSettings)[0], Field(discriminator="kind")]
+BenchmarkMethod = Annotated[ExternalMethod | AnyMethodSettings, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +152,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
             {
                 "learning": learning,
                 "protocol": self.protocol.content(),
+                "networks": published_checksums(self.protocol),
                 "pose": plain(self.pose),
                 "prepared_resolution": self.prepared_resolution,
                 "dataset": plain(self.dataset)["kind"],
@@ -172,3 +174,9 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         who = self.who()
         named = [who["method"], *([who["model"]] if who["model"] else []), f"{who['num_frames']} frames"]
         return [job, self.benchmark.name, *named, self.protocol.name]
+
+
+def published_checksums(protocol: Protocol) -> list[str | None]:
+    """SHA-256 of the networks that a protocol names; None where nobody publishes it: only results say it."""
+    files = (protocol.lpips.backbone, protocol.fid.network, protocol.fvd.network)
+    return [*(FILES[name].sha256 for name in files), HUB[protocol.clip.model].sha256]
