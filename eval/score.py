@@ -13,13 +13,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from eval.networks.networks import NetworkSettings
-from eval.reporting.console import print_scores
+from eval.networks.settings import NetworkSettings
 from eval.scoring.clips import ClipPaths, Pairing, find_clips
-from eval.scoring.from_outside import score_paths
 from eval.scoring.protocol import Protocol
-from eval.scoring.runs import clip_of_run
-from eval.scoring.score import ScoreSettings
+from eval.scoring.settings import ScoreSettings
 from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
@@ -66,6 +63,8 @@ class ScoreCommand(NetworkSettings):
 
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
+            from eval.scoring.runs import clip_of_run
+
             return [clip_of_run(self.run, self.protocol)]
         assert self.generated is not None, "checked above"
         return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
@@ -77,6 +76,9 @@ class ScoreCommand(NetworkSettings):
 @entry("score", ScoreCommand, positional=("generated", "real"))
 def main(cfg: DictConfig) -> None:
     """Score, and write the JSON of a result to `output`, with a table to look at, or to standard output."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.scoring.from_outside import score_paths
+
     settings = settings_of(ScoreCommand, cfg)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
     found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
@@ -90,6 +92,8 @@ def _write(result: dict[str, Any], output: Path | None) -> None:
     if output is None:
         sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
         return
+    from eval.reporting.console import print_scores
+
     write_json(output, result)
     print_scores(result)
     log.info("scores: %s", output)

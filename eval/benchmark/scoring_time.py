@@ -27,7 +27,8 @@ from eval.scoring.features import ClipFeatures
 from eval.scoring.pool import SIDES
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.typed import check_range
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity

@@ -7,10 +7,10 @@ from pydantic import Field
 
 from eval.benchmark.external.settings import AnySystemSettings, system_kinds
 from eval.metrics.registry import metric_keys
-from eval.networks.networks import NetworkSettings
+from eval.networks.settings import NetworkSettings
 from eval.networks.weights import FILES, HUB
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
@@ -76,6 +76,8 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         NetworkSettings.__post_init__(self)
         LearningSettings.__post_init__(self)
         check_range("prepared_resolution", self.prepared_resolution, least=1)
+        # Seconds of imports that `--help` need not wait for.
+
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")

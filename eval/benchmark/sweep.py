@@ -18,7 +18,8 @@ from eval.scoring.feature_store import FeatureStore
 from eval.scoring.pool import library_versions
 from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
 from src.common.files import natural_key, read_record, write_json

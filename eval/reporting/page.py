@@ -16,6 +16,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.card import write_cards
 from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.results import Result
+from eval.reporting.settings import PageSettings
 from eval.reporting.side_by_side import Comparison, compare
 from eval.reporting.tables import Table
 from eval.reporting.templates import render
@@ -24,7 +25,6 @@ from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
-from src.common.typed import check_choice, check_range
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +32,6 @@ log = logging.getLogger(__name__)
 BLOCK = 8
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageSettings:
-    """What the page shows.
-
-    Attributes:
-        num_videos: how many subjects of each table come with a video, worst first.
-        rank_by: the metric that decides; None: the first of the registry that subjects were measured by.
-        video_height: in pixels.
-    """
-
-    num_videos: int = 12
-    rank_by: str | None = None
-    video_height: int = 256
-
-    def __post_init__(self) -> None:
-        check_range("num_videos", self.num_videos, least=0)
-        check_range("video_height", self.video_height, least=2)
-        if self.rank_by is not None:
-            check_choice("rank_by", self.rank_by, tuple(REGISTRY))
 
 
 @dataclass(frozen=True)

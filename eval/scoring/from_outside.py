@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.networks.networks import Networks, NetworkSettings
+from eval.networks.networks import Networks
+from eval.networks.settings import NetworkSettings
 from eval.scoring import score as engine
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ClipPaths, Pairing, ScoredClip, files_of, find_clips

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eval.metrics.registry import REGISTRY, metric_keys
+from eval.metrics.registry import REGISTRY
 from eval.networks.networks import Networks
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ScoredClip
@@ -14,28 +14,13 @@ from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
 from eval.scoring.pool import Pool, library_versions
 from eval.scoring.protocol import Protocol
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.common.system import hardware
 from src.common.typed import plain
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreSettings:
-    """What is computed.
-
-    Attributes:
-        metrics: keys of `REGISTRY`; given, also names of `SETS`, which are replaced by theirs.
-        protocol: every choice that changes a number.
-    """
-
-    metrics: tuple[str, ...] | str
-    protocol: Protocol
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "metrics", metric_keys(self.metrics))
 
 
 @dataclass(frozen=True, kw_only=True)

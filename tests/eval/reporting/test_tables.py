@@ -18,8 +18,9 @@ import yaml
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import mean_estimate
-from eval.reporting.page import PageSettings, worst_first, write_report
+from eval.reporting.page import worst_first, write_report
 from eval.reporting.results import load_results
+from eval.reporting.settings import PageSettings
 from eval.reporting.tables import PUBLISHED, Cell, build_tables
 from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.scoring.protocol import Protocol
