@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_pixels
+from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
 from src.media.video import IMAGE_SUFFIXES
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
@@ -167,7 +167,8 @@ def _opened(path: Path) -> tuple[bytes, int]:
 
 def _decoded(data: bytes, path: Path) -> np.ndarray:
     with _readable(path):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
+        still = np.frombuffer(without_animation(data), np.uint8)
+        image = cv2.imdecode(still, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
     if image is None:
         raise UserError(f"{path} is not a readable image")
     return np.ascontiguousarray(to_8_bits(image, str(path))[..., ::-1])

@@ -36,6 +36,7 @@ _CONTAINERS = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "gif", "apng", "webp_pipe"),
     *("asf", "flv", "ogg", "mxf", "nut", "dv", "ivf", "yuv4mpegpipe", "m4v", "h264", "hevc", "av1", "obu", "vob"),
 )
+_PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
@@ -210,12 +211,25 @@ def read_image(path: str | Path) -> np.ndarray:
     check_image(data, str(path))
     with in_one_line(path, "read"):
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(without_animation(data), np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as error:
             raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error
     if image is None:
         raise UserError(f"{path} is not a readable image: it is damaged")
     return np.ascontiguousarray(image[..., ::-1])
+
+
+def without_animation(data: bytes) -> bytes:
+    """An encoded picture, of an animated PNG the default one alone: OpenCV's decoder crashes in damaged animations."""
+    if not data.startswith(_PNG) or not any(kind in data for kind in _ANIMATION):
+        return data
+    kept, start = [_PNG], len(_PNG)
+    while start + 12 <= len(data):
+        end = start + 12 + int.from_bytes(data[start : start + 4])
+        if data[start + 4 : start + 8] not in _ANIMATION:
+            kept.append(data[start:end])
+        start = end
+    return b"".join(kept)
 
 
 def check_image(data: bytes, where: str) -> tuple[int, int]:

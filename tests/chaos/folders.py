@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from src.common.atomic import is_temporary
 
 _VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
 # Locks stay; the others are by Lightning and Hydra, name places, and begin anew where a fine-tune goes on.
+_MINUTE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC")
 _NOT_COMPARED = (".lock", "metrics.csv", "multirun.yaml")
 
 
@@ -31,7 +33,7 @@ def content(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in _NOT_COMPARED:
-            found[str(path.relative_to(folder))] = _digest(path)
+            found[str(path.relative_to(folder))] = _digest(path, folder)
     return found
 
 
@@ -45,8 +47,11 @@ def difference(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, folder: Path) -> str:
     data = path.read_bytes()
+    if path.suffix in (".json", ".html"):
+        # Results name their files by absolute paths, and a page says when it was made.
+        data = _MINUTE.sub(b"", data.replace(str(folder.resolve()).encode(), b""))
     if path.suffix == ".json":
         try:
             data = json.dumps(_settled(json.loads(data)), sort_keys=True).encode()

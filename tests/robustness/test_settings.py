@@ -63,9 +63,6 @@ def plain_copy(values: Any) -> Any:
     return {key: plain_copy(value) for key, value in values.items()} if isinstance(values, dict) else values
 
 
-BAD = ("seed=-1", "seed=1.5", "seed=nan", "sed=1", "+seeds=1", "trainer.max_steps=many", "data.resolution=[]")
-
-
 @pytest.mark.parametrize("stage", SETTINGS)
 def test_the_command_says_so_with_status_2(stage: str, call_main, tmp_path: Path) -> None:
     command = STAGES[stage].command

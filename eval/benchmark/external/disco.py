@@ -23,7 +23,7 @@ from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.files import read_record, write_json
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_image
+from src.media.sources import MAX_IMAGE_BYTES, check_image, without_animation
 
 MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"
@@ -158,7 +158,7 @@ def keys(name: str, count: int) -> list[str]:
 def _read_mask(path: Path, size: int) -> np.ndarray:
     data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
     check_image(data, str(path))
-    labels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    labels = cv2.imdecode(np.frombuffer(without_animation(data), np.uint8), cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2 or labels.shape != (size, size):
         shape = "no readable image" if labels is None else "x".join(map(str, labels.shape))
         raise UserError(f"{path} is {shape}, expected a mask of one channel and {size}x{size} pixels")

@@ -1,0 +1,63 @@
+"""Images that are scored, with bytes changed and with other things under their names: frames, or one line."""
+
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from eval.scoring.images import read_image, read_images, read_pictures
+from src.common.errors import UserError
+from tests.robustness.malformed import fuzzed, mutated, outcome, time_limit
+
+FRAMES = [np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8) for seed in range(3)]
+
+
+def encoded(kind: str) -> bytes:
+    if kind in (".exr.tif", ".16.png"):
+        samples = FRAMES[0].astype(np.float32) / 255 if kind == ".exr.tif" else FRAMES[0].astype(np.uint16) * 257
+        return cv2.imencode(kind[-4:], samples)[1].tobytes()
+    file = io.BytesIO()
+    first, *others = map(Image.fromarray, FRAMES)
+    first.save(file, {".tif": "TIFF", ".webp": "WEBP", ".png": "PNG"}[kind], save_all=True, append_images=others)
+    return file.getvalue()
+
+
+VALID = {kind: encoded(kind) for kind in (".png", ".tif", ".webp", ".16.png", ".exr.tif")}
+
+
+@pytest.mark.parametrize("kind", VALID)
+@fuzzed
+@given(data=st.data())
+def test_damaged_images(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+    path = tmp_path / f"image{kind[-5:]}"
+    path.write_bytes(VALID[kind])
+    assert len(read_pictures(path)) == (1 if kind[1:2].isdigit() or "exr" in kind else 3)
+    path.write_bytes(data.draw(mutated(VALID[kind])))
+    for read in (read_pictures, read_image, lambda path: read_images([path])):
+        frames = outcome(lambda read=read: read(path))
+        assert frames is None or (frames.dtype == np.uint8 and frames.shape[-1] == 3)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "nothing", "empty", "huge"])
+@pytest.mark.parametrize("read", [read_image, read_pictures])
+def test_what_is_no_image_is_not_waited_for(tmp_path: Path, kind: str, read) -> None:
+    path = tmp_path / "00000.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "huge":
+        with open(path, "wb") as file:
+            file.truncate(2**36)
+    with time_limit(10), pytest.raises(UserError, match="00000.png"):
+        read(path)
