@@ -53,13 +53,13 @@ def _row(result: Result, name: str) -> dict[str, Any]:
     interval, network = result.interval(name), entry.get("network") or {}
     counts = [f"{entry[key]} {word}" for key, word in (("frames", "frames"), ("clips", "windows")) if key in entry]
     counts += [f"{entry['seen']:.0%} of the keypoints found"] if "seen" in entry else []
-    checksum = str(network.get("sha256") or network.get("fingerprint") or "")
+    checksum = str(network["sha256"])[:12] if "sha256" in network else str(network.get("fingerprint", ""))
     return {
         "heading": spec.heading,
         "value": format_value(name, entry["value"]),
         "interval": "-" if interval is None else format_interval(name, interval),
         "counts": ", ".join(counts),
-        "network": f"{network['name']} {checksum[:12]}".strip() if "name" in network else "-",
+        "network": f"{network['name']} {checksum}".strip() if "name" in network else "-",
         "note": entry.get("note"),
     }
 

@@ -78,11 +78,10 @@ def score(
     if isinstance(protocol, str):
         check_choice("protocol", protocol, tuple(sorted(path.stem for path in PROTOCOLS.glob("*.yaml"))))
         protocol = typed(Protocol, read_yaml(PROTOCOLS / f"{protocol}.yaml"), "protocol")
-    if extractor is None:
-        shipped = read_yaml(CONF_DIR / "pose" / f"{protocol.mse_p.extractor}.yaml")
-        extractor = typed(ExtractorSettings, shipped, "pose").build()  # type: ignore[arg-type]
     where = None if weights is None else Path(weights)
-    networks = NetworkSettings(weights=where, download=download, device=device, batch_size=batch_size).open(extractor)
+    networks = NetworkSettings(weights=where, download=download, device=device, batch_size=batch_size).open(
+        extractor or _shipped(protocol)
+    )
     names = metrics if isinstance(metrics, str) else tuple(metrics)
     settings = engine.ScoreSettings(metrics=names, protocol=protocol)
     done = None if resume is None else Path(resume)
@@ -112,6 +111,12 @@ def score_paths(
     return found.as_dict() | {"files": files_of(clips)}
 
 
+def _shipped(protocol: Protocol) -> PoseExtractor:
+    """The extractor that a protocol names, with the settings that ship."""
+    settings: Any = typed(ExtractorSettings, read_yaml(CONF_DIR / "pose" / f"{protocol.mse_p.extractor}.yaml"), "pose")  # type: ignore[arg-type]
+    return settings.build()
+
+
 def _is_places(value: Any) -> bool:
     return isinstance(value, (str, Path)) or (
         isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(item, (str, Path)) for item in value)
@@ -137,8 +142,8 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
     if isinstance(generated, Mapping):
         if real is not None and (not isinstance(real, Mapping) or set(real) != set(generated)):
             raise UserError("generated clips are given by name, so real ones must have the same names")
-        triples = [(name, frames, None if real is None else real[name]) for name, frames in generated.items()]
-        yield from (_clip(name, *pair, reference) for name, *pair in triples)
+        for name, frames in generated.items():
+            yield _clip(name, frames, None if real is None else real[name], reference)
         return
     if real is not None or reference is not None:
         raise UserError("a loader yields (name, generated, real, reference): leave real= and reference= out")
