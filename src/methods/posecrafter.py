@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from src.common.arrays import height_width
 from src.common.typed import plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
 from src.models.build import build_models
@@ -46,7 +47,7 @@ class PoseCrafter(Method):
         if warning := model_warning(own.model, rendered=material.rendered):
             log.warning("%s", warning)
         image_model, backbone = build_models(own.model)
-        image_model.check_resolution(own.data.resolution)
+        image_model.check_resolution(*sorted(height_width(material.clip.frames)))
         record = learn(run, own, material.clip, image_model, backbone, loggers=loggers)
         job = GenerationJob(
             clip=material.clip,
