@@ -68,6 +68,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     Raises:
         UserError: no finished run in `folder`, or settings that do not suit it.
     """
+    from eval.benchmark.replicates import merge_seeds
     from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
     from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
     from eval.reporting.page import write_report
@@ -79,7 +80,8 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
-    results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    scored = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    results = merge_seeds(scored)
     for job, what in sweep.unfinished.items():
         log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline or results[0].label)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from eval.benchmark.settings import BenchmarkSettings
-from src.app.entry import entry, settings_of
+from src.app.entry import command, entry, settings_of
 from src.app.loggers import build_loggers, wandb_logger
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
         return build_loggers(node.logger, settings)
 
-    done = run_benchmark(settings, loggers=loggers)
+    done = run_benchmark(settings, loggers=loggers, command=command("run"))
     if done is None or not tracked or not done[2]:
         return
     result, path, scored = done

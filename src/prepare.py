@@ -1,4 +1,4 @@
-"""Turn a clip, or a data set of clips, into subjects: square frames and poses, cached.
+"""Turn a clip, or a data set of clips, into subjects: frames of one size and poses, cached.
 
 python -m src.prepare video=clip.mp4 name=me
 python -m src.prepare dataset=tiktok dataset.root=<folder of DisCo's TSV files>

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.app.as_in_run import GROUPS, given, offer_groups
 from src.app.entry import entry, settings_of
+from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, changed, check_range, setting, typed
@@ -80,7 +81,7 @@ def sample(
     trained, clip = run.settings(), run.training()
     check_precision(trained.model.dtype, trainer.precision)
     target = target_poses(
-        settings, resolution=clip.frames.shape[1], fps=clip.fps, training=clip.poses, subject=trained.subject
+        settings, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=trained.subject
     )
     default = run.path / "samples" / Path(settings.poses).stem
     output = RunFolder(default if settings.output is None else settings.output)

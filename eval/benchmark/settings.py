@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import Field
 
 from eval.benchmark.external.settings import AnySystemSettings, system_kinds
+from eval.metrics.registry import metric_keys
 from eval.networks.settings import NetworkSettings
+from eval.networks.weights import FILES, HUB
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest
@@ -28,7 +30,7 @@ class ExternalMethod:
     kind: Literal["external"] = EXTERNAL
 
 
-BenchmarkMethod = Annotated[ExternalMethod | get_args(AnyMethodSettings)[0], Field(discriminator="kind")]
+BenchmarkMethod = Annotated[ExternalMethod | AnyMethodSettings, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,6 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         LearningSettings.__post_init__(self)
         check_range("prepared_resolution", self.prepared_resolution, least=1)
         # Seconds of imports that `--help` need not wait for.
-        from eval.metrics.registry import metric_keys
 
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
@@ -153,6 +154,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
             {
                 "learning": learning,
                 "protocol": self.protocol.content(),
+                "networks": published_checksums(self.protocol),
                 "pose": plain(self.pose),
                 "prepared_resolution": self.prepared_resolution,
                 "dataset": plain(self.dataset)["kind"],
@@ -174,3 +176,9 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         who = self.who()
         named = [who["method"], *([who["model"]] if who["model"] else []), f"{who['num_frames']} frames"]
         return [job, self.benchmark.name, *named, self.protocol.name]
+
+
+def published_checksums(protocol: Protocol) -> list[str | None]:
+    """SHA-256 of the networks that a protocol names; None where nobody publishes it: only results say it."""
+    files = (protocol.lpips.backbone, protocol.fid.network, protocol.fvd.network)
+    return [*(FILES[name].sha256 for name in files), HUB[protocol.clip.model].sha256]

@@ -26,7 +26,7 @@ class FrameGeometry:
     Attributes:
         size: S in pixels.
         full: (width, height) of the video's frames; None where they are the subject's own.
-        box: the square that was cut out of them; None as above.
+        box: what was cut out of them; None as above.
     """
 
     size: int
@@ -105,10 +105,10 @@ def as_the_frames(
         sizes += "" if geometry.full is None else f", or {geometry.full[0]}x{geometry.full[1]} as the video's"
         raise UserError(f"{what} is {width}x{height} pixels: expected {sizes}")
     box = geometry.box
-    cut = np.empty((box.side, box.side, *image.shape[2:]), np.uint8)
+    cut = np.empty((box.height, box.width, *image.shape[2:]), np.uint8)
     cut[:] = fill
     left, top = max(box.left, 0), max(box.top, 0)
-    part = image[top : min(box.top + box.side, height), left : min(box.left + box.side, width)]
+    part = image[top : min(box.top + box.height, height), left : min(box.left + box.width, width)]
     cut[top - box.top : top - box.top + part.shape[0], left - box.left : left - box.left + part.shape[1]] = part
     resample = Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST
     return np.asarray(Image.fromarray(cut).resize((geometry.size, geometry.size), resample))

@@ -4,13 +4,16 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
+from src.data.crop import crop_box, crop_frame, crop_poses
 from src.data.prepare import content_sha256
 from src.data.resolve import resolve_subject
 from src.data.settings import DataSettings
-from src.data.subject import Subject, load_subject
+from src.data.subject import ClipSettings, Subject, load_subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
@@ -62,7 +65,7 @@ class TargetPoses:
         poses: M poses in units of the subject's frames.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
-        driver: whose frames these are.
+        driver: whose frames these are; None also where they had to be fitted into another shape.
         sound: of the video that the poses were taken from, where it has any.
     """
 
@@ -74,12 +77,17 @@ class TargetPoses:
 
 
 def target_poses(
-    settings: PoseSourceSettings, *, resolution: int, fps: float, training: PoseSequence | None, subject: str | None
+    settings: PoseSourceSettings,
+    *,
+    size: tuple[int, int] | None,
+    fps: float,
+    training: PoseSequence | None,
+    subject: str | None,
 ) -> TargetPoses:
     """Read the poses, smooth them as `smooth` says, and retarget them as `retarget` says; warn of far ones.
 
     Args:
-        resolution: S of the frames in pixels.
+        size: (height, width) of the subject's frames in pixels; None: what `settings.data` says of the source.
         fps: where the source does not say.
         training: poses of the subject's N training frames, None if no subject is at hand.
         subject: what the subject is called on the command line, None as above.
@@ -88,16 +96,22 @@ def target_poses(
         UserError: unreadable poses, or settings that do not go together.
     """
     source, is_other = Path(settings.poses), False
-    found = _from_file(settings, source, training, fps)
+    found = _from_file(settings, source, training, fps, size)
     if found is None:
         driver = resolve_subject(
             settings.poses,
-            settings=replace(settings.data.clip, resolution=resolution),
+            settings=settings.data.clip if size is None else _shaped(settings.data.clip, size),
             root=settings.data.root,
             extractor=settings.pose.build,
         )
-        beside = Row("driver", driver.frames)
-        found = TargetPoses(driver.poses, float(driver.fps), beside, driver, _sound(settings, driver))
+        fitted = driver if size is None else fit_driver(driver, size)
+        found = TargetPoses(
+            fitted.poses,
+            float(driver.fps),
+            Row("driver", fitted.frames),
+            driver if fitted is driver else None,
+            _sound(settings, driver),
+        )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
@@ -111,7 +125,8 @@ def target_poses(
     mode = settings.retarget or ("bones" if is_other else "none")
     whose = "another person" if is_other else "not known to be another"
     log.info("retarget=%s (%s)", mode, "as given" if settings.retarget else f"the poses are {whose}'s")
-    poses = retarget(poses, training, mode)
+    # Lengths and angles mean something only where both axes have one unit.
+    poses = _stretched(retarget(_stretched(poses, size), _stretched(training, size), mode), size, back=True)
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
@@ -126,14 +141,15 @@ def _sound(settings: PoseSourceSettings, driver: Subject) -> Soundtrack | None:
 
 
 def _from_file(
-    settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float
+    settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float, size: tuple[int, int] | None
 ) -> TargetPoses | None:
     """Poses of a script or of keypoints; None: the source is neither."""
     if source.suffix in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(_shipped(source))
-        return TargetPoses(perform_script(script, training, frame=settings.pose_script.frame), fps, None)
+        performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
+        return TargetPoses(_stretched(performed, size, back=True), fps, None)
     if settings.pose_script.frame is not None:
         raise UserError(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
@@ -141,6 +157,33 @@ def _from_file(
     if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
         return TargetPoses(load_poses(source, person=settings.pose.person), load_fps(source) or fps, None)
     return None
+
+
+def fit_driver(driver: Subject, size: tuple[int, int]) -> Subject:
+    """The driver's clip as large as fits into frames of another shape, black bars beside it; as it is where it fits."""
+    if driver.size == size:
+        return driver
+    height, width = driver.size
+    box = crop_box(driver.poses, width=width, height=height, mode="pad", size=size)
+    log.info("driver %s: frames of %dx%d fitted into %dx%d pixels", driver.name, width, height, *size[::-1])
+    frames = np.stack([crop_frame(frame, box, size) for frame in driver.frames])
+    return replace(driver, frames=frames, poses=crop_poses(driver.poses, box, width=width, height=height))
+
+
+def _shaped(clip: ClipSettings, size: tuple[int, int]) -> ClipSettings:
+    """A driver is cropped as it would be for the subject, to the subject's shape."""
+    aspect = "square" if size[0] == size[1] else f"{size[1]}:{size[0]}"
+    return replace(clip, resolution=min(size), aspect=aspect, crop="pad" if clip.crop == "none" else clip.crop)
+
+
+def _stretched(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool = False) -> PoseSequence:
+    """Poses in units of the shorter side of the frame along both axes, or back in units of the frame."""
+    if size is None or size[0] == size[1]:
+        return poses
+    height, width = size
+    scale = np.array([width, height]) / min(size)
+    x, y = (1 / scale if back else scale).tolist()
+    return poses.transformed((x, y), (0, 0))
 
 
 def _shipped(path: Path) -> Path:

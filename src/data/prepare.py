@@ -1,6 +1,6 @@
 """Bring a video into the form that training reads.
 
-Dimensions: F frames of S x S pixels.
+Dimensions: F frames of H x W pixels.
 """
 
 import functools
@@ -18,7 +18,7 @@ from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
 from src.common.writers import only_writer
-from src.data.crop import crop_box, crop_frame, crop_poses
+from src.data.crop import crop_box, crop_frame, crop_poses, frame_size
 from src.data.people_sheet import people_sheet
 from src.data.subject import (
     DEFAULT_PROMPT,
@@ -38,6 +38,7 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
+_POSES_VERSION = 1
 LOCKS, PEOPLE = ".locks", "people.png"
 
 
@@ -102,13 +103,17 @@ def _prepare(
     )
     full_poses, people = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
     size = {"width": reader.width, "height": reader.height}
-    box = crop_box(full_poses, **size, mode=settings.crop, min_side=settings.resolution)
-    log.info("crop of %s: %d pixels square at (%d, %d) of %dx%d", video, box.side, box.left, box.top, *size.values())
+    shape = frame_size(settings.aspect, settings.resolution, **size)
+    box = crop_box(full_poses, **size, mode=settings.crop, size=shape)
+    log.info(
+        "crop of %s: %dx%d pixels at (%d, %d) of %dx%d, made %dx%d",
+        *(video, box.width, box.height, box.left, box.top, *size.values(), *shape[::-1]),
+    )
     poses = crop_poses(full_poses, box, **size)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        cropped = (crop_frame(frame, box, settings.resolution) for frame in track(reader, "cropping", len(reader)))
-        _write_npy(temporary / "frames.npy", cropped, (len(reader), settings.resolution, settings.resolution, 3))
+        cropped = (crop_frame(frame, box, shape) for frame in track(reader, "cropping", len(reader)))
+        _write_npy(temporary / "frames.npy", cropped, (len(reader), *shape, 3))
         frames = np.load(temporary / "frames.npy", mmap_mode="r")
         save_poses(temporary / "poses.npz", poses, fps=float(reader.fps))
         shown = evenly_spaced(len(frames), 10)
@@ -180,7 +185,7 @@ def _full_frame_poses(
 ) -> tuple[PoseSequence, Path]:
     """Poses of the full frames, and where the picture of all people lies if there are several."""
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
-    key = digest([VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
+    key = digest([_POSES_VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
     cached, people = root / ".poses" / f"{key}.npz", root / ".poses" / f"{key}.png"
     if cached.exists() and not force:
         try:

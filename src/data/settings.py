@@ -16,7 +16,7 @@ class DataSettings:
         num_frames: N, training frames.
         num_test_frames: held out at the end of the clip.
         batch_frames: n, frames of a training step.
-        resolution, crop, fps, start, max_frames: as of `ClipSettings`.
+        resolution, aspect, crop, fps, start, max_frames: as of `ClipSettings`.
     """
 
     root: FileName = setting("data", counts="nothing")
@@ -24,6 +24,7 @@ class DataSettings:
     num_test_frames: int = 100
     batch_frames: int = 8
     resolution: int = 512
+    aspect: str = "square"
     crop: CropMode = "person"
     fps: float | None = None
     start: int = 0
@@ -39,5 +40,10 @@ class DataSettings:
     def clip(self) -> ClipSettings:
         """What of a video is prepared, and how."""
         return ClipSettings(
-            resolution=self.resolution, crop=self.crop, fps=self.fps, start=self.start, max_frames=self.max_frames
+            resolution=self.resolution,
+            aspect=self.aspect,
+            crop=self.crop,
+            fps=self.fps,
+            start=self.start,
+            max_frames=self.max_frames,
         )

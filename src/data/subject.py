@@ -1,9 +1,9 @@
 """A subject: the frames and poses of one person's clip, prepared once and kept on disk.
 
-Dimensions: F frames of S x S pixels.
+Dimensions: F frames of H x W pixels.
 
     data/<name>/subject.yaml   prompt and provenance; the prompt may be edited by hand
-    data/<name>/frames.npy     (F, S, S, 3) uint8 RGB
+    data/<name>/frames.npy     (F, H, W, 3) uint8 RGB
     data/<name>/poses.npz      the keypoints in units of those frames
     data/<name>/sheet.png      what was prepared, to look at
     data/<name>/people.png     where several people are seen: all of them, numbered
@@ -22,18 +22,18 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from src.common.arrays import map_npy
+from src.common.arrays import height_width, map_npy
 from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
 from src.common.typed import check_range, typed
-from src.data.crop import CropBox, CropMode, crop_frame
+from src.data.crop import CropBox, CropMode, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
 from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 DEFAULT_PROMPT = "a photo of a person"
 _AGAIN = "prepare it again with python -m src.prepare video=... name=... force=true"
 _NAME = re.compile(r"\w[\w.-]*")
@@ -45,7 +45,8 @@ class ClipSettings:
     """What of a video is prepared, and how.
 
     Attributes:
-        resolution: S, the side of the prepared frames in pixels.
+        resolution: the shorter side of the prepared frames in pixels.
+        aspect: their shape, see `src.data.crop.frame_size`.
         crop: see `src.data.crop.crop_box`.
         fps: read the video at this many frames a second; None: its own rate.
         start: first frame, counted at `fps`.
@@ -53,6 +54,7 @@ class ClipSettings:
     """
 
     resolution: int
+    aspect: str = "square"
     crop: CropMode = "person"
     fps: float | None = None
     start: int = 0
@@ -60,6 +62,12 @@ class ClipSettings:
 
     def __post_init__(self) -> None:
         check_range("data.resolution", self.resolution, least=1, most=16384)
+        aspect_ratio(self.aspect)
+        if self.crop == "none" and self.aspect != "source":
+            raise UserError(
+                f"data.crop=none keeps the whole frame, whose shape data.aspect={self.aspect} would distort: set "
+                "data.aspect=source, or another data.crop"
+            )
         check_range("data.start", self.start, least=0)
         check_range("data.max_frames", self.max_frames, least=1)
         check_range("data.fps", self.fps, above=0, most=1000)
@@ -87,7 +95,7 @@ class _Size:
 class _Record:
     """What `subject.yaml` must hold."""
 
-    version: Literal[1]
+    version: Literal[2]
     name: str
     prompt: str
     source: _Source
@@ -105,7 +113,7 @@ class Subject:
 
     Attributes:
         name: how it is called on the command line.
-        frames: (F, S, S, 3) uint8 RGB, read-only; on disk until it is read.
+        frames: (F, H, W, 3) uint8 RGB, read-only; on disk until it is read.
         poses: F poses in units of those frames.
         fps: frames a second.
         prompt: what the clip shows, the source prompt p_s.
@@ -121,14 +129,20 @@ class Subject:
 
     def __post_init__(self) -> None:
         frames = self.frames
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3:
-            raise ValueError(f"frames must be (F, S, S, 3) uint8, got {frames.shape} {frames.dtype}")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3:
+            raise ValueError(f"frames must be (F, H, W, 3) uint8, got {frames.shape} {frames.dtype}")
         if len(frames) != len(self.poses):
             raise ValueError(f"{len(frames)} frames cannot have {len(self.poses)} poses")
 
     @property
     def resolution(self) -> int:
-        return self.frames.shape[1]
+        """The shorter side in pixels."""
+        return min(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return height_width(self.frames)
 
     @property
     def rendered(self) -> bool:
@@ -160,7 +174,10 @@ def load_subject(name: str, root: str | Path) -> Subject:
 
 
 def resized(subject: Subject, resolution: int) -> Subject:
-    """Shrink a subject's frames; poses are in units of the frame and stay."""
+    """Shrink a subject's frames to that shorter side, its shape kept as far as a longer side of multiples of 64 allows.
+
+    Where it does not, the longer side loses a little at both ends.
+    """
     if resolution == subject.resolution:
         return subject
     if resolution > subject.resolution:
@@ -169,9 +186,14 @@ def resized(subject: Subject, resolution: int) -> Subject:
             f"prepare its video again with python -m src.prepare video=... name={subject.name} "
             f"data.resolution={resolution}, or set data.resolution={subject.resolution}"
         )
-    log.info("subject %s: frames shrunk from %d to %d pixels", subject.name, subject.resolution, resolution)
-    whole = CropBox(0, 0, subject.resolution)
-    return replace(subject, frames=np.stack([crop_frame(frame, whole, resolution) for frame in subject.frames]))
+    height, width = subject.size
+    size = frame_size("source", resolution, width=width, height=height)
+    log.info("subject %s: frames shrunk from %dx%d to %dx%d pixels", subject.name, width, height, *size[::-1])
+    box = crop_box(subject.poses, width=width, height=height, mode="center", size=size)
+    frames = np.stack([crop_frame(frame, box, size) for frame in subject.frames])
+    whole = (box.height, box.width) == subject.size
+    poses = subject.poses if whole else crop_poses(subject.poses, box, width=width, height=height)
+    return replace(subject, frames=frames, poses=poses)
 
 
 def check_name(name: str) -> None:
@@ -193,7 +215,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"no prepared subject at {folder}: make it with python -m src.prepare video=... name={folder.name}"
         )
-    record = read_yaml(path)
+    record = _upgraded(read_yaml(path))
     if not isinstance(record, dict) or record.get("version") != VERSION:
         raise DamagedFile(f"{path} is not of version {VERSION}: {_AGAIN}")
     if not isinstance(record.get("prompt"), str) or not record["prompt"].strip():
@@ -202,6 +224,15 @@ def read_record(folder: Path) -> dict[str, Any]:
         typed(_Record, record)
     except UserError as error:
         raise DamagedFile(f"{path}: {error}; {_AGAIN}") from error
+    return record
+
+
+def _upgraded(record: Any) -> Any:
+    """A record of version 1, all of whose frames were square, as one of this version; any other as it is."""
+    match record:
+        case {"version": 1, "settings": dict(settings), "crop_box": {"left": left, "top": top, "side": side}}:
+            box = {"left": left, "top": top, "width": side, "height": side}
+            return record | {"version": VERSION, "settings": {"aspect": "square"} | settings, "crop_box": box}
     return record
 
 

@@ -1,6 +1,6 @@
-"""The pictures of a repaired segment: generated squares pasted into the frames of a video, blended at every border.
+"""The pictures of a repaired segment: generated rectangles pasted into the frames of a video, blended at every border.
 
-Dimensions: L frames of a segment, S side of the square, H×W the video's own size; RGB.
+Dimensions: L frames of a segment, h×w of the rectangle, H×W the video's own size; RGB.
 """
 
 import cv2
@@ -9,13 +9,13 @@ from PIL import Image
 
 from src.data.crop import CropBox
 
-# How far, in parts of the square's side, the blend reaches at those edges of the square that lie inside the frame, and
-# how coarse the difference is that is carried across a border in time: light and colour, never an outline.
+# How far, in parts of the shorter side, the blend reaches at those edges of the rectangle that lie inside the frame,
+# and how coarse the difference is that is carried across a border in time: light and colour, never an outline.
 _FEATHER, _COARSE = 0.06, 0.05
 
 
 def blend_in_time(
-    generated_LSSC: np.ndarray, before: np.ndarray | None, after: np.ndarray | None, *, blend_frames: int
+    generated_LhwC: np.ndarray, before: np.ndarray | None, after: np.ndarray | None, *, blend_frames: int
 ) -> np.ndarray:
     """Take the jump in light and colour out of both ends of a segment.
 
@@ -23,24 +23,24 @@ def blend_in_time(
     over `blend_frames` frames. Where the generated neighbour equals the true one, nothing changes.
 
     Args:
-        generated_LSSC: (L, S, S, 3) uint8.
-        before, after: (S, S, 3) float, true minus generated neighbour outside either border; None: there is none.
+        generated_LhwC: (L, h, w, 3) uint8.
+        before, after: (h, w, 3) float, true minus generated neighbour outside either border; None: there is none.
         blend_frames: 0 leaves everything as it is.
 
     Returns:
-        (L, S, S, 3) uint8.
+        (L, h, w, 3) uint8.
     """
-    out = generated_LSSC.astype(np.float32)
+    out = generated_LhwC.astype(np.float32)
     for order, difference in ((1, before), (-1, after)):
         if difference is not None:
-            coarse = cv2.GaussianBlur(difference.astype(np.float32), (0, 0), _COARSE * len(difference))
+            coarse = cv2.GaussianBlur(difference.astype(np.float32), (0, 0), _COARSE * min(difference.shape[:2]))
             for i in range(min(blend_frames, len(out))):
                 out[::order][i] += (1 - i / blend_frames) * coarse
     return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
 
 
 def background(before: np.ndarray | None, after: np.ndarray | None, position: float) -> np.ndarray:
-    """What the square does not cover: the good frames on both sides of the segment, cross-faded.
+    """What the rectangle does not cover: the good frames on both sides of the segment, cross-faded.
 
     Args:
         before, after: (H, W, 3) uint8; None where the video begins or ends with the segment.
@@ -53,20 +53,20 @@ def background(before: np.ndarray | None, after: np.ndarray | None, position: fl
     return cv2.addWeighted(before, 1 - position, after, position, 0)
 
 
-def paste_feathered(frame_HWC: np.ndarray, square_SSC: np.ndarray, box: CropBox) -> np.ndarray:
-    """Paste a square into a frame where it was cut out, feathered at edges that are not the frame's.
+def paste_feathered(frame_HWC: np.ndarray, patch_hwC: np.ndarray, box: CropBox) -> np.ndarray:
+    """Paste a rectangle into a frame where it was cut out, feathered at edges that are not the frame's.
 
     Args:
-        frame_HWC: (H, W, 3) uint8; square_SSC: (S, S, 3) uint8; box: of the square in the frame's pixels.
+        frame_HWC: (H, W, 3) uint8; patch_hwC: (h, w, 3) uint8; box: of it in the frame's pixels.
 
     Returns:
         (H, W, 3) uint8.
     """
     height, width = frame_HWC.shape[:2]
-    square = np.asarray(Image.fromarray(square_SSC).resize((box.side, box.side), Image.Resampling.LANCZOS))
+    patch = np.asarray(Image.fromarray(patch_hwC).resize((box.width, box.height), Image.Resampling.LANCZOS))
     top, left = max(box.top, 0), max(box.left, 0)
-    bottom, right = min(box.top + box.side, height), min(box.left + box.side, width)
-    reach = max(_FEATHER * box.side, 1)
+    bottom, right = min(box.top + box.height, height), min(box.left + box.width, width)
+    reach = max(_FEATHER * min(box.width, box.height), 1)
     weights = []
     for start, stop, length in ((top, bottom, height), (left, right, width)):
         inside = np.arange(start, stop) + 0.5
@@ -75,7 +75,7 @@ def paste_feathered(frame_HWC: np.ndarray, square_SSC: np.ndarray, box: CropBox)
         weights.append(np.clip(np.minimum(from_start, to_stop), 0, 1) * np.ones(stop - start))
     alpha = (weights[0][:, None] * weights[1])[..., None]
     out = frame_HWC.copy()
-    cut = square[top - box.top : bottom - box.top, left - box.left : right - box.left]
+    cut = patch[top - box.top : bottom - box.top, left - box.left : right - box.left]
     region = out[top:bottom, left:right]
     out[top:bottom, left:right] = np.rint(region * (1 - alpha) + cut * alpha).astype(np.uint8)
     return out

@@ -66,7 +66,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     if warning := model_warning(settings.model, rendered=subject.rendered):
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
-    image_model.check_resolution(settings.data.resolution)
+    image_model.check_resolution(*sorted(subject.size))
     settings.trainer.check_available()
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():

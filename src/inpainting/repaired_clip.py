@@ -1,6 +1,6 @@
 """The whole clip put together again, every good frame as it was.
 
-Dimensions: L frames of a segment and its good neighbours, S side of the square frames in pixels; RGB uint8.
+Dimensions: L frames of a segment and its good neighbours, h×w pixels of the generated frames; RGB uint8.
 """
 
 from collections.abc import Iterator
@@ -18,23 +18,23 @@ from src.media.video import VideoReader, write_frames, write_video
 
 
 def blend_segment(
-    reader: VideoReader, subject: Subject, segment: Segment, generated_LSSC: np.ndarray, blend_frames: int
+    reader: VideoReader, subject: Subject, segment: Segment, generated_LhwC: np.ndarray, blend_frames: int
 ) -> dict[int, np.ndarray]:
     """The repaired frames of a segment, in the video's own size."""
     wanted = {f for f in (segment.before, segment.after) if f is not None}
     full: dict[int | None, np.ndarray] = {f: frame for f, frame in enumerate(reader) if f in wanted}
     at = {f: i for i, f in enumerate(segment.generated)}
     difference: dict[int | None, np.ndarray] = {
-        f: subject.frames[f].astype(np.float32) - generated_LSSC[at[f]] for f in wanted
+        f: subject.frames[f].astype(np.float32) - generated_LhwC[at[f]] for f in wanted
     }
-    squares = generated_LSSC[[at[f] for f in segment.bad]]
+    patches = generated_LhwC[[at[f] for f in segment.bad]]
     before, after = segment.before, segment.after
-    squares = blend_in_time(squares, difference.get(before), difference.get(after), blend_frames=blend_frames)
+    patches = blend_in_time(patches, difference.get(before), difference.get(after), blend_frames=blend_frames)
     box = CropBox(**subject.provenance["crop_box"])
     repaired = {}
     for i, f in enumerate(segment.bad):
         behind = background(full.get(before), full.get(after), (i + 1) / (len(segment.bad) + 1))
-        repaired[f] = paste_feathered(behind, squares[i], box)
+        repaired[f] = paste_feathered(behind, patches[i], box)
     return repaired
 
 

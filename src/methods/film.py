@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.trainer import TrainerSettings
 from src.common.typed import plain
 from src.data.crop import CropBox, crop_frame
@@ -13,7 +14,7 @@ from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.resolve import resolve_subject
 from src.media.sources import IMAGE_SUFFIXES, read_image
 from src.methods.base import Surroundings
-from src.methods.material import check_given, picture_material
+from src.methods.material import check_given, check_square, picture_material
 from src.methods.registry import build_method
 from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
@@ -58,7 +59,7 @@ def film_picture(
     picture, own_poses = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
-    target = target_poses(source, resolution=picture.shape[0], fps=FPS, training=fitted, subject=subject)
+    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, subject=subject)
     material = picture_material(picture, target, kind, condition=condition, mask=mask)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     folder = RunFolder(Path("outputs") / name if output is None else output)
@@ -77,6 +78,7 @@ def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, Pose
         image = read_image(subject)
         height, width = image.shape[:2]
         side = min(height, width)
-        return crop_frame(image, CropBox((width - side) // 2, (height - side) // 2, side), size), None
+        return crop_frame(image, CropBox((width - side) // 2, (height - side) // 2, side, side), (size, size)), None
     found = resolve_subject(subject, settings=source.data.clip, root=source.data.root, extractor=source.pose.build)
+    check_square(found)
     return np.asarray(found.frames[0]), found.poses

@@ -25,8 +25,23 @@ from src.people.parts import render_clip_parts
 RENDERER = "the renderer"
 
 
+def check_square(subject: Subject) -> None:
+    """Raise UserError where a subject's frames are not square, which the methods of others take alone."""
+    height, width = subject.size
+    if height != width:
+        raise UserError(
+            f"subject {subject.name} has frames of {width}x{height} pixels, and this method takes square ones: prepare "
+            "it with data.aspect=square"
+        )
+
+
 def geometry_of(subject: Subject) -> FrameGeometry:
-    """How the subject's frames came from those of its video, as its record says."""
+    """How the subject's square frames came from those of its video, as its record says.
+
+    Raises:
+        UserError: they are not square.
+    """
+    check_square(subject)
     size, box = subject.provenance.get("frame_size"), subject.provenance.get("crop_box")
     if not isinstance(size, Mapping) or not isinstance(box, Mapping):
         return FrameGeometry(subject.resolution)

@@ -72,11 +72,21 @@ class ImageModel:
         """Pixels to a latent cell, along one axis."""
         return vae_downsampling(self.vae)
 
-    def check_resolution(self, resolution: int) -> None:
-        """Raise a UserError where the UNet's levels cannot halve the latent of a square image evenly."""
+    def check_resolution(self, resolution: int, longer: int | None = None) -> None:
+        """Raise a UserError where the UNet's levels cannot halve the latent of an image evenly.
+
+        Args:
+            resolution: the shorter side in pixels.
+            longer: the other; None: the same.
+        """
         multiple = self.downsampling * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
         if resolution <= 0 or resolution % multiple:
             raise UserError(f"data.resolution={resolution} does not suit this model: use a multiple of {multiple}")
+        if longer is not None and longer % multiple:
+            raise UserError(
+                f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
+                f"or with a longer side that is a multiple of {multiple}"
+            )
 
     def move_encoders(self, device: torch.device) -> None:
         """Bring the VAE and the text encoder to a device."""

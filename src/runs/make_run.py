@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
+from src.common.arrays import height_width
 from src.data.resolve import resolve_subject
 from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit, split_subject
@@ -70,7 +71,7 @@ def make_run(
     if warning := model_warning(settings.model, rendered=split.rendered):
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
-    image_model.check_resolution(settings.data.resolution)
+    image_model.check_resolution(*sorted(height_width(split.training.frames)))
     settings.trainer.check_available()
     job = held_out_job(settings, split)
     preview = settings.preview

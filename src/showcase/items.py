@@ -69,7 +69,7 @@ def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:
         return rows, fps
     # The driver's row, as large as the others.
     frames = rows[0].frames
-    driver = people_subject(item.driver, resolution=frames.shape[1]).frames[: len(frames)]
+    driver = people_subject(item.driver, resolution=min(height_width(frames))).frames[: len(frames)]
     return [Row("driver", driver), *rows], fps
 
 
@@ -95,9 +95,8 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         person = context.person
         source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip
-        size = clip.frames.shape[1]
         target = target_poses(
-            source, resolution=size, fps=clip.fps, training=clip.poses, subject=context.settings.subject
+            source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=context.settings.subject
         )
         method = changed(person.settings.method, variant.method, "method")
         job = person.job(target, prompt=variant.prompt, method=method)

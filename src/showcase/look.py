@@ -1,6 +1,6 @@
 """A look at target poses: skeletons, the nearest training frames, and how far they are from anything seen in training.
 
-Dimensions: N training frames, M target poses, S side of the square frames in pixels; RGB uint8.
+Dimensions: N training frames, M target poses, H×W pixels; RGB uint8.
 """
 
 import logging
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.atomic import atomic_path
 from src.common.files import write_json
 from src.common.writers import only_writer
@@ -39,7 +40,7 @@ class _Subject:
 
     Attributes:
         name: of the subject on the command line.
-        frames: (N, S, S, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
+        frames: (N, H, W, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
         numbers: of the frames in that clip; of a run, in its training frames.
     """
 
@@ -62,16 +63,20 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     Raises:
         UserError: unreadable poses, an unknown subject or run, or settings that do not go together.
     """
-    subject, size = _subject(settings), settings.data.resolution
+    subject = _subject(settings)
+    size = None if subject is None else height_width(subject.frames)
     name = None if subject is None else subject.name
     target = target_poses(
         settings,
-        resolution=size,
+        size=size,
         fps=FPS if subject is None else subject.fps,
         training=None if subject is None else subject.training,
         subject=name,
     )
     summary: dict[str, Any] = {"poses": settings.poses, "subject": name, "frames": len(target.poses), "fps": target.fps}
+    if size is None:
+        resolution = settings.data.resolution
+        size = (resolution, resolution) if target.beside is None else height_width(target.beside.frames)
     rows = [Row("pose", draw_poses(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)

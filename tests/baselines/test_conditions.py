@@ -17,7 +17,7 @@ from src.people.render import render_clip, sample_identity
 
 SIZE, FRAMES = 64, 3
 OWN = FrameGeometry(SIZE)
-CROPPED = FrameGeometry(SIZE, full=(96, 64), box=CropBox(left=-16, top=-32, side=128))
+CROPPED = FrameGeometry(SIZE, full=(96, 64), box=CropBox(left=-16, top=-32, width=128, height=128))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,10 @@ def test_masks_of_every_form(parts, tmp_path):
 def test_the_users_masks_come_before_mediapipes(parts, tmp_path):
     np.save(tmp_path / "me.npy", parts)
     frames = np.zeros((FRAMES, SIZE, SIZE, 3), np.uint8)
-    assert subject_masks(frames, root=tmp_path, name="me", geometry=OWN).source == "file"
+    masks = subject_masks(frames, [2, 0], root=tmp_path, name="me", geometry=OWN)
+    assert masks.source == "file" and (masks.values == (parts[[2, 0]] > 0)).all()
+    with pytest.raises(UserError, match=r"dataset.mask_root=.*nowhere is no folder"):
+        subject_masks(frames, [0], root=tmp_path / "nowhere", name="me", geometry=OWN)
 
 
 def test_mediapipe_finds_a_filmed_person():

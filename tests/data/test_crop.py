@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from src.data.crop import CropBox, crop_box, crop_frame, crop_poses
+from src.common.errors import UserError
+from src.data.crop import CropBox, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 
@@ -40,9 +41,9 @@ def test_a_marker_ends_up_where_its_keypoint_says(size, mode, resolution):
     width, height = size
     marker = (0.52, 0.47)
     poses = sequence([[marker, (0.4, 0.35), (0.62, 0.66)]])
-    box = crop_box(poses, width=width, height=height, mode=mode, min_side=32)
+    box = crop_box(poses, width=width, height=height, mode=mode, size=(32, 32))
     moved = crop_poses(poses, box, width=width, height=height)
-    picture = crop_frame(blob(width, height, *marker, 5.0), box, resolution)
+    picture = crop_frame(blob(width, height, *marker, 5.0), box, (resolution, resolution))
     assert picture.shape == (resolution, resolution, 3) and picture.dtype == np.uint8
     assert moved.mask[0, 0]
     # A tenth of a pixel of the result.
@@ -57,26 +58,26 @@ def test_person_box_covers_everyone_over_all_frames():
             continue
         low, high = np.sort(rng.random((2, 2)), 0)
         poses = sequence(rng.uniform(low, high, (5, 9, 2)))
-        box = crop_box(poses, width=width, height=height, mode="person", min_side=48)
-        assert min(48, width, height) <= box.side <= min(width, height)
-        assert 0 <= box.left <= width - box.side and 0 <= box.top <= height - box.side
+        box = crop_box(poses, width=width, height=height, mode="person", size=(48, 48))
+        assert min(48, width, height) <= box.width <= min(width, height)
+        assert 0 <= box.left <= width - box.width and 0 <= box.top <= height - box.width
         seen = poses.xy[poses.mask]
         low, high = seen.min(0) * (width, height), seen.max(0) * (width, height)
-        if (high - low).max() * 1.3 < box.side - 2:
+        if (high - low).max() * 1.3 < box.width - 2:
             assert crop_poses(poses, box, width=width, height=height).mask.sum() == poses.mask.sum()
 
 
 def test_person_box_is_centred_where_there_is_room():
     poses = sequence([[(0.45, 0.4), (0.55, 0.6)]])
-    box = crop_box(poses, width=1600, height=900, mode="person", min_side=64)
-    assert abs(box.left + box.side / 2 - 800) <= 1 and abs(box.top + box.side / 2 - 450) <= 1
-    assert box.side == round(180 * 1.3)
+    box = crop_box(poses, width=1600, height=900, mode="person", size=(64, 64))
+    assert abs(box.left + box.width / 2 - 800) <= 1 and abs(box.top + box.width / 2 - 450) <= 1
+    assert box.width == round(180 * 1.3)
 
 
 def test_a_person_taller_than_the_frame_is_wide_keeps_the_head():
     poses = sequence([[(0.5, 0.2), (0.5, 0.95)]])
-    box = crop_box(poses, width=1080, height=1920, mode="person", min_side=512)
-    assert box.side == 1080
+    box = crop_box(poses, width=1080, height=1920, mode="person", size=(512, 512))
+    assert box.width == 1080
     assert box.top == round(0.2 * 1920 - 0.15 * 1080), "room for the hair above the highest keypoint"
     moved = crop_poses(poses, box, width=1080, height=1920)
     assert moved.mask[0, :2].tolist() == [True, False], "what is cut off is unseen"
@@ -85,17 +86,17 @@ def test_a_person_taller_than_the_frame_is_wide_keeps_the_head():
 def test_square_frames_stay_whole():
     poses = sequence([[(0.1, 0.1), (0.2, 0.2)]])
     for mode in ("person", "center", "pad"):
-        box = crop_box(poses, width=384, height=384, mode=mode, min_side=64)
-        assert box == CropBox(0, 0, 384)
+        box = crop_box(poses, width=384, height=384, mode=mode, size=(64, 64))
+        assert box == CropBox(0, 0, 384, 384)
         assert np.array_equal(crop_poses(poses, box, width=384, height=384).xy, poses.xy)
     frame = np.random.default_rng(0).integers(0, 256, (384, 384, 3), np.uint8)
-    assert np.array_equal(crop_frame(frame, CropBox(0, 0, 384), 384), frame)
+    assert np.array_equal(crop_frame(frame, CropBox(0, 0, 384, 384), (384, 384)), frame)
 
 
 def test_pad_keeps_everything_on_black():
     frame = np.full((30, 50, 3), 200, np.uint8)
-    box = crop_box(sequence([[(0, 0), (1, 1)]]), width=50, height=30, mode="pad", min_side=8)
-    picture = crop_frame(frame, box, 50)
+    box = crop_box(sequence([[(0, 0), (1, 1)]]), width=50, height=30, mode="pad", size=(8, 8))
+    picture = crop_frame(frame, box, (50, 50))
     assert picture[10:40].min() == 200 and picture[:10].max() == 0 and picture[40:].max() == 0
     assert crop_poses(sequence([[(0, 0), (1, 1)]]), box, width=50, height=30).mask.sum() == 2
 
@@ -103,4 +104,51 @@ def test_pad_keeps_everything_on_black():
 def test_shrinking_is_antialiased():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert np.abs(crop_frame(stripes, CropBox(0, 0, 256), 64)[8:-8, 8:-8].astype(int) - 127).max() <= 2
+    assert np.abs(crop_frame(stripes, CropBox(0, 0, 256, 256), (64, 64))[8:-8, 8:-8].astype(int) - 127).max() <= 2
+
+
+@pytest.mark.parametrize("size", [(320, 180), (181, 321), (200, 200)])
+@pytest.mark.parametrize("mode", ["person", "center", "pad", "none"])
+@pytest.mark.parametrize("shape", [(128, 64), (64, 192), (256, 192)])
+def test_any_shape_moves_picture_and_keypoints_alike(size, mode, shape):
+    width, height = size
+    marker = (0.52, 0.47)
+    poses = sequence([[marker, (0.45, 0.4), (0.55, 0.55)]])
+    box = crop_box(poses, width=width, height=height, mode=mode, size=shape)
+    if mode != "none":
+        assert abs(box.width / box.height / (shape[1] / shape[0]) - 1) < 0.03, "people would be stretched"
+    if mode in ("person", "center"):
+        assert 0 <= box.left <= width - box.width and 0 <= box.top <= height - box.height
+    else:
+        assert box.width >= width and box.height >= height, "something is cut off"
+    picture = crop_frame(blob(width, height, *marker, 5.0), box, shape)
+    assert picture.shape == (*shape, 3)
+    found = crop_poses(poses, box, width=width, height=height)
+    assert np.abs(centre(picture) - found.xy[0, 0]).max() * max(shape) < 1
+
+
+def test_an_upright_clip_keeps_the_whole_of_an_upright_person():
+    poses = sequence([[(0.3, 0.05), (0.7, 0.97)]])
+    shape = frame_size("source", 512, width=1080, height=1920)
+    upright = crop_poses(
+        poses, crop_box(poses, width=1080, height=1920, mode="person", size=shape), width=1080, height=1920
+    )
+    square = crop_poses(
+        poses, crop_box(poses, width=1080, height=1920, mode="person", size=(512, 512)), width=1080, height=1920
+    )
+    assert upright.mask[0, :2].all() and not square.mask[0, :2].all()
+
+
+@pytest.mark.parametrize("aspect", ["square", "source", "9:16", "16:9", "3:4", "4:1"])
+@pytest.mark.parametrize("resolution", [64, 512])
+def test_sizes_suit_the_model(aspect, resolution):
+    height, width = frame_size(aspect, resolution, width=1080, height=1920)
+    assert min(height, width) == resolution and max(height, width) % 64 == 0
+    wanted = aspect_ratio(aspect) or 1080 / 1920
+    assert abs(width - height * wanted) <= 32 or abs(height - width / wanted) <= 32
+
+
+@pytest.mark.parametrize("aspect", ["9x16", "0:1", "1:5", "", "1:-1", "source "])
+def test_no_other_shapes(aspect):
+    with pytest.raises(UserError, match=r"data\.aspect="):
+        aspect_ratio(aspect)

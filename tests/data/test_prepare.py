@@ -39,7 +39,7 @@ def test_every_option_reaches_the_subject(prepare, tmp_path):
     assert subject.name == "007" == load_subject(subject.name, tmp_path / "data").name
     assert subject.frames.shape == (6, 32, 32, 3) and subject.prompt == "somebody"
     assert dict(subject.provenance["settings"]) == {
-        "resolution": 32, "crop": "pad", "fps": 10, "start": 0, "max_frames": 6,
+        "resolution": 32, "aspect": "square", "crop": "pad", "fps": 10, "start": 0, "max_frames": 6,
     }  # fmt: skip
     assert unnamed.name == "clip" and unnamed.resolution == 512
 

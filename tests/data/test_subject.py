@@ -15,7 +15,7 @@ from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.settings import DataSettings
 from src.data.split import split_frames
-from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject
+from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, resized
 from src.media.video import write_frames, write_video
 from src.pose.extractors.base import FileExtractor, PoseExtractor
 from src.pose.formats import save_poses
@@ -155,7 +155,7 @@ def test_the_record_says_where_everything_is_from(video, tmp_path):
     assert record["source"]["name"] == "clip.mp4" and len(record["source"]["sha256"]) == 64
     assert record["settings"]["resolution"] == 32 and record["extractor"] == {"name": "spot", "fingerprint": "spot 1"}
     assert record["frame_size"] == {"width": 80, "height": 48} and record["fps"] == "10" and record["num_frames"] == 12
-    assert set(record["crop_box"]) == {"left", "top", "side"}
+    assert set(record["crop_box"]) == {"left", "top", "width", "height"}
     assert str(tmp_path) not in (tmp_path / "data" / "me" / "subject.yaml").read_text()
     assert (tmp_path / "data" / "me" / "sheet.png").exists()
 
@@ -183,7 +183,7 @@ def test_damage_is_said(video, tmp_path):
     with pytest.raises(UserError, match="frames.npy is not readable as an array"):
         load_subject("me", root)
     (root / "me" / "subject.yaml").write_text("version: 99\n")
-    with pytest.raises(UserError, match="not of version 1"):
+    with pytest.raises(UserError, match="not of version 2"):
         load_subject("me", root)
 
 
@@ -267,7 +267,7 @@ def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
     [
         ({"resolution": 0}, "at least 1"),
         ({"start": -1}, "at least 0"),
-        ({"crop": "tight"}, r"data\.crop=tight is unknown: choose 'person', 'center' or 'pad'"),
+        ({"crop": "tight"}, r"data\.crop=tight is unknown: choose 'person', 'center', 'pad' or 'none'"),
     ],
 )
 def test_bad_settings(options, message):
@@ -279,3 +279,29 @@ def test_bad_settings(options, message):
 def test_a_real_clip(tmp_path):
     subject = prepare(CLIPS / "ted_clip_3.mp4", tmp_path / "data", settings=ClipSettings(resolution=64, max_frames=20))
     assert subject.frames.shape == (20, 64, 64, 3) and subject.fps == 10 and subject.frames.std() > 20
+
+
+def test_a_subject_of_before_is_read_as_it_is(video, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    root = tmp_path / "data"
+    before = prepare(video, root)
+    record = yaml.safe_load((root / "me/subject.yaml").read_text())
+    box, settings = record["crop_box"], record["settings"]
+    del settings["aspect"]
+    old = {"left": box["left"], "top": box["top"], "side": box["width"]}
+    (root / "me/subject.yaml").write_text(yaml.safe_dump(record | {"version": 1, "crop_box": old}))
+    assert load_subject("me", root).provenance["crop_box"] == box
+    caplog.clear()
+    again = prepare(video, root)
+    assert np.array_equal(again.frames, before.frames) and "is prepared already" in caplog.text
+
+
+def test_frames_of_another_shape(video, tmp_path):
+    settings = ClipSettings(resolution=64, aspect="2:1", crop="pad")
+    subject = prepare(video, tmp_path / "data", settings=settings)
+    assert subject.frames.shape[1:] == (64, 128, 3) and subject.size == (64, 128) and subject.resolution == 64
+    assert subject.provenance["crop_box"]["width"] == 2 * subject.provenance["crop_box"]["height"]
+    smaller = resized(subject, 32)
+    assert smaller.size == (32, 64) and np.array_equal(smaller.poses.xy, subject.poses.xy)
+    with pytest.raises(UserError, match=r"set data\.aspect=source"):
+        ClipSettings(resolution=64, crop="none")

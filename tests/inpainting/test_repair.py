@@ -113,12 +113,12 @@ def test_blending_removes_a_jump_in_light_and_leaves_a_perfect_segment_alone():
 
 def test_a_square_is_paste_feathered_without_seams():
     frame, square = np.full((60, 40, 3), 50, np.uint8), np.full((20, 20, 3), 150, np.uint8)
-    out = paste_feathered(frame, square, CropBox(0, 10, 40)).astype(int)
+    out = paste_feathered(frame, square, CropBox(0, 10, 40, 40)).astype(int)
     assert (out[:10] == 50).all() and (out[50:] == 50).all() and (out[20:40] == 150).all()
     assert np.abs(np.diff(out[:, 20, 0])).max() < 60
-    whole = paste_feathered(frame[:40], square, CropBox(0, 0, 40))
+    whole = paste_feathered(frame[:40], square, CropBox(0, 0, 40, 40))
     assert (whole == 150).all()
-    beyond = paste_feathered(frame, square, CropBox(-10, 0, 60))
+    beyond = paste_feathered(frame, square, CropBox(-10, 0, 60, 60))
     assert beyond.shape == frame.shape and (beyond == 150).all()
 
 

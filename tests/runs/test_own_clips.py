@@ -1,11 +1,21 @@
-"""What people film: a driver's sound and rhythm."""
+"""What people film: a driver's sound and rhythm, and frames that are not square."""
+
+import json
 
 import numpy as np
 import pytest
 
+from eval.scoring.clips import ClipPaths
+from eval.scoring.reading import read_clip
+from src.data.pose_sources import PoseSourceSettings, fit_driver, target_poses
+from src.data.rendered import people_subject
+from src.data.subject import load_subject
 from src.media.video import read_video
 from src.people.render import render_clip, sample_identity
+from src.pose.extractors.settings import FileSettings
 from src.pose.formats import save_poses
+from src.pose.keypoints import PoseSequence
+from tests.conftest import CLIPS
 from tests.media.test_sound import beeps, streams, write_with_beeps
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
@@ -38,3 +48,60 @@ def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
         else:
             assert list(streams(video)) == ["video"]
     assert summary["sound_of"] == ("driver.mp4" if audio == "driver" else None) and summary["fps"] == 10
+
+
+@pytest.mark.skipif(not CLIPS.exists(), reason="the shared clips are not there")
+def test_an_upright_clip_from_file_to_video(train, sample, tmp_path):
+    """Every room sees frames of 128 x 64: poses, drawings, latents, edits, sheets, scores."""
+    pytest.importorskip("mediapipe")
+    video = CLIPS / "dance_clip_1.mp4"
+    data = (f"data.root={tmp_path / 'data'}", "data.resolution=64", "data.aspect=source", "data.max_frames=10")
+    out = tmp_path / "run"
+    train(f"subject={video}", "pose=mediapipe", *data, *FAST, "data.num_test_frames=4", f"run_dir={out}")
+    subject = load_subject("dance_clip_1", tmp_path / "data")
+    assert subject.size == (128, 64)
+    ankles = [10, 13]
+    assert subject.poses.mask[:, ankles].all(), "the feet are cut off"
+    for name in ("training", "held_out", "."):
+        assert read_video(out / name / "frames").frames.shape[1:] == (128, 64, 3)
+    assert json.loads((out / "reference.json").read_text())["edits"] > 0
+    summary = sample(
+        *(f"run={out}", f"poses={video}", "pose=mediapipe", f"data.root={tmp_path / 'data'}", "sampling.num_steps=1"),
+        *("data.start=100", "data.max_frames=6", f"output={tmp_path / 'out'}"),
+    )
+    assert read_video(tmp_path / "out/generated.mp4").frames.shape == (6, 128, 64, 3)
+    assert streams(tmp_path / "out/generated.mp4") == pytest.approx({"video": 0.25, "audio": 0.25}, abs=0.05)
+    assert summary["fps"] == 24
+    paths = ClipPaths("dance", out / "frames", out / "held_out/frames", None, None)
+    scored = read_clip(paths)
+    assert scored.generated.shape == scored.real.shape == (4, 128, 64, 3)
+
+
+def test_a_driver_of_another_shape_is_fitted_and_not_stretched():
+    driver = people_subject("people_002", resolution=64)
+    fitted = fit_driver(driver, (128, 64))
+    assert fitted.size == (128, 64)
+    pixels, before = fitted.poses.xy * (64, 128), driver.poses.xy * 64
+    seen = fitted.poses.mask & driver.poses.mask
+    np.testing.assert_allclose((pixels - before)[seen], np.broadcast_to([0, 32], before[seen].shape), atol=1e-3)
+    np.testing.assert_array_equal(fitted.frames[:, 32:96], driver.frames)
+
+
+def test_bones_keep_their_lengths_in_upright_frames(tmp_path):
+    """Own poses, drawn in frames twice as high as wide, fitted onto themselves stay where they are."""
+    poses = people_subject("people_001", resolution=64).poses
+    upright = PoseSequence(poses.xy * (1, 0.5) + (0, 0.25), poses.confidence, poses.mask)
+    other = people_subject("people_002", resolution=64).poses
+    fitted = {}
+    for name, training, size in (("upright", upright, (128, 64)), ("square", poses, (64, 64))):
+        moved = (
+            other if size == (64, 64) else PoseSequence(other.xy * (1, 0.5) + (0, 0.25), other.confidence, other.mask)
+        )
+        save_poses(tmp_path / f"{name}.npz", moved)
+        settings = PoseSourceSettings(
+            poses=str(tmp_path / f"{name}.npz"), retarget="bones", pose=FileSettings(kind="file")
+        )
+        fitted[name] = target_poses(settings, size=size, fps=10, training=training[:8], subject="people_001").poses
+    both = fitted["square"].mask & fitted["upright"].mask
+    pixels = [fitted["upright"].xy * (64, 128) - (0, 32), fitted["square"].xy * 64]
+    np.testing.assert_allclose(pixels[0][both], pixels[1][both], atol=0.05)
