@@ -3,22 +3,21 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
-from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
-from eval.networks.networks import Networks, NetworkSettings
-from eval.reporting.page import PageSettings, write_report
-from eval.reporting.results import load_results
-from eval.reporting.tables import build_tables
-from eval.scoring.feature_store import FeatureStore
+from eval.networks.settings import NetworkSettings
+from eval.reporting.settings import PageSettings
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings
+from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
 from src.pose.extractors.settings import ExtractorSettings
+
+if TYPE_CHECKING:
+    from eval.networks.networks import Networks
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +44,11 @@ class ReportCommand(NetworkSettings, PageSettings):
 @entry("report", ReportCommand)
 def main(cfg: DictConfig) -> None:
     """Write `report.html` and `tables.md`, `.tex`, `.csv`, `.json`; of a sweep also its image grids and plots."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.reporting.page import write_report
+    from eval.reporting.results import load_results
+    from eval.reporting.tables import build_tables
+
     settings = settings_of(ReportCommand, cfg)
     if settings.sweep is not None:
         report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
@@ -58,17 +62,26 @@ def main(cfg: DictConfig) -> None:
     write_report(build_tables(results), settings.output or first / "report", settings)
 
 
-def report_sweep(folder: Path, settings: ReportCommand, networks: Networks) -> None:
+def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") -> None:
     """Score a multirun of `src.train`; write tables, page, image grids and plots, and log them to W&B.
 
     Raises:
         UserError: no finished run in `folder`, or settings that do not suit it.
     """
+    from eval.benchmark.replicates import merge_seeds
+    from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
+    from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
+    from eval.reporting.page import write_report
+    from eval.reporting.results import load_results
+    from eval.reporting.tables import build_tables
+    from eval.scoring.feature_store import FeatureStore
+
     sweep, output = read_sweep(folder), settings.output or folder / "report"
     metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
-    results = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    scored = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
+    results = merge_seeds(scored)
     for job, what in sweep.unfinished.items():
         log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline or results[0].label)

@@ -2,13 +2,15 @@
 
 from omegaconf import DictConfig
 
-from eval.benchmark.retarget import RetargetSettings, measure
+from eval.benchmark.retarget_settings import RetargetSettings
 from src.app.entry import entry, settings_of
 
 
 @entry("retarget", RetargetSettings)
 def main(cfg: DictConfig) -> None:
     """Write `results.json` and `results.md`."""
+    from eval.benchmark.retarget import measure
+
     measure(settings_of(RetargetSettings, cfg))
 
 

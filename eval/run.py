@@ -2,31 +2,36 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from eval.benchmark.run_benchmark import run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
-from eval.reporting.wandb_run import log_result
-from src.app.entry import entry, settings_of
+from src.app.entry import command, entry, settings_of
 from src.app.loggers import build_loggers, wandb_logger
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
 @entry("eval", BenchmarkSettings)
 def main(cfg: DictConfig) -> None:
     """Prepare, fine-tune, generate and score what was not done before, and write `results.json`."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.benchmark.run_benchmark import run_benchmark
+    from eval.reporting.wandb_run import log_result
+
     settings = settings_of(BenchmarkSettings, cfg)
     tracked = "group" in cfg.logger
 
-    def loggers(run: Path) -> Sequence[Logger]:
+    def loggers(run: Path) -> "Sequence[Logger]":
         # Loggers name code, so they come from our configs and the command line alone; their files go into the run.
         node = _with_run_dir(cfg, run)
         if tracked:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
         return build_loggers(node.logger, settings)
 
-    done = run_benchmark(settings, loggers=loggers)
+    done = run_benchmark(settings, loggers=loggers, command=command("run"))
     if done is None or not tracked or not done[2]:
         return
     result, path, scored = done

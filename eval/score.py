@@ -1,27 +1,29 @@
-"""Score any frames or videos: python -m eval.score generated=… real=… reference=… metrics=[ssim,psnr,fvd]."""
+"""Score any frames or videos: posecrafter score GENERATED REAL reference=… metrics=[ssim,psnr,fvd].
+
+Status 0: the result is written. 2: bad input, one line. 3, with strict=true alone: the result is written, and a metric
+is missing in it. 130 and 143: stopped. What stopped in the middle goes on where resume=<folder> kept what was done.
+"""
 
 import json
 import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
-from eval.networks.networks import NetworkSettings
-from eval.reporting.console import print_scores
-from eval.scoring.clips import ClipPaths, Pairing, files_of, find_clips
+from eval.networks.settings import NetworkSettings
+from eval.scoring.clips import ClipPaths, Pairing, find_clips
 from eval.scoring.protocol import Protocol
-from eval.scoring.reading import read_clip
-from eval.scoring.runs import clip_of_run
-from eval.scoring.score import ScoreSettings, score
-from src.app.entry import entry, settings_of
+from eval.scoring.settings import ScoreSettings
+from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.progress import track
 from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
+MISSING_STATUS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,8 @@ class ScoreCommand(NetworkSettings):
     poses: Path | None
     pairing: Pairing
     output: Path | None
+    resume: Path | None
+    strict: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,6 +63,8 @@ class ScoreCommand(NetworkSettings):
 
     def clips(self) -> list[ClipPaths]:
         if self.run is not None:
+            from eval.scoring.runs import clip_of_run
+
             return [clip_of_run(self.run, self.protocol)]
         assert self.generated is not None, "checked above"
         return find_clips(self.generated, self.real, self.reference, self.poses, pairing=self.pairing)
@@ -67,20 +73,30 @@ class ScoreCommand(NetworkSettings):
         return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
 
 
-@entry("score", ScoreCommand)
+@entry("score", ScoreCommand, positional=("generated", "real"))
 def main(cfg: DictConfig) -> None:
     """Score, and write the JSON of a result to `output`, with a table to look at, or to standard output."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.scoring.from_outside import score_paths
+
     settings = settings_of(ScoreCommand, cfg)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
-    how = {"resolution": settings.protocol.resolution, "resize": settings.protocol.resize}
-    found = score((read_clip(paths, **how) for paths in track(clips, "Scoring")), settings.scoring(), networks)
-    result = {**vars(settings.table), **found.as_dict(), "files": files_of(clips)}
-    if settings.output is None:
+    found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
+    result = {**vars(settings.table), **found, "command": command("score")}
+    _write(result, settings.output)
+    if settings.strict and result["missing"]:
+        exit_with(f"error: missing, with strict=true: {', '.join(result['missing'])}", MISSING_STATUS)
+
+
+def _write(result: dict[str, Any], output: Path | None) -> None:
+    if output is None:
         sys.stdout.write(json.dumps(result, indent=2, allow_nan=False) + "\n")
         return
-    write_json(settings.output, result)
+    from eval.reporting.console import print_scores
+
+    write_json(output, result)
     print_scores(result)
-    log.info("scores: %s", settings.output)
+    log.info("scores: %s", output)
 
 
 if __name__ == "__main__":

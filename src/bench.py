@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -15,17 +16,20 @@ from src.common.files import write_json
 def main(cfg: DictConfig) -> None:
     """Print the figures as JSON."""
     settings = settings_of(BenchSettings, cfg)
-    if settings.system == "ours":
-        from src.benchmarking.measure import bench
-
-        figures = bench(settings)
-    else:
-        from src.methods.measured import measure_other
-
-        figures = measure_other(settings.system, settings.model.configs, settings.trainer)
+    figures = _figures(settings)
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     if settings.output is not None:
         write_json(Path(settings.output), figures)
+
+
+def _figures(settings: BenchSettings) -> dict[str, Any]:
+    if settings.system != "ours":
+        from src.benchmarking.other_systems import measure_other
+
+        return measure_other(settings.system, settings.model.configs, settings.trainer)
+    from src.benchmarking.measure import bench
+
+    return bench(settings)
 
 
 if __name__ == "__main__":

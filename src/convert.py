@@ -11,6 +11,9 @@ from src.common.errors import UserError
 from src.common.typed import FileName
 from src.models.settings import ModelSettings
 
+# What some models set beside themselves, of use to a run alone.
+OF_A_RUN = ("data", "trainer", "sampling")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertSettings:
@@ -59,7 +62,7 @@ def convert(settings: ConvertSettings) -> dict[str, object]:
 @entry("convert", ConvertSettings)
 def main(cfg: DictConfig) -> None:
     """Command line; the summary goes to standard output as JSON."""
-    settings = settings_of(ConvertSettings, cfg)
+    settings = settings_of(ConvertSettings, cfg, without=OF_A_RUN)
     sys.stdout.write(json.dumps(convert(settings), indent=2) + "\n")
 
 

@@ -3,11 +3,9 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightning
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
@@ -16,9 +14,9 @@ from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, typed
-from src.miniature.common import MovingAverage
-from src.miniature.pools import render_pool
-from src.training.callbacks import StopWithCheckpoint
+
+if TYPE_CHECKING:
+    import lightning
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +43,11 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     Raises:
         UserError: another pool is in the folders, or a part that this one stands on is missing.
     """
+    # Seconds of imports that `--help` need not wait for.
+    import lightning
+
+    from src.miniature.pools import render_pool
+
     lightning.seed_everything(cfg.seed)
     run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
     pools = {name: render_pool(**cfg.data[name], workers=cfg.data.workers) for name in ("train", "heldout")}
@@ -69,8 +72,14 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     return figures
 
 
-def build_trainer(cfg: DictConfig) -> lightning.Trainer:
+def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
     """The trainer of `cfg.trainer` with checkpoints, averaged weights, a progress bar and a table of the losses."""
+    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+    from lightning.pytorch.loggers import CSVLogger
+
+    from src.miniature.common import MovingAverage
+    from src.training.callbacks import StopWithCheckpoint
+
     part = cfg.part
     checkpoint = ModelCheckpoint(
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every

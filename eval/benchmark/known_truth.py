@@ -20,7 +20,8 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.networks import Networks
 from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.media.contact_sheet import evenly_spaced
 from src.people.render import render_clip, sample_identity
 from src.pose.keypoints import PARTS, PoseSequence

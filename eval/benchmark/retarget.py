@@ -8,18 +8,17 @@ Dimensions: F frames, HxW pixels, RGB uint8.
 """
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from eval.benchmark.retarget_settings import RetargetSettings
 from eval.metrics.psnr import psnr
 from src.common.atomic import atomic_path
-from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.typed import FileName, check_choice, check_range
 from src.data.pose_sources import TargetPoses
 from src.data.rendered import SEEDS, kind_of, people_subject
 from src.media.video import read_video
@@ -36,36 +35,6 @@ from src.runs.settings import LearningSettings, RunSettings
 log = logging.getLogger(__name__)
 TRUE_POSES = "true poses"
 Figures = dict[str, dict[str, float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetargetSettings(LearningSettings):
-    """What `conf/retarget.yaml` describes.
-
-    Attributes:
-        pairs: subject and driver, two who talk or two who dance.
-        frames: of the driver's motion.
-        output: folder of the results.
-    """
-
-    pairs: tuple[tuple[str, ...], ...]
-    frames: int
-    output: FileName
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_range("frames", self.frames, least=1)
-        if not self.pairs:
-            raise UserError(
-                "pairs=[] names no one: give pairs of subject and driver, such as [[people_001,people_002]]"
-            )
-        for pair in self.pairs:
-            if len(pair) != 2 or pair[0] == pair[1]:
-                raise UserError(f"pairs: {list(pair)} must be a subject and another person as driver")
-            for name in pair:
-                check_choice("pairs", name, tuple(SEEDS))
-            if kind_of(pair[0]) != kind_of(pair[1]):
-                raise UserError(f"pairs: {pair[0]} and {pair[1]} differ in their kind of motion, talk and dance")
 
 
 def measure(settings: RetargetSettings) -> dict[str, Any]:

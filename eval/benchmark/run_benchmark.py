@@ -15,9 +15,10 @@ from eval.benchmark.settings import BenchmarkSettings
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.pool import library_versions
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
-from eval.scoring.score import ScoreResult, library_versions, score
+from eval.scoring.score import ScoreResult, score
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
 from src.common.files import read_record, write_json
@@ -25,6 +26,7 @@ from src.common.progress import track
 from src.common.writers import only_writer
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
 from src.media.video import VideoReader
+from src.methods.base import Method
 from src.methods.registry import build_method
 from src.pose.extractors.base import PoseExtractor
 from src.runs.provenance import environment, git_revision
@@ -35,12 +37,13 @@ FILE_NAME = "results.json"
 
 
 def run_benchmark(
-    settings: BenchmarkSettings, *, loggers: MakeLoggers
+    settings: BenchmarkSettings, *, loggers: MakeLoggers, command: str | None = None
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     """Do what the settings describe, as far as that was not done before.
 
     Args:
         loggers: of a subject's fine-tune.
+        command: that asks for it, for the record.
 
     Returns:
         The content of `results.json` (as of `eval.score`, with `dataset`, `subjects`, `settings`, `versions`, `git`,
@@ -55,25 +58,29 @@ def run_benchmark(
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):
-        return _run_benchmark(settings, path, loggers=loggers)
+        return _run_benchmark(settings, path, loggers=loggers, command=command)
 
 
 def _run_benchmark(
-    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers
+    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers, command: str | None
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
+    # Weights that are not there are told before hours of preparing.
+    method = None if settings.system is not None else build_method(settings.method, settings.around())
     prepared = _prepare(settings, extractor)
     prepare_seconds = time.perf_counter() - started
     waiting: dict[str, str] = {}
-    if settings.system is None:
-        runs, failed = run_subjects(prepared, settings, loggers=loggers)
+    if method is not None:
+        runs, failed = run_subjects(prepared, settings, method, loggers=loggers)
     else:
+        assert settings.system is not None
         runs, failed, waiting = exchange(prepared, settings.system.build(), settings)
         if waiting and not runs:
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
-    key = digest([*decisive, {subject.name: subject.key for subject in runs}])
+    made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
+    key = digest([*decisive, made])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
         return done, path, []
@@ -87,7 +94,7 @@ def _run_benchmark(
         "seed": settings.seed,
         **found,
         "dataset": {**_dataset(prepared, failed, settings), "waiting": waiting},
-        "setup": setup(scored, failed, settings),
+        "setup": setup(scored, failed, settings, method),
         "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
         "files": {
             run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
@@ -100,6 +107,7 @@ def _run_benchmark(
         },
         "peak_memory_gib": max((cost["peak_memory_gib"] for cost in costs if "peak_memory_gib" in cost), default=None),
         "identity": settings.identity(),
+        "command": command,
         "key": key,
     }
     write_json(path, result)
@@ -109,7 +117,7 @@ def _run_benchmark(
 
 
 def run_subjects(
-    prepared: PreparedDataset, settings: BenchmarkSettings, *, loggers: MakeLoggers
+    prepared: PreparedDataset, settings: BenchmarkSettings, method: Method, *, loggers: MakeLoggers
 ) -> tuple[list[SubjectRun], dict[str, str]]:
     """Every prepared subject through fine-tune and sampling.
 
@@ -117,7 +125,6 @@ def run_subjects(
         Those that are finished, and by name why the others are not: preparation's failures too.
     """
     finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
-    method = build_method(settings.method, settings.around())
     runs = Path(settings.runs) / settings.benchmark.name
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
@@ -175,7 +182,9 @@ def score_runs(
         raise UserError(f"no subject of {settings.benchmark.name} could be scored; {name}: {reason}") from None
 
 
-def setup(runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: BenchmarkSettings) -> dict[str, Any]:
+def setup(
+    runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: BenchmarkSettings, method: Method | None
+) -> dict[str, Any]:
     """Under which conditions the rows of a table were made: what a reader must know beside the numbers.
 
     Returns:
@@ -192,13 +201,13 @@ def setup(runs: Sequence[SubjectRun], failed: Mapping[str, str], settings: Bench
     made = {"frames": sorted({generated for generated, _ in sizes.values()}), "subjects": len(runs) + len(failed)}
     if settings.protocol.resolution is None and any(generated != real for generated, real in sizes.values()):
         made["resize"] = runs[0].resize
-    if settings.system is not None:
+    if method is None:
         return made
     return made | {
         "driven_by": settings.kind.driven_by,
         "trains": settings.kind.trains,
         "sources": sources,
-        "stand_in": build_method(settings.method, settings.around()).stand_in,
+        "stand_in": method.stand_in,
     }
 
 

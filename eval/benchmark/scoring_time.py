@@ -24,9 +24,11 @@ from eval.networks.networks import Networks, choose_device
 from eval.networks.weights import FILES, HUB, WeightStore
 from eval.scoring.clips import ClipPaths
 from eval.scoring.features import ClipFeatures
+from eval.scoring.pool import SIDES
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
-from eval.scoring.score import SIDES, ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.typed import check_range
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity

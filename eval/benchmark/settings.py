@@ -7,9 +7,10 @@ from pydantic import Field
 
 from eval.benchmark.external.settings import AnySystemSettings, system_kinds
 from eval.metrics.registry import metric_keys
-from eval.networks.networks import NetworkSettings
+from eval.networks.settings import NetworkSettings
+from eval.networks.weights import FILES, HUB
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
@@ -29,7 +30,7 @@ class ExternalMethod:
     kind: Literal["external"] = EXTERNAL
 
 
-BenchmarkMethod = Annotated[ExternalMethod | get_args(AnyMethodSettings)[0], Field(discriminator="kind")]
+BenchmarkMethod = Annotated[ExternalMethod | AnyMethodSettings, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         NetworkSettings.__post_init__(self)
         LearningSettings.__post_init__(self)
         check_range("prepared_resolution", self.prepared_resolution, least=1)
+        # Seconds of imports that `--help` need not wait for.
+
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")
@@ -151,6 +154,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
             {
                 "learning": learning,
                 "protocol": self.protocol.content(),
+                "networks": published_checksums(self.protocol),
                 "pose": plain(self.pose),
                 "prepared_resolution": self.prepared_resolution,
                 "dataset": plain(self.dataset)["kind"],
@@ -172,3 +176,9 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         who = self.who()
         named = [who["method"], *([who["model"]] if who["model"] else []), f"{who['num_frames']} frames"]
         return [job, self.benchmark.name, *named, self.protocol.name]
+
+
+def published_checksums(protocol: Protocol) -> list[str | None]:
+    """SHA-256 of the networks that a protocol names; None where nobody publishes it: only results say it."""
+    files = (protocol.lpips.backbone, protocol.fid.network, protocol.fvd.network)
+    return [*(FILES[name].sha256 for name in files), HUB[protocol.clip.model].sha256]

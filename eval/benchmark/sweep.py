@@ -15,9 +15,11 @@ from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.pool import library_versions
 from eval.scoring.reading import read_clip
 from eval.scoring.runs import clip_of_run
-from eval.scoring.score import ScoreSettings, library_versions, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
 from src.common.files import natural_key, read_record, write_json

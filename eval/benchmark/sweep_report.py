@@ -48,7 +48,7 @@ def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[P
 
 
 def write_plots(table: Table, path: Path) -> Path:
-    """One panel a metric: each variant's value with its interval, and the subjects' own values behind it."""
+    """One panel a metric, up is better: each variant's value with its interval, the subjects' own values behind it."""
     results = table.results
     metrics = [name for name in table.columns if any(name in result.metrics for result in results)]
     columns = min(3, len(metrics))
@@ -65,7 +65,9 @@ def write_plots(table: Table, path: Path) -> Path:
         spread = np.abs(np.array(intervals).T - values)
         axis.errorbar(at, values, spread, fmt="o", color="#0072b2", capsize=4, zorder=2)
         axis.set_xticks(range(len(results)), [result.label for result in results], rotation=20, ha="right")
-        axis.set_title(f"{REGISTRY[name].title} {REGISTRY[name].arrow}")
+        axis.set_title(f"{REGISTRY[name].title} (up is better)")
+        if not REGISTRY[name].higher_is_better:
+            axis.invert_yaxis()
         axis.margins(x=0.15)
     for axis in list(axes.flat)[len(metrics) :]:
         axis.set_axis_off()

@@ -1,8 +1,6 @@
 """The networks of a run, each loaded when first asked for and then shared by all metrics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -28,34 +26,6 @@ T = TypeVar("T", bound="Judge")
 
 # What looks at frames for a metric.
 Judge = Network | PoseExtractor
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkSettings:
-    """Where networks come from and where they run. None of it changes a number.
-
-    Attributes:
-        weights: folder with the networks' files; None: torch's and the Hugging Face hub's caches.
-        download: fetch what is in neither place.
-        device: auto, cpu, cuda or cuda:N.
-        batch_size: frames a forward pass.
-    """
-
-    weights: Path | None = None
-    download: bool = True
-    device: str = "auto"
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.weights is not None and not self.weights.is_dir():
-            raise UserError(f"weights={self.weights} is not a folder: name the one that holds the networks' files")
-
-    def open(self, extractor: PoseExtractor) -> "Networks":
-        """The networks that a run may ask for; poses of MSE-P by `extractor`."""
-        store = WeightStore(self.weights, self.download)
-        return Networks(store, extractor=extractor, device=choose_device(self.device), batch_size=self.batch_size)
 
 
 class Networks:

@@ -5,6 +5,7 @@ import datetime
 import io
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
+from eval.reporting.card import write_cards
+from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.results import Result
+from eval.reporting.settings import PageSettings
 from eval.reporting.side_by_side import Comparison, compare
 from eval.reporting.tables import Table
 from eval.reporting.templates import render
@@ -21,33 +25,13 @@ from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
-from src.common.typed import check_choice, check_range
 
 log = logging.getLogger(__name__)
 
+# Metrics side by side in 1,280 pixels.
+BLOCK = 8
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageSettings:
-    """What the page shows.
-
-    Attributes:
-        num_videos: how many subjects of each table come with a video, worst first.
-        rank_by: the metric that decides; None: the first of the registry that subjects were measured by.
-        video_height: in pixels.
-    """
-
-    num_videos: int = 12
-    rank_by: str | None = None
-    video_height: int = 256
-
-    def __post_init__(self) -> None:
-        check_range("num_videos", self.num_videos, least=0)
-        check_range("video_height", self.video_height, least=2)
-        if self.rank_by is not None:
-            check_choice("rank_by", self.rank_by, tuple(REGISTRY))
 
 
 @dataclass(frozen=True)
@@ -55,23 +39,29 @@ class Plot:
     """One metric of all subjects, worst first.
 
     Attributes:
-        low, high: the ends of the axis.
+        left, right: the ends of the axis; the right one is the better.
         rows: by subject, the points (index of the result, position in [0, 1] along the axis, text).
     """
 
     metric: str
-    low: float
-    high: float
+    left: float
+    right: float
     rows: tuple[tuple[str, tuple[tuple[int, float, str], ...]], ...]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its plots, videos and pictures (caption and base64 WebP)."""
+    """A table with its plots, videos and pictures (caption and base64 WebP).
+
+    Attributes:
+        blocks: the table's columns in groups that fit a page's width.
+    """
 
     table: Table
+    blocks: tuple[tuple[str, ...], ...]
     labels: tuple[str, ...]
     plots: tuple[Plot, ...]
+    forests: tuple[Forest, ...]
     comparisons: tuple[Comparison, ...]
     ranked_by: str | None
     pictures: tuple[tuple[str, str], ...] = ()
@@ -99,6 +89,9 @@ def write_report(
         with atomic_path(output / name) as temporary:
             temporary.write_text(text)
     write_json(output / "tables.json", to_json(tables))
+    for table, section in zip(tables, sections, strict=True):
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{table.benchmark}-{table.protocol_label}-{'-'.join(table.sizes)}")
+        write_cards(table.results, section.labels, output / "cards" / name)
     log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
 
 
@@ -131,19 +124,19 @@ def _section(table: Table, settings: PageSettings) -> Section:
         for subject in track(subjects[: settings.num_videos], f"Videos ({table.benchmark})")
     ]
     plots = tuple(_plot(name, table.results) for name in measured)
-    return Section(table, labels, plots, tuple(comparisons), ranked_by)
+    blocks = tuple(table.columns[at : at + BLOCK] for at in range(0, len(table.columns), BLOCK))
+    return Section(table, blocks, labels, plots, forests_of(table), tuple(comparisons), ranked_by)
 
 
 def _plot(metric: str, results: Sequence[Result]) -> Plot:
     subjects = worst_first(results, metric)
     numbers = [clip[metric] for result in results for clip in result.clips.values() if metric in clip]
     finite = [number for number in numbers if math.isfinite(number)] or [0.0]
-    low, high = min(finite), max(finite)
-    span = (high - low) or 1.0
+    better, worse = (max(finite), min(finite)) if REGISTRY[metric].higher_is_better else (min(finite), max(finite))
 
     def point(index: int, value: float) -> tuple[int, float, str]:
         # An infinite PSNR is drawn at the axis' better end; its text says inf.
-        return index, (value - low) / span if math.isfinite(value) else 1.0, format_value(metric, value)
+        return index, along(value, worse, better) if math.isfinite(value) else 1.0, format_value(metric, value)
 
     rows = tuple(
         (
@@ -156,7 +149,7 @@ def _plot(metric: str, results: Sequence[Result]) -> Plot:
         )
         for subject in subjects
     )
-    return Plot(metric, low, high, rows)
+    return Plot(metric, worse, better, rows)
 
 
 def render_page(sections: Sequence[Section]) -> str:

@@ -81,6 +81,8 @@ class Result:
         weights: by subject and metric, what the subject's value weighs in the pooled one.
         inputs: by subject, the number of its frames and their checksums.
         setup: how its frames were made; None where nobody said.
+        found: by subject and metric of poses, the share of the real keypoints that were found.
+        hardware, command, commit: where it was scored, how, and by which code, as far as it says.
     """
 
     path: Path
@@ -100,6 +102,10 @@ class Result:
     weights: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     inputs: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
     setup: Setup | None = None
+    found: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    hardware: str | None = None
+    command: str | None = None
+    commit: str | None = None
 
     @property
     def stand_in(self) -> str | None:
@@ -219,6 +225,13 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         weights=stored.weights,
         inputs=stored.inputs,
         setup=stored.setup,
+        found={
+            clip: {name: share for name, share in shares.items() if name in REGISTRY}
+            for clip, shares in stored.found.items()
+        },
+        hardware=stored.hardware,
+        command=stored.command,
+        commit=None if stored.git is None else str(stored.git.get("commit")),
     )
 
 
@@ -242,6 +255,10 @@ class _Stored:
     files: dict[str, dict[str, str | None]] = field(default_factory=dict)
     dataset: DatasetState | None = None
     setup: Setup | None = None
+    found: dict[str, dict[str, float]] = field(default_factory=dict)
+    hardware: str | None = None
+    command: str | None = None
+    git: dict[str, Any] | None = None
 
 
 def _number(entry: Mapping[str, Any], name: str) -> float:

@@ -5,8 +5,8 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 
 import base64
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import numpy as np
 from PIL import Image
 
 from eval.reporting.results import Result
+from eval.reporting.worst_frames import WorstFrame, as_webp, worst_frames
 from src.common.errors import UserError
 from src.media.video import read_video, write_video
 
 # Constant rate factor of the page's videos: for looking at, small enough for a hundred of them.
 CRF = 23
+REAL = "real"
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,24 @@ class Comparison:
         columns: what stands side by side, left to right.
         widths: of each, in pixels of the video.
         data: the H.264 file in base64, or None where nothing could be read.
+        poster: its middle frame, a WebP in base64, or None.
         fps: frames a second.
         numbers: by result, its values of the subject.
         absent: what could not be shown, and why.
+        worst: of each method, the frames whose face and hands are farthest from the true ones.
+        found: by result, the share of keypoints found of each metric that says it of the subject.
     """
 
     subject: str
     columns: tuple[str, ...]
     widths: tuple[int, ...]
     data: str | None
+    poster: str | None
     fps: float
     numbers: tuple[tuple[str, dict[str, float]], ...]
     absent: tuple[str, ...]
+    worst: tuple[WorstFrame, ...] = ()
+    found: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, height: int) -> Comparison:
@@ -54,9 +62,10 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
     """
     columns: list[str] = []
     sides: list[np.ndarray] = []
+    worst: list[WorstFrame] = []
     absent: list[str] = []
-    fps = Fraction(10)
-    wanted = [("real", result.files[subject]["real"]) for result in results if subject in result.files][:1]
+    fps, true, poses = Fraction(10), None, Path()
+    wanted = [(REAL, result.files[subject]["real"]) for result in results if subject in result.files][:1]
     wanted += [
         (label, result.files[subject]["generated"])
         for label, result in zip(labels, results, strict=True)
@@ -73,6 +82,10 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
         if sides and len(video.frames) != len(sides[0]):
             absent.append(f"{label}: {len(video.frames)} frames where {columns[0]} has {len(sides[0])}")
             continue
+        if label == REAL and not sides:
+            true, poses = video.frames, Path(path).parent / "poses.npz"
+        elif true is not None:
+            worst += worst_frames(label, video.frames, true, poses)
         columns.append(label)
         sides.append(_to_height(video.frames, height))
         fps = video.fps
@@ -81,9 +94,15 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
         for label, result in zip(labels, results, strict=True)
         if subject in result.clips
     )
-    data = _encode(np.concatenate(sides, axis=2), fps) if sides else None
+    whole_FHWC = np.concatenate(sides, axis=2) if sides else None
+    data = None if whole_FHWC is None else _encode(whole_FHWC, fps)
+    poster = None if whole_FHWC is None else as_webp(whole_FHWC[len(whole_FHWC) // 2])
     widths = tuple(side.shape[2] for side in sides)
-    return Comparison(subject, tuple(columns), widths, data, float(fps), numbers, tuple(absent))
+    found = {
+        label: shares for label, result in zip(labels, results, strict=True) if (shares := result.found.get(subject))
+    }
+    shown = tuple(columns), widths, data, poster, float(fps)
+    return Comparison(subject, *shown, numbers, tuple(absent), tuple(worst), found)
 
 
 def _to_height(frames_FHWC: np.ndarray, height: int) -> np.ndarray:

@@ -34,6 +34,7 @@ class Cell:
             (Holm); or None.
         note: what must be known of it, or None.
         found: of MSE-P, the share of the real keypoints that were found in the generated frames, or None.
+        windows: of what looks at short videos, how many generated ones it rests on, or None.
     """
 
     value: float
@@ -43,11 +44,12 @@ class Cell:
     p_value: float | None = None
     note: str | None = None
     found: float | None = None
+    windows: int | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method. `published` rows come from the paper; `subjects` and `path` are None for them."""
+    """One method. `published` rows come from the paper; `subjects`, `frames` and `path` are None for them."""
 
     label: str
     method: str
@@ -57,6 +59,7 @@ class Row:
     cells: dict[str, Cell]
     missing: dict[str, str]
     path: str | None
+    frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -204,9 +207,18 @@ def _measured_row(
             None if paired is None else paired.p_value,
             "; ".join(noted) or None,
             float(found) if isinstance(found, (int, float)) else None,
+            entry["clips"] if isinstance(entry.get("clips"), int) else None,
         )
     return Row(
-        label, result.method, result.num_frames, False, len(result.clips), cells, dict(result.missing), str(result.path)
+        label,
+        result.method,
+        result.num_frames,
+        False,
+        len(result.clips),
+        cells,
+        dict(result.missing),
+        str(result.path),
+        sum(int(clip["frames"]) for clip in result.clips.values()),
     )
 
 

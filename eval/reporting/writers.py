@@ -60,24 +60,24 @@ def to_markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         lines = [
-            f"## {_plain(table.title)}",
+            f"## {one_line(table.title)}",
             "",
             _pipe(_header(table)),
             _pipe(["---"] * 2 + ["---:"] * (len(table.columns) + 1)),
         ]
         lines += [_pipe(_texts(table, row)) for row in table.rows]
-        lines += ["", *(f"- {_plain(note)}" for note in table.notes), ""]
+        lines += ["", *(f"- {one_line(note)}" for note in table.notes), ""]
         parts.append("\n".join(lines))
     return "\n".join(parts)
 
 
 def _pipe(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(one_line(cell) for cell in cells) + " |"
 
 
-def _plain(text: str) -> str:
-    """Text of others in Markdown: one line, and no HTML of theirs."""
-    return html.escape(" ".join(text.split()), quote=False)
+def one_line(text: str) -> str:
+    """Text of others in Markdown: one line, no HTML and no cell of theirs."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from src.pose.keypoints import PoseSequence
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".apng"})
 ROLES = frozenset({"generated", "real", "frames", "held_out", "video", "prediction", "truth", "gt"})
 Pairing = Literal["name", "order"]
+# Folders in one another on the way to a clip.
+MAX_DEPTH = 6
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ def find_clips(
     """Pair up the clips of both sides.
 
     A side is a file (a video, or an image, animated or not), a folder of images (one clip), a folder of videos or of
-    such folders (a clip each), or a list of any. A folder with a folder `frames` in it, as sampling writes, stands
-    for that one.
+    such folders (a clip each), or a list of any. Folders may be nested, as by subject and video: a clip is then called
+    by its way there, `anna/dance`. A folder with a folder `frames` in it, as sampling writes, stands for that one.
 
     Args:
         reference: an image for all clips, or a folder of images named like the clips.
@@ -121,24 +123,26 @@ def _side(paths: Path | Sequence[Path], side: str) -> dict[str, Path]:
         raise UserError(f"{side} names no clip: give a video, a folder of frames, or a folder of either")
     clips: dict[str, Path] = {}
     for path in given:
-        for clip in _clips_in(Path(path), side):
-            folder = clip.parent if clip.name == "frames" else clip
-            name = folder.name if clip.is_dir() else clip.stem
+        for name, clip in _clips_in(Path(path), side, ()):
             if name in clips:
                 raise UserError(f"two {side} clips are called {name}: {clips[name]} and {clip}")
             clips[name] = clip
     return clips
 
 
-def _clips_in(path: Path, side: str) -> Iterator[Path]:
+def _clips_in(path: Path, side: str, way: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    """Names and places of the clips at `path`; `way`: the folders that led there from what was given."""
     if not path.exists():
         what = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise UserError(f"{side}={path} {what}: give a video, a folder of frames, or a folder of either")
+    if len(way) > MAX_DEPTH:
+        raise UserError(f"{side}={path} lies {len(way)} folders deep: give a folder nearer to the clips")
     if path.is_file():
-        yield path
+        yield path.stem, path
         return
+    own = "/".join(way) or path.name
     if (path / "frames").is_dir():
-        yield path / "frames"
+        yield own, path / "frames"
         return
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if broken := [entry for entry in visible if not entry.exists()]:
@@ -153,9 +157,11 @@ def _clips_in(path: Path, side: str) -> Iterator[Path]:
             "one whose videos or folders are a clip each"
         )
     if images:
-        yield path
-    else:
-        yield from videos or (folder / "frames" if (folder / "frames").is_dir() else folder for folder in folders)
+        yield (path.parent.name if not way and path.name == "frames" else own), path
+    for video in videos:
+        yield "/".join((*way, video.stem)), video
+    for folder in folders:
+        yield from _clips_in(folder, side, (*way, folder.name))
 
 
 def _beside(given: Path | None, names: list[str], option: str, suffixes: Collection[str]) -> dict[str, Path | None]:
@@ -167,7 +173,11 @@ def _beside(given: Path | None, names: list[str], option: str, suffixes: Collect
         raise UserError(f"{option}={path} does not exist: give a file, or a folder of files named like the clips")
     if not path.is_dir():
         return dict.fromkeys(names, path)
-    files = {entry.stem: entry for entry in path.iterdir() if entry.suffix.lower() in suffixes}
+    files = {
+        entry.relative_to(path).with_suffix("").as_posix(): entry
+        for entry in path.rglob("*")
+        if entry.suffix.lower() in suffixes
+    }
     lacking = [name for name in names if name not in files]
     if lacking:
         raise UserError(f"{option}={path} has nothing for the clips {', '.join(lacking)}")

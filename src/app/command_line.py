@@ -20,6 +20,45 @@ _MULTIRUN = ("-m", "--multirun")
 _SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|str)\(.*\)", re.DOTALL)
 
 
+# Hydra's options that take the next word.
+_TAKES_A_WORD = (
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+)
+_KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=")
+
+
+def with_keys(arguments: Sequence[str], positional: Sequence[str]) -> list[str]:
+    """The arguments, with what stands there without a key given the keys in their order.
+
+    A word is a value alone where it does not begin like `key=`, or where it names a file as it stands.
+
+    Raises:
+        UserError: more such words than keys.
+
+    >>> with_keys(["a.mp4", "metrics=[psnr]", "b.mp4"], ["generated", "real"])
+    ['generated=a.mp4', 'metrics=[psnr]', 'real=b.mp4']
+    """
+    out, left, before = [], list(positional), ""
+    for argument in arguments:
+        alone = not argument.startswith(("-", "~", "+")) and (not _KEY.match(argument) or _exists(argument))
+        if positional and alone and before not in _TAKES_A_WORD:
+            if not left:
+                raise UserError(f"{argument} is one too many: the command takes {' '.join(positional)}, then key=value")
+            argument = f"{left.pop(0)}={argument}"
+        out.append(argument)
+        before = argument
+    return out
+
+
 def prepared(arguments: Sequence[str], settings: type) -> list[str]:
     """The arguments with every value that is plain text quoted for Hydra, and `--config-path` made absolute.
 

@@ -3,9 +3,10 @@
 import functools
 import logging
 import os
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn, TypeVar
 
 import hydra
@@ -58,7 +59,14 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def entry(config_name: str, settings: type, *, word: str | None = None) -> Callable[[Main], Callable[[], None]]:
+def command(name: str) -> str:
+    """This run as a line for a shell."""
+    return shlex.join(["posecrafter", name, *overrides()])
+
+
+def entry(
+    config_name: str, settings: type, *, word: str | None = None, positional: Sequence[str] = ()
+) -> Callable[[Main], Callable[[], None]]:
     """Decorate `main(cfg)` as a command line program configured by `conf/<config_name>.yaml`.
 
     Bad input ends the program with one line on standard error and status 2, SIGINT and SIGTERM with one line and
@@ -67,6 +75,7 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
     Args:
         settings: the dataclass of the command's settings; says which values are text that nobody parses.
         word: what must stand before the settings: the one thing that the command does.
+        positional: keys of what may be given without its key, in this order.
     """
 
     def decorate(main: Main) -> Callable[[], None]:
@@ -90,7 +99,7 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
 
         @functools.wraps(main)
-        def command() -> None:
+        def started() -> None:
             nonlocal running
             running = False
             before = os.environ.get("HYDRA_FULL_ERROR")
@@ -99,7 +108,8 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
             given = sys.argv[1:]
             try:
                 with raising_stops():
-                    sys.argv[1:] = command_line.prepared(_without_word(given, word), settings)
+                    named = command_line.with_keys(_without_word(given, word), positional)
+                    sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
                     require_launcher(given)
                     launch()
@@ -125,7 +135,7 @@ def entry(config_name: str, settings: type, *, word: str | None = None) -> Calla
                 if before is None:
                     del os.environ["HYDRA_FULL_ERROR"]
 
-        return command
+        return started
 
     return decorate
 

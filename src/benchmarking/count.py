@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from src.models.backbone import VideoBackbone
+from src.models.build import cast_frozen
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -61,7 +62,7 @@ def count_evaluation(
         unet = from_config(UNet2DConditionModel, folder / "unet")
         controlnet = from_config(ControlNetModel, folder / "controlnet")
         backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm).eval()
-        backbone.to(getattr(torch, settings.dtype))
+        cast_frozen(backbone, getattr(torch, settings.dtype))
         mixed = contextlib.nullcontext() if cast is None else torch.autocast("cpu", cast)
         with mixed:
             texts = [torch.empty(1, TEXT_TOKENS, unet.config["cross_attention_dim"])] * num_prompts

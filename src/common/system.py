@@ -33,6 +33,19 @@ def devices() -> dict[str, Any]:
     return found
 
 
+def hardware(device: str) -> str:
+    """In a line, what computed: the card of `device`, or the processor.
+
+    Args:
+        device: as PyTorch names it, such as `cuda:0` or `cpu`.
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+
+
 def execution_providers() -> dict[str, Any]:
     """What ONNX Runtime, which runs DWPose, can use; `builds` are the packages of it that are installed."""
     import onnxruntime

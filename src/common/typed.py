@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import MISSING as NOT_GIVEN
@@ -120,9 +121,10 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
 
 
 def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the fields whose values the command line must not parse (`Raw`)."""
+    """Dotted names of the fields whose values the command line must not parse (`Raw`), paths among them."""
     for name, kind in typing.get_type_hints(cls, include_extras=True).items():
-        if any(isinstance(mark, _Raw) for part in _parts(kind) for mark in getattr(part, "__metadata__", ())):
+        marks = [mark for part in _parts(kind) for mark in getattr(part, "__metadata__", ())]
+        if any(isinstance(mark, _Raw) for mark in marks) or Path in _parts(kind):
             yield _join(prefix, name)
         for part in _parts(kind):
             if isinstance(part, type) and is_dataclass(part):

@@ -64,14 +64,7 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         group_norm=settings.group_norm,
         conditioning_scale=settings.conditioning_scale,
     )
-    dtype = getattr(torch, settings.dtype)
-    for module in backbone.modules():
-        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
-            # They are next to nothing in memory, and a norm's scale and shift are where rounding shows.
-            continue
-        for parameter in module.parameters(recurse=False):
-            if not parameter.requires_grad:
-                parameter.data = parameter.data.to(dtype)
+    cast_frozen(backbone, getattr(torch, settings.dtype))
     for network in (backbone.unet, backbone.controlnet):
         if settings.channels_last:
             cast(nn.Module, network).to(memory_format=torch.channels_last)
@@ -79,3 +72,13 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
             network.compile()
     log.info("trained parameters: %s", f"{backbone.num_trainable():,}")
     return backbone
+
+
+def cast_frozen(backbone: VideoBackbone, dtype: torch.dtype) -> None:
+    """Give the frozen weights a dtype, but for norms, which are next to nothing in memory and where rounding shows."""
+    for module in backbone.modules():
+        if isinstance(module, (nn.GroupNorm, nn.LayerNorm)):
+            continue
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if not parameter.requires_grad and parameter.dtype != dtype:
+                setattr(module, name, nn.Parameter(parameter.to(dtype), requires_grad=False))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, setting
+from src.models.shipped import shipped_configs
 
 GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -87,6 +88,7 @@ class ModelSettings:
     compile: bool = setting(False, counts="fine_tune")
 
     def __post_init__(self) -> None:
+        shipped_configs(self.configs)
         check_range("model.random_seed", self.random_seed, least=0, most=2**63 - 1)
         check_range("model.clip_skip", self.clip_skip, least=0)
         check_range("model.conditioning_scale", self.conditioning_scale, least=0)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from src.common.errors import UserError
 from src.common.typed import check_range
@@ -170,6 +169,9 @@ def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int
 
 
 def _linked(people_F: Sequence[Sequence[Person]]) -> list[_Track]:
+    # A second of imports, for clips with several people alone.
+    from scipy.optimize import linear_sum_assignment
+
     tracks: list[_Track] = []
     for frame, people in enumerate(people_F):
         free = set(range(len(people)))

@@ -12,7 +12,8 @@ def is_summary(value: Mapping[str, Any]) -> bool:
     costs = sampling if isinstance(sampling, list) else [] if sampling is None else [sampling]
     return (
         all(map(_is_sampling_cost, costs))
-        and isinstance(value.get("training", {}), dict)
+        and is_fine_tune(value.get("training", {}))
+        and isinstance(value.get("files", {}), dict | None)
         and isinstance(value.get("method", ""), (str, dict))
         and isinstance(value.get("model", ""), str)
         and _all(value.get("training_frames", []), int)
@@ -28,8 +29,10 @@ def is_of_training(summary: Mapping[str, Any]) -> bool:
     return False
 
 
-def is_fine_tune(value: Mapping[str, Any]) -> bool:
+def is_fine_tune(value: Any) -> bool:
     """Whether a `fine_tune.json` is one of ours."""
+    if not isinstance(value, dict):
+        return False
     numbers = ("loss", "seconds", "seconds_per_step", "peak_memory_gib", "steps")
     texts = ("key", "adapter_sha256")
     return all(value.get(name) is None or is_number(value[name]) for name in numbers) and all(

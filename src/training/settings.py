@@ -20,7 +20,7 @@ class OptimizerSettings:
         lr: learning rate.
         weight_decay: decoupled.
         betas: of the moving averages of gradient and squared gradient.
-        fused: one kernel for all weights; null: none of our choosing, which is on CUDA where gradients are not scaled.
+        fused: one kernel for all weights; null: on CUDA, unless gradients are scaled (`16-mixed`).
     """
 
     name: Literal["adamw"] = "adamw"

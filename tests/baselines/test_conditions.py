@@ -149,7 +149,10 @@ def test_masks_of_every_form(parts, tmp_path):
 def test_the_users_masks_come_before_mediapipes(parts, tmp_path):
     np.save(tmp_path / "me.npy", parts)
     frames = np.zeros((FRAMES, SIZE, SIZE, 3), np.uint8)
-    assert subject_masks(frames, root=tmp_path, name="me", geometry=OWN).source == "file"
+    masks = subject_masks(frames, [2, 0], root=tmp_path, name="me", geometry=OWN)
+    assert masks.source == "file" and (masks.values == (parts[[2, 0]] > 0)).all()
+    with pytest.raises(UserError, match=r"dataset.mask_root=.*nowhere is no folder"):
+        subject_masks(frames, [0], root=tmp_path / "nowhere", name="me", geometry=OWN)
 
 
 def test_mediapipe_finds_a_filmed_person():

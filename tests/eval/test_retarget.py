@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from eval.benchmark.retarget import TRUE_POSES, RetargetSettings, measure
+from eval.benchmark.retarget import TRUE_POSES, measure
+from eval.benchmark.retarget_settings import RetargetSettings
 from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.reading import read_json

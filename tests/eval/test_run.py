@@ -1,5 +1,6 @@
 """The benchmark runner on two rendered subjects with the toy model."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 import eval.benchmark.run_benchmark
+import eval.benchmark.subject_run
+import eval.networks.weights
 import eval.run
 from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
@@ -125,7 +128,7 @@ def test_all_failing_is_an_error(finished: tuple[Path, dict[str, Any]]) -> None:
         run(config(finished[0], "num_frames=80"))
 
 
-def test_another_seed_protocol_or_extractor_is_another_result(tmp_path: Path) -> None:
+def test_another_seed_protocol_or_extractor_is_another_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The name shows that a protocol was changed, and no result is written over one of other settings."""
     own = config(tmp_path)
     assert own.default_label().startswith("posecrafter-2-tiny-paper-")
@@ -140,6 +143,9 @@ def test_another_seed_protocol_or_extractor_is_another_result(tmp_path: Path) ->
     assert len({own.default_label(), *labels}) == len(others) + 1
     assert "paper-changed-" in labels[2] and "changed" not in labels[0]
     assert config(tmp_path, "batch_size=3", "device=cpu", "runs=elsewhere").default_label() == own.default_label()
+    known = eval.networks.weights.FILES["alex"]
+    monkeypatch.setitem(eval.networks.weights.FILES, "alex", dataclasses.replace(known, sha256="0" * 64))
+    assert config(tmp_path).default_label() != own.default_label(), "another network"
 
 
 def test_a_label_of_another_result_is_refused(finished: tuple[Path, dict[str, Any]]) -> None:

@@ -24,7 +24,8 @@ from eval.networks.weights import WeightStore
 from eval.score import main
 from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.typed import typed

@@ -1,6 +1,6 @@
 """The other systems in the benchmark: two rendered people, toy weights, one table with all methods."""
 
-import json
+import base64
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -9,16 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-import eval.report
 import eval.run
 from eval.benchmark.run_benchmark import run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
 from eval.reporting.results import load_results
 from eval.reporting.tables import build_tables
 from src.app.entry import settings_of
-from src.baselines.conditions import render_parts
-from src.common.errors import UserError
-from src.data.datasets.tsv import TsvFile
+from src.baselines.conditions import BACKGROUND, render_parts
+from src.data.datasets.base import numbered
+from src.data.datasets.tsv import TsvFile, find_clips
 from src.data.rendered import kind_of
 from src.media.video import read_video
 from src.people.parts import render_clip_parts
@@ -210,27 +209,32 @@ def test_the_command_lists_the_methods(run_module) -> None:
 
 
 def test_discos_own_data(settings, tmp_path, magicanimate_options, disco_options, short_fine_tune) -> None:
-    """DisCo's TSV sample with its own masks; a DensePose of nobody, since none can be made."""
+    """DisCo's TSV sample with its own masks; the DensePose of an empty picture, since none can be made."""
     root = CLIPS.parent / "disco_tsv"
     if not root.is_dir():
         pytest.skip(f"{root} is not there: DisCo's sample comes with the shared data")
-    masks = TsvFile(root / "train_masks.tsv")
-    assert len(masks) > 0
-    common = ["dataset.root=" + str(root), "pose=mini", f"dataset.cache={tmp_path}/cache"]
+    images, clip_of_row = TsvFile(root / "train_images.tsv"), TsvFile(root / "train_vid2line.tsv")
+    masks, clips = TsvFile(root / "train_masks.tsv"), find_clips(images, clip_of_row)
+    names = [numbered("tiktok", index) for index in range(len(clips))]
+    for name, clip in zip(names, clips, strict=True):
+        for folder in ("masks", "densepose"):
+            (tmp_path / folder / name).mkdir(parents=True)
+        for index in range(len(clip)):
+            (tmp_path / "masks" / name / f"{index:03d}.jpg").write_bytes(
+                base64.b64decode(masks.row(clip.first + index)[1])
+            )
+            empty = np.full((128, 128, 3), BACKGROUND[::-1], np.uint8)
+            cv2.imwrite(str(tmp_path / "densepose" / name / f"{index:03d}.png"), empty)
+    beside = [f"dataset.condition_root={tmp_path}/densepose", f"dataset.mask_root={tmp_path}/masks"]
+    common = [f"dataset.root={root}", f"dataset.cache={tmp_path}/cache", "pose=mini", *beside]
     for options in (magicanimate_options, ["method=disco_ft", *disco_options, *short_fine_tune]):
-        beside = tmp_path / "densepose"
-        own = settings(tmp_path, *common, *options, f"dataset.condition_root={beside}", benchmark="tiktok")
-        try:
-            result = run(own)
-        except UserError as error:
-            assert "MagicAnimate needs a DensePose condition for tiktok_001" in str(error)
-            names = json.loads((tmp_path / "data/tiktok.json").read_text())["subjects"]
-            for name, entry in names.items():
-                (beside / name).mkdir(parents=True)
-                frame = np.full((128, 128, 3), (84, 1, 68), np.uint8)
-                for index in range(entry["frames"]):
-                    cv2.imwrite(str(beside / name / f"{index:03d}.png"), frame)
-            result = run(own)
-        assert result["dataset"]["failed"] == {} and len(result["clips"]) == len(
-            json.loads((tmp_path / "data/tiktok.json").read_text())["subjects"]
-        )
+        result = run(settings(tmp_path, *common, *options, benchmark="tiktok"))
+        assert result["dataset"]["failed"] == {} and sorted(result["clips"]) == names
+        [counts] = result["setup"]["sources"].values()
+        assert list(counts.values()) == [len(names)]
+    [table] = build_tables(load_results([tmp_path / "eval"]))
+    published = [row.method for row in table.rows if row.published]
+    measured = [row for row in table.rows if not row.published]
+    assert {row.method for row in measured} == {"magicanimate", "disco-finetuned"} <= set(published)
+    assert all(cell.difference is None for row in measured for cell in row.cells.values()), "stand-ins do not compare"
+    assert {row.label for row in measured} == {"magicanimate, model=tiny", "disco-finetuned, stand-in weights"}

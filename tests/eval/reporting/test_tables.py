@@ -18,8 +18,9 @@ import yaml
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import mean_estimate
-from eval.reporting.page import PageSettings, worst_first, write_report
+from eval.reporting.page import worst_first, write_report
 from eval.reporting.results import load_results
+from eval.reporting.settings import PageSettings
 from eval.reporting.tables import PUBLISHED, Cell, build_tables
 from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.scoring.protocol import Protocol
@@ -230,8 +231,8 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
 def page(tmp_path: Path) -> Path:
     files = {}
     for index, name in enumerate(("tiktok_001", "tiktok_002")):
-        for side in ("real", "generated"):
-            write_frames(tmp_path / side / name, smooth_frames(8, 32, seed=index))
+        for seed, side in enumerate(("real", "generated")):
+            write_frames(tmp_path / side / name, smooth_frames(8, 32, seed=2 * index + seed))
         files[name] = {side: str(tmp_path / side / name) for side in ("real", "generated")}
     files["tiktok_003"] = {"real": str(tmp_path / "gone"), "generated": str(tmp_path / "gone")}
     write_result(tmp_path / "results" / "a" / "results.json", files=files, clips=THREE)
@@ -244,10 +245,10 @@ def page(tmp_path: Path) -> Path:
 def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> None:
     text = page.read_text()
     assert not re.search(r'(src|href)="(?!data:)', text), "no other file and no network"
-    assert {file.name for file in page.parent.iterdir()} == {"report.html"} | {
+    assert {file.name for file in page.parent.iterdir()} == {"report.html", "cards"} | {
         f"tables.{suffix}" for suffix in ("md", "tex", "csv", "json")
     }
-    order = re.findall(r"<figcaption><b>(tiktok_\d+)</b>", text)
+    order = re.findall(r"<summary><b>(tiktok_\d+)</b>", text)
     assert order == ["tiktok_002", "tiktok_003", "tiktok_001"], "lowest SSIM first"
     assert text.count("data:video/mp4;base64,") == 2
     assert "no video at" in text, "videos that are gone are said"
@@ -307,7 +308,7 @@ def seen_in_a_browser(page: str, probe: str, profile: Path) -> dict[str, Any]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900", f"--user-data-dir={profile}"]
     chromium = subprocess.Popen(
         [browser, *flags, "--remote-debugging-port=0", f"http://127.0.0.1:{server.server_port}/"],
         stdout=subprocess.DEVNULL,

@@ -17,7 +17,8 @@ from eval.networks.networks import Networks
 from eval.networks.weights import FILES, WeightsMissing, WeightStore
 from eval.score import main
 from eval.scoring.clips import ScoredClip
-from eval.scoring.score import ScoreSettings, score
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
 from src.common.errors import UserError
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity

@@ -6,7 +6,7 @@ Dimensions: F frames, C latent channels, S×S pixels, h×w latent cells, T token
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,12 +29,11 @@ from src.models.shipped import from_config, shipped_configs
 LATENT_SHRINKS, CHANNELS, TOKENS = 8, 4, 77
 
 
-def measure_other(system: str, configs: str, trainer: TrainerSettings) -> dict[str, Any]:
-    """Seconds and peak memory of one step of a system, random weights.
+def measure_other(system: Literal["magicanimate", "disco"], configs: str, trainer: TrainerSettings) -> dict[str, Any]:
+    """Seconds and peak memory of one step of a system with random weights.
 
     Args:
-        system: `magicanimate` or `disco`.
-        configs: name of the shipped configs.
+        configs: shipped configs whose sizes it has.
     """
     measure = {"magicanimate": measure_magicanimate, "disco": measure_disco}[system]
     return {"model": system} | measure(shipped_configs(configs), trainer)

@@ -1,0 +1,220 @@
+"""A leaderboard that is files: what a submission is, what is checked of it, and the page of all; see LEADERBOARD.md.
+
+A submission comes from anybody: it is data, its paths are never opened, and its numbers are computed again from those
+of its clips as far as they allow it.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from eval.reporting.results import Result, load_results
+from eval.scoring.protocol import PROTOCOLS
+from src.common.errors import UserError
+from src.common.files import read_json, write_json
+from src.common.typed import plain, typed
+
+log = logging.getLogger(__name__)
+
+BOARD, SUBMISSION, RESULT = "board.json", "submission.json", "result.json"
+SCHEMA = Path(__file__).parents[1] / "scoring" / "result.schema.json"
+# What another order of summation may change.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardClip:
+    """A clip that everybody generates: its number of frames and the SHA-256 of the true ones."""
+
+    frames: int
+    real_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """What the submissions of one board have in common: `board.json`.
+
+    Attributes:
+        protocol: a name in `conf/protocol`, unchanged.
+        metrics: those that every submission has.
+        networks: by metric, the SHA-256 of what judges it.
+    """
+
+    benchmark: str
+    protocol: str
+    sizes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    clips: dict[str, BoardClip]
+    networks: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (PROTOCOLS / f"{self.protocol}.yaml").is_file():
+            known = ", ".join(sorted(path.stem for path in PROTOCOLS.glob("*.yaml")))
+            raise UserError(f"protocol={self.protocol} ships with nobody: choose one of {known}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """Who made it and how: `submission.json`.
+
+    Attributes:
+        num_frames: training frames of a person; None: not of that kind.
+        command: how to repeat it.
+    """
+
+    method: str
+    authors: tuple[str, ...]
+    url: str
+    hardware: str
+    command: str
+    bibtex: str
+    num_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("method", "url", "hardware", "command", "bibtex"):
+            if not getattr(self, name).strip():
+                raise UserError(f"{name} is empty: say it in one line")
+        if not self.authors:
+            raise UserError("authors is empty: name at least one")
+        if not self.url.startswith(("https://", "http://")):
+            raise UserError(f"url={self.url} is no address: give one that begins with https://")
+
+
+def new_board(folder: Path, result: Path) -> Board:
+    """Write `board.json` as a result asks for it: its benchmark, protocol, clips, metrics and networks.
+
+    Raises:
+        UserError: there is a board, the result has a changed protocol, or it was not scored against true frames.
+    """
+    if (folder / BOARD).exists():
+        raise UserError(f"{folder / BOARD} is there: its submissions rest on it; choose another folder")
+    _check_schema(result)
+    (found,) = load_results([result])
+    if found.protocol.label() != found.protocol.name:
+        raise UserError(f"{result}: protocol {found.protocol.label()} is none of ours: score with one that ships")
+    without = [name for name, entry in found.inputs.items() if "real_sha256" not in entry]
+    if without:
+        raise UserError(f"{result}: {without[0]} was scored without true frames: give real=")
+    clips = {
+        name: BoardClip(frames=int(entry["frames"]), real_sha256=str(entry["real_sha256"]))
+        for name, entry in found.inputs.items()
+    }
+    networks = {name: network for name in found.metrics if (network := _network(found, name)) is not None}
+    board = Board(
+        benchmark=found.benchmark,
+        protocol=found.protocol.name,
+        sizes=found.sizes,
+        metrics=tuple(found.metrics),
+        clips=clips,
+        networks=networks,
+    )
+    write_json(folder / BOARD, plain(board))
+    return board
+
+
+def read_board(folder: Path) -> Board:
+    """The board of a folder.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = folder / BOARD
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no {BOARD}: name the folder of a board, or begin one with "
+            "posecrafter leaderboard FOLDER start_from=<result.json>"
+        )
+    try:
+        return typed(Board, read_json(path))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def submissions(folder: Path) -> list[Path]:
+    """The folders of a board, one a submission, by name."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
+    """A submission that matches its board.
+
+    Raises:
+        UserError: names everything that does not match, in one line.
+    """
+    for name in (SUBMISSION, RESULT):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} holds no {name}: see eval/benchmark/LEADERBOARD.md")
+    try:
+        submission = typed(Submission, read_json(folder / SUBMISSION))
+    except UserError as error:
+        raise UserError(f"{folder / SUBMISSION}: {error}") from error
+    _check_schema(folder / RESULT)
+    (result,) = load_results([folder / RESULT])
+    if wrong := list(_mismatches(result, board)):
+        raise UserError(f"{folder.name}: {'; '.join(wrong)}")
+    named = replace(result, method=submission.method, num_frames=submission.num_frames, variant=None)
+    # Their paths are on somebody else's machine, and not to be opened on this one.
+    return submission, replace(named, files={}, benchmark=board.benchmark)
+
+
+def _check_schema(path: Path) -> None:
+    errors = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(read_json(path))
+    first = next(iter(sorted(errors, key=lambda error: list(map(str, error.path)))), None)
+    if first is not None:
+        at = ".".join(map(str, first.path)) or "the result"
+        raise UserError(f"{path}: {at}: {first.message}")
+
+
+def _mismatches(result: Result, board: Board) -> Iterator[str]:
+    """In what a result departs from its board, or from itself."""
+    if result.protocol.name != board.protocol or result.protocol.changes():
+        changes = "; ".join(result.protocol.changes()[:3])
+        yield f"protocol {result.protocol.label()}, not {board.protocol}{f' ({changes})' if changes else ''}"
+    if result.sizes != board.sizes:
+        yield f"frames of {', '.join(result.sizes)}, not {', '.join(board.sizes)}"
+    if set(result.inputs) != set(board.clips) or set(result.clips) != set(board.clips):
+        lacking, extra = set(board.clips) - set(result.clips), set(result.clips) - set(board.clips)
+        yield f"clips that lack: {_some(lacking)}; that the board does not have: {_some(extra)}"
+        return
+    for name, clip in board.clips.items():
+        given = result.inputs[name]
+        if given.get("real_sha256") != clip.real_sha256 or int(given["frames"]) != clip.frames:
+            yield f"{name} was scored against other frames than the board's"
+        elif result.clips[name]["frames"] != clip.frames:
+            yield f"{name} has {result.clips[name]['frames']:.0f} frames in clips and {clip.frames} in inputs"
+    for metric in board.metrics:
+        if metric not in result.metrics:
+            yield f"{metric} lacks: {result.missing.get(metric, 'not scored')}"
+        elif board.networks.get(metric, network := _network(result, metric)) != network:
+            yield f"{metric} was judged by another network ({network})"
+    for metric in result.metrics:
+        value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
+        if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):
+            yield f"{metric} is {value:.6g}, but its clips give {pooled:.6g}"
+
+
+def _pooled(result: Result, metric: str) -> float | None:
+    """A mean metric's value as its clips give it; None where it is no mean over clips."""
+    own: Mapping[str, float] = {name: clip[metric] for name, clip in result.clips.items() if metric in clip}
+    if not own or not result.weights:
+        return None
+    weighted = [(result.weights[name].get(metric, 0.0), value) for name, value in own.items()]
+    finite = [(weight, value) for weight, value in weighted if math.isfinite(value)]
+    total = sum(weight for weight, _ in finite)
+    return sum(weight * value for weight, value in finite) / total if total else math.inf
+
+
+def _network(result: Result, metric: str) -> str | None:
+    network: Any = result.metrics[metric].get("network")
+    return None if not isinstance(network, Mapping) else str(network.get("sha256") or network.get("fingerprint"))
+
+
+def _some(names: set[str]) -> str:
+    shown = sorted(names)[:3]
+    return (", ".join(shown) or "none") + (f" and {len(names) - 3} more" if len(names) > 3 else "")

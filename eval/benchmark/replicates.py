@@ -1,0 +1,67 @@
+"""Variants of a sweep that differ in their seed alone, as one: seeds are replicates, and subjects are what is drawn."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from eval.reporting.intervals import over_replicates
+from eval.reporting.results import Result
+
+_SEED = re.compile(r"(?:^|, )(?:[a-z_.]+\.)?seed=[^,]+")
+
+
+def merge_seeds(results: Sequence[Result]) -> list[Result]:
+    """The results, those of one variant and several seeds merged, in the order of the first of each.
+
+    A subject's value is its mean over the seeds (`over_replicates`), and so is what it weighs; a metric's value is its
+    mean over the seeds. A metric that lacks in one of them lacks in the merged result; an interval that a seed gave,
+    as of a Fréchet distance, is not one of their mean and is left out.
+
+    Raises:
+        UserError: seeds of one variant were run on different subjects.
+    """
+    groups: dict[str | int, list[Result]] = {}
+    for number, result in enumerate(results):
+        named = result.variant is not None and _SEED.search(result.variant)
+        groups.setdefault(_SEED.sub("", result.variant or "").removeprefix(", ") if named else number, []).append(
+            result
+        )
+    return [
+        group[0] if len(group) == 1 else _merged(group, str(variant) or f"{group[0].method}")
+        for variant, group in groups.items()
+    ]
+
+
+def _merged(group: list[Result], variant: str) -> Result:
+    first = group[0]
+    names = [name for name in first.metrics if all(name in result.metrics for result in group)]
+    lacking = {name: reason for result in group for name, reason in result.missing.items()}
+    values = {name: _over_seeds(group, "clips", name) for name in ("frames", *names)}
+    weights = {name: _over_seeds(group, "weights", name) for name in names}
+    seeds = ", ".join(match[0].removeprefix(", ") for result in group if (match := _SEED.search(result.variant or "")))
+    return replace(
+        first,
+        variant=f"{variant}, {len(group)} seeds",
+        metrics={name: _entry([result.metrics[name] for result in group]) for name in names},
+        missing=lacking,
+        clips=_by_clip(values, first.clips),
+        weights=_by_clip(weights, first.clips),
+        warnings=(f"mean over {seeds}, which are replicates of one subject", *first.warnings),
+    )
+
+
+def _over_seeds(group: list[Result], field: str, name: str) -> dict[str, float]:
+    runs = [{clip: own[name] for clip, own in getattr(result, field).items() if name in own} for result in group]
+    return over_replicates(runs)
+
+
+def _by_clip(values: dict[str, dict[str, float]], clips: Any) -> dict[str, dict[str, float]]:
+    return {clip: {name: own[clip] for name, own in values.items() if clip in own} for clip in clips}
+
+
+def _entry(entries: list[Any]) -> dict[str, Any]:
+    shared = {key: value for key, value in entries[0].items() if key != "interval"}
+    numbers = {key: fmean(entry[key] for entry in entries) for key in ("value", "seen") if key in shared}
+    return shared | numbers

@@ -1,0 +1,46 @@
+"""The page of a board's submissions: posecrafter leaderboard leaderboard/<board>."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions
+from eval.reporting.page import PageSettings, write_report
+from eval.reporting.tables import build_tables
+from src.app.entry import entry, settings_of
+from src.common.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardCommand:
+    """What `conf/leaderboard.yaml` describes."""
+
+    folder: Path
+    output: Path | None
+    start_from: Path | None
+
+
+@entry("leaderboard", LeaderboardCommand, positional=("folder",))
+def main(cfg: DictConfig) -> None:
+    """Begin a board from a result, or write its page; a submission that does not match ends it with status 2."""
+    settings = settings_of(LeaderboardCommand, cfg)
+    if settings.start_from is not None:
+        board = new_board(settings.folder, settings.start_from)
+        log.info("%s: %d clips, protocol %s", settings.folder, len(board.clips), board.protocol)
+        return
+    board = read_board(settings.folder)
+    read = [read_submission(path, board) for path in submissions(settings.folder)]
+    if not read:
+        raise UserError(f"{settings.folder} has no submission: a folder each, see eval/benchmark/LEADERBOARD.md")
+    (table,) = build_tables([result for _, result in read], published={})
+    made = tuple(f"{one.method}: {', '.join(one.authors)}, {one.url} ({one.hardware})" for one, _ in read)
+    output = settings.output or settings.folder / ".page"
+    write_report([replace(table, notes=(*table.notes, *made))], output, PageSettings(num_videos=0))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What each metric made of each clip, on disk: scoring that was stopped goes on from there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torchmetrics import Metric
+
+from src.common.atomic import atomic_path
+from src.common.digests import digest
+from src.common.errors import UserError
+from src.models.weights_file import read_tensors
+
+SAMPLES = ("samples generated", "samples real")
+
+
+class ClipStore:
+    """One file a clip and metric, named by all that the metric's state depends on; they never grow old.
+
+    Args:
+        folder: where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, key: Sequence[Any], metric: Metric) -> tuple[Tensor, ...] | None:
+        """Put the state of before into a fresh metric; the samples beside it, or None where there is no such file.
+
+        Args:
+            key: JSON values that name the clip's content, the metric, its network and all choices.
+        """
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            found = read_tensors(str(path), option="resume")
+        except UserError:
+            return None  # computed again and written over
+        for name, default in metric._defaults.items():
+            if name not in found:
+                return None
+            state = found[name].to(metric.device)
+            setattr(metric, name, [state] if isinstance(default, list) else state)
+        return tuple(found[name] for name in SAMPLES if name in found)
+
+    def save(self, key: Sequence[Any], metric: Metric, samples: Sequence[Tensor]) -> None:
+        """Keep the state of a metric that has seen the one clip, and the clip's samples of each side."""
+        state: Mapping[str, Any] = {name: getattr(metric, name) for name in metric._defaults}
+        tensors = {
+            name: (torch.cat(value) if isinstance(value, list) else value).cpu().contiguous()
+            for name, value in state.items()
+        }
+        # A copy: safetensors takes no two names of one memory.
+        tensors |= {name: sample.cpu().clone().contiguous() for name, sample in zip(SAMPLES, samples, strict=False)}
+        with atomic_path(self._path(key)) as temporary:
+            save_file(tensors, temporary)
+
+    def _path(self, key: Sequence[Any]) -> Path:
+        return self.folder / f"{digest(list(key))}.safetensors"

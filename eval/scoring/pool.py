@@ -1,0 +1,165 @@
+"""One metric over all clips of a run: each clip by itself, merged, with what is reported beside the value."""
+
+import importlib.metadata
+import logging
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
+from eval.metrics.frechet_interval import Samples, frechet_interval
+from eval.metrics.spec import MetricSpec, Side
+from eval.networks.base import Network
+from eval.networks.networks import Judge, Networks
+from eval.networks.weights import WeightsMissing
+from eval.scoring.clip_store import ClipStore
+from eval.scoring.clips import ScoredClip
+from eval.scoring.features import ClipFeatures
+from eval.scoring.protocol import Protocol
+
+log = logging.getLogger(__name__)
+
+SIDES: tuple[Side, Side] = ("generated", "real")
+
+
+class Pool:
+    """One metric over all clips.
+
+    Attributes:
+        missing: why it has no value, or None.
+        found: of a metric of poses, by clip the share of the real keypoints that were found.
+    """
+
+    def __init__(self, spec: MetricSpec, protocol: Protocol, networks: Networks, done: ClipStore | None) -> None:
+        self.spec, self.protocol, self.networks, self.done = spec, protocol, networks, done
+        self.missing: str | None = None
+        self.found: dict[str, float] = {}
+        self.judge: Judge | None = None
+        self.pooled: ReportingMetric | None = None
+        self.own: list[float] = []
+        self.samples: list[Samples] = []
+
+    def add(self, features: ClipFeatures, content: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Pool one clip, of that content; its own value and what that weighs, if it has one."""
+        if self.missing is not None or not self._ready(features.clip):
+            return None
+        try:
+            metric, samples = self._of_clip(features, content)
+        except NotComputable as error:
+            return self._drop(f"clip {features.clip.name}: {error}")
+        assert self.pooled is not None
+        self.pooled.merge_state(metric)
+        if samples:
+            generated, real = samples
+            self.samples.append((generated, real))
+        if not isinstance(metric, MeanMetric):
+            return None
+        try:
+            value = _computed(metric)
+        except NotComputable as error:
+            log.warning("clip %s has no %s of its own: %s", features.clip.name, self.spec.key, error)
+            return None
+        seen = metric.details().get("seen")
+        if isinstance(seen, float):
+            self.found[features.clip.name] = seen
+        self.own.append(value)
+        return value, 1.0 if self.protocol.pooling == "videos" else float(metric.count)
+
+    def _of_clip(
+        self, features: ClipFeatures, content: Mapping[str, Any]
+    ) -> tuple[ReportingMetric, tuple[Tensor, ...]]:
+        """A metric that has seen the one clip, and of a Fréchet distance the samples of both sides."""
+        metric = self._fresh()
+        key = () if self.done is None else self._key(content)
+        if self.done is not None and (samples := self.done.load(key, metric)) is not None:
+            return metric, samples
+        self.spec.update(metric, features, self.judge)
+        samples = ()
+        if self.spec.features is not None:
+            samples = tuple(self.spec.features(features, self.judge, side).cpu() for side in SIDES)
+        if self.done is not None:
+            self.done.save(key, metric, samples)
+        return metric, samples
+
+    def _key(self, content: Mapping[str, Any]) -> tuple[Any, ...]:
+        """All that a metric's state over a clip of that content depends on."""
+        spec, networks = self.spec, self.networks
+        judges = identity(self.judge), identity(networks.extractor)  # faces are found by the extractor
+        how = self.protocol.content(), library_versions(), networks.device.type
+        return content, spec.key, spec.implementation, *judges, *how
+
+    def entry(self) -> dict[str, Any] | None:
+        """The pooled value and what is reported beside it; None, and `missing`, where there is none."""
+        if self.missing is not None:
+            return None
+        try:
+            value = self._value()
+        except NotComputable as error:
+            return self._drop(str(error))
+        assert self.pooled is not None, "a metric without a value is missing"
+        entry = {"value": value, **self.pooled.details(), **identity(self.judge)}
+        if self.samples:
+            interval = frechet_interval(self.samples, value)
+            entry |= {"interval": list(interval)} if interval is not None else {}
+        return entry
+
+    def _ready(self, clip: ScoredClip) -> bool:
+        """Whether the clip has what the metric needs, and the metric its network."""
+        spec = self.spec
+        for needed, given, what in (
+            (spec.needs_real, clip.real, "the ground truth: real=<folder or video>"),
+            (spec.needs_reference, clip.reference, "the reference image: reference=<image>"),
+            (spec.needs_poses, clip.poses, "the real frames' poses: poses=<keypoints .npz, or a folder of <clip>.npz>"),
+        ):
+            if needed and given is None:
+                self._drop(f"needs {what}")
+                return False
+        if self.pooled is None:
+            try:
+                self.judge = spec.judge(self.networks, self.protocol)
+                self.pooled = self._fresh()
+            except WeightsMissing as error:
+                self._drop(str(error))
+                return False
+        return True
+
+    def _fresh(self) -> ReportingMetric:
+        return self.spec.build(self.protocol, self.judge).to(self.networks.device)
+
+    def _value(self) -> float:
+        if self.protocol.pooling == "videos" and isinstance(self.pooled, MeanMetric):
+            if not self.own:
+                raise NotComputable("no clip has a value of it")
+            finite = [value for value in self.own if math.isfinite(value)]
+            return sum(finite) / len(finite) if finite else math.inf
+        assert self.pooled is not None
+        return _computed(self.pooled)
+
+    def _drop(self, reason: str) -> None:
+        log.warning("%s is missing: %s", self.spec.key, reason)
+        self.missing = reason
+
+
+def _computed(metric: ReportingMetric) -> float:
+    with warnings.catch_warnings():
+        # The states came by merging or from a file, which torchmetrics does not count as an update.
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return float(metric.compute())
+
+
+def identity(judge: Judge | None) -> dict[str, Any]:
+    """Name and checksum of a network, as a result records them."""
+    if judge is None:
+        return {}
+    if isinstance(judge, Network):
+        return {"network": {"name": judge.name, "sha256": judge.sha256}}
+    return {"network": {"name": judge.name, "fingerprint": judge.fingerprint()}}
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries whose code enters the numbers."""
+    names = ("torch", "torchvision", "torchmetrics", "scikit-image", "lpips", "clean-fid", "cd-fvd", "transformers")
+    return {name: importlib.metadata.version(name) for name in (*names, "pillow", "av")}

@@ -1,0 +1,48 @@
+"""Whether submissions match their board: posecrafter submit-check leaderboard/<board>/<submission>."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from eval.benchmark.leaderboard import SUBMISSION, read_board, read_submission, submissions
+from src.app.entry import entry, settings_of
+from src.common.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckCommand:
+    """What `conf/submit_check.yaml` describes: a submission, whose board is the folder above it, or a board."""
+
+    folder: Path
+
+
+@entry("submit_check", CheckCommand, positional=("folder",))
+def main(cfg: DictConfig) -> None:
+    """Status 0 where everything matches; else status 2, and a line for each submission that does not."""
+    folder = settings_of(CheckCommand, cfg).folder.resolve()
+    if not folder.is_dir():
+        raise UserError(f"folder={folder} is no folder: name a submission or a board")
+    one = (folder / SUBMISSION).is_file()
+    board = read_board(folder.parent if one else folder)
+    found, wrong = [folder] if one else submissions(folder), []
+    for path in found:
+        try:
+            submission, result = read_submission(path, board)
+        except UserError as error:
+            wrong.append(path.name)
+            log.error("%s", error)
+        else:
+            log.info("%s: %s, %d clips: matches", path.name, submission.method, len(result.clips))
+    if wrong or not found:
+        raise UserError(
+            f"{len(wrong)} of {len(found)} submissions do not match {board.benchmark}, protocol {board.protocol}: "
+            f"{', '.join(wrong) or 'there is none'}"
+        )
+
+
+if __name__ == "__main__":
+    main()

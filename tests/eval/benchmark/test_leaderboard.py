@@ -1,0 +1,134 @@
+"""A board takes what matches it and refuses all else, on the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eval import score
+from eval.leaderboard import main as leaderboard
+from eval.submit_check import main as submit_check
+from tests.eval.conftest import smooth_frames
+
+WHO = {
+    "method": "<b>ours</b>",
+    "authors": ["A. Author"],
+    "url": "https://example.org",
+    "hardware": "one CPU",
+    "command": "posecrafter score GENERATED REAL",
+    "bibtex": "@misc{a, title = {A}}",
+}
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    real = {name: smooth_frames(4, 32, seed=seed) for seed, name in enumerate(("anna", "ben"))}
+    rng = np.random.default_rng(0)
+    generated = {name: np.clip(x + rng.normal(0, 9, x.shape), 0, 255).astype(np.uint8) for name, x in real.items()}
+    generated["ben"][0] = real["ben"][0]  # one frame of infinite PSNR
+    return score(generated, real, metrics=["ssim", "psnr"], device="cpu") | {"benchmark": "two"}
+
+
+@pytest.fixture
+def board(tmp_path: Path, result: dict[str, Any], call_main) -> Path:
+    folder = tmp_path / "board"
+    (tmp_path / "first.json").write_text(json.dumps(result))
+    folder.mkdir()
+    status, told = call_main(leaderboard, str(folder), f"start_from={tmp_path}/first.json")
+    assert status == 0, told
+    submit(folder, "ours", result)
+    return folder
+
+
+def submit(board: Path, name: str, result: dict[str, Any], who: dict[str, Any] = WHO) -> Path:
+    (board / name).mkdir(exist_ok=True)
+    (board / name / "submission.json").write_text(json.dumps(who))
+    (board / name / "result.json").write_text(json.dumps(result))
+    return board / name
+
+
+def test_a_page_is_made_of_all_submissions(board: Path, result: dict[str, Any], call_main) -> None:
+    others = result | {"files": {"anna": {"generated": "/etc/passwd", "real": "/etc/passwd"}}}
+    submit(board, "other", others, WHO | {"method": "other", "num_frames": 8})
+    assert call_main(submit_check, str(board))[0] == 0 and call_main(submit_check, str(board / "ours"))[0] == 0
+    status, told = call_main(leaderboard, str(board))
+    assert status == 0, told
+    page = (board / ".page/report.html").read_text()
+    assert "&lt;b&gt;ours" in page and "<b>ours" not in page and "https://example.org" in page
+    assert "passwd" not in page, "what others name on their machine is not opened here"
+    (table,) = json.loads((board / ".page/tables.json").read_text())
+    assert [row["method"] for row in table["rows"]] == ["<b>ours</b>", "other"]
+    status, told = call_main(leaderboard, str(board), f"start_from={board}/ours/result.json")
+    assert status == 2 and "is there: its submissions rest on it" in told
+
+
+def other_protocol(result: dict[str, Any]) -> None:
+    result["protocol"]["ssim"]["color"] = "gray"
+
+
+def other_truth(result: dict[str, Any]) -> None:
+    result["inputs"]["ben"]["real_sha256"] = "0" * 64
+
+
+def better_value(result: dict[str, Any]) -> None:
+    result["metrics"]["psnr"]["value"] += 0.01
+
+
+def fewer_clips(result: dict[str, Any]) -> None:
+    for key in ("clips", "inputs", "weights"):
+        del result[key]["ben"]
+
+
+def without_metric(result: dict[str, Any]) -> None:
+    del result["metrics"]["ssim"]
+    result["missing"]["ssim"] = "no reason"
+
+
+def other_size(result: dict[str, Any]) -> None:
+    result["sizes"] = ["64x64"]
+
+
+def no_result(result: dict[str, Any]) -> None:
+    del result["weights"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (other_protocol, "protocol paper-changed-.* not paper (ssim.color: rgb | gray)"),
+        (other_truth, "ben was scored against other frames than the board's"),
+        (better_value, "psnr is .* but its clips give"),
+        (fewer_clips, "clips that lack: ben; that the board does not have: none"),
+        (without_metric, "ssim lacks: no reason"),
+        (other_size, "frames of 64x64, not 32x32"),
+        (no_result, "'weights' is a required property"),
+    ],
+)
+def test_what_does_not_match_is_refused(
+    board: Path, result: dict[str, Any], damage: Callable[[dict[str, Any]], None], told: str, call_main
+) -> None:
+    wrong = json.loads(json.dumps(result))
+    damage(wrong)
+    submit(board, "wrong", wrong)
+    for main, folder in ((submit_check, board), (submit_check, board / "wrong"), (leaderboard, board)):
+        status, line = call_main(main, str(folder))
+        assert status == 2, main.__module__
+    assert all(part in line for part in told.split(".*")), line
+    assert call_main(submit_check, str(board / "ours"))[0] == 0
+
+
+def test_a_submission_says_who_made_it(board: Path, result: dict[str, Any], call_main) -> None:
+    for who, told in (
+        ({key: value for key, value in WHO.items() if key != "hardware"}, "hardware"),
+        (WHO | {"authors": []}, "authors is empty"),
+        (WHO | {"url": "javascript:alert(1)"}, "is no address"),
+        (WHO | {"_target_": "os.system"}, "_target_"),
+    ):
+        submit(board, "odd", result, who)
+        status, line = call_main(leaderboard, str(board))
+        assert status == 2 and told in line and line.startswith("error: ")
+    status, line = call_main(submit_check, str(board.parent))
+    assert status == 2 and "holds no board.json" in line

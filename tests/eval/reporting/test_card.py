@@ -1,0 +1,53 @@
+"""The results card says of a result all that a reader must know, on one page."""
+
+from pathlib import Path
+
+from eval.reporting.card import card, write_cards
+from eval.reporting.results import load_results
+from tests.eval.reporting.test_tables import TEN, write_result
+
+
+def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: Path) -> None:
+    write_result(
+        tmp_path / "a" / "results.json",
+        metrics={
+            "ssim": {"value": 0.8, "frames": 1000},
+            "mse-p": {"value": 5e-4, "frames": 1000, "seen": 0.97, "network": {"name": "dwpose", "fingerprint": "ab"}},
+            "fvd": {"value": 500.0, "frames": 1000, "clips": 63, "note": "63 clips for 400 features"},
+        },
+        dataset={"expected": 12, "failed": {"tiktok_011": "no face"}},
+        warnings=["a.mp4 is coded with h264, which loses detail", *(f"w{number}" for number in range(20))],
+        hardware="NVIDIA A100",
+        command="posecrafter run benchmark=tiktok 'label=a b'",
+        git={"commit": "0123abcd", "modified": False},
+    )
+    (result,) = load_results([tmp_path])
+    text = card(result, label="posecrafter")
+    low, high = result.interval("ssim") or (0, 0)
+    for said in (
+        "10 subjects of 12, 1000 frames of 512x512",
+        f"| SSIM ↑ | 0.800 | [{low:.3f}, {high:.3f}] | 1000 frames |",
+        "1000 frames, 63 windows",
+        "97% of the keypoints found | dwpose ab |",
+        "NVIDIA A100",
+        "posecrafter run benchmark=tiktok 'label=a b'",
+        "0123abcd",
+        "FID is missing: no network",
+        "63 clips for 400 features",
+        "tiktok_011 failed: no face",
+        "which loses detail",
+        "and 13 warnings more",
+        "@inproceedings{",
+    ):
+        assert said in text, said
+    assert len(text.splitlines()) < 60, "one page"
+    (path,) = write_cards([result], ["posecrafter"], tmp_path / "cards")
+    assert path.read_text() == text and path.name == "01_posecrafter-8.md"
+
+
+def test_what_others_wrote_cannot_break_the_card(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", method="a | b\n# <script>", clips=TEN, command="x\n```\n<b>")
+    (result,) = load_results([tmp_path])
+    text = card(result, label=result.label)
+    assert "<script>" not in text and text.splitlines()[0].startswith("# a \\| b # &lt;script&gt;")
+    assert text.count("```") == 4
