@@ -6,12 +6,14 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
     generated.mp4       the video
     comparison.mp4      pose, generated and, where known, other frames side by side
     contact_sheet.png   the same as a picture, and the reference frame
+    drift.png           of src.sample: how far it goes from its reference frame over time (`src.runs.drift`)
     poses.npz           target poses
     reference.json      the reference frames, their distances (Eq. 5), parts that were not edited; of our own methods
 """
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from src.common.arrays import height_width
 from src.common.digests import digest, sha256
@@ -21,12 +23,14 @@ from src.media.sound import Soundtrack
 from src.media.video import write_frames, write_video
 from src.pose.draw import draw_poses
 from src.pose.formats import save_poses
+from src.runs.drift import drift, plot_drift
 from src.sampling.jobs import GeneratedClip, describe_references
 
 log = logging.getLogger(__name__)
 FRAMES, POSES = "frames", "poses.npz"
 VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contact_sheet.png", "reference.json"
-GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE)
+DRIFT = "drift.png"
+GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE, DRIFT)
 
 
 def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
@@ -46,6 +50,13 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, so
     if clip.references:
         write_json(folder / REFERENCE, describe_references(clip.references))
     log.info("video: %s; contact sheet: %s", folder / COMPARISON, folder / SHEET)
+
+
+def write_drift(folder: Path, clip: GeneratedClip) -> dict[str, Any]:
+    """Write the drift of a clip from its reference frame as a plot, and return it in figures."""
+    found = drift(clip.frames, clip.reference_frame)
+    plot_drift(found, folder / DRIFT, fps=clip.fps)
+    return found.summary()
 
 
 def content_sha256(path: Path) -> str | None:

@@ -33,7 +33,7 @@ from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter
 from src.models.backbone import VideoBackbone
 from src.pose.formats import load_poses, save_poses
-from src.runs.generated import FRAMES, GENERATED, POSES, content_sha256, write_generated
+from src.runs.generated import FRAMES, GENERATED, POSES, content_sha256, write_drift, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
@@ -247,7 +247,12 @@ class RunFolder:
         """
         self.save_generated(clip, beside=beside, sound=sound)
         summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
-        summary |= {"sampling": clip.cost, "versions": environment(), "git": git_revision()}
+        summary |= {
+            "drift": write_drift(self.path, clip),
+            "sampling": clip.cost,
+            "versions": environment(),
+            "git": git_revision(),
+        }
         return self.save_summary(summary)
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
             np.testing.assert_allclose(beeps(video), [0.5], atol=0.03)
         else:
             assert list(streams(video)) == ["video"]
+    assert summary["drift"]["colour"]["mean"] > 0 and "drift.png" in summary["files"]
     assert summary["sound_of"] == ("driver.mp4" if audio == "driver" else None) and summary["fps"] == 10
 
 
@@ -72,6 +73,7 @@ def test_an_upright_clip_from_file_to_video(train, sample, tmp_path):
     assert read_video(tmp_path / "out/generated.mp4").frames.shape == (6, 128, 64, 3)
     assert streams(tmp_path / "out/generated.mp4") == pytest.approx({"video": 0.25, "audio": 0.25}, abs=0.05)
     assert summary["fps"] == 24
+    assert set(summary["drift"]) == {"colour", "likeness"} and (tmp_path / "out/drift.png").is_file()
     paths = ClipPaths("dance", out / "frames", out / "held_out/frames", None, None)
     scored = read_clip(paths)
     assert scored.generated.shape == scored.real.shape == (4, 128, 64, 3)
