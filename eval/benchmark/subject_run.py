@@ -79,6 +79,7 @@ def run_subject(
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
+        method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):
             run.save_values(method.values(name))

@@ -106,6 +106,14 @@ class Method(ABC):
         """Settings as plain values, for the folder of the subject's run."""
 
     @abstractmethod
+    def load(self, material: Material) -> None:
+        """Load the weights for this person; called before `film`, and before anything is written.
+
+        Raises:
+            UserError: weights are missing or do not fit.
+        """
+
+    @abstractmethod
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
     ) -> tuple[Mapping[str, Any], GeneratedClip]:

@@ -69,10 +69,14 @@ class DisCoMethod(Method):
         around = {"trainer": plain(self.around.trainer), "seed": self.around.seed}
         return {"subject": subject, "method": plain(self.settings), **around}
 
+    def load(self, material: Material) -> None:
+        # Anew for each person where the fine-tune changes it.
+        self._model = self._untrained if self.fine_tune is None else self._load()
+
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
     ) -> tuple[Mapping[str, Any], GeneratedClip]:
-        model, scheduler = self._untrained if self.fine_tune is None else self._load()
+        model, scheduler = self._model
         record = {} if self.fine_tune is None else self._learn(model, scheduler, material, run, loggers)
         assert material.masks is not None, "it takes the person out of the background by it"
         size = height_width(material.reference)[0]

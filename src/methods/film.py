@@ -63,6 +63,7 @@ def film_picture(
     material = picture_material(picture, target, kind, condition=condition, mask=mask)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     folder = RunFolder(Path("outputs") / name if output is None else output)
+    built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)
         said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}

@@ -60,6 +60,9 @@ class MagicAnimateMethod(Method):
             image_model,
         )
 
+    def load(self, material: Material) -> None:
+        _ = self._loaded
+
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
     ) -> tuple[Mapping[str, Any], GeneratedClip]:

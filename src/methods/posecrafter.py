@@ -39,15 +39,19 @@ class PoseCrafter(Method):
         assert isinstance(self.learning, RunSettings), "of one subject's run"
         return plain(replace(self.learning, subject=subject)) | {"run_dir": None}
 
+    def load(self, material: Material) -> None:
+        assert material.clip is not None, "it learns"
+        if warning := model_warning(self.learning.model, rendered=material.rendered):
+            log.warning("%s", warning)
+        # Anew for each person: the fine-tune changes them.
+        self._models = build_models(self.learning.model)
+        self._models[0].check_resolution(*sorted(height_width(material.clip.frames)))
+
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
     ) -> tuple[Mapping[str, Any], GeneratedClip]:
         assert material.clip is not None, "it learns"
-        own = self.learning
-        if warning := model_warning(own.model, rendered=material.rendered):
-            log.warning("%s", warning)
-        image_model, backbone = build_models(own.model)
-        image_model.check_resolution(*sorted(height_width(material.clip.frames)))
+        own, (image_model, backbone) = self.learning, self._models
         record = learn(run, own, material.clip, image_model, backbone, loggers=loggers)
         job = GenerationJob(
             clip=material.clip,
