@@ -4,7 +4,7 @@ whom there is a picture, `python -m src.sample method=magicanimate subject=me po
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -122,7 +122,7 @@ def main(cfg: DictConfig) -> None:
 
     film_picture(
         settings,
-        typed(AnyMethodSettings, cfg.method, "method"),
+        typed(cast(Any, AnyMethodSettings), cfg.method, "method"),
         subject=settings.subject,
         condition=settings.condition,
         mask=settings.mask,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from eval.benchmark.external.exchange import exchange
-from eval.benchmark.settings import BenchmarkSettings
+from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
@@ -67,7 +67,7 @@ def _run_benchmark(
     started = time.perf_counter()
     extractor = settings.pose.build()
     # Weights that are not there are told before hours of preparing.
-    method = None if settings.system is not None else build_method(settings.method, settings.around())
+    method = None if isinstance(settings.method, ExternalMethod) else build_method(settings.method, settings.around())
     prepared = _prepare(settings, extractor)
     prepare_seconds = time.perf_counter() - started
     waiting: dict[str, str] = {}

@@ -29,6 +29,11 @@ class ExternalMethod:
 
     kind: Literal["external"] = EXTERNAL
 
+    @property
+    def name(self) -> str:
+        """As of our own methods."""
+        return self.kind
+
 
 BenchmarkMethod = Annotated[ExternalMethod | AnyMethodSettings, Field(discriminator="kind")]
 

@@ -101,7 +101,7 @@ def crop_box(poses: PoseSequence, *, width: int, height: int, mode: CropMode, si
     largest = np.array([min(width, round(height * ratio)), min(height, round(width / ratio))])
     seen = poses.xy[poses.mask]
     if mode == "center" or not len(seen):
-        return _centred(*largest.tolist(), width, height)
+        return _centred(int(largest[0]), int(largest[1]), width, height)
     full = np.array([width, height])
     low, high = np.clip(seen.min(0), 0, 1) * full, np.clip(seen.max(0), 0, 1) * full
     # Widths of the rectangle that just holds the person, and of the one with a margin.
@@ -149,4 +149,4 @@ def crop_frame(frame: np.ndarray, box: CropBox, size: tuple[int, int]) -> np.nda
         cut = np.pad(cut, outside)
     if (box.height, box.width) == size:
         return np.ascontiguousarray(cut)
-    return np.asarray(Image.fromarray(cut).resize(size[::-1], Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(cut).resize((size[1], size[0]), Image.Resampling.LANCZOS))

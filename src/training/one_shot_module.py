@@ -44,7 +44,7 @@ class OneShotModule(LightningModule):
         self.backbone = backbone
         self.scheduler = scheduler
         self.optimizer = optimizer
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing: GradientCheckpointing = gradient_checkpointing
         self.strict_loading = False  # checkpoints hold the trained part alone; its names are checked on loading
 
     def on_fit_start(self) -> None:

@@ -59,7 +59,8 @@ class FileExtractor(PoseExtractor):
     name = "file"
 
     def __init__(self, *, path: str | Path | None, person: PersonChoice = "largest") -> None:
-        self.path, self.person = path, person
+        self.path = path
+        self.person: PersonChoice = person
 
     def fingerprint(self) -> str:
         path = self._path()
