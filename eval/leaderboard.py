@@ -6,9 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions
-from eval.reporting.page import PageSettings, write_report
-from eval.reporting.tables import build_tables
+from eval.reporting.settings import PageSettings
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 
@@ -27,6 +25,11 @@ class LeaderboardCommand:
 @entry("leaderboard", LeaderboardCommand, positional=("folder",))
 def main(cfg: DictConfig) -> None:
     """Begin a board from a result, or write its page; a submission that does not match ends it with status 2."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions
+    from eval.reporting.page import write_report
+    from eval.reporting.tables import build_tables
+
     settings = settings_of(LeaderboardCommand, cfg)
     if settings.start_from is not None:
         board = new_board(settings.folder, settings.start_from)

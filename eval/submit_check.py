@@ -6,7 +6,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from eval.benchmark.leaderboard import SUBMISSION, read_board, read_submission, submissions
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 
@@ -23,6 +22,9 @@ class CheckCommand:
 @entry("submit_check", CheckCommand, positional=("folder",))
 def main(cfg: DictConfig) -> None:
     """Status 0 where everything matches; else status 2, and a line for each submission that does not."""
+    # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from eval.benchmark.leaderboard import SUBMISSION, read_board, read_submission, submissions
+
     folder = settings_of(CheckCommand, cfg).folder.resolve()
     if not folder.is_dir():
         raise UserError(f"folder={folder} is no folder: name a submission or a board")

@@ -9,7 +9,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
-from src.common.checkpoints import usable
 from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
 from src.common.trainer import TrainerSettings
@@ -57,6 +56,8 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
     with deferred():
+        from src.common.checkpoints import usable  # Lightning, which `--help` need not wait for
+
         trainer.fit(module, ckpt_path=usable(last), weights_only=True)
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:

@@ -1,24 +1,25 @@
 """Settings of a benchmark: what `conf/eval.yaml` describes, but for loggers, which name code."""
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field
 
 from eval.benchmark.external.settings import AnySystemSettings, system_kinds
 from eval.metrics.registry import metric_keys
 from eval.networks.settings import NetworkSettings
-from eval.networks.weights import FILES, HUB
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
 from src.data.datasets.settings import DatasetSettings
-from src.methods.base import Surroundings
 from src.methods.settings import KINDS, AnyMethodSettings, MethodKind
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
+
+if TYPE_CHECKING:
+    from src.methods.base import Surroundings
 
 EXTERNAL: Literal["external"] = "external"
 
@@ -114,8 +115,10 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
         return RunSettings(**shared, subject=subject, pose=self.pose, sample_after_train=False)
 
-    def around(self) -> Surroundings:
+    def around(self) -> "Surroundings":
         """What methods share."""
+        from src.methods.base import Surroundings  # the models, which `--help` need not wait for
+
         return Surroundings(
             model=self.model,
             trainer=self.trainer,
@@ -185,5 +188,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
 
 def published_checksums(protocol: Protocol) -> list[str | None]:
     """SHA-256 of the networks that a protocol names; None where nobody publishes it: only results say it."""
+    from eval.networks.weights import FILES, HUB  # torch, which `--help` need not wait for
+
     files = (protocol.lpips.backbone, protocol.fid.network, protocol.fvd.network)
     return [*(FILES[name].sha256 for name in files), HUB[protocol.clip.model].sha256]

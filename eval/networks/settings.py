@@ -1,5 +1,6 @@
 """Settings of the networks that judge."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ class NetworkSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UserError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.weights is not None and not self.weights.is_dir():
+        if self.weights is not None and not os.path.isdir(self.weights):
             raise UserError(f"weights={self.weights} is not a folder: name the one that holds the networks' files")
 
     def open(self, extractor: PoseExtractor) -> "Networks":

@@ -126,7 +126,7 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("data.num_test_frames=-1",), "data.num_test_frames=-1 must be at least 0"),
         (("data.num_test_frames=0",), "data.num_test_frames=0 holds out no frame to generate: hold out at least one"),
         (("data.fps=0",), "data.fps=0"),
-        (("data.crop=tight",), "data.crop=tight is unknown: choose 'person', 'center' or 'pad'"),
+        (("data.crop=tight",), "data.crop=tight is unknown: choose 'person', 'center', 'pad' or 'none'"),
         (("trainer.accelerator=gpu",), "trainer.accelerator=gpu, devices=1, precision=bf16-mixed cannot be had here: "),
         (("trainer.accelerator=tpu",), "trainer.accelerator=tpu is unknown: choose 'auto', 'cpu', 'gpu', 'cuda' or"),
         (("trainer.precision=8",), "trainer.precision=8 is unknown: choose '32-true'"),

@@ -24,14 +24,14 @@ def config(compose_config, tmp_path):
     return make
 
 
-def test_figures_are_those_of_the_films_against_the_rendered_truth(config, tmp_path, monkeypatch):
+def test_figures_are_those_of_the_generated_against_the_rendered_truth(config, tmp_path, monkeypatch):
     summary = measure(config())
     figures = summary["pairs"]["people_007 as people_008"]
     assert figures == summary["mean"] and list(figures) == ["none", "scale", "bones", TRUE_POSES]
     errors = {mode: figures[mode]["keypoint_error"] for mode in figures}
     assert errors[TRUE_POSES] == 0 < errors["bones"] < min(errors["none"], errors["scale"])
     truth, _ = render_motion(sample_identity(7), sample_motion("dance", 3, 8), 64)
-    generated = read_video(tmp_path / "out/films/people_007_people_008_bones/frames").frames
+    generated = read_video(tmp_path / "out/generated/people_007_people_008_bones/frames").frames
     squares = np.square(generated.astype(float) - truth).mean((1, 2, 3))
     assert figures["bones"]["psnr"] == pytest.approx((10 * np.log10(255**2 / squares)).mean())
     assert read_json(tmp_path / "out/results.json") == summary

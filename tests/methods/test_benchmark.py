@@ -201,7 +201,7 @@ def test_weights_that_are_not_there_end_the_command_before_any_work(folder, call
 
 
 def test_the_command_lists_the_methods(run_module) -> None:
-    shown = run_module("eval.run", "--help").stdout
+    shown = run_module("eval.run", "benchmark=people", "--help").stdout
     [line] = [line for line in shown.splitlines() if line.startswith("method:")]
     listed = line.removeprefix("method:").replace(" ", "").split(",")
     kinds = {"posecrafter", "controlvideo", "noise", "selection", "insertion"}
@@ -226,7 +226,13 @@ def test_discos_own_data(settings, tmp_path, magicanimate_options, disco_options
             empty = np.full((128, 128, 3), BACKGROUND[::-1], np.uint8)
             cv2.imwrite(str(tmp_path / "densepose" / name / f"{index:03d}.png"), empty)
     beside = [f"dataset.condition_root={tmp_path}/densepose", f"dataset.mask_root={tmp_path}/masks"]
-    common = [f"dataset.root={root}", f"dataset.cache={tmp_path}/cache", "pose=mini", *beside]
+    common = [
+        f"dataset.root={root}",
+        f"dataset.cache={tmp_path}/cache",
+        "pose=mini",
+        "protocol.mse_p.extractor=mini",
+        *beside,
+    ]
     for options in (magicanimate_options, ["method=disco_ft", *disco_options, *short_fine_tune]):
         result = run(settings(tmp_path, *common, *options, benchmark="tiktok"))
         assert result["dataset"]["failed"] == {} and sorted(result["clips"]) == names

@@ -21,7 +21,8 @@ FRAMES = [np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8) for
 def encoded(kind: str) -> bytes:
     if kind in (".exr.tif", ".16.png"):
         samples = FRAMES[0].astype(np.float32) / 255 if kind == ".exr.tif" else FRAMES[0].astype(np.uint16) * 257
-        return cv2.imencode(kind[-4:], samples)[1].tobytes()
+        # As they are: OpenCV would compress floats with loss.
+        return cv2.imencode(kind[-4:], samples, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
     file = io.BytesIO()
     first, *others = map(Image.fromarray, FRAMES)
     first.save(file, {".tif": "TIFF", ".webp": "WEBP", ".png": "PNG"}[kind], save_all=True, append_images=others)

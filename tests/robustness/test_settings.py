@@ -27,7 +27,7 @@ def values_of(stage: str) -> dict[str, Any]:
     """The settings of a stage's command line, plain."""
     name = STAGES[stage].command.name
     arguments = [a for a in STAGES[stage].command.arguments if "=" in a or a.startswith("~")]
-    without = GROUPS if stage == "sample" else ()
+    without = (*GROUPS, "model") if stage == "sample" else ()
     settings = settings_of(SETTINGS[stage], composed(CONFIGS.get(name, name), *arguments), without=without)
     return plain(settings)
 

@@ -22,7 +22,7 @@ from eval.scoring.settings import ScoreSettings
 from src.common.errors import UserError
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity
-from src.pose.extractors.mini import MiniExtractor
+from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pose.keypoints import PoseSequence
 from tests.eval.networks.test_modern_networks import dinov2_folder, face_onnx
 from tests.eval.test_score import protocol
@@ -45,8 +45,8 @@ def test_sets_of_metrics_are_their_lists() -> None:
 class Attentive(MiniExtractor):
     """The miniature extractor always finds somebody; this one finds nobody in an empty frame."""
 
-    def _detect(self, frame_HWC: np.ndarray) -> PoseSequence:
-        found = super()._detect(frame_HWC)
+    def _detect(self, net: KeypointNet, frame_HWC: np.ndarray) -> PoseSequence:
+        found = super()._detect(net, frame_HWC)
         return found if frame_HWC.std() > 0 else PoseSequence(found.xy, found.confidence, np.zeros_like(found.mask))
 
 
