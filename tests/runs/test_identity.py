@@ -35,7 +35,7 @@ SETTINGS = RunSettings(
     preview=PreviewSettings(),
 )
 # What no type tells: names of a choice that is checked by hand, text of a certain form.
-OTHERS = ("frame", "source", "bfloat16", "00:01:00:00", "another")
+OTHERS = ("frame", "source", "tiny", "bfloat16", "00:01:00:00", "another")
 
 
 def leaves(settings: Any, prefix: str = "", inherited: str = "fine_tune") -> Iterator[tuple[str, str, Any, Any]]:
