@@ -202,7 +202,7 @@ def test_weights_that_are_not_there_end_the_command_before_any_work(folder, call
 
 def test_the_command_lists_the_methods(run_module) -> None:
     shown = run_module("eval.run", "benchmark=people", "--help").stdout
-    [line] = [line for line in shown.splitlines() if line.startswith("method:")]
+    [line] = [line for line in shown.splitlines() if line.startswith("method: ")]
     listed = line.removeprefix("method:").replace(" ", "").split(",")
     kinds = {"posecrafter", "controlvideo", "noise", "selection", "insertion"}
     assert set(listed) >= kinds | {"magicanimate", "disco", "disco_ft", "external"}
