@@ -6,6 +6,7 @@ from the field that holds its dataclass, and at the top it counts for the fine-t
 
 import dataclasses
 import difflib
+import functools
 import json
 import math
 import types
@@ -78,7 +79,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
     _check_keys(cls, values, where)
     try:
         # In JSON's strict mode 1 is a float and a list a tuple, but true no number and 8 no text.
-        return TypeAdapter(cls).validate_json(json.dumps(values, default=str), strict=True)
+        return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise _told(error, values, where) from error
     except RecursionError:
@@ -122,7 +123,7 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
 
 def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
     """Dotted names of the fields whose values the command line must not parse (`Raw`), paths among them."""
-    for name, kind in typing.get_type_hints(cls, include_extras=True).items():
+    for name, kind in _hints(cls).items():
         marks = [mark for part in _parts(kind) for mark in getattr(part, "__metadata__", ())]
         if any(isinstance(mark, _Raw) for mark in marks) or Path in _parts(kind):
             yield _join(prefix, name)
@@ -176,6 +177,17 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """The checks of a class, which cost more to build than to apply."""
+    return TypeAdapter(cls)
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str, Any]:
     kept = {}
     for field in fields(settings):
@@ -197,11 +209,11 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
     cls = _member(cls, values)
     if cls is None or not isinstance(values, Mapping):
         return
-    known = typing.get_type_hints(cls, include_extras=True)
+    known = _hints(cls)
     for name, (tag,) in _tags(cls).items():
         if values.get(name, tag) != tag:
             # Of another kind: its other keys are none of this one's.
-            raise UserError(f"{_join(where, name)}={_shown(values[name])} does not go here: expected {tag}")
+            raise UserError(f"{_join(where, name)}={_shown(values[name])} is unknown: choose {tag!r}")
     for key, value in values.items():
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
@@ -221,11 +233,12 @@ def _member(kind: Any, values: Any) -> type | None:
     return None
 
 
+@functools.cache
 def _tags(cls: type) -> dict[str, tuple[Any, ...]]:
     """The fields that can have one value alone, and that value: what tells the members of a union apart."""
     return {
         name: typing.get_args(hint)
-        for name, hint in typing.get_type_hints(cls).items()
+        for name, hint in _hints(cls).items()
         if typing.get_origin(hint) is Literal and len(typing.get_args(hint)) == 1
     }
 
