@@ -23,7 +23,6 @@ from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
-from src.pose.keypoints import poses_sha256
 
 CHECKSUMS = ("source_sha256", "frames_sha256", "poses_sha256", "record_sha256")
 MANIFEST_LIMITS = Limits(max_bytes=256 * MEBIBYTE, max_values=10_000_000)
@@ -140,7 +139,7 @@ def _entry(
     if before.get("record_sha256") == record and all(key in before for key in CHECKSUMS):
         checksums = {key: str(before.get(key)) for key in CHECKSUMS}
     else:
-        sums = (content_sha256(video), sha256(folder / "frames.npy"), poses_sha256(subject.poses), record)
+        sums = (content_sha256(video), sha256(folder / "frames.npy"), subject.poses.sha256(), record)
         checksums = {key: str(value) for key, value in zip(CHECKSUMS, sums, strict=True)}
     size = {"fps": float(subject.fps), "resolution": subject.resolution}
     return {"source": dict(clip.source), **_frames(len(subject), num_test), **size, **checksums}

@@ -83,7 +83,7 @@ class PoseSequence:
         )
 
     def sha256(self) -> str:
-        """Checksum of the keypoints."""
+        """SHA-256 of the keypoints: of their values, which a file may hold compressed in several ways."""
         return arrays_sha256(self.xy, self.confidence, self.mask)
 
     def transformed(self, scale: tuple[float, float], offset: tuple[float, float]) -> "PoseSequence":
@@ -91,8 +91,3 @@ class PoseSequence:
         return PoseSequence(
             self.xy * np.asarray(scale, np.float32) + np.asarray(offset, np.float32), self.confidence, self.mask
         )
-
-
-def poses_sha256(poses: PoseSequence) -> str:
-    """SHA-256 of a pose sequence: of its values, which a file may hold compressed in several ways."""
-    return arrays_sha256(poses.xy, poses.confidence, poses.mask)

@@ -59,7 +59,7 @@ def write_drift(folder: Path, clip: GeneratedClip) -> dict[str, Any]:
     return found.summary()
 
 
-def content_sha256(path: Path) -> str | None:
+def tree_sha256(path: Path) -> str | None:
     """SHA-256 of a file, or of the names and contents of all files in a folder and below; None: nothing there."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if not file.is_dir())

@@ -33,7 +33,7 @@ from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter
 from src.models.backbone import VideoBackbone
 from src.pose.formats import load_poses, save_poses
-from src.runs.generated import FRAMES, GENERATED, POSES, content_sha256, write_drift, write_generated
+from src.runs.generated import FRAMES, GENERATED, POSES, tree_sha256, write_drift, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
@@ -257,7 +257,7 @@ class RunFolder:
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`, with the checksums of the files that it describes, and return its content."""
-        found = {name: content_sha256(self.path / name) for name in DESCRIBED}
+        found = {name: tree_sha256(self.path / name) for name in DESCRIBED}
         whole = {**summary, "files": {name: digest for name, digest in found.items() if digest is not None}}
         write_json(self.path / SUMMARY, whole)
         return whole
@@ -266,7 +266,7 @@ class RunFolder:
         """Whether the files that a summary describes are there and as they were written; says so where not."""
         # Version 0.1 wrote no checksums.
         files = summary.get("files") or {}
-        changed = [name for name in DESCRIBED if name in files and files[name] != content_sha256(self.path / name)]
+        changed = [name for name in DESCRIBED if name in files and files[name] != tree_sha256(self.path / name)]
         if changed:
             log.warning("%s in %s missing or changed since: made again", ", ".join(changed), self.path)
         return not changed
