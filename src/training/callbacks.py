@@ -42,6 +42,14 @@ class StepTimer(Callback):
         self.loss = float(outputs["loss"])
         self.seconds.append(time.perf_counter() - self._started)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: a run that has no step left to do knows its last loss from here."""
+        return {"loss": self.loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The counterpart of `state_dict`."""
+        self.loss = state_dict["loss"]
+
     @property
     def seconds_per_step(self) -> float | None:
         """Mean over the steps of this process but the first; None before the second."""
