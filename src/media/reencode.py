@@ -16,6 +16,7 @@ from av.video.reformatter import Colorspace
 from src.common.errors import UserError
 from src.common.files import atomic_path
 from src.media.sources import EXACT, decoding, file_url, open_video
+from src.media.video import REPEATABLE
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
 _ENCODER = "libx264"
@@ -67,7 +68,7 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
             av.open(file_url(temporary), "w", options=flags) as new,
         ):
             video = old.streams.video[0]
-            stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)
+            stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality | REPEATABLE)
             _take_over(video.codec_context, stream.codec_context)
             if video.time_base is not None:
                 stream.codec_context.time_base = video.time_base

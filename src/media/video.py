@@ -41,7 +41,7 @@ _BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T
 _LIMITED_RANGE = 1
 # libx264's rate control by macroblock trees reads memory that it has not set: of pictures narrower than 128 pixels the
 # same frames came out in two or three ways, by what the memory held before.
-_REPEATABLE = {"x264-params": "mbtree=0"}
+REPEATABLE = {"x264-params": "mbtree=0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +197,7 @@ def write_video(
         atomic_path(path) as temporary,
         av.open(file_url(temporary), "w", options={"movflags": "+faststart"}) as container,
     ):
-        stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)} | _REPEATABLE)
+        stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)} | REPEATABLE)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
