@@ -7,7 +7,7 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint bench reproduce-mini clean
+.PHONY: help install demo test coverage chaos lint bench reproduce-mini clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film t
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+coverage: $(INSTALLED)  ## run the tests and say which lines of src/ and eval/ they reach: htmlcov/index.html
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=html --cov-report=term:skip-covered $(ARGS)
 
 chaos: $(INSTALLED)  ## kill, starve and mislead every command, an hour: ARGS="kills=500 inputs=2000 seed=1 workers=2"
 	$(BIN)/python -m tests.chaos $(ARGS)
