@@ -59,7 +59,7 @@ def main() -> None:
     stages = chosen["stages"].split(",") if chosen["stages"] else list(STAGES)
     world, parts = World(folder), chosen["parts"].split(",")
     _say(f"every stage once, undisturbed, in {folder}")
-    world.build(list(STAGES) if "inputs" in parts else stages)
+    world.build([*(stages if {"kills", "starved"} & set(parts) else ()), *(["report"] if "inputs" in parts else ())])
     seed, workers = int(chosen["seed"]), int(chosen["workers"])
     inputs.hang_seconds = int(chosen["hang"])
     work = {
