@@ -106,7 +106,7 @@ def take_workspace() -> None:
 
     mmap.mmap(-1, _WORKSPACE).close()
     matrix = np.ones((_LARGE_ENOUGH, _LARGE_ENOUGH))
-    matrix @ matrix
+    np.matmul(matrix, matrix)
 
 
 def _memory_gib() -> float | None:
