@@ -53,7 +53,7 @@ def measure_magicanimate(configs: Path, trainer: TrainerSettings) -> dict[str, A
             video_unet = UNetMotionModel(**motion_config(unet, max_positions=MAX_POSITIONS))
             encoder = AppearanceEncoder(unet)
             controlnet = from_config(ControlNetModel, configs / "controlnet")
-        model = MagicAnimate(video_unet, encoder, controlnet, settings=NetworkSettings()).eval()
+        model = MagicAnimate(video_unet, encoder, controlnet, settings=NetworkSettings()).eval().requires_grad_(False)
         count, size, width = settings.window_frames, settings.resolution, unet.config["cross_attention_dim"]
         cells = size // LATENT_SHRINKS
         latents_1CFhw = magicanimate.draw_noise(count, (CHANNELS, cells, cells), settings, seed=0).to(device)
