@@ -47,7 +47,7 @@ bench: $(INSTALLED)  ## seconds and peak memory of Stable Diffusion 1.5 with ran
 	else \
 	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS); \
 	fi
-	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system $(ARGS) || exit; done
+	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system model.dtype=bfloat16 $(ARGS) || exit; done
 	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on

@@ -10,6 +10,7 @@ absolute difference over the pixels that are person in all true frames? The back
 
 import argparse
 import json
+import logging
 import sys
 import time
 from pathlib import Path
@@ -100,16 +101,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("system", choices=sorted(TOYS))
     parser.add_argument("folder", type=Path)
     for name, default, said in (
-        ("steps", 300, "of training"),
+        ("steps", 500, "of training"),
         ("people", 300, "to train on"),
-        ("held-out", 24, "people to film"),
-        ("poses", 4, "of each person"),
+        ("held-out", 20, "people to film"),
+        ("poses", 2, "of each person"),
         ("batch", 4, "people a step"),
-        ("size", 128, "side in pixels"),
+        ("size", 64, "side in pixels"),
         ("sampling-steps", 10, "of DDIM"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=said)
-    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     sys.stdout.write(json.dumps(run(parser.parse_args(arguments))) + "\n")
 
 

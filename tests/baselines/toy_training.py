@@ -6,6 +6,7 @@ Dimensions: B clips, F frames, C latent channels, h×w latent cells, T tokens, E
 """
 
 import copy
+import logging
 from abc import ABC, abstractmethod
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +32,10 @@ from src.models.loading import load_image_model
 from tests.baselines.initial import initial_disco
 from tests.baselines.rendered import People
 
+log = logging.getLogger(__name__)
 WEIGHTS = PACKAGE_ROOT / "src/models/weights"
 NUM_TIMESTEPS = 1000
+_TOLD = 20  # steps between two lines in the log
 _TIMES = 3  # that the held-out people are gone through, at other timesteps
 
 
@@ -198,7 +201,7 @@ def train(toy: Toy, people: People, *, num_steps: int, batch: int, learning_rate
         optimizer, lambda step: min((step + 1) / warm, (num_steps - step) / max(1, num_steps - warm))
     )
     generator, losses = _seeded(seed), []
-    for _ in range(num_steps):
+    for step in range(num_steps):
         chosen = torch.randperm(len(people), generator=generator)[:batch].numpy()
         loss = toy.loss(people, chosen, generator)
         optimizer.zero_grad()
@@ -207,6 +210,8 @@ def train(toy: Toy, people: People, *, num_steps: int, batch: int, learning_rate
         optimizer.step()
         rate.step()
         losses.append(float(loss.detach()))
+        if (step + 1) % _TOLD == 0:
+            log.info("step %d of %d: loss %.4f", step + 1, num_steps, np.mean(losses[-_TOLD:]))
     return losses
 
 
