@@ -73,9 +73,7 @@ def film_picture(
         return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
 
 
-def _picture(
-    source: PoseSourceSettings, subject: str
-) -> tuple[np.ndarray, FrameGeometry, PoseSequence | None]:
+def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, FrameGeometry, PoseSequence | None]:
     """(S, S, 3) uint8 RGB, how it was cut out, and the poses of the clip that it comes from, if it comes from one."""
     size = source.data.resolution
     if Path(subject).suffix.lower() in IMAGE_SUFFIXES and Path(subject).is_file():

@@ -5,7 +5,7 @@ of these have the build of one driver and are filmed in the driver's DensePose o
 picture says who it is. FOLDER gets the losses and figures as `figures.json`, and the pictures as `sheet.png`.
 
 Who a frame shows is asked of its pixels: of all the people, whose true frame in the same pose is nearest, in mean
-absolute difference over the pixels that are person in all true frames? The background, which DisCo is given, has no say.
+absolute difference over the pixels that are person in all true frames? The background has no say.
 """
 
 import argparse
