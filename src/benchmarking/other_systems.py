@@ -32,27 +32,32 @@ LATENT_SHRINKS, CHANNELS, TOKENS = 8, 4, 77
 
 
 def measure_other(
-    system: Literal["magicanimate", "disco"], model: ModelSettings, trainer: TrainerSettings
+    system: Literal["magicanimate", "disco"], model: ModelSettings, trainer: TrainerSettings, *, resolution: int
 ) -> dict[str, Any]:
     """Seconds and peak memory of one step of a system with random weights.
 
     Args:
         model: whose shipped configs give the sizes, and its dtype MagicAnimate's weights; DisCo's are float32.
+        resolution: of MagicAnimate in pixels; DisCo has its 256.
     """
     configs = shipped_configs(model.configs)
     if system == "disco":
         return {"model": system} | measure_disco(configs, trainer)
-    return {"model": system} | measure_magicanimate(configs, trainer, getattr(torch, model.dtype))
+    dtype = getattr(torch, model.dtype)
+    return {"model": system} | measure_magicanimate(configs, trainer, dtype, resolution=resolution)
 
 
-def measure_magicanimate(configs: Path, trainer: TrainerSettings, dtype: torch.dtype) -> dict[str, Any]:
-    """One guided step of one window of 16 frames at 512 pixels, the bank of its reference included.
+def measure_magicanimate(
+    configs: Path, trainer: TrainerSettings, dtype: torch.dtype, *, resolution: int
+) -> dict[str, Any]:
+    """One guided step of one window of 16 frames, the bank of its reference included.
 
     Args:
         configs: folder with `unet` and `controlnet`.
         dtype: of the weights.
+        resolution: in pixels; 512 is the public code's.
     """
-    settings = MagicAnimateSampling(num_steps=1)
+    settings = MagicAnimateSampling(num_steps=1, resolution=resolution)
 
     def step(device: torch.device) -> Callable[[], Tensor]:
         with device, _default_dtype(dtype):

@@ -54,9 +54,10 @@ def test_another_system_is_chosen_on_the_command_line(call_main):
 
 
 def test_a_window_of_magicanimate_is_measured(monkeypatch):
-    small = replace(MagicAnimateSampling(), num_steps=1, window_frames=2, window_overlap=1, resolution=64)
-    monkeypatch.setattr(other_systems, "MagicAnimateSampling", lambda **_: small)
+    small = MagicAnimateSampling(window_frames=2, window_overlap=1)
+    monkeypatch.setattr(other_systems, "MagicAnimateSampling", lambda **given: replace(small, **given))
     trainer = TrainerSettings(accelerator="cpu", precision="bf16-mixed")
-    figures = other_systems.measure_magicanimate(shipped_configs("tiny"), trainer, torch.bfloat16)
-    assert figures["frames"] == 2 and figures["dtype"] == "bfloat16" and figures["cpu_seconds"] > 0
+    figures = other_systems.measure_magicanimate(shipped_configs("tiny"), trainer, torch.bfloat16, resolution=64)
+    assert (figures["frames"], figures["resolution"]) == (2, 64)
+    assert figures["dtype"] == "bfloat16" and figures["cpu_seconds"] > 0
     assert torch.get_default_dtype() == torch.float32
