@@ -94,7 +94,7 @@ class ToyDisCo(Toy):
             dtype=torch.float32,
         )
         embedding = tuple(mini.controlnet.config["conditioning_embedding_out_channels"])
-        self.model = initial_disco(mini.unet, clip, PlainVae(mini.vae), pose_embedding=embedding)  # pyright: ignore[reportArgumentType]
+        self.model = initial_disco(mini.unet, clip, PlainVae(mini.vae), pose_embedding=embedding)
         self.model.controlnet.nets[0].load_state_dict(mini.controlnet.state_dict())
         self.scheduler = disco_sampling.make_scheduler(dict(mini.scheduler.config))
         self.trained = list(trained_parameters(self.model, "general").values())
@@ -166,7 +166,7 @@ class ToyMagicAnimate(Toy):
         return self.mini.decode_latents(clean.transpose(1, 2).flatten(0, 1)).reshape(-1, num_frames, size, size, 3)
 
     def _noisy(self, clean: Tensor, noise: Tensor, timestep: int) -> Tensor:
-        return DDIMScheduler.add_noise(self.scheduler, clean, noise, torch.tensor([timestep] * len(clean)))  # pyright: ignore[reportArgumentType]
+        return DDIMScheduler.add_noise(self.scheduler, clean, noise, torch.tensor([timestep] * len(clean)))
 
     def _clips(self, people: People, chosen: np.ndarray) -> Tensor:
         frames = people.frames[chosen]
