@@ -35,8 +35,8 @@ def likeness(filmed: np.ndarray, people: People) -> dict[str, Any]:
         people: in the same poses, all in the driver's.
 
     Returns:
-        `right`: the share of frames; `interval`: its 95 % bootstrap interval over people; `chance`; `rank`: the mean
-        share of other people who are nearer, 0 at best and 0.5 by chance.
+        `right`: the share of frames; `chance`; `rank`: the mean share of other people who are nearer, 0 at best and 0.5
+        by chance; `interval` and `rank_interval`: 95 % bootstrap intervals of both over people.
     """
     shared = people.persons.all(0)
     num_people, num_frames = filmed.shape[:2]
@@ -47,14 +47,15 @@ def likeness(filmed: np.ndarray, people: People) -> dict[str, Any]:
         distances[:, frame] = np.abs(ours[:, None] - true[None]).mean((-2, -1))
     own = distances[np.arange(num_people), :, np.arange(num_people)]
     nearer_PF = (distances < own[..., None]).sum(-1)
-    right_P = (nearer_PF == 0).mean(1)
+    right_P, rank_P = (nearer_PF == 0).mean(1), nearer_PF.mean(1) / (num_people - 1)
     drawn = np.random.default_rng(0).integers(num_people, size=(RESAMPLES, num_people))
-    interval = np.quantile(right_P[drawn].mean(1), [0.025, 0.975])
+    intervals = [np.quantile(values[drawn].mean(1), [0.025, 0.975]).round(3).tolist() for values in (right_P, rank_P)]
     return {
         "right": round(float(right_P.mean()), 3),
-        "interval": [round(float(end), 3) for end in interval],
+        "interval": intervals[0],
         "chance": round(1 / num_people, 3),
-        "rank": round(float(nearer_PF.mean() / (num_people - 1)), 3),
+        "rank": round(float(rank_P.mean()), 3),
+        "rank_interval": intervals[1],
     }
 
 
