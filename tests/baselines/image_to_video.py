@@ -49,7 +49,8 @@ def likeness(filmed: np.ndarray, people: People) -> dict[str, Any]:
     nearer_PF = (distances < own[..., None]).sum(-1)
     right_P, rank_P = (nearer_PF == 0).mean(1), nearer_PF.mean(1) / (num_people - 1)
     drawn = np.random.default_rng(0).integers(num_people, size=(RESAMPLES, num_people))
-    intervals = [np.quantile(values[drawn].mean(1), [0.025, 0.975]).round(3).tolist() for values in (right_P, rank_P)]
+    ends = [0.025, 0.975]
+    intervals = [np.quantile(values[drawn].mean(1), ends).round(3).tolist() for values in (right_P, rank_P)]
     return {
         "right": round(float(right_P.mean()), 3),
         "interval": intervals[0],

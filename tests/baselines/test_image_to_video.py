@@ -27,7 +27,12 @@ def test_nothing_but_looks_tells_lookalikes_apart(people):
 def test_true_frames_show_their_people_and_anothers_do_not(people):
     true, swapped = likeness(people.frames, people), likeness(np.roll(people.frames, 1, 0), people)
     assert (true["right"], true["rank"], true["interval"]) == (1.0, 0.0, [1.0, 1.0])
-    assert true["rank_interval"] == [0.0, 0.0] and swapped["right"] == 0.0 and swapped["rank"] > 0 and true["chance"] == 0.25
+    assert (
+        true["rank_interval"] == [0.0, 0.0]
+        and swapped["right"] == 0.0
+        and swapped["rank"] > 0
+        and true["chance"] == 0.25
+    )
 
 
 def test_the_background_has_no_say(people):
