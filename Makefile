@@ -46,11 +46,12 @@ bench: $(INSTALLED)  ## seconds and peak memory of Stable Diffusion 1.5 with ran
 	@# A GPU measures the full size; a CPU, in minutes, a quarter of the pixels and few frames (experiments/SPEED.md).
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	  $(BIN)/python -m src.bench model.dtype=bfloat16 num_target_frames=[25,100,400] frame_chunks=[auto,8] \
-	    counted=[25,100,400] $(ARGS); \
+	    counted=[25,100,400] $(ARGS) && $(BIN)/python -m src.bench system=magicanimate model.dtype=bfloat16 $(ARGS); \
 	else \
-	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS); \
+	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS) && \
+	  $(BIN)/python -m src.bench system=magicanimate data.resolution=256 model.dtype=bfloat16 $(ARGS); \
 	fi
-	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system $(ARGS) || exit; done
+	$(BIN)/python -m src.bench system=disco $(ARGS)
 	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on
