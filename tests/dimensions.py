@@ -1,7 +1,7 @@
-"""The dimension suffixes of names, checked while the tests run: `latents_BChw` has four, and one `B` is one size a call.
+"""The dimension suffixes of names, checked while the tests run: `latents_BChw` has four, and `B` is one size in a call.
 
-Every function, method and dataclass of `src` and `eval` that takes a tensor or an array under a name with such a suffix is
-wrapped; jaxtyping compares the shapes.
+Every function, method and dataclass of `src` and `eval` that takes a tensor or an array under a name with such a suffix
+is wrapped; jaxtyping compares the shapes.
 """
 
 import functools
