@@ -71,7 +71,8 @@ def _dimensions(function: Callable) -> dict[str, str]:
     for name, parameter in inspect.signature(function).parameters.items():
         suffix = _SUFFIX.search(name)
         if suffix and any(array in str(parameter.annotation) for array in _ARRAYS):
-            found[name] = " ".join(suffix[1])
+            # X stands for any number of axes.
+            found[name] = " ".join(suffix[1]).replace("X", "*X")
     return found
 
 
@@ -81,6 +82,8 @@ def _checked(function: Callable, dimensions: dict[str, str]) -> Callable:
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        # First, so that what refuses shapes by itself does so in its own words.
+        result = function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         with jaxtyped("context"):
             for name, kind in kinds.items():
@@ -88,6 +91,6 @@ def _checked(function: Callable, dimensions: dict[str, str]) -> Callable:
                 if isinstance(value, Tensor | np.ndarray) and not isinstance(value, kind):
                     shapes = {n: tuple(given[n].shape) for n in kinds if isinstance(given.get(n), Tensor | np.ndarray)}
                     raise AssertionError(f"{function.__module__}.{function.__qualname__}: {name} of {shapes}")
-        return function(*args, **kwargs)
+        return result
 
     return wrapper

@@ -76,13 +76,13 @@ class PoseAccuracy(MeanMetric):
         if len(generated) != len(real):
             raise UserError(f"poses are compared frame by frame, but there are {len(generated)} and {len(real)}")
         scale = np.array(size[::-1], np.float64)
-        person_F = _rectangle(real.xy * scale, real.mask)
+        person_F2 = _rectangle(real.xy * scale, real.mask)
         for indices, sigmas in GROUPS[self.group]:
             found_FK, seen_FK = generated.mask[:, indices], real.mask[:, indices]
             distance_FK = np.linalg.norm((generated.xy[:, indices] - real.xy[:, indices]) * scale, axis=-1)
             distance_FK = np.where(found_FK, distance_FK, np.inf)
-            part_F = _rectangle(real.xy[:, indices] * scale, seen_FK)
-            right_FK = self._right(distance_FK, part_F, person_F, np.array(sigmas))
+            part_F2 = _rectangle(real.xy[:, indices] * scale, seen_FK)
+            right_FK = self._right(distance_FK, part_F2, person_F2, np.array(sigmas))
             shown_F = seen_FK.any(1)
             value_F = (right_FK * seen_FK).sum(1)[shown_F] / seen_FK.sum(1)[shown_F]
             self._add(torch.from_numpy(value_F).to(self.total.device), frames=int(shown_F.sum()))
@@ -91,7 +91,7 @@ class PoseAccuracy(MeanMetric):
 
     @abstractmethod
     def _right(
-        self, distance_FK: np.ndarray, part_F: np.ndarray, person_F: np.ndarray, sigma_K: np.ndarray
+        self, distance_FK: np.ndarray, part_F2: np.ndarray, person_F2: np.ndarray, sigma_K: np.ndarray
     ) -> np.ndarray:
         """How right each keypoint is, (F, K) in [0, 1], from distances in pixels (inf: missed) and the sides (F, 2) of
         the bounding rectangles of the part and of the person."""
@@ -122,9 +122,9 @@ class PCK(PoseAccuracy):
     threshold: ClassVar[float] = 0.1
 
     def _right(
-        self, distance_FK: np.ndarray, part_F: np.ndarray, person_F: np.ndarray, sigma_K: np.ndarray
+        self, distance_FK: np.ndarray, part_F2: np.ndarray, person_F2: np.ndarray, sigma_K: np.ndarray
     ) -> np.ndarray:
-        return distance_FK <= self.threshold * part_F.max(1)[:, None]
+        return distance_FK <= self.threshold * part_F2.max(1)[:, None]
 
 
 class OKS(PoseAccuracy):
@@ -139,9 +139,9 @@ class OKS(PoseAccuracy):
     """
 
     def _right(
-        self, distance_FK: np.ndarray, part_F: np.ndarray, person_F: np.ndarray, sigma_K: np.ndarray
+        self, distance_FK: np.ndarray, part_F2: np.ndarray, person_F2: np.ndarray, sigma_K: np.ndarray
     ) -> np.ndarray:
-        area_F = AREA_SHARE * person_F.prod(1)
+        area_F = AREA_SHARE * person_F2.prod(1)
         return np.exp(-np.square(distance_FK) / (2 * (area_F[:, None] + np.spacing(1)) * np.square(2 * sigma_K)))
 
 

@@ -3,7 +3,7 @@
 Both are read off the pixels, without a network, so that they cost nothing: they compare the beginning of a video with
 its end, not one method with another. The looks change with the pose too.
 
-Dimensions: M frames, H×W pixels; RGB uint8.
+Dimensions: M frames, H×W pixels, h×w of the reference, which may be larger; RGB uint8.
 """
 
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ class Drift:
         }
 
 
-def drift(frames_MHWC: np.ndarray, reference_HWC: np.ndarray) -> Drift:
+def drift(frames_MHWC: np.ndarray, reference_hwC: np.ndarray) -> Drift:
     """Compare every frame with the reference frame, one at a time."""
-    colour, shrunk = _measured(reference_HWC)
+    colour, shrunk = _measured(reference_hwC)
     measured = [_measured(frame) for frame in frames_MHWC]
     colour_M = [float(np.linalg.norm(other - colour)) for other, _ in measured]
     likeness_M = [float(other @ shrunk) for _, other in measured]

@@ -29,12 +29,12 @@ class EncodedClip:
 
     Attributes:
         latents_NChw: float32, Z_0.
-        poses_NCHW: uint8 pose images.
+        poses_N3HW: uint8 pose images.
         text_1TE: the source prompt.
     """
 
     latents_NChw: Tensor
-    poses_NCHW: Tensor
+    poses_N3HW: Tensor
     text_1TE: Tensor
 
 
@@ -56,7 +56,7 @@ def encode_clip(image_model: ImageModel, clip: TrainingClip, device: torch.devic
     drawn_NHWC = draw_poses(clip.poses, height_width(clip.frames))
     encoded = EncodedClip(
         latents_NChw=image_model.encode_frames(clip.frames),
-        poses_NCHW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
+        poses_N3HW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
         text_1TE=image_model.encode_prompt(clip.prompt),
     )
     image_model.move_encoders(torch.device("cpu"))

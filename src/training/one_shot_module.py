@@ -54,7 +54,7 @@ class OneShotModule(LightningModule):
         clip = data.clip
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(
-                clip.poses_NCHW[None].to(self.device), clip.text_1TE.to(self.device)
+                clip.poses_N3HW[None].to(self.device), clip.text_1TE.to(self.device)
             )
             set_checkpointing(
                 *(self.backbone, self.gradient_checkpointing, self._conditioning, clip.latents_NChw.to(self.device)),

@@ -77,23 +77,23 @@ class MagicAnimate(nn.Module):
             return {name: tokens.half() for name, tokens in bank.items()}
         return bank
 
-    def control(self, latents_BCFhw: Tensor, timestep: int, condition_BFCHW: Tensor, text_BTE: Tensor) -> Residuals:
+    def control(self, latents_BCFhw: Tensor, timestep: int, condition_BF3HW: Tensor, text_BTE: Tensor) -> Residuals:
         """The ControlNet's residuals of every frame, each made from that frame alone, `frame_chunk` at a time.
 
         Args:
             latents_BCFhw: noisy latents.
-            condition_BFCHW: RGB DensePose renderings in [0, 1].
+            condition_BF3HW: RGB DensePose renderings in [0, 1].
             text_BTE: the conditional text, whichever half the residuals are added to.
         """
         num_clips, _, num_frames = latents_BCFhw.shape[:3]
         parts: list[tuple[Tensor, ...]] = []
-        for frames in self.layout.chunks(num_frames, elements=condition_BFCHW[:, 0].numel()):
+        for frames in self.layout.chunks(num_frames, elements=condition_BF3HW[:, 0].numel()):
             latents_XChw = latents_BCFhw[:, :, frames].transpose(1, 2).flatten(0, 1)
             down, mid = self.controlnet(
                 latents_XChw,
                 timestep,
                 encoder_hidden_states=text_BTE.repeat_interleave(len(latents_XChw) // num_clips, 0),
-                controlnet_cond=condition_BFCHW[:, frames].flatten(0, 1),
+                controlnet_cond=condition_BF3HW[:, frames].flatten(0, 1),
                 conditioning_scale=self.settings.conditioning_scale,
                 return_dict=False,
             )
