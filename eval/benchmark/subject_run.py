@@ -89,6 +89,7 @@ def run_subject(
             said = {"run": str(run.path), "poses": f"{HELD_OUT}/{POSES}", "prompt": split.training.prompt}
             said |= {"seed": settings.seed, "method": plain(settings.method)}
             summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
+            run.clear_unfinished()
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,

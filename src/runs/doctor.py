@@ -25,7 +25,8 @@ def doctor(settings: LearningSettings) -> dict[str, Any]:
         gradient_checkpointing=settings.model.gradient_checkpointing is not False,
         dtype=settings.model.dtype,
         frame_chunk=1 if settings.sampling.frame_chunk == "auto" else settings.sampling.frame_chunk,
-        num_frames=settings.data.num_test_frames + int(settings.method.reference_insertion),
+        num_frames=min(settings.data.num_test_frames, settings.sampling.window_frames or settings.data.num_test_frames)
+        + int(settings.method.reference_insertion),
     )
     count = count_memory(settings.model, resolution=settings.data.resolution, precision=settings.trainer.precision)
     needed = count.stages(work)
