@@ -80,6 +80,8 @@ def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, Pose
         height, width = image.shape[:2]
         side = min(height, width)
         return crop_frame(image, CropBox((width - side) // 2, (height - side) // 2, side, side), (size, size)), None
-    found = resolve_subject(subject, settings=source.data.clip, root=source.data.root, extractor=source.pose.build)
+    found = resolve_subject(
+        subject, settings=source.data.square_clip, root=source.data.root, extractor=source.pose.build
+    )
     check_square(found)
     return np.asarray(found.frames[0]), found.poses
