@@ -163,6 +163,10 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "data.resolution=100"), "error: data.resolution=100 does not suit this model"),
         (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
         (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
+        (
+            ("subject=people_001", "model.dtype=bfloat16", "trainer.precision=32-true"),
+            "error: model.dtype=bfloat16 cannot go with trainer.precision=32-true: ",
+        ),
         (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
         (
             ("subject=people_001", "experiment=ablation_component"),

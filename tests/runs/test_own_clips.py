@@ -33,6 +33,13 @@ def run(train, tmp_path_factory):
     return folder
 
 
+def test_a_precision_that_the_runs_weights_cannot_go_with_is_refused_at_once(run, call_main, tmp_path):
+    status, stderr = call_main(sample_main, f"run={run}", "poses=people_002", "trainer.precision=bf16-true")
+    said = "error: model.dtype=float32 cannot go with trainer.precision=bf16-true: "
+    assert status == 2 and stderr.startswith(said) and stderr.count("\n") == 1
+    assert not list((run / "samples").glob("*")), "nothing is written"
+
+
 @pytest.mark.parametrize("audio", ["driver", "none"])
 def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
     write_with_beeps(tmp_path / "driver.mp4", seconds=2)
