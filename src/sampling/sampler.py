@@ -105,6 +105,9 @@ class Sampler(LightningModule):
         if len(self.windows) > len(self.segments):
             log.info("window %d of %d: %d frames", window + 1, len(self.windows), len(job.target_poses))
         latents_LChw, _ = self._sample(job, self._begun[1])
+        if window + 1 == len(self.windows) or self.windows[window + 1].segment != segment:
+            # A preview comes again with other weights.
+            self._begun = None
         # 6. Decode, a frame at a time: of all stages this one takes the most memory a frame.
         parts = latents_LChw.split(1)
         return np.concatenate([self.image_model.decode_latents(part) for part in track(parts, "decoding")])

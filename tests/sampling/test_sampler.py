@@ -181,6 +181,17 @@ def test_windows_share_the_reference_of_their_segment(tiny, backbone, job, monke
     assert np.array_equal(as_one.frames, generate(whole, tiny, backbone, CPU).frames)
 
 
+def test_a_preview_of_weights_that_were_trained_meanwhile_inverts_anew(tiny, backbone, job):
+    sampler = Sampler(tiny, backbone, [job])
+    before = sampler.predict_step(0, 0)
+    with torch.no_grad():
+        for parameter in backbone.trainable_state().values():
+            parameter.mul_(1.3)
+    after = sampler.predict_step(0, 0)
+    assert np.array_equal(after, Sampler(tiny, backbone, [job]).predict_step(0, 0))
+    assert not np.array_equal(after, before)
+
+
 def test_a_generated_clip_says_what_it_is_of(tiny, backbone, job):
     clip = generate(job, tiny, backbone, CPU)
     assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8 and clip.fps == job.fps
