@@ -21,6 +21,7 @@ from src.pose.formats import save_poses
 from src.prepare import main as prepare_main
 from src.runs.generated import tree_sha256
 from src.sample import main as sample_main
+from src.train import main as train_main
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "data.num_frames=3", "sample_after_train=false")
@@ -98,6 +99,18 @@ def test_a_long_video_goes_on_after_its_last_window(signum, run, call_main, stop
     assert [tree_sha256(tmp_path / "cut" / name) for name in names] == [
         tree_sha256(tmp_path / "whole" / name) for name in names
     ]
+
+
+def test_the_video_of_a_run_goes_on_after_its_last_window(call_main, stop_in, tmp_path):
+    command = ("subject=people_001", *FAST[:-1], "data.num_test_frames=4", "sampling.num_steps=1")
+    command += ("sampling.window_frames=2",)
+    assert call_main(train_main, *command, "run_dir=whole") == (0, "")
+    stop_in(src.sampling.sampler, "ddim_sample", signal.SIGTERM)
+    assert_stopped(*call_main(train_main, *command, "run_dir=cut"), signal.SIGTERM)
+    assert (tmp_path / "cut/unfinished/windows.json").is_file() and not (tmp_path / "cut/frames").exists()
+    assert call_main(train_main, *command, "run_dir=cut") == (0, "")
+    assert not (tmp_path / "cut/unfinished").exists()
+    assert tree_sha256(tmp_path / "cut/frames") == tree_sha256(tmp_path / "whole/frames")
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
