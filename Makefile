@@ -7,7 +7,7 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos lint bench reproduce-mini clean
+.PHONY: help install demo test coverage chaos lint bench reproduce-mini clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film t
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
+coverage: $(INSTALLED)  ## run the tests and say which lines of src/ and eval/ they reach: htmlcov/index.html
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=html --cov-report=term:skip-covered $(ARGS)
+
 chaos: $(INSTALLED)  ## kill, starve and mislead every command, an hour, then film 2,000 frames: ARGS="kills=500 inputs=2000 seed=1 workers=2"
 	$(BIN)/python -m tests.chaos $(ARGS)
 	$(BIN)/python -m tests.chaos.long_video
@@ -44,11 +47,12 @@ bench: $(INSTALLED)  ## seconds and peak memory of Stable Diffusion 1.5 with ran
 	@# A GPU measures the full size; a CPU, in minutes, a quarter of the pixels and few frames (experiments/SPEED.md).
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then \
 	  $(BIN)/python -m src.bench model.dtype=bfloat16 num_target_frames=[25,100,400] frame_chunks=[auto,8] \
-	    counted=[25,100,400] $(ARGS); \
+	    counted=[25,100,400] $(ARGS) && $(BIN)/python -m src.bench system=magicanimate model.dtype=bfloat16 $(ARGS); \
 	else \
-	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS); \
+	  $(BIN)/python -m src.bench data.resolution=256 data.batch_frames=2 trainer.precision=32-true $(ARGS) && \
+	  $(BIN)/python -m src.bench system=magicanimate data.resolution=256 model.dtype=bfloat16 $(ARGS); \
 	fi
-	for system in magicanimate disco; do $(BIN)/python -m src.bench system=$$system $(ARGS) || exit; done
+	$(BIN)/python -m src.bench system=disco $(ARGS)
 	$(BIN)/python -m eval.bench
 
 reproduce-mini: $(INSTALLED)  ## train the miniature models anew, hours on two cores; what was interrupted goes on

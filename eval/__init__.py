@@ -4,6 +4,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import src  # a command of this package, too, can be stopped from its first moment  # noqa: F401
+
 
 class _Package(ModuleType):
     """Loads nothing before it is asked for."""

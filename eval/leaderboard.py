@@ -2,13 +2,13 @@
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from eval.reporting.settings import PageSettings
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
+from src.common.typed import FilePath
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 class LeaderboardCommand:
     """What `conf/leaderboard.yaml` describes."""
 
-    folder: Path
-    output: Path | None
-    start_from: Path | None
+    folder: FilePath
+    output: FilePath | None
+    start_from: FilePath | None
 
 
 @entry("leaderboard", LeaderboardCommand, positional=("folder",))

@@ -14,6 +14,7 @@ from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
+from src.common.typed import FilePath
 from src.pose.extractors.settings import ExtractorSettings
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ log = logging.getLogger(__name__)
 class ReportCommand(NetworkSettings, PageSettings):
     """What `conf/report.yaml` describes."""
 
-    results: Path | tuple[Path, ...] | None
-    output: Path | None
-    sweep: Path | None
+    results: FilePath | tuple[FilePath, ...] | None
+    output: FilePath | None
+    sweep: FilePath | None
     protocol: Protocol
     pose: ExtractorSettings
     metrics: tuple[str, ...] | str | None

@@ -20,6 +20,7 @@ from eval.scoring.settings import ScoreSettings
 from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
+from src.common.typed import FilePath
 from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
@@ -43,14 +44,14 @@ class ScoreCommand(NetworkSettings):
     pose: ExtractorSettings
     metrics: tuple[str, ...] | str
     table: TableSettings
-    run: Path | None
-    generated: Path | tuple[Path, ...] | None
-    real: Path | tuple[Path, ...] | None
-    reference: Path | None
-    poses: Path | None
+    run: FilePath | None
+    generated: FilePath | tuple[FilePath, ...] | None
+    real: FilePath | tuple[FilePath, ...] | None
+    reference: FilePath | None
+    poses: FilePath | None
     pairing: Pairing
-    output: Path | None
-    resume: Path | None
+    output: FilePath | None
+    resume: FilePath | None
     strict: bool
 
     def __post_init__(self) -> None:

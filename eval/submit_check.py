@@ -2,12 +2,12 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
+from src.common.typed import FilePath
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class CheckCommand:
     """What `conf/submit_check.yaml` describes: a submission, whose board is the folder above it, or a board."""
 
-    folder: Path
+    folder: FilePath
 
 
 @entry("submit_check", CheckCommand, positional=("folder",))

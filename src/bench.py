@@ -26,7 +26,7 @@ def _figures(settings: BenchSettings) -> dict[str, Any]:
     if settings.system != "ours":
         from src.benchmarking.other_systems import measure_other
 
-        return measure_other(settings.system, settings.model.configs, settings.trainer)
+        return measure_other(settings.system, settings.model, settings.trainer, resolution=settings.data.resolution)
     from src.benchmarking.measure import bench
 
     return bench(settings)

@@ -37,6 +37,7 @@ from src.showcase.gallery import GallerySettings
 from src.showcase.gallery import gallery as make_gallery
 from src.showcase.look import LookSettings
 from src.showcase.look import look as look_at
+from tests.dimensions import checked_dimensions
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT.parent / "shared/data/clips"
@@ -53,6 +54,13 @@ def restored_logging() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dimensions() -> Iterator[None]:
+    """Every test checks the dimension suffixes of what it calls."""
+    with checked_dimensions():
+        yield
 
 
 @pytest.fixture

@@ -4,12 +4,17 @@ Dimensions: B images, C = 3 channels in RGB order, H x W pixels. Frames are uint
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+
+from src.common.errors import UserError
+from src.models.weights_file import read_tensors
 
 
 class Network(nn.Module):
@@ -43,6 +48,22 @@ class ClipNetwork(Network):
     @abstractmethod
     def prepare(self, frames_FCHW: Tensor) -> Tensor:
         """Do once for a video what does not depend on the windows cut from it: (F, 3, H', W') of uint8 frames."""
+
+
+def load_unchecked(model: nn.Module, path: Path, *, renamed: Callable[[str], str] = str) -> None:
+    """Load a file whose publisher gives no checksum, so that it may hold anything.
+
+    Args:
+        renamed: from the file's names to the model's.
+
+    Raises:
+        UserError: it is no checkpoint, holds more than weights, or those of another network.
+    """
+    tensors = read_tensors(str(path), option="weights")
+    try:
+        model.load_state_dict({renamed(name): tensor for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise UserError(f"{path} holds the weights of another network: put the published file in its place") from error
 
 
 def resize_pillow(frames_BCHW: Tensor, size: tuple[int, int], *, clip: bool) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from cdfvd.third_party.i3d.pytorch_i3d import InceptionI3d
 from torch import Tensor
 
-from eval.networks.base import ClipNetwork, resize_pillow
+from eval.networks.base import ClipNetwork, load_unchecked, resize_pillow
 from src.common.digests import sha256
 
 I3D_SIZE = 224
@@ -35,7 +35,7 @@ class I3D(ClipNetwork):
             self.model = torch.jit.load(str(path), map_location="cpu")
         else:
             self.model = InceptionI3d(self.num_features, in_channels=3)
-            self.model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+            load_unchecked(self.model, path)
 
     def prepare(self, frames_FCHW: Tensor) -> Tensor:
         """Do once for a video what does not depend on the windows cut from it: (F, 3, H', W')."""

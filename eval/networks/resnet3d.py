@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.video.resnet import Bottleneck, Conv3DSimple, VideoResNet
 
-from eval.networks.base import ClipNetwork, resize_pillow
+from eval.networks.base import ClipNetwork, load_unchecked, resize_pillow
 from src.common.digests import sha256
 
 SIZE = 112
@@ -31,8 +31,7 @@ class ResNet3D(ClipNetwork):
     def __init__(self, path: Path) -> None:
         super().__init__("resnet50-3d-kinetics", sha256(path))
         self.model = resnet50_3d()
-        published = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
-        self.model.load_state_dict({_torchvision_name(name): value for name, value in published.items()})
+        load_unchecked(self.model, path, renamed=_torchvision_name)
         self.model.register_module("fc", nn.Identity())
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None])
 

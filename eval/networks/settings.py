@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.common.errors import UserError
+from src.common.typed import FilePath
 from src.pose.extractors.base import PoseExtractor
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class NetworkSettings:
         batch_size: frames a forward pass.
     """
 
-    weights: Path | None = None
+    weights: FilePath | None = None
     download: bool = True
     device: str = "auto"
     batch_size: int = 16

@@ -169,5 +169,6 @@ def render_page(sections: Sequence[Section]) -> str:
 def embedded(path: Path) -> str:
     """A picture as base64 WebP, for the page."""
     buffer = io.BytesIO()
-    Image.open(path).convert("RGB").save(buffer, "WEBP", quality=88)
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(buffer, "WEBP", quality=88)
     return base64.b64encode(buffer.getvalue()).decode()

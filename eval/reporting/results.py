@@ -158,12 +158,14 @@ class Result:
         """What each subject weighs in the pooled value, so that an interval belongs to the same estimator.
 
         Results of version 0.1 do not say it: there it is the subject's frames, or one for the mean over videos; and not
-        known, None, for MSE-P, whose weights are the keypoints that were found.
+        known, None, for MSE-P, whose weights are the keypoints that were found. Nor is it where a result says it of
+        some subjects alone.
         """
         if self.protocol.pooling == "videos":
             return [1.0 for _ in clips]
         if self.weights:
-            return [self.weights[clip][metric] for clip in clips]
+            known = [self.weights.get(clip, {}).get(metric) for clip in clips]
+            return [weight for weight in known if weight is not None] if None not in known else None
         if metric.startswith("mse-p"):
             return None
         return [1.0 if metric.startswith("clip-t") else self.clips[clip]["frames"] for clip in clips]

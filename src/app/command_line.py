@@ -140,6 +140,9 @@ def one_line(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
+    if alien := re.search(r"In '(\w+)/(\w+)': Could not override '(\w+)'", str(error)):
+        group, name, other = alien.groups()
+        return f"{group}={name} is not for this command: it comes with a choice of {other}, which is not made here"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 

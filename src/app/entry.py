@@ -23,6 +23,7 @@ from src.app.launchers import require_launcher
 from src.common.errors import ResourceError, UserError, explained
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
+from src.common.system import take_workspace
 from src.common.typed import typed
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ def entry(
             try:
                 # Here again, since launchers run this in processes of their own.
                 with raising_stops():
+                    take_workspace()
                     main(cfg)
             except Exception as error:
                 _end(error)

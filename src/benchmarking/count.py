@@ -74,10 +74,10 @@ def count_evaluation(
                 backbone(latents, 1, conditioning)
     return {
         "frames": num_frames,
-        "tflop": round(kernels.operations / 1e12, 3),
+        "tflop": round(kernels.operations / 1e12, 6),
         "gib": round(kernels.bytes / 2**30, 2),
         "kernels": sum(kernels.calls.values()),
-        "seconds_at_least": {name: round(kernels.seconds(device), 4) for name, device in DEVICES.items()},
+        "seconds_at_least": {name: round(kernels.seconds(device), 6) for name, device in DEVICES.items()},
     }
 
 

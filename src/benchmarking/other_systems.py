@@ -3,8 +3,9 @@
 Dimensions: F frames, C latent channels, S×S pixels, h×w latent cells, T tokens, E context channels.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,45 +25,56 @@ from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
+from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
 LATENT_SHRINKS, CHANNELS, TOKENS = 8, 4, 77
 
 
-def measure_other(system: Literal["magicanimate", "disco"], configs: str, trainer: TrainerSettings) -> dict[str, Any]:
+def measure_other(
+    system: Literal["magicanimate", "disco"], model: ModelSettings, trainer: TrainerSettings, *, resolution: int
+) -> dict[str, Any]:
     """Seconds and peak memory of one step of a system with random weights.
 
     Args:
-        configs: shipped configs whose sizes it has.
+        model: whose shipped configs give the sizes, and its dtype MagicAnimate's weights; DisCo's are float32.
+        resolution: of MagicAnimate in pixels; DisCo has its 256.
     """
-    measure = {"magicanimate": measure_magicanimate, "disco": measure_disco}[system]
-    return {"model": system} | measure(shipped_configs(configs), trainer)
+    configs = shipped_configs(model.configs)
+    if system == "disco":
+        return {"model": system} | measure_disco(configs, trainer)
+    dtype = getattr(torch, model.dtype)
+    return {"model": system} | measure_magicanimate(configs, trainer, dtype, resolution=resolution)
 
 
-def measure_magicanimate(configs: Path, trainer: TrainerSettings) -> dict[str, Any]:
-    """One guided step of one window of 16 frames at 512 pixels, the bank of its reference included.
+def measure_magicanimate(
+    configs: Path, trainer: TrainerSettings, dtype: torch.dtype, *, resolution: int
+) -> dict[str, Any]:
+    """One guided step of one window of 16 frames, the bank of its reference included.
 
     Args:
         configs: folder with `unet` and `controlnet`.
+        dtype: of the weights.
+        resolution: in pixels; 512 is the public code's.
     """
-    settings = MagicAnimateSampling(num_steps=1)
+    settings = MagicAnimateSampling(num_steps=1, resolution=resolution)
 
     def step(device: torch.device) -> Callable[[], Tensor]:
-        with device:
+        with device, _default_dtype(dtype):
             unet = from_config(UNet2DConditionModel, configs / "unet")
             video_unet = UNetMotionModel(**motion_config(unet, max_positions=MAX_POSITIONS))
             encoder = AppearanceEncoder(unet)
             controlnet = from_config(ControlNetModel, configs / "controlnet")
-        model = MagicAnimate(video_unet, encoder, controlnet, settings=NetworkSettings()).eval()
+        model = MagicAnimate(video_unet, encoder, controlnet, settings=NetworkSettings()).eval().requires_grad_(False)
         count, size, width = settings.window_frames, settings.resolution, unet.config["cross_attention_dim"]
         cells = size // LATENT_SHRINKS
-        latents_1CFhw = magicanimate.draw_noise(count, (CHANNELS, cells, cells), settings, seed=0).to(device)
-        texts = torch.zeros(1, TOKENS, width, device=device)
-        conditions = torch.zeros(1, count, 3, size, size, device=device)
+        latents_1CFhw = magicanimate.draw_noise(count, (CHANNELS, cells, cells), settings, seed=0).to(device, dtype)
+        texts = torch.zeros(1, TOKENS, width, device=device, dtype=dtype)
+        conditions = torch.zeros(1, count, 3, size, size, device=device, dtype=dtype)
         job = magicanimate.LatentJob(latents_1CFhw, latents_1CFhw[:, :, 0], conditions, texts, texts)
         return lambda: magicanimate.sample_latents(model, job, settings)
 
-    figures = {"frames": settings.window_frames, "resolution": settings.resolution}
+    figures = {"frames": settings.window_frames, "resolution": settings.resolution, "dtype": str(dtype)[6:]}
     return figures | _measured(step, trainer)
 
 
@@ -89,7 +101,18 @@ def measure_disco(configs: Path, trainer: TrainerSettings) -> dict[str, Any]:
         job = disco.LatentJob(latents_1Chw, latents_1Chw, pose, context_1TE, context_1TE)
         return lambda: disco.sample_latents(model, job, scheduler, num_steps=1, scale=settings.scale)
 
-    return {"frames": 1, "resolution": settings.resolution} | _measured(step, trainer)
+    return {"frames": 1, "resolution": settings.resolution, "dtype": "float32"} | _measured(step, trainer)
+
+
+@contextlib.contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Weights are drawn in the dtype at once: in float32 first, they would need twice the memory."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _measured(prepare: Callable[[torch.device], Callable[[], Tensor]], trainer: TrainerSettings) -> dict[str, Any]:
@@ -98,10 +121,10 @@ def _measured(prepare: Callable[[torch.device], Callable[[], Tensor]], trainer: 
     device = runner.strategy.root_device
     step = prepare(device)
     with runner.precision_plugin.predict_step_context():
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         total = float(step().float().sum())
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, time.process_time() - busy
     assert np.isfinite(total), "random weights gave numbers that are not finite"
     memory = round(peak_memory_gib(str(device)), 3)
     where = {"device": str(device), "precision": str(trainer.precision), "weights": "random"}
-    return {"seconds": round(seconds, 3), "peak_memory_gib": memory, **where}
+    return {"seconds": round(seconds, 3), "cpu_seconds": round(busy, 3), "peak_memory_gib": memory, **where}

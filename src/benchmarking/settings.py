@@ -13,8 +13,8 @@ class BenchSettings(LearningSettings):
     """What `conf/bench.yaml` describes.
 
     Attributes:
-        system: `ours`; or one step of a window of `magicanimate` or a frame of `disco`, which have their own
-            resolution, with the sizes of `model.configs`.
+        system: `ours`; or one step of a window of `magicanimate`, at `data.resolution`, or of a frame of `disco`, at
+            its 256 pixels, with the sizes of `model.configs`.
         num_target_frames: numbers M of target poses, each sampled exactly and as `sampling=fast` does.
         frame_chunks: values of `sampling.frame_chunk`, each with every M.
         measured: run and time it; false: count alone.

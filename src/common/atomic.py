@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
+from src.common.stopping import deferred
 
 LOCK = ".lock"  # of a folder that has one writer (`src.common.writers`)
 _OURS = re.compile(re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9a-f]{8}\.(tmp|old)(\..*)?")
@@ -58,7 +59,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _put(temporary, path)
             _flush_folder(path.parent)
         finally:
-            _remove(temporary)
+            # A stop that comes now waits until all of it is gone.
+            with deferred():
+                _remove(temporary)
 
 
 def clear_leftovers(folder: str | Path, *, below: bool = True, sole_writer: bool = False) -> int:

@@ -11,9 +11,10 @@ MAX_LINE = 2000
 TEMPORARY_PREFIX = ".posecrafter-"
 # Of libraries written in Rust, whose exceptions carry the number in their text alone.
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error ([0-9]+)\)")
-# Of PyTorch and OpenCV, whose exceptions for it are no MemoryError.
+# Of PyTorch with oneDNN, of OpenCV and of the loader of libraries, whose exceptions for it are no MemoryError.
 _NO_MEMORY_IN_TEXT = re.compile(
-    r"(can't|cannot) allocate memory|out of memory|insufficient memory|can't start new thread|std::bad_alloc",
+    r"(can't|cannot) allocate memory|out of memory|insufficient memory|can't start new thread|std::bad_alloc|"
+    r"could not create a primitive|failed to map segment from shared object",
     re.IGNORECASE,
 )
 _CAUSES = {
@@ -121,4 +122,8 @@ def _number(error: BaseException) -> int | None:
         return errno.ENOMEM
     if (found := next((number for number in _IN_TEXT if os.strerror(number) in str(error)), None)) is not None:
         return found
-    return None if error.__cause__ is None else _number(error.__cause__)
+    if error.__cause__ is not None:
+        return _number(error.__cause__)
+    # Closing a file that could not be written fails in a way of its own. What else came before was dealt with.
+    before = None if error.__context__ is None else _number(error.__context__)
+    return before if before in (*_IN_TEXT, errno.ENOMEM) else None

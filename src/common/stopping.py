@@ -5,6 +5,7 @@ would leave no time for a last checkpoint and no word of what is kept.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,21 @@ class Stopped(BaseException):
 
 _deferring = 0
 _pending: int | None = None
+
+
+def stop_in_one_line() -> None:
+    """From now on, where nothing else is said, Ctrl-C ends the program at once, in one line and with status 130.
+
+    For a command's first seconds, in which it is imported and there is nothing to keep; SIGTERM ends it then by the
+    system's own way, which shells show as 143.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
+
+
+def _end_at_once(signum: int, frame: FrameType | None) -> None:
+    os.write(2, f"stopped by {signal.Signals(signum).name}: nothing had begun\n".encode())
+    os._exit(128 + signum)
 
 
 @contextlib.contextmanager

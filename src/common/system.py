@@ -1,5 +1,7 @@
 """What this machine offers: devices, execution providers of ONNX Runtime, video codecs, places that can be written."""
 
+import functools
+import mmap
 import os
 import platform
 import shutil
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 GIB = 2**30
+# OpenBLAS takes 32 MiB a thread, and the first matrices that are large enough make it do so.
+_WORKSPACE, _LARGE_ENOUGH = 64 * 2**20, 320
 
 
 def devices() -> dict[str, Any]:
@@ -89,6 +93,20 @@ def writable(folder: str | Path) -> dict[str, Any]:
         "free_gib": round(shutil.disk_usage(there).free / GIB, 1),
         "why": why,
     }
+
+
+@functools.cache
+def take_workspace() -> None:
+    """Have numpy's OpenBLAS take its workspace while the system can say no; it would ask for it again without end.
+
+    Raises:
+        OSError: no memory is left (`ENOMEM`).
+    """
+    import numpy as np
+
+    mmap.mmap(-1, _WORKSPACE).close()
+    matrix = np.ones((_LARGE_ENOUGH, _LARGE_ENOUGH))
+    np.matmul(matrix, matrix)
 
 
 def _memory_gib() -> float | None:

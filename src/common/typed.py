@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from src.common.errors import UserError
 
@@ -39,14 +39,16 @@ class _Raw:
 Raw = Annotated[str, _Raw()]
 
 
-def _not_empty(text: str) -> str:
-    if not text.strip():
+def _not_empty(text: T) -> T:
+    if isinstance(text, str) and not text.strip():
         raise ValueError("an empty name would be the working directory: name a file or folder, or leave it out")
     return text
 
 
-# The same of a file, a folder or what is called like one: never empty, which would be the working directory.
-FileName = Annotated[str, _Raw(), AfterValidator(_not_empty)]
+# The same of a file, a folder or what is called like one, as text or as a path: never empty, which would be the
+# working directory.
+FileName = Annotated[str, _Raw(), BeforeValidator(_not_empty)]
+FilePath = Annotated[Path, _Raw(), BeforeValidator(_not_empty)]
 
 
 def setting(
@@ -122,10 +124,10 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
 
 
 def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the fields whose values the command line must not parse (`Raw`), paths among them."""
+    """Dotted names of the fields whose values the command line must not parse (`Raw`), names of files among them."""
     for name, kind in _hints(cls).items():
         marks = [mark for part in _parts(kind) for mark in getattr(part, "__metadata__", ())]
-        if any(isinstance(mark, _Raw) for mark in marks) or Path in _parts(kind):
+        if any(isinstance(mark, _Raw) for mark in marks):
             yield _join(prefix, name)
         for part in _parts(kind):
             if isinstance(part, type) and is_dataclass(part):

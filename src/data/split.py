@@ -8,6 +8,7 @@ from src.common.errors import UserError
 from src.pose.tracking import frame_ranges
 
 log = logging.getLogger(__name__)
+RESERVED = 32  # the most frames that the paper trains on
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Split:
 def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Collection[int] = ()) -> Split:
     """Hold out the last `num_test` frames and take `num_train` uniformly from those before them.
 
-    The training frames include the first and the last frame available; a single one is the first. A clip
-    too short for that keeps a fifth of its frames, and never fewer than `num_train`, to train on and holds
-    out the rest; the log says so. The paper's clips of 130 frames and more are not affected.
+    The training frames include the first and the last frame available; a single one is the first. Which frames are held
+    out does not depend on `num_train`, so that results of 8 and of 32 training frames rest on the same: a clip that is
+    too short for all keeps 32 frames to train on, or half of it if that is less, and holds out the rest; the log
+    says so. Clips of 132 frames and more are not affected by the paper's numbers.
 
     Args:
         unseen: frames in which the person was not found, which are never trained on.
@@ -45,15 +47,11 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
         raise UserError(
             f"data.num_frames must be at least 1 and data.num_test_frames at least 0, got {num_train} and {num_test}"
         )
-    needed = num_train + (num_test > 0)
-    if num_frames < needed:
-        raise UserError(
-            f"the clip has {num_frames} frames, but data.num_frames={num_train} training frames"
-            f"{' and at least one held-out frame' if num_test else ''} need {needed}: use a longer clip or fewer frames"
-        )
+    if num_test and num_frames < 2:
+        raise UserError(f"the clip has {num_frames} frames, one to train on and one to hold out are needed")
     available = num_frames
     if num_test:
-        available = max(num_frames - num_test, num_train, num_frames // 5)
+        available = max(num_frames - num_test, min(RESERVED, num_frames // 2))
         if num_frames - available < num_test:
             log.warning(
                 "%d frames are too few to hold out %d: the last %d are held out, the first %d are there to train on",
@@ -62,6 +60,11 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
                 num_frames - available,
                 available,
             )
+    if num_train > available:
+        raise UserError(
+            f"the clip has {num_frames} frames, {available} of them to train on, too few for data.num_frames="
+            f"{num_train}: use a longer clip, fewer frames{' or a smaller data.num_test_frames' if num_test else ''}"
+        )
     usable = sorted(set(range(available)) - set(unseen))
     if len(usable) < available:
         gone = sorted(set(range(available)) - set(usable))

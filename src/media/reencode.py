@@ -58,7 +58,7 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
     Raises:
         UserError: the video cannot be decoded to its end, or its sound does not fit the target.
     """
-    quality = {"qp": "0"} if crf == 0 else {"crf": str(crf)}
+    quality = REPEATABLE | ({"qp": "0"} if crf == 0 else {"crf": str(crf)})
     flags = {"movflags": "+faststart"} if Path(target).suffix in MP4_SUFFIXES else {}
     count = 0
     try:
@@ -68,7 +68,7 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
             av.open(file_url(temporary), "w", options=flags) as new,
         ):
             video = old.streams.video[0]
-            stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality | REPEATABLE)
+            stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)
             _take_over(video.codec_context, stream.codec_context)
             if video.time_base is not None:
                 stream.codec_context.time_base = video.time_base

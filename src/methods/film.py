@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from src.baselines.per_frame import FrameGeometry
 from src.common.arrays import height_width
 from src.common.trainer import TrainerSettings
 from src.common.typed import plain
@@ -14,7 +15,7 @@ from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.resolve import resolve_subject
 from src.media.sources import IMAGE_SUFFIXES, read_image
 from src.methods.base import Surroundings
-from src.methods.material import check_given, check_square, picture_material
+from src.methods.material import check_given, geometry_of, picture_material
 from src.methods.registry import build_method
 from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
@@ -56,11 +57,11 @@ def film_picture(
     seed = kind.public_seed if seed is None else seed
     built = build_method(method, Surroundings(model=model, trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
-    picture, own_poses = _picture(source, subject)
+    picture, geometry, own_poses = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
     target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, subject=subject)
-    material = picture_material(picture, target, kind, condition=condition, mask=mask)
+    material = picture_material(picture, target, kind, condition=condition, mask=mask, geometry=geometry)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     folder = RunFolder(Path("outputs") / name if output is None else output)
     built.load(material)
@@ -72,16 +73,16 @@ def film_picture(
         return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
 
 
-def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, PoseSequence | None]:
-    """(S, S, 3) uint8 RGB, and the poses of the clip that it comes from, if it comes from one."""
+def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, FrameGeometry, PoseSequence | None]:
+    """(S, S, 3) uint8 RGB, how it was cut out, and the poses of the clip that it comes from, if it comes from one."""
     size = source.data.resolution
     if Path(subject).suffix.lower() in IMAGE_SUFFIXES and Path(subject).is_file():
         image = read_image(subject)
         height, width = image.shape[:2]
         side = min(height, width)
-        return crop_frame(image, CropBox((width - side) // 2, (height - side) // 2, side, side), (size, size)), None
+        box = CropBox((width - side) // 2, (height - side) // 2, side, side)
+        return crop_frame(image, box, (size, size)), FrameGeometry(size, (width, height), box), None
     found = resolve_subject(
         subject, settings=source.data.square_clip, root=source.data.root, extractor=source.pose.build
     )
-    check_square(found)
-    return np.asarray(found.frames[0]), found.poses
+    return np.asarray(found.frames[0]), geometry_of(found), found.poses

@@ -3,11 +3,10 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 
 from src.baselines.magicanimate.loading import ORIGIN, find_files, load_magicanimate
 from src.baselines.magicanimate.model import MagicAnimate
@@ -72,8 +71,7 @@ class MagicAnimateMethod(Method):
 
         def make(device: torch.device) -> tuple[np.ndarray, float]:
             image_model.move_encoders(device)
-            vae = cast(AutoencoderKL, image_model.vae)
-            result = animate(model.to(device), vae, image_model.encode_prompt, job, self.settings)
+            result = animate(model.to(device), image_model.vae, image_model.encode_prompt, job, self.settings)
             return result.frames, result.fps
 
         said = {name: asdict(self.settings)[name] for name in ("num_steps", "guidance_scale")}

@@ -108,31 +108,28 @@ def picture_material(
     *,
     condition: str | None,
     mask: str | None,
+    geometry: FrameGeometry,
 ) -> Material:
     """One picture of a person and target poses from anywhere.
 
     Args:
         picture: (S, S, 3) uint8 RGB.
         condition: DensePose of the target poses' video: a video, a folder or an array of part indices.
-        mask: of the picture: an image in a folder, or an array; None: by MediaPipe.
+        mask: of the picture, or of the larger one that it was cut out of: an image or an array; None: by MediaPipe.
+        geometry: how it was cut out.
 
     Raises:
         UserError: it is not as it must be.
     """
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    size = picture.shape[0]
     if kind.conditions:
         assert condition is not None, "check_given has looked"
-        geometry = FrameGeometry(size) if target.driver is None else geometry_of(target.driver)
-        read = read_conditions(condition, num_frames=len(target.poses), geometry=geometry)
+        driver = FrameGeometry(picture.shape[0]) if target.driver is None else geometry_of(target.driver)
+        read = read_conditions(condition, num_frames=len(target.poses), geometry=driver)
         found["conditions"], sources["conditions"] = read.images, read.kind
     if kind.masks:
-        masks = (
-            segment_people(picture[None])
-            if mask is None
-            else read_masks(mask, num_frames=1, geometry=FrameGeometry(size))
-        )
+        masks = segment_people(picture[None]) if mask is None else read_masks(mask, num_frames=1, geometry=geometry)
         found["masks"], sources["masks"] = masks.values, masks.source
     return Material(reference=picture, clip=None, poses=target.poses, fps=target.fps, sources=sources, **found)
 

@@ -126,6 +126,6 @@ class MovingAverage(WeightAveraging):
         self.on_train_end(trainer, pl_module)
 
 
-def psnr(error_B: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB (B,) of mean squared errors (B,) of images in [0, 1]."""
-    return -10 * error_B.clamp_min(1e-10).log10()
+def psnr(error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of mean squared errors, of any shape, of images in [0, 1]."""
+    return -10 * error.clamp_min(1e-10).log10()

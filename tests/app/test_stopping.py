@@ -6,6 +6,8 @@ The fine-tune's own stop is in `tests/training/test_resume.py`.
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from src.prepare import main as prepare_main
 from src.runs.generated import tree_sha256
 from src.sample import main as sample_main
 from src.train import main as train_main
+from tests.conftest import ROOT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "data.num_frames=3", "sample_after_train=false")
@@ -134,3 +137,23 @@ def test_the_handlers_from_before_come_back():
     with stopping.raising_stops():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+STOPPING = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+
+
+@pytest.mark.parametrize("module", ["src.train", "src.info", "eval.run", "eval.score", "src.app.console"])
+def test_a_command_that_is_being_imported_stops_in_one_line(module, tmp_path):
+    """Ctrl-C comes with the first import of a library, long before a command's own `main`."""
+    (tmp_path / "omegaconf.py").write_text(STOPPING)
+    arguments = ["train"] if module == "src.app.console" else []
+    code = f"import sys; sys.argv[1:] = {arguments}; from src.app.console import main; main()"
+    command = [sys.executable, *(["-c", code] if arguments else ["-m", module])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, "stopped by SIGINT: nothing had begun\n")
+
+
+def test_whoever_imports_the_program_keeps_their_own_answer(tmp_path):
+    code = "import signal, src, eval; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

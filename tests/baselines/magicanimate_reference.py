@@ -44,7 +44,10 @@ def build(reference: Any, settings: NetworkSettings | None = None) -> MagicAnima
         heads=reference.sizes.get("motion_heads"),
         dtype=reference.dtype,
     )
-    return MagicAnimate(video_unet, encoder, controlnet.eval(), settings=settings or NetworkSettings())
+    if settings is None:
+        half = str(reference.sizes.get("bank_dtype", "")).endswith("float16")
+        settings = NetworkSettings(bank_dtype="float16" if half else "model")
+    return MagicAnimate(video_unet, encoder, controlnet.eval(), settings=settings)
 
 
 def latent_job(reference: Any) -> LatentJob:
@@ -52,7 +55,8 @@ def latent_job(reference: Any) -> LatentJob:
     tensors = reference.part("in.")
     num_clips = len(tensors["latents"])
     conditions = tensors["condition_uint8"].to(reference.dtype) / 255
-    conditions = (conditions if conditions.ndim == 5 else conditions[None]).movedim(-1, -3)
+    # Of all clips, of each, or of each behind the other.
+    conditions = conditions.reshape(-1, tensors["latents"].shape[2], *conditions.shape[-3:]).movedim(-1, -3)
     text = tensors["text_uncond_cond"]
     uncond, cond = text.chunk(2)
 

@@ -17,11 +17,11 @@ from src.baselines.disco.fine_tune import (
     trained_parameters,
 )
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule, clip_loader
-from src.baselines.disco.initial import initial_disco
 from src.baselines.disco.sampling import make_scheduler
 from src.baselines.disco.settings import FineTuneSettings
 from src.common.errors import UserError
 from tests.baselines.disco_reference import SCHEDULER
+from tests.baselines.initial import initial_disco
 from tests.baselines.toys import toy_disco
 
 SETTINGS = FineTuneSettings(resolution=64, batch_size=4, max_steps=6)

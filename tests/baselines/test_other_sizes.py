@@ -37,9 +37,11 @@ def completed(path: Path, sizes: dict[str, Any], tensors: dict[str, torch.Tensor
     return path
 
 
-@pytest.mark.parametrize(("clips", "num_frames", "window"), [(1, 14, 8), (2, 5, 4)])
-def test_magicanimate(tmp_path, clips, num_frames, window):
-    unet, motion, encoder, controlnet = magicanimate_parts()
+@pytest.mark.parametrize(
+    ("clips", "num_frames", "window", "heads"), [(1, 28, 8, 2), (2, 5, 4, 2), (1, 5, 4, (1, 2, 4, 8))]
+)
+def test_magicanimate(tmp_path, clips, num_frames, window, heads):
+    unet, motion, encoder, controlnet = magicanimate_parts(sizes={**UNET, "attention_head_dim": heads})
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -56,7 +58,7 @@ def test_magicanimate(tmp_path, clips, num_frames, window):
         "in.text_uncond_cond": draw(2, 7, 32),
         "in.timestep": torch.tensor([301]),
     }
-    sizes = {**SIZES, "conditioning_embedding_out_channels": (8, 8, 16, 16)}
+    sizes = {**SIZES, "heads": heads, "conditioning_embedding_out_channels": (8, 8, 16, 16)}
     sizes |= {"window": window, "overlap": 2, "steps": 2, "guidance_scale": 3.5}
     path = completed(tmp_path / "x.safetensors", sizes, tensors, magicanimate_reference.outputs)
     found = differences(path)

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.chaos.report import Case
+
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 DEFAULTS = {
     "kills": "500",
@@ -47,7 +49,7 @@ def main() -> None:
     started = time.monotonic()
     # Seconds of imports that a misspelt option need not wait for.
     from tests.chaos import inputs, kills, processes, starved
-    from tests.chaos.report import Case, summary
+    from tests.chaos.report import summary
     from tests.chaos.world import STAGES, World
 
     _say("importing the program")
@@ -57,7 +59,7 @@ def main() -> None:
     stages = chosen["stages"].split(",") if chosen["stages"] else list(STAGES)
     world, parts = World(folder), chosen["parts"].split(",")
     _say(f"every stage once, undisturbed, in {folder}")
-    world.build(list(STAGES) if "inputs" in parts else stages)
+    world.build([*(stages if {"kills", "starved"} & set(parts) else ()), *(["report"] if "inputs" in parts else ())])
     seed, workers = int(chosen["seed"]), int(chosen["workers"])
     inputs.hang_seconds = int(chosen["hang"])
     work = {
@@ -82,8 +84,6 @@ def main() -> None:
         _say(json.dumps(summary(cases)["counts"].get(part, {})))
     found = summary(cases) | {"options": chosen, "seconds": round(time.monotonic() - started)}
     Path(chosen["summary"]).write_text(json.dumps(found, indent=2) + "\n")
-    for finding in found["findings"]:
-        _say(f"FOUND {finding['part']}: {finding['what']}\n    {finding['finding']}")
     _say(json.dumps(found["counts"], indent=2))
     if found["findings"]:
         raise SystemExit(f"{len(found['findings'])} findings; see {chosen['summary']} and {folder}")
@@ -91,8 +91,11 @@ def main() -> None:
 
 
 def _until(end: float, lines: Iterator[str]) -> Iterator[str]:
-    """The lines of the cases that were begun before `end`."""
+    """The lines of the cases that were begun before `end`; what they found is said at once."""
     for line in lines:
+        case = Case.of(line)
+        for finding in case.findings:
+            _say(f"FOUND {case.part}: {case.what}\n    {finding}")
         yield line
         if time.monotonic() > end:
             return

@@ -66,14 +66,19 @@ def damage(path: Path, chance: random.Random) -> str:
     return f"{len(data)} bytes, {len(changed)} after a change"
 
 
-def keys_of(cls: Any, prefix: str = "") -> Iterator[str]:
+def keys_of(cls: Any) -> Iterator[str]:
     """Dotted names of all settings of a dataclass, groups among them."""
+    return (key for key, _ in kinds_of(cls))
+
+
+def kinds_of(cls: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The same with the type of each."""
     for name, kind in typing.get_type_hints(cls, include_extras=True).items():
-        yield f"{prefix}{name}"
+        yield f"{prefix}{name}", kind
         for part in _parts(kind):
             part = typing.get_args(part)[0] if typing.get_origin(part) is typing.Annotated else part
             if dataclasses.is_dataclass(part):
-                yield from keys_of(part, f"{prefix}{name}.")
+                yield from kinds_of(part, f"{prefix}{name}.")
 
 
 def _bytes(data: bytes, chance: random.Random) -> bytes:

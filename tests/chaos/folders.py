@@ -1,4 +1,4 @@
-"""What a folder holds, without what two equal runs differ in: times, memory, places."""
+"""What a folder holds, without what two equal runs differ in: times, memory, places, the repository's state."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from src.common.atomic import is_temporary
 
-_VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides"})
+_VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides", "git"})
 # Locks stay; the others are by Lightning and Hydra, name places, and begin anew where a fine-tune goes on.
 _MINUTE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2} UTC")
 _NOT_COMPARED = (".lock", "metrics.csv", "multirun.yaml")

@@ -44,12 +44,14 @@ def _chain(world: World, stage: str, length: int, chance: random.Random, folder:
     said = []
     for _ in range(length):
         interrupt = random_interrupt(chance, undisturbed, _SIGNALS)
+        # What a killed one left goes with the next one's first write, which a stopped one may not come to.
+        before = set(folders.leftovers(folder))
         ended = processes.run(command, folder, interrupt=interrupt, seconds=600)
         name = signal.Signals(interrupt.signum).name
         counts[name] += 1
         at = f"event {interrupt.event}" if interrupt.event else f"{interrupt.seconds:.2f} s"
         said.append(f"{name} at {at}: {ended.status}")
-        findings += [f"{said[-1]}: {what}" for what in _wrong(ended, interrupt.signum, folder)]
+        findings += [f"{said[-1]}: {what}" for what in _wrong(ended, interrupt.signum, folder, before)]
     ended = processes.run(command, folder, seconds=600, log="again")
     if ended.status:
         findings.append(f"does not go on, status {ended.status}: {ended.stderr[-1500:]}")
@@ -62,8 +64,8 @@ def _chain(world: World, stage: str, length: int, chance: random.Random, folder:
     return Case("kills", f"{stage} in {folder.name}: {'; '.join(said)}", dict(counts), tuple(findings))
 
 
-def _wrong(ended: Ended, signum: int, folder: Path) -> list[str]:
-    """What is wrong with how an interrupted command ended."""
+def _wrong(ended: Ended, signum: int, folder: Path, before: set[str]) -> list[str]:
+    """What is wrong with how an interrupted command ended; `before` it there were these leftovers."""
     if ended.status == -signal.SIGKILL and signum == signal.SIGKILL:
         return []
     wrong = []
@@ -75,6 +77,6 @@ def _wrong(ended: Ended, signum: int, folder: Path) -> list[str]:
         wrong.append(f"status {ended.status}, {ended.stderr[-500:]!r}")
     elif ended.status and f"stopped by {signal.Signals(signum).name}" not in ended.stderr:
         wrong.append(f"no word of it: {ended.stderr[-300:]!r}")
-    if left := folders.leftovers(folder):
+    if left := sorted(set(folders.leftovers(folder)) - before):
         wrong.append(f"leaves {left[:3]}")
     return wrong

@@ -18,6 +18,8 @@ from tests.chaos.world import STAGES, World
 _MEBIBYTE = 2**20
 _NOBODY = 65534
 _CAPABILITY_VERSION_3 = 0x20080522  # of linux/capability.h
+# With which the C library's loader ends a process by itself where it has no memory: nothing of Python's can answer.
+_LOADERS_END = "cannot allocate memory for thread-local data: ABORT"
 KINDS = ("full disk", "read-only", "no permission", "file size", "file numbers", "memory", "together")
 
 
@@ -132,12 +134,14 @@ def _judged(world: World, stage: str, kind: str, folder: Path, ended: list[Ended
         lines = [line for line in one.stderr.splitlines() if line.startswith("error: ")]
         if one.hung or one.traceback:
             findings.append(f"{'hung' if one.hung else 'a traceback'}: {one.stderr[-1800:]}")
+        elif _LOADERS_END in one.stderr and one.status == 127:
+            continue
         elif one.status not in (0, 2) or (one.status == 2 and len(lines) != 1):
             findings.append(f"status {one.status}: {one.stderr[-600:]!r}")
     again = processes.run(STAGES[stage].command, folder, seconds=600, log="again")
     if again.status:
         findings.append(f"does not go on, status {again.status}: {again.stderr[-1500:]}")
-    elif differing := folders.difference(world.expected[stage], folders.content(folder)):
+    elif differing := _differing(world, stage, folder, ended):
         findings.append(f"leaves something else: {', '.join(differing[:8])}")
     if left := folders.leftovers(folder):
         findings.append(f"leftovers: {left[:4]}")
@@ -147,3 +151,12 @@ def _judged(world: World, stage: str, kind: str, folder: Path, ended: list[Ended
         folders.remove(folder)
     counts = {kind.split(" (")[0]: 1, "refused": sum(status == 2 for status in statuses)}
     return Case("starved", f"{stage}: {kind}: {statuses} {said}", counts, tuple(findings))
+
+
+def _differing(world: World, stage: str, folder: Path, ended: list[Ended]) -> list[str]:
+    """What is not as an undisturbed command leaves it."""
+    paths = folders.difference(world.expected[stage], folders.content(folder))
+    if not any("is not kept for other runs" in one.stdout + one.stderr for one in ended):
+        return paths
+    # It is then missing there, as the log says, and the next job of a sweep has learnt by itself, with a log of that.
+    return [path for path in paths if not {"cache", "csv"} & set(Path(path).parts)]

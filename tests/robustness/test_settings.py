@@ -2,17 +2,23 @@
 
 import importlib
 import math
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.benchmark.retarget_settings import RetargetSettings
+from eval.leaderboard import LeaderboardCommand
+from eval.report import ReportCommand
+from eval.score import ScoreCommand
+from eval.submit_check import CheckCommand
 from src.app.as_in_run import GROUPS
 from src.app.entry import settings_of
 from src.common.errors import UserError
-from src.common.typed import plain, typed
-from tests.chaos.damage import ODD_SETTINGS, keys_of
+from src.common.typed import FileName, FilePath, _parts, plain, typed
+from tests.chaos.damage import ODD_SETTINGS, keys_of, kinds_of
 from tests.chaos.inputs import SETTINGS
 from tests.chaos.processes import MODULES
 from tests.chaos.world import STAGES
@@ -75,3 +81,30 @@ def test_the_command_says_so_with_status_2(stage: str, call_main, tmp_path: Path
         status, stderr = call_main(main, *command.arguments, argument)
         assert status == 2 and stderr.count("\n") == 1 and stderr.startswith("error: "), f"{argument}: {stderr}"
     assert list(tmp_path.iterdir()) == []
+
+
+COMMANDS = {"score": ScoreCommand, "report": ReportCommand, "leaderboard": LeaderboardCommand}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_path_is_not_the_working_directory(name: str, call_main, tmp_path: Path) -> None:
+    files = [key for key, kind in kinds_of(COMMANDS[name]) if {FileName, FilePath} & set(_parts(kind))]
+    keys = [key for key in files if "." not in key]
+    assert {"output", "weights"} & set(keys) and len(keys) > 2
+    given = {"score": ["generated=a"], "report": ["results=a"], "leaderboard": ["folder=a"]}[name]
+    main = importlib.import_module(f"eval.{name}").main
+    for key in keys:
+        for value in ("", "''", "' '"):
+            arguments = [argument for argument in given if not argument.startswith(f"{key}=")]
+            status, stderr = call_main(main, *arguments, f"{key}={value}")
+            assert status == 2 and stderr.count("\n") == 1, f"{key}={value}: {stderr}"
+            assert f"{key}=" in stderr and "an empty name would be the working directory" in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_path_is_parsed_or_can_be_empty() -> None:
+    """As a setting of the bare type `Path` would be."""
+    for cls in (*SETTINGS.values(), *COMMANDS.values(), CheckCommand, RetargetSettings):
+        for key, kind in kinds_of(cls):
+            tuples = [part for part in _parts(kind) if typing.get_origin(part) is tuple]
+            assert Path not in (*_parts(kind), *(inner for part in tuples for inner in typing.get_args(part))), key

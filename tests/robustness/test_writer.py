@@ -3,6 +3,7 @@
 import errno
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from src.common import atomic
 from src.common.atomic import atomic_path, clear_leftovers
 from src.common.errors import ResourceError, UserError
+from src.common.stopping import Stopped, raising_stops
 
 STEPS = ("rename", "replace", "fsync")
 KILLED = 77
@@ -185,3 +187,17 @@ def test_a_name_of_any_length_and_letters_can_be_written(tmp_path: Path) -> None
         assert content(tmp_path / name) == {"text"}
     with pytest.raises(ResourceError, match="the name is too long"):
         write_file(tmp_path / ("x" * 256), "text")
+
+
+def test_a_stop_while_the_temporary_is_removed_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    remove = atomic.shutil.rmtree
+
+    def stopped(path: Path, **options: bool) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        remove(path, **options)
+
+    monkeypatch.setattr(atomic.shutil, "rmtree", stopped)
+    with pytest.raises(Stopped), raising_stops(), atomic_path(tmp_path / "new") as temporary:
+        temporary.mkdir()
+        raise UserError("given up")
+    assert list(tmp_path.iterdir()) == []

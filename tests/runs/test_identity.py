@@ -102,7 +102,7 @@ def keys(settings: RunSettings) -> tuple[str, str]:
     return fine_tune_key(settings, clip), generation_key(settings, clip, target)
 
 
-@pytest.mark.parametrize(("key", "counts", "hint", "value"), leaves(SETTINGS), ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("key", "counts", "hint", "value"), list(leaves(SETTINGS)), ids=lambda value: str(value)[:40])
 def test_each_setting_counts_where_it_says(key, counts, hint, value, tmp_path):
     other = with_another(key, hint, value)
     before, after = keys(SETTINGS), keys(other)

@@ -113,7 +113,9 @@ class AppearanceEncoder(nn.Module):
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
-        last = cast(CrossAttnUpBlock2D, unet.up_blocks[-1]).attentions[-1]
+        # The miniature's finest level has no attention.
+        attending = [block for block in unet.up_blocks if hasattr(block, "attentions")]
+        last = cast(CrossAttnUpBlock2D, attending[-1]).attentions[-1]
         blocks = cast(nn.ModuleList, last.transformer_blocks)
         blocks[-1] = LastBlock(cast(BasicTransformerBlock, blocks[-1]))
         last.register_module("proj_out", nn.Identity())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from src.baselines.magicanimate.settings import NUM_TRAIN_TIMESTEPS, SamplingSet
 from src.baselines.magicanimate.windows import frame_windows, mean_of_windows
 from src.common.errors import UserError
 from src.common.progress import track
-from src.models.image_model import full_precision
+from src.models.image_model import Vae, full_precision, mode_of, vae_downsampling
 
 log = logging.getLogger(__name__)
 BETA_START, BETA_END = 0.00085, 0.012
@@ -176,7 +176,7 @@ def sample_latents(
 @torch.no_grad()
 def animate(
     model: MagicAnimate,
-    vae: AutoencoderKL,
+    vae: Vae,
     encode_prompt: Callable[[str], Tensor],
     job: AnimationJob,
     settings: SamplingSettings,
@@ -212,11 +212,11 @@ def animate(
     return AnimationResult(frames, settings.output_fps or job.fps, windows, num_padded)
 
 
-def check_resolution(model: MagicAnimate, vae: AutoencoderKL, resolution: int) -> None:
+def check_resolution(model: MagicAnimate, vae: Vae, resolution: int) -> None:
     """Raise a UserError where the networks cannot halve an image of that side evenly."""
-    halvings = len(vae.config["block_out_channels"]) - 1 + len(model.unet.config["block_out_channels"]) - 1
-    if resolution % 2**halvings:
-        raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {2**halvings}")
+    multiple = vae_downsampling(vae) * 2 ** (len(model.unet.config["block_out_channels"]) - 1)
+    if resolution % multiple:
+        raise UserError(f"method.resolution={resolution} does not suit this model: use a multiple of {multiple}")
 
 
 def stretch(image: np.ndarray, side: int) -> np.ndarray:
@@ -240,14 +240,14 @@ def stretch_condition(image: np.ndarray, side: int) -> np.ndarray:
     return image
 
 
-def encode_reference(vae: AutoencoderKL, image: np.ndarray) -> Tensor:
+def encode_reference(vae: Vae, image: np.ndarray) -> Tensor:
     """Scaled latents (1, C, h, w) of the reference, the mean of the posterior."""
     pixels_13HW = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(vae.device, vae.dtype) / 127.5 - 1
     with full_precision(vae.device):
-        return vae.encode(pixels_13HW, return_dict=False)[0].mean * vae.config["scaling_factor"]
+        return mode_of(vae.encode(pixels_13HW)) * vae.config["scaling_factor"]
 
 
-def decode_frame(vae: AutoencoderKL, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
+def decode_frame(vae: Vae, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
     """One frame (H, W, 3) uint8 RGB of scaled latents."""
     latents = (latents_Chw[None] / vae.config["scaling_factor"]).to(vae.device, vae.dtype)
     with full_precision(vae.device):

@@ -134,5 +134,5 @@ def test_frames_that_do_not_match_are_refused() -> None:
         psnr(x.float(), x.float(), arithmetic="float64")
     with pytest.raises(UserError, match="11 pixels"):
         ssim(x[..., :8], x[..., :8], **GAUSSIAN)
-    with pytest.raises(NotComputable):
+    with pytest.raises(NotComputable), pytest.warns(UserWarning, match="before the ``update``"):
         PSNR(**EXACT).compute()
