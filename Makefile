@@ -34,8 +34,9 @@ test: $(INSTALLED)  ## run the tests
 coverage: $(INSTALLED)  ## run the tests and say which lines of src/ and eval/ they reach: htmlcov/index.html
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=html --cov-report=term:skip-covered $(ARGS)
 
-chaos: $(INSTALLED)  ## kill, starve and mislead every command, an hour: ARGS="kills=500 inputs=2000 seed=1 workers=2"
+chaos: $(INSTALLED)  ## kill, starve and mislead every command, an hour, then film 2,000 frames: ARGS="kills=500 inputs=2000 seed=1 workers=2"
 	$(BIN)/python -m tests.chaos $(ARGS)
+	$(BIN)/python -m tests.chaos.long_video
 
 lint: $(INSTALLED)  ## style and formatting (ruff), which room may use which (import-linter), types (pyright)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

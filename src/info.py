@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from src.app.entry import entry, settings_of
 from src.common.errors import UserError
 from src.common.typed import setting, typed
+from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings
 
 
@@ -19,9 +20,11 @@ class InfoSettings(LearningSettings):
     """What `conf/info.yaml` describes.
 
     Attributes:
+        pose: the extractor whose weights are looked for.
         check: look as well whether this machine and the weights are ready for it.
     """
 
+    pose: ExtractorSettings = setting(counts="nothing")
     check: bool = setting(False, counts="nothing")
 
 
@@ -66,7 +69,7 @@ def _description(settings: InfoSettings) -> dict[str, Any]:
     if settings.check:
         from src.runs.doctor import doctor, readable
 
-        description["check"] = doctor(settings)
+        description["check"] = doctor(settings, settings.pose)
         sys.stderr.write(readable(description["check"]) + "\n")
     return description
 

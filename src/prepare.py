@@ -67,7 +67,7 @@ def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":
         return prepare_dataset(
             settings.dataset.build(),
             extractor=extractor,
-            settings=data.clip,
+            settings=data.square_clip,
             root=data.root,
             num_test=data.num_test_frames,
             only=settings.subjects,

@@ -88,7 +88,7 @@ def sample(
     person = Person.load(run)
     job = person.job(target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling)
     with output.only_writer():
-        generated = person.generate(job, trainer)
+        generated = person.generate(job, trainer, output=output)
         return output.save_sample(
             *(generated, job),
             run=settings.run,

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from src.info import main
 
 
@@ -7,12 +9,13 @@ def test_one_command_says_what_is_ready(call_main, capsys, monkeypatch):
     """JSON on standard output for a report, the same for people on standard error."""
     written = []
     monkeypatch.setattr("sys.stdout.write", written.append)
-    status, readable = call_main(main, "model=tiny", "check=true")
+    status, readable = call_main(main, "model=tiny", "pose=mini", "check=true")
     assert status == 0
     check = json.loads("".join(written))["check"]
     assert check["problems"] == [] and check["weights"]["fits"] and check["memory_gib"]["training"] > 0
     assert list(check["settings_that_fit"]) == ["6 GB", "8 GB", "12 GB", "24 GB"]
     assert {"torch", "diffusers"} < check["versions"].keys() and check["codecs"]["write"]["libx264"]
+    assert [file["missing"] for file in check["poses"]["files"]] == [False] and "pose.kind: mini: there" in readable
     assert "nothing is wrong" in readable and "fits 6 GB" in readable
 
 
@@ -30,3 +33,26 @@ def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main
     assert (
         "PROBLEM: model.base=no-one/has-this: all of it missing; huggingface-cli download no-one/has-this" in readable
     )
+
+
+def test_whether_the_weights_of_poses_are_there_is_said(call_main, tmp_path, monkeypatch):
+    """Of an address what the library has kept of it, the archive or the model; nothing is downloaded."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    address = "https://example.invalid/models/{}.zip"
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    (tmp_path / "hub/checkpoints/person-1a.onnx").touch()
+    pose = (f"pose.detector={address.format('person-1a')}", f"pose.estimator={address.format('body-2b')}")
+    status, readable = call_main(main, "model=tiny", "trainer.accelerator=cpu", *pose, "check=true")
+    assert status == 0
+    assert f"pose.detector: {address.format('person-1a')}: there" in readable
+    assert f"PROBLEM: pose.estimator={address.format('body-2b')}: not there; downloaded on first use" in readable
+    status, readable = call_main(main, "model=tiny", "pose.detector=gone.onnx", "check=true")
+    assert "PROBLEM: pose.detector=gone.onnx: not there; give the path of an .onnx file" in readable
+
+
+def test_the_body_model_of_mediapipe_is_looked_for(call_main, monkeypatch):
+    pytest.importorskip("mediapipe")
+    assert "pose.model_complexity: 1: there" in call_main(main, "model=tiny", "pose=mediapipe", "check=true")[1]
+    monkeypatch.setattr("src.pose.extractors.checkup._package", lambda: None)
+    readable = call_main(main, "model=tiny", "pose=mediapipe", "check=true")[1]
+    assert "PROBLEM: pose.kind=mediapipe: not there; pip install '.[mediapipe]'" in readable

@@ -19,11 +19,11 @@ RESULTS += ("poses.npz", "reference.json", "summary.json")
 FAST = ("model=tiny", "trainer=cpu", "data.num_frames=4", "data.num_test_frames=5", "sampling.num_steps=2")
 
 
-def assert_whole(run: Path, num_frames: int, size: int) -> dict:
+def assert_whole(run: Path, num_frames: int, size: tuple[int, int]) -> dict:
     """Every promised file is there and says the same."""
     assert not [name for name in RESULTS if not (run / name).is_file()]
     assert len(list((run / "frames").glob("*.png"))) == num_frames == len(load_poses(run / "poses.npz"))
-    assert read_video(run / "generated.mp4").frames.shape == (num_frames, size, size, 3)
+    assert read_video(run / "generated.mp4").frames.shape == (num_frames, *size, 3)
     reference = json.loads((run / "reference.json").read_text())
     assert 0 <= reference["reference_frame"] < len(reference["distances"])
     assert not [path for path in run.rglob("*") if ".tmp" in path.name]
@@ -52,7 +52,7 @@ def test_a_video_with_poses_from_a_file_to_a_new_video(run_module, clip_with_pos
     )
     done = run_module("src.train", *command, "preview.num_steps=1", "preview.num_poses=2")
     assert done.returncode == 0, done.stderr
-    summary = assert_whole(run, 5, 64)
+    summary = assert_whole(run, 5, (64, 64))
     assert summary["test_frames"] == [9, 10, 11, 12, 13] and len(summary["training_frames"]) == 4
     assert summary["training"]["steps"] == 3 and summary["training"]["seconds_per_step"] > 0
     assert summary["training"]["peak_memory_gib"] > 0 and summary["sampling"]["seconds_per_frame"] > 0
@@ -66,8 +66,9 @@ def test_a_video_with_poses_from_a_file_to_a_new_video(run_module, clip_with_pos
     assert len(list((run / "samples/clip/frames").glob("*.png"))) == 14
 
 
-@pytest.mark.parametrize("name", ["ted_clip_1", "dance_clip_1"])
-def test_the_main_job_on_a_real_clip(run_module, name, tmp_path):
+@pytest.mark.parametrize(("name", "size"), [("ted_clip_1", (64, 64)), ("dance_clip_1", (128, 64))])
+def test_the_main_job_on_a_real_clip(run_module, name, size, tmp_path):
+    """In the shape that it was filmed in."""
     if not (CLIPS / f"{name}.mp4").is_file():
         pytest.skip(f"{name}.mp4 is not beside this checkout")
     pytest.importorskip("mediapipe")
@@ -75,7 +76,7 @@ def test_the_main_job_on_a_real_clip(run_module, name, tmp_path):
     command = (f"subject={CLIPS / name}.mp4", "pose=mediapipe", "data.max_frames=20", *FAST, f"run_dir={run}")
     done = run_module("src.train", *command)
     assert done.returncode == 0, done.stderr
-    assert_whole(run, 5, 64)
+    assert_whole(run, 5, size)
     poses = load_poses(run / "poses.npz")
     assert poses.mask[:, :8].mean() > 0.8, "the upper body is seen in nearly every frame"
 
@@ -162,6 +163,10 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "data.resolution=100"), "error: data.resolution=100 does not suit this model"),
         (("subject=people_001", "data.num_frames=60"), "error: the clip has 56 frames"),
         (("subject=people_001", "trainer.max_steps=0"), "error: trainer.max_steps=0"),
+        (
+            ("subject=people_001", "model.dtype=bfloat16", "trainer.precision=32-true"),
+            "error: model.dtype=bfloat16 cannot go with trainer.precision=32-true: ",
+        ),
         (("subject=people_001", "model=giant"), "error: model=giant is unknown (no model/giant): choose one of mini, "),
         (
             ("subject=people_001", "experiment=ablation_component"),

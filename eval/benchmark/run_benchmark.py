@@ -224,7 +224,7 @@ def _prepare(settings: BenchmarkSettings, extractor: PoseExtractor) -> PreparedD
     return prepare_dataset(
         settings.dataset.build(),
         extractor=extractor,
-        settings=replace(data.clip, resolution=resolution),
+        settings=replace(data.square_clip, resolution=resolution),
         root=data.root,
         num_test=data.num_test_frames,
         only=settings.subjects,

@@ -66,7 +66,7 @@ def run_subject(
         UserError: bad settings, a subject too short for them, or one that lacks what the method needs.
     """
     data, kind = settings.data, settings.kind
-    subject = resolve_subject(name, settings=data.clip, root=data.root, extractor=no_extractor)
+    subject = resolve_subject(name, settings=data.square_clip, root=data.root, extractor=no_extractor)
     split = split_subject(subject, data)
     beside = {"condition_root": settings.dataset.condition_root, "mask_root": settings.dataset.mask_root}
     material = held_out_material(subject, split, kind, **beside)
@@ -89,6 +89,7 @@ def run_subject(
             said = {"run": str(run.path), "poses": f"{HELD_OUT}/{POSES}", "prompt": split.training.prompt}
             said |= {"seed": settings.seed, "method": plain(settings.method)}
             summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
+            run.clear_unfinished()
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,

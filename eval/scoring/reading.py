@@ -32,7 +32,7 @@ def read_clip(
     """Read a clip.
 
     Args:
-        resolution, resize: bring both sides to `resolution` squared with that Pillow filter, said in the log;
+        resolution, resize: bring the shorter side of both to `resolution` with that Pillow filter, said in the log;
             None: leave them as they are.
         to_real: without a resolution, bring generated frames of another size than the real ones to that with this
             filter, said in the log; None: refuse them.
@@ -68,18 +68,19 @@ def read_clip(
 
 
 def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray:
-    """Resize to `size` squared with Pillow's antialiased filter of that name, 8-bit.
+    """Resize the shorter side to `size` with Pillow's antialiased filter of that name, 8-bit; the shape stays.
 
-    Raises:
-        UserError: the frames are not square, so that they would be distorted.
+    >>> resize_frames(np.zeros((1, 96, 64, 3), np.uint8), 32, "bicubic").shape
+    (1, 48, 32, 3)
     """
-    if frames_FHWC.shape[1] != frames_FHWC.shape[2]:
-        raise UserError(f"frames of {_size(frames_FHWC)} are not square: crop them before they are resized to {size}")
-    if frames_FHWC.shape[1] == size:
+    height, width = frames_FHWC.shape[1:3]
+    shorter = min(height, width)
+    if shorter == size:
         return frames_FHWC
-    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), size, size, resize)
+    wanted = (round(width * size / shorter), round(height * size / shorter))
+    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted, resize)
     kind = Image.Resampling[resize.upper()]
-    return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), kind)) for frame in frames_FHWC])
+    return np.stack([np.asarray(Image.fromarray(frame).resize(wanted, kind)) for frame in frames_FHWC])
 
 
 def _check_numbers(paths: ClipPaths) -> None:

@@ -200,8 +200,9 @@ def _quiet_libraries() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # The last says of a SIGTERM what our own line says better.
+    for name in ("utilities.rank_zero", "accelerators.cuda", "trainer.connectors.signal_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
     # Libraries read these when they are first imported, which a command does as late as it can.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -9,8 +9,9 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -24,7 +25,48 @@ _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1
 
 
-def height_width(images: np.ndarray) -> tuple[int, int]:
+class Frames(Protocol):
+    """Pictures (F, H, W, C) uint8 that are looked at one after another: an array, a map of a file, or `MadeFrames`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class MadeFrames:
+    """Pictures that are made whenever they are asked for, so that a long clip of them is never in memory.
+
+    Args:
+        make: picture (H, W, 3) uint8 RGB of a number.
+        count: F.
+        size: (H, W) in pixels.
+
+    >>> frames = MadeFrames(lambda i: np.full((2, 3, 3), i, np.uint8), 4, (2, 3))
+    >>> frames.shape, len(frames), [int(frame.max()) for frame in frames], int(frames[-1].max())
+    ((4, 2, 3, 3), 4, [0, 1, 2, 3], 3)
+    """
+
+    def __init__(self, make: Callable[[int], np.ndarray], count: int, size: tuple[int, int]) -> None:
+        self._make, self.shape = make, (count, *size, 3)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        return self._make(index % len(self))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self._make, range(len(self)))
+
+
+def height_width(images: Frames) -> tuple[int, int]:
     """Size in pixels of an image (H, W, C) or of images (..., H, W, C)."""
     height, width = images.shape[-3:-1]
     return height, width

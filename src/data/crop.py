@@ -53,7 +53,7 @@ def aspect_ratio(aspect: str) -> float | None:
     ratio = int(match[1]) / int(match[2]) if match else 0.0
     if not 1 / MAX_RATIO <= ratio <= MAX_RATIO:
         raise UserError(
-            f"data.aspect={aspect}: expected square, source, or width:height such as 9:16, at most {MAX_RATIO}:1"
+            f"data.aspect={aspect}: expected auto, square, source, or width:height such as 9:16, at most {MAX_RATIO}:1"
         )
     return ratio
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.arrays import Frames, MadeFrames
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
@@ -104,12 +105,12 @@ def target_poses(
             root=settings.data.root,
             extractor=settings.pose.build,
         )
-        fitted = driver if size is None else fit_driver(driver, size)
+        frames, poses = (driver.frames, driver.poses) if size is None else fit_driver(driver, size)
         found = TargetPoses(
-            fitted.poses,
+            poses,
             float(driver.fps),
-            Row("driver", fitted.frames),
-            driver if fitted is driver else None,
+            Row("driver", frames),
+            driver if frames is driver.frames else None,
             _sound(settings, driver),
         )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
@@ -159,15 +160,19 @@ def _from_file(
     return None
 
 
-def fit_driver(driver: Subject, size: tuple[int, int]) -> Subject:
-    """The driver's clip as large as fits into frames of another shape, black bars beside it; as it is where it fits."""
+def fit_driver(driver: Subject, size: tuple[int, int]) -> tuple[Frames, PoseSequence]:
+    """The driver's clip as large as fits into frames of another shape, black bars beside it; as it is where it fits.
+
+    Returns:
+        F frames (H, W, 3) uint8 RGB, made when they are looked at, and their poses.
+    """
     if driver.size == size:
-        return driver
+        return driver.frames, driver.poses
     height, width = driver.size
     box = crop_box(driver.poses, width=width, height=height, mode="pad", size=size)
     log.info("driver %s: frames of %dx%d fitted into %dx%d pixels", driver.name, width, height, *size[::-1])
-    frames = np.stack([crop_frame(frame, box, size) for frame in driver.frames])
-    return replace(driver, frames=frames, poses=crop_poses(driver.poses, box, width=width, height=height))
+    frames = MadeFrames(lambda index: crop_frame(driver.frames[index], box, size), len(driver), size)
+    return frames, crop_poses(driver.poses, box, width=width, height=height)
 
 
 def _shaped(clip: ClipSettings, size: tuple[int, int]) -> ClipSettings:

@@ -16,7 +16,9 @@ class DataSettings:
         num_frames: N, training frames.
         num_test_frames: held out at the end of the clip.
         batch_frames: n, frames of a training step.
-        resolution, aspect, crop, fps, start, max_frames: as of `ClipSettings`.
+        aspect: `auto`: the video's own shape, `source`, of a clip of one's own; `square` of the clips of a data set,
+            as the benchmarks have them, and for methods that film squares. Or as of `ClipSettings`.
+        resolution, crop, fps, start, max_frames: as of `ClipSettings`.
     """
 
     root: FileName = setting("data", counts="nothing")
@@ -24,7 +26,7 @@ class DataSettings:
     num_test_frames: int = 100
     batch_frames: int = 8
     resolution: int = 512
-    aspect: str = "square"
+    aspect: str = "auto"
     crop: CropMode = "person"
     fps: float | None = None
     start: int = 0
@@ -38,10 +40,18 @@ class DataSettings:
 
     @property
     def clip(self) -> ClipSettings:
-        """What of a video is prepared, and how."""
+        """What of a video of one's own is prepared, and how."""
+        return self._clip("source")
+
+    @property
+    def square_clip(self) -> ClipSettings:
+        """The same of a clip of a data set, and for methods that film squares: square unless another shape is given."""
+        return self._clip("square")
+
+    def _clip(self, auto: str) -> ClipSettings:
         return ClipSettings(
             resolution=self.resolution,
-            aspect=self.aspect,
+            aspect=auto if self.aspect == "auto" else self.aspect,
             crop=self.crop,
             fps=self.fps,
             start=self.start,

@@ -3,13 +3,14 @@
 Dimensions: F frames, H x W pixels, RGB uint8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from src.common.arrays import Frames
 from src.common.files import atomic_path
 
 _BACKGROUND, _INK, _GAP = 255, (30, 30, 30), 4
@@ -19,7 +20,7 @@ class Row(NamedTuple):
     """Frames (F, H, W, 3) with what they are called: a row of a sheet, a panel of a video."""
 
     label: str
-    frames: np.ndarray
+    frames: Frames
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
@@ -72,18 +73,22 @@ def contact_sheet(
         canvas.save(temporary)
 
 
-def side_by_side(rows: Sequence[Row]) -> np.ndarray:
-    """Join videos of equal length from left to right, with their labels above.
+def side_by_side(rows: Sequence[Row]) -> Iterator[np.ndarray]:
+    """Join videos of equal length from left to right, with their labels above, a frame at a time.
 
     Args:
         rows: labelled videos; all are brought to the height of the tallest.
 
     Returns:
-        (F, H', W', 3) uint8 with even H' and W', as H.264 wants them.
+        F frames (H', W', 3) uint8 with even H' and W', as H.264 wants them.
     """
     videos, labels = [row.frames for row in rows], [row.label for row in rows]
     if len({len(video) for video in videos}) != 1:
         raise ValueError(f"videos of one length expected, got {[len(video) for video in videos]}, {labels}")
+    return _joined(videos, labels)
+
+
+def _joined(videos: Sequence[Frames], labels: Sequence[str]) -> Iterator[np.ndarray]:
     height = max(video.shape[1] for video in videos)
     widths = [round(height * video.shape[2] / video.shape[1]) for video in videos]
     text_size = max(11, height // 20)
@@ -96,12 +101,10 @@ def side_by_side(rows: Sequence[Row]) -> np.ndarray:
     draw = ImageDraw.Draw(canvas)
     for left, width, label in zip(lefts, widths, labels, strict=False):
         draw.text((left + width / 2, banner / 2), label, _INK, font, anchor="mm")
-    joined = np.empty((len(videos[0]), size[1], size[0], 3), np.uint8)
-    for index in range(len(joined)):
+    for index in range(len(videos[0])):
         for left, width, video in zip(lefts, widths, videos, strict=False):
             canvas.paste(_resized(video[index], width, height), (int(left), banner))
-        joined[index] = np.asarray(canvas)
-    return joined
+        yield np.array(canvas)
 
 
 def _resized(frame: np.ndarray, width: int, height: int) -> Image.Image:

@@ -82,5 +82,7 @@ def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, Fram
         side = min(height, width)
         box = CropBox((width - side) // 2, (height - side) // 2, side, side)
         return crop_frame(image, box, (size, size)), FrameGeometry(size, (width, height), box), None
-    found = resolve_subject(subject, settings=source.data.clip, root=source.data.root, extractor=source.pose.build)
+    found = resolve_subject(
+        subject, settings=source.data.square_clip, root=source.data.root, extractor=source.pose.build
+    )
     return np.asarray(found.frames[0]), geometry_of(found), found.poses

@@ -11,6 +11,7 @@ from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
 from src.models.build import build_models
 from src.models.settings import model_warning, stand_in
 from src.runs.identity import fine_tune_key, generation_key
+from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
@@ -62,4 +63,5 @@ class PoseCrafter(Method):
             seed=own.seed,
             fps=material.fps,
         )
-        return record, generate(job, image_model, backbone, own.trainer)
+        keep = keep_in(run, own, job, own.trainer, backbone)
+        return record, generate(job, image_model, backbone, own.trainer, keep=keep)

@@ -11,6 +11,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 
+from src.common.arrays import MadeFrames
 from src.pose.keypoints import PARTS, PoseSequence
 
 # The library's line widths are fixed in pixels (limbs 8, dots 6 to 8), and the ControlNet saw them at this short side.
@@ -46,6 +47,12 @@ def draw_poses(poses: PoseSequence, size: int | tuple[int, int]) -> np.ndarray:
         drawing = _draw_one(xy_K2, mask_K, canvas_height, canvas_width)
         frame[:] = cv2.resize(drawing, (width, height), interpolation=interpolation) if scale != 1 else drawing
     return frames_FHWC
+
+
+def drawings(poses: PoseSequence, size: int | tuple[int, int]) -> MadeFrames:
+    """What `draw_poses` draws, each when it is looked at."""
+    whole = (size, size) if isinstance(size, int) else size
+    return MadeFrames(lambda index: draw_poses(poses[index], whole)[0], len(poses), whole)
 
 
 def draw_overlay(frames_FHWC: np.ndarray, poses: PoseSequence, *, opacity: float = 0.75) -> np.ndarray:

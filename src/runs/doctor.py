@@ -7,17 +7,23 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from src.common.system import devices, execution_providers, video_codecs, writable
 from src.models.checkup import check_weights
 from src.models.memory import Workload, count_memory, settings_that_fit
+from src.pose.extractors.checkup import check_poses
+from src.pose.extractors.settings import ExtractorSettings
 from src.runs.provenance import environment, git_revision
 from src.runs.settings import LearningSettings
 
 
-def doctor(settings: LearningSettings) -> dict[str, Any]:
+def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any]:
     """Everything that a report of a problem needs: weights, machine, memory against what the settings need, places.
+
+    Args:
+        pose: the extractor of a clip that is prepared.
 
     Returns:
         `problems`, lines that say what would fail and how to mend it, and what they were found from.
     """
     weights, machine, runtime = check_weights(settings.model), devices(), execution_providers()
+    poses = check_poses(pose)
     codecs, places = video_codecs(), [writable(place) for place in ("outputs", "data", HF_HUB_CACHE)]
     work = Workload(
         batch_frames=settings.data.batch_frames,
@@ -25,16 +31,22 @@ def doctor(settings: LearningSettings) -> dict[str, Any]:
         gradient_checkpointing=settings.model.gradient_checkpointing is not False,
         dtype=settings.model.dtype,
         frame_chunk=1 if settings.sampling.frame_chunk == "auto" else settings.sampling.frame_chunk,
-        num_frames=settings.data.num_test_frames + int(settings.method.reference_insertion),
+        num_frames=min(settings.data.num_test_frames, settings.sampling.window_frames or settings.data.num_test_frames)
+        + int(settings.method.reference_insertion),
     )
     count = count_memory(settings.model, resolution=settings.data.resolution, precision=settings.trainer.precision)
     needed = count.stages(work)
-    problems = [*weights["problems"], *_machine_problems(settings, machine, runtime, max(needed.values()))]
+    problems = [
+        *weights["problems"],
+        *poses["problems"],
+        *_machine_problems(settings, machine, runtime, max(needed.values())),
+    ]
     problems += [f"FFmpeg here cannot write {name}: pip install av" for name, can in codecs["write"].items() if not can]
     problems += [f"{place['folder']} cannot be written: {place['why']}" for place in places if not place["writable"]]
     return {
         "problems": problems,
         "weights": weights,
+        "poses": poses,
         "devices": machine,
         "onnxruntime": runtime,
         "memory_gib": needed,
@@ -68,7 +80,10 @@ def readable(report: dict[str, Any]) -> str:
     cards = [f"{gpu['name']} ({gpu['memory_gib']} GiB)" for gpu in machine["cuda"]] or ["no CUDA or ROCm card"]
     stages = ", ".join(f"{stage} {gib:g}" for stage, gib in report["memory_gib"].items())
     lines = [
-        *(f"{f['option']}: {f['name']}: {'missing' if f['missing'] else 'there'}" for f in weights["files"]),
+        *(
+            f"{file['option']}: {file['name']}: {'missing' if file['missing'] else 'there'}"
+            for file in (*weights["files"], *report["poses"]["files"])
+        ),
         f"weights fit: {weights['why']}",
         f"devices: {', '.join(cards)}{', Apple MPS' if machine['mps'] else ''}; {machine['cpu_cores']} CPU cores, "
         f"{machine['memory_gib']} GiB",

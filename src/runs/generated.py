@@ -21,7 +21,7 @@ from src.common.files import write_json
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
 from src.media.sound import Soundtrack
 from src.media.video import write_frames, write_video
-from src.pose.draw import draw_poses
+from src.pose.draw import drawings
 from src.pose.formats import save_poses
 from src.runs.drift import drift, plot_drift
 from src.sampling.jobs import GeneratedClip, describe_references
@@ -40,7 +40,7 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, so
         beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
         sound: of both videos; None: none.
     """
-    drawn = Row("pose", draw_poses(clip.poses, height_width(clip.frames)))
+    drawn = Row("pose", drawings(clip.poses, height_width(clip.frames)))
     rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
     write_frames(folder / FRAMES, clip.frames)
     write_video(folder / VIDEO, clip.frames, clip.fps, sound=sound)

@@ -15,6 +15,7 @@ from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
 from src.models.settings import model_warning
+from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
@@ -78,7 +79,7 @@ def make_run(
     callbacks = []
     if preview.every_n_steps:
         few = job.target_poses[evenly_spaced(len(job.target_poses), preview.num_poses)]
-        quick = replace(job.sampling, num_steps=preview.num_steps)
+        quick = replace(job.sampling, num_steps=preview.num_steps, window_frames=None)
         sampler = Sampler(image_model, backbone, [replace(job, target_poses=few, sampling=quick)])
         callbacks.append(Preview(sampler, run.path / "preview"))
     summary: dict[str, Any] = {
@@ -102,7 +103,8 @@ def make_run(
         )
         if settings.sample_after_train:
             run.save_held_out(split)
-            clip = generate(job, image_model, backbone, settings.trainer)
+            keep = keep_in(run, settings, job, settings.trainer, backbone)
+            clip = generate(job, image_model, backbone, settings.trainer, keep=keep)
             run.save_generated(clip, beside=Row("real", split.test_frames))
             summary["sampling"] = clip.cost
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}

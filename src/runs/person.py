@@ -8,6 +8,7 @@ from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
+from src.runs.keeping import keep_in
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
@@ -62,6 +63,16 @@ class Person:
             fps=target.fps,
         )
 
-    def generate(self, job: GenerationJob, trainer: TrainerSettings | None = None) -> GeneratedClip:
-        """Generate a job of `job`; device and precision are the run's unless given."""
-        return generate(job, self.image_model, self.backbone, trainer or self.settings.trainer)
+    def generate(
+        self, job: GenerationJob, trainer: TrainerSettings | None = None, *, output: RunFolder | None = None
+    ) -> GeneratedClip:
+        """Generate a job of `job`.
+
+        Args:
+            trainer: device and precision; None: the run's.
+            output: where the video is going to be written, held by `only_writer`: the windows of a long one are kept
+                there until it is; None: all in memory.
+        """
+        trainer = trainer or self.settings.trainer
+        keep = None if output is None else keep_in(output, self.settings, job, trainer, self.backbone)
+        return generate(job, self.image_model, self.backbone, trainer, keep=keep)

@@ -7,12 +7,14 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
     held_out/            frames and poses that it was not shown, to be scored against
     adapter.safetensors  what was trained; fine_tune.json its cost and checksum
     checkpoints/         of an unfinished fine-tune
+    unfinished/          windows of a long video that is being generated (`src.sampling.kept_frames`)
     frames/, *.mp4, …    what was generated (`src.runs.generated`)
     summary.json         the whole run, with the checksums of what was generated; written last
 """
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,11 +46,11 @@ from src.sampling.jobs import GeneratedClip, GenerationJob
 log = logging.getLogger(__name__)
 FORMAT = 2
 CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
-TRAINING, HELD_OUT, CHECKPOINTS = "training", "held_out", "checkpoints"
+TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED = "training", "held_out", "checkpoints", "unfinished"
 # What `summary.json` holds the checksums of.
 DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
 # What a folder that is not ours must not hold, since it would be replaced.
-WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, TRAINING, HELD_OUT, CHECKPOINTS, *GENERATED)
+WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED, *GENERATED)
 
 
 class RunFolder:
@@ -260,7 +262,12 @@ class RunFolder:
         found = {name: tree_sha256(self.path / name) for name in DESCRIBED}
         whole = {**summary, "files": {name: digest for name, digest in found.items() if digest is not None}}
         write_json(self.path / SUMMARY, whole)
+        self.clear_unfinished()
         return whole
+
+    def clear_unfinished(self) -> None:
+        """Remove the windows of a video that is written."""
+        shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
     def is_whole(self, summary: Mapping[str, Any]) -> bool:
         """Whether the files that a summary describes are there and as they were written; says so where not."""

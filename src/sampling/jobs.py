@@ -5,7 +5,7 @@ Dimensions: N training frames, M target poses, H×W pixels.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class GeneratedClip:
     """A generated video.
 
     Attributes:
-        frames: (M, H, W, 3) uint8 RGB.
+        frames: (M, H, W, 3) uint8 RGB; of windows that were kept, on disk until they are read.
         poses: the M target poses.
         fps: frames a second.
         references: of the segments of the target poses, in the order of time; none of a method that selects none.
@@ -82,6 +82,16 @@ class GeneratedClip:
     references: tuple[Reference, ...]
     reference_frame: np.ndarray
     cost: dict[str, Any]
+
+
+def merged(parts: Sequence[Reference]) -> Reference:
+    """Of the windows of one segment, the segment's."""
+    return replace(
+        parts[0],
+        skipped=Counter({piece: sum(part.skipped[piece] for part in parts) for piece in parts[0].skipped}),
+        num_edits=sum(part.num_edits for part in parts),
+        num_frames=sum(part.num_frames for part in parts),
+    )
 
 
 def longest(references: Sequence[Reference]) -> Reference:

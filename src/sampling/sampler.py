@@ -4,9 +4,11 @@ Dimensions: N training frames, M target poses, F sampled frames, C channels, H×
 """
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import cast
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.pose.keypoints import PoseSequence
 from src.sampling.ddim import ddim_invert, ddim_sample
-from src.sampling.jobs import GenerationJob, Reference
+from src.sampling.jobs import GenerationJob, Reference, merged
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
 from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
@@ -37,8 +39,37 @@ def segments_of(job: GenerationJob) -> list[GenerationJob]:
     return [replace(job, target_poses=job.target_poses[first:stop]) for first, stop in cuts]
 
 
+class Window(NamedTuple):
+    """Target poses that are sampled together: all of a segment, or a part of it."""
+
+    segment: int
+    job: GenerationJob
+
+
+def windows_of(segment: int, job: GenerationJob) -> list[Window]:
+    """A segment, cut into as few windows of nearly one length as `sampling.window_frames` allows."""
+    frames, most = len(job.target_poses), job.sampling.window_frames
+    count = 1 if most is None else -(-frames // most)
+    cuts = [i * frames // count for i in range(count + 1)]
+    return [Window(segment, replace(job, target_poses=job.target_poses[a:b])) for a, b in pairwise(cuts)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """What all windows of a segment begin with.
+
+    Attributes:
+        index: r in [0, N); distances: (N,), the sums of Eq. 5 over the segment.
+        trajectory: latents (C, h, w) of the reference frame from Z_0 to Z_T; a lone Z_T where the start is noise.
+    """
+
+    index: int
+    distances: np.ndarray
+    trajectory: list[Tensor]
+
+
 class Sampler(LightningModule):
-    """Steps 1 to 6 of sampling (`ARCHITECTURE.md`), every technique by its switch; a batch is a segment of the targets.
+    """Steps 1 to 6 of sampling (`ARCHITECTURE.md`), every technique by its switch; a batch is a window of the targets.
 
     Args:
         image_model: encodes, decodes and holds the scheduler.
@@ -46,7 +77,8 @@ class Sampler(LightningModule):
         segments: of one job, in the order of time (`segments_of`).
 
     Attributes:
-        references: of the segments that were sampled, in that order.
+        windows: of the segments, in that order.
+        done: how many of them, the first, are not sampled.
     """
 
     def __init__(self, image_model: ImageModel, backbone: VideoBackbone, segments: Sequence[GenerationJob]) -> None:
@@ -56,31 +88,58 @@ class Sampler(LightningModule):
         # Registered so that the Trainer moves them with the backbone.
         self.encoders = nn.ModuleDict({"vae": image_model.vae, "text_encoder": image_model.text_encoder})
         self.segments = segments
-        self.references: list[Reference] = []
+        self.windows = [window for number, job in enumerate(segments) for window in windows_of(number, job)]
+        self.done = 0
+        self._begun: tuple[int, _Start] | None = None
 
     def predict_dataloader(self) -> DataLoader:
-        """Numbers of the segments."""
-        return DataLoader(cast("Dataset[int]", range(len(self.segments))), batch_size=None)
+        """Numbers of the windows that are to be sampled."""
+        return DataLoader(cast("Dataset[int]", range(self.done, len(self.windows))), batch_size=None)
 
-    def predict_step(self, segment: int, batch_idx: int) -> np.ndarray:
-        """Frames (M, H, W, 3) uint8 RGB of a segment's target poses; its reference is added to `references`."""
-        job = self.segments[segment]
-        latents_MChw, reference = self.sample_latents(job)
+    def predict_step(self, window: int, batch_idx: int) -> np.ndarray:
+        """Frames (L, H, W, 3) uint8 RGB of a window's L target poses."""
+        segment, job = self.windows[window]
+        if self._begun is None or self._begun[0] != segment:
+            # Once a segment: its windows share reference frame, distances and inversion.
+            self._begun = segment, self._begin(self.segments[segment])
+        if len(self.windows) > len(self.segments):
+            log.info("window %d of %d: %d frames", window + 1, len(self.windows), len(job.target_poses))
+        latents_LChw, _ = self._sample(job, self._begun[1])
+        if window + 1 == len(self.windows) or self.windows[window + 1].segment != segment:
+            # A preview comes again with other weights.
+            self._begun = None
         # 6. Decode, a frame at a time: of all stages this one takes the most memory a frame.
-        parts = latents_MChw.split(1)
-        self.references.append(reference)
+        parts = latents_LChw.split(1)
         return np.concatenate([self.image_model.decode_latents(part) for part in track(parts, "decoding")])
+
+    def references(self) -> tuple[Reference, ...]:
+        """The reference of each segment and what is done with it, whether or not it was sampled here."""
+        found = []
+        for number, segment in enumerate(self.segments):
+            r, distances = _choose_reference(segment)
+            jobs = [window.job for window in self.windows if window.segment == number]
+            found.append(merged([self._reference(job, r, distances) for job in jobs]))
+        return tuple(found)
 
     @torch.no_grad()
     def sample_latents(self, job: GenerationJob) -> tuple[Tensor, Reference]:
         """Clean latents (M, C, h, w) of the target poses from one reference frame, and the reference used."""
+        return self._sample(job, self._begin(job))
+
+    @torch.no_grad()
+    def _begin(self, job: GenerationJob) -> _Start:
         # 1. Reference frame (Eq. 5).
-        r, distances = self._choose_reference(job)
-        reference_pose = job.clip.poses[r]
+        r, distances = _choose_reference(job)
+        if job.method.reference_selection:
+            log.info("reference frame: training frame %d of %d (Eq. 5)", r, len(distances))
 
         # 2. Initial latent (Eq. 4).
         clean_Chw = self.image_model.encode_frames(job.clip.frames[r : r + 1])[0]
-        trajectory = self._initial_trajectory(clean_Chw, reference_pose, job)
+        return _Start(r, distances, self._initial_trajectory(clean_Chw, job.clip.poses[r], job))
+
+    @torch.no_grad()
+    def _sample(self, job: GenerationJob, start: _Start) -> tuple[Tensor, Reference]:
+        reference_pose, trajectory = job.clip.poses[start.index], start.trajectory
         z_r_Chw = trajectory[-1]
 
         # 3. Insertion: the reference pose becomes frame 0, the key frame.
@@ -89,9 +148,7 @@ class Sampler(LightningModule):
         latents_FChw = z_r_Chw.expand(len(poses), *z_r_Chw.shape).contiguous()
 
         # 4. Latent editing (Eqs. 6, 7); frame 0 of an insertion is never edited.
-        editing = job.method.latent_editing
-        height, width = z_r_Chw.shape[-2:]
-        edits, skipped = plan_edits(reference_pose, job.target_poses, tuple(editing.parts), width, height)
+        edits, skipped = self._plan_edits(job, start.index)
         edit_step = self._edit_step(job)
         if any(skipped.values()):
             log.info("latent editing skipped, of %d frames: %s", len(job.target_poses), dict(skipped))
@@ -114,14 +171,17 @@ class Sampler(LightningModule):
             edit_latents=edit_latents,
             progress=track,
         )
-        return latents_1FChw[0, inserted:], Reference(r, distances, skipped, len(edits), len(job.target_poses))
+        reference = Reference(start.index, start.distances, skipped, len(edits), len(job.target_poses))
+        return latents_1FChw[0, inserted:], reference
 
-    def _choose_reference(self, job: GenerationJob) -> tuple[int, np.ndarray]:
-        if not job.method.reference_selection:
-            return 0, pose_distances(job.clip.poses, job.target_poses)
-        r, distances = select_reference(job.clip.poses, job.target_poses)
-        log.info("reference frame: training frame %d of %d (Eq. 5)", r, len(distances))
-        return r, distances
+    def _plan_edits(self, job: GenerationJob, r: int) -> tuple[list[Edit], Counter]:
+        height, width = (side // self.image_model.downsampling for side in job.image_size)
+        parts = tuple(job.method.latent_editing.parts)
+        return plan_edits(job.clip.poses[r], job.target_poses, parts, width, height)
+
+    def _reference(self, job: GenerationJob, r: int, distances: np.ndarray) -> Reference:
+        edits, skipped = self._plan_edits(job, r)
+        return Reference(r, distances, skipped, len(edits), len(job.target_poses))
 
     def _initial_trajectory(self, clean_Chw: Tensor, pose: PoseSequence, job: GenerationJob) -> list[Tensor]:
         """Latents of the reference frame from Z_0 to Z_T; a lone Z_T where the start is noise."""
@@ -168,6 +228,13 @@ class Sampler(LightningModule):
         scheduler.set_timesteps(job.sampling.num_steps)
         reached = [step for step, t in enumerate(scheduler.timesteps.tolist()) if t <= timestep]
         return reached[0] if reached else len(scheduler.timesteps) - 1
+
+
+def _choose_reference(job: GenerationJob) -> tuple[int, np.ndarray]:
+    """r and the distances of Eq. 5; without selection the first training frame."""
+    if not job.method.reference_selection:
+        return 0, pose_distances(job.clip.poses, job.target_poses)
+    return select_reference(job.clip.poses, job.target_poses)
 
 
 def _edited(

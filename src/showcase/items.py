@@ -101,7 +101,7 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         method = changed(person.settings.method, variant.method, "method")
         job = person.job(target, prompt=variant.prompt, method=method)
         with output.only_writer():
-            generated = person.generate(job)
+            generated = person.generate(job, output=output)
             output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)
     return output.path
 

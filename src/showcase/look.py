@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.common.arrays import height_width
+from src.common.arrays import MadeFrames, height_width
 from src.common.atomic import atomic_path
 from src.common.files import write_json
 from src.common.writers import only_writer
@@ -20,7 +20,7 @@ from src.data.split import split_frames
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
 from src.media.video import write_video
 from src.pose.distance import DistanceToTraining, distance_to_training
-from src.pose.draw import draw_poses
+from src.pose.draw import drawings
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.tracking import frame_ranges
@@ -77,13 +77,14 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     if size is None:
         resolution = settings.data.resolution
         size = (resolution, resolution) if target.beside is None else height_width(target.beside.frames)
-    rows = [Row("pose", draw_poses(target.poses, size))]
+    rows = [Row("pose", drawings(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)
     distance = None
     if subject is not None:
         distance = distance_to_training(target.poses, subject.training)
-        rows.append(Row("nearest training frame", subject.frames[distance.nearest]))
+        frames, nearest = subject.frames, distance.nearest
+        rows.append(Row("nearest training frame", MadeFrames(lambda i: frames[nearest[i]], len(nearest), size)))
         summary |= {
             "threshold": distance.threshold,
             "far_frames": distance.far,

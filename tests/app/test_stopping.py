@@ -3,6 +3,7 @@
 The fine-tune's own stop is in `tests/training/test_resume.py`.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.formats import save_poses
 from src.prepare import main as prepare_main
+from src.runs.generated import tree_sha256
 from src.sample import main as sample_main
+from src.train import main as train_main
 from tests.conftest import ROOT
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -81,6 +84,36 @@ def test_sampling_stops_and_goes_on_to_the_same_bits(signum, run, call_main, sto
     assert [path.name for path in (tmp_path / "cut").iterdir()] == [".lock"]
     assert call_main(sample_main, *command, "output=cut") == (0, "")
     assert np.array_equal(*(read_video(tmp_path / name / "frames").frames for name in ("whole", "cut")))
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_long_video_goes_on_after_its_last_window(signum, run, call_main, stop_in, tmp_path):
+    save_poses(tmp_path / "poses.npz", render_clip(sample_identity(3), "talk", 6, 64, 3)[1])
+    command = (f"run={run}", "poses=poses.npz", "sampling.window_frames=2")
+    assert call_main(sample_main, *command, "output=whole") == (0, "")
+    stop_in(src.sampling.sampler, "ddim_sample", signum)
+    assert_stopped(*call_main(sample_main, *command, "output=cut"), signum)
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [".lock", "unfinished"]
+    first = json.loads((tmp_path / "cut/unfinished/windows.json").read_text())["windows"]
+    assert len(first) == 1, "the window before the stop is kept"
+    assert call_main(sample_main, *command, "output=cut") == (0, "")
+    assert not (tmp_path / "cut/unfinished").exists()
+    names = ("frames", "generated.mp4", "comparison.mp4", "reference.json")
+    assert [tree_sha256(tmp_path / "cut" / name) for name in names] == [
+        tree_sha256(tmp_path / "whole" / name) for name in names
+    ]
+
+
+def test_the_video_of_a_run_goes_on_after_its_last_window(call_main, stop_in, tmp_path):
+    command = ("subject=people_001", *FAST[:-1], "data.num_test_frames=4", "sampling.num_steps=1")
+    command += ("sampling.window_frames=2",)
+    assert call_main(train_main, *command, "run_dir=whole") == (0, "")
+    stop_in(src.sampling.sampler, "ddim_sample", signal.SIGTERM)
+    assert_stopped(*call_main(train_main, *command, "run_dir=cut"), signal.SIGTERM)
+    assert (tmp_path / "cut/unfinished/windows.json").is_file() and not (tmp_path / "cut/frames").exists()
+    assert call_main(train_main, *command, "run_dir=cut") == (0, "")
+    assert not (tmp_path / "cut/unfinished").exists()
+    assert tree_sha256(tmp_path / "cut/frames") == tree_sha256(tmp_path / "whole/frames")
 
 
 @pytest.mark.parametrize("signum", SIGNALS)

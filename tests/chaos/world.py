@@ -47,6 +47,9 @@ STAGES = {
         needs=("prepare",),
     ),
     "sample": _stage("sample", "run=run", "poses=clip.npz", "output=out", needs=("prepare", "train")),
+    "long": _stage(
+        *("sample", "run=run", "poses=clip.npz", "sampling.window_frames=3", "output=long"), needs=("prepare", "train")
+    ),
     "show": _stage("poses", "show", "run=run", "poses=clip.npz", "output=shown", needs=("prepare", "train")),
     "repair": _stage("repair", "video=clip.mp4", "segments=[[5,6]]", *FAST, *_POSES, "run_dir=mended"),
     "gallery": _stage(

@@ -32,7 +32,14 @@ def prepare(compose_config):
 
 def test_every_option_reaches_the_subject(prepare, tmp_path):
     video, poses = inputs(tmp_path)
-    options = ["data.resolution=32", "data.crop=pad", "data.fps=10", "data.start=0", "data.max_frames=6"]
+    options = [
+        "data.resolution=32",
+        "data.aspect=square",
+        "data.crop=pad",
+        "data.fps=10",
+        "data.start=0",
+        "data.max_frames=6",
+    ]
     where = [f"video={video}", f"data.root={tmp_path / 'data'}", "pose=file", f"pose.path={poses}"]
     subject = prepare(*where, *options, "name='007'", "prompt=somebody")
     unnamed = prepare(*where)
@@ -41,7 +48,7 @@ def test_every_option_reaches_the_subject(prepare, tmp_path):
     assert dict(subject.provenance["settings"]) == {
         "resolution": 32, "aspect": "square", "crop": "pad", "fps": 10, "start": 0, "max_frames": 6,
     }  # fmt: skip
-    assert unnamed.name == "clip" and unnamed.resolution == 512
+    assert unnamed.name == "clip" and unnamed.size == (512, 704), "its own shape, as near as multiples of 64 are"
 
 
 def test_a_missing_video_is_one_line(prepare, tmp_path):

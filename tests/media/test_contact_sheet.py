@@ -42,7 +42,7 @@ def test_labels_widen_the_margin_and_are_drawn(tmp_path):
 
 
 def test_videos_side_by_side():
-    joined = side_by_side([Row("left", flat([10, 20], 33)), Row("right", flat([30, 40], 17))])
+    joined = np.stack(list(side_by_side([Row("left", flat([10, 20], 33)), Row("right", flat([30, 40], 17))])))
     assert joined.shape[1] % 2 == joined.shape[2] % 2 == 0
     assert [levels_of_columns(frame, 40) for frame in joined] == [[10, 30], [20, 40]]
 

@@ -5,16 +5,20 @@ import json
 import numpy as np
 import pytest
 
+from eval.score import main as score_main
 from eval.scoring.clips import ClipPaths
 from eval.scoring.reading import read_clip
 from src.data.pose_sources import PoseSourceSettings, fit_driver, target_poses
 from src.data.rendered import people_subject
+from src.data.settings import DataSettings
 from src.data.subject import load_subject
-from src.media.video import read_video
+from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import save_poses
 from src.pose.keypoints import PoseSequence
+from src.sample import main as sample_main
+from src.train import main as train_main
 from tests.conftest import CLIPS
 from tests.media.test_sound import beeps, streams, write_with_beeps
 
@@ -27,6 +31,13 @@ def run(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
     train("subject=people_001", *FAST, "data.num_test_frames=1", f"run_dir={folder}", "sample_after_train=false")
     return folder
+
+
+def test_a_precision_that_the_runs_weights_cannot_go_with_is_refused_at_once(run, call_main, tmp_path):
+    status, stderr = call_main(sample_main, f"run={run}", "poses=people_002", "trainer.precision=bf16-true")
+    said = "error: model.dtype=float32 cannot go with trainer.precision=bf16-true: "
+    assert status == 2 and stderr.startswith(said) and stderr.count("\n") == 1
+    assert not list((run / "samples").glob("*")), "nothing is written"
 
 
 @pytest.mark.parametrize("audio", ["driver", "none"])
@@ -51,12 +62,38 @@ def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
     assert summary["sound_of"] == ("driver.mp4" if audio == "driver" else None) and summary["fps"] == 10
 
 
+def test_a_clip_of_ones_own_keeps_its_shape_and_can_be_scored(call_main, tmp_path):
+    """Trained on, sampled and scored at another size, by the command line as it is without any word of the shape."""
+    frames, poses = render_clip(sample_identity(3), "talk", 12, 64, 3)
+    write_video(tmp_path / "clip.mp4", np.pad(frames, ((0, 0), (32, 32), (0, 0), (0, 0)), "edge"), 10)
+    poses = PoseSequence(poses.xy * (1, 0.5) + (0, 0.25), poses.confidence, poses.mask)
+    save_poses(tmp_path / "clip.npz", poses, fps=10)
+    pose = ("pose=file", "pose.path=clip.npz")
+    assert call_main(train_main, "subject=clip.mp4", *pose, *FAST, "data.num_test_frames=4", "run_dir=run") == (0, "")
+    assert load_subject("clip", tmp_path / "data").size == (128, 64)
+    assert call_main(sample_main, "run=run", "poses=clip.mp4", *pose, "output=out") == (0, "")
+    assert read_video(tmp_path / "out/generated.mp4").frames.shape == (12, 128, 64, 3)
+    assert read_video(tmp_path / "run/frames").frames.shape == (4, 128, 64, 3)
+    scored = ("metrics=[ssim,psnr]", "device=cpu", "protocol.resolution=32", "protocol.resize=bicubic")
+    status, stderr = call_main(score_main, "run=run", "output=scores.json", *scored)
+    assert status == 0, stderr
+    metrics = json.loads((tmp_path / "scores.json").read_text())["metrics"]
+    assert all(np.isfinite(metrics[name]["value"]) for name in ("ssim", "psnr"))
+
+
+def test_clips_of_data_sets_are_square_unless_another_shape_is_given():
+    assert (DataSettings().clip.aspect, DataSettings().square_clip.aspect) == ("source", "square")
+    for given in ("4:5", "square", "source"):
+        data = DataSettings(aspect=given)
+        assert data.clip.aspect == data.square_clip.aspect == given
+
+
 @pytest.mark.skipif(not CLIPS.exists(), reason="the shared clips are not there")
 def test_an_upright_clip_from_file_to_video(train, sample, tmp_path):
     """Every room sees frames of 128 x 64: poses, drawings, latents, edits, sheets, scores."""
     pytest.importorskip("mediapipe")
     video = CLIPS / "dance_clip_1.mp4"
-    data = (f"data.root={tmp_path / 'data'}", "data.resolution=64", "data.aspect=source", "data.max_frames=10")
+    data = (f"data.root={tmp_path / 'data'}", "data.resolution=64", "data.max_frames=10")
     out = tmp_path / "run"
     train(f"subject={video}", "pose=mediapipe", *data, *FAST, "data.num_test_frames=4", f"run_dir={out}")
     subject = load_subject("dance_clip_1", tmp_path / "data")
@@ -81,12 +118,12 @@ def test_an_upright_clip_from_file_to_video(train, sample, tmp_path):
 
 def test_a_driver_of_another_shape_is_fitted_and_not_stretched():
     driver = people_subject("people_002", resolution=64)
-    fitted = fit_driver(driver, (128, 64))
-    assert fitted.size == (128, 64)
-    pixels, before = fitted.poses.xy * (64, 128), driver.poses.xy * 64
-    seen = fitted.poses.mask & driver.poses.mask
+    frames, poses = fit_driver(driver, (128, 64))
+    assert frames.shape == (len(driver), 128, 64, 3)
+    pixels, before = poses.xy * (64, 128), driver.poses.xy * 64
+    seen = poses.mask & driver.poses.mask
     np.testing.assert_allclose((pixels - before)[seen], np.broadcast_to([0, 32], before[seen].shape), atol=1e-3)
-    np.testing.assert_array_equal(fitted.frames[:, 32:96], driver.frames)
+    np.testing.assert_array_equal(np.stack(list(frames))[:, 32:96], driver.frames)
 
 
 def test_bones_keep_their_lengths_in_upright_frames(tmp_path):

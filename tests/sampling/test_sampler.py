@@ -155,6 +155,43 @@ def test_each_segment_is_generated_from_its_own_reference(tiny, backbone, job):
     assert [reference.num_frames for reference in few.references] == [len(few.frames)]
 
 
+def test_windows_share_the_reference_of_their_segment(tiny, backbone, job, monkeypatch):
+    """Each is a clip of its own, with the reference frame and the inversion of all target poses."""
+    inversions = []
+    monkeypatch.setattr(
+        "src.sampling.sampler.ddim_invert",
+        lambda *args, **options: inversions.append(1) or ddim_invert(*args, **options),
+    )
+    # All together are nearest to training frame 3, the first alone to 0.
+    targets = job.clip.poses[[0, 3, 3, 3, 3]]
+    whole = replace(job, target_poses=targets)
+    cut = replace(whole, sampling=replace(FAST, window_frames=2))
+    windows = generate(cut, tiny, backbone, CPU)
+    assert len(inversions) == 1
+    assert [len(window.job.target_poses) for window in Sampler(tiny, backbone, [cut]).windows] == [1, 2, 2]
+    [reference], [of_all] = windows.references, generate(whole, tiny, backbone, CPU).references
+    assert reference.index == of_all.index == 3 and np.array_equal(reference.distances, of_all.distances)
+    assert (reference.num_frames, reference.num_edits, reference.skipped) == (5, of_all.num_edits, of_all.skipped)
+    # The same pose from another reference is another picture: the first window has not chosen its own.
+    first = generate(replace(job, target_poses=targets[:1]), tiny, backbone, CPU)
+    assert first.references[0].index == 0 and not np.array_equal(windows.frames[:1], first.frames)
+    last = generate(replace(job, target_poses=targets[3:]), tiny, backbone, CPU)
+    assert last.references[0].index == 3 and np.array_equal(windows.frames[3:], last.frames)
+    as_one = generate(replace(whole, sampling=replace(FAST, window_frames=5)), tiny, backbone, CPU)
+    assert np.array_equal(as_one.frames, generate(whole, tiny, backbone, CPU).frames)
+
+
+def test_a_preview_of_weights_that_were_trained_meanwhile_inverts_anew(tiny, backbone, job):
+    sampler = Sampler(tiny, backbone, [job])
+    before = sampler.predict_step(0, 0)
+    with torch.no_grad():
+        for parameter in backbone.trainable_state().values():
+            parameter.mul_(1.3)
+    after = sampler.predict_step(0, 0)
+    assert np.array_equal(after, Sampler(tiny, backbone, [job]).predict_step(0, 0))
+    assert not np.array_equal(after, before)
+
+
 def test_a_generated_clip_says_what_it_is_of(tiny, backbone, job):
     clip = generate(job, tiny, backbone, CPU)
     assert clip.frames.shape == (3, 64, 64, 3) and clip.frames.dtype == np.uint8 and clip.fps == job.fps
@@ -177,6 +214,7 @@ def test_a_generated_clip_says_what_it_is_of(tiny, backbone, job):
         (SamplingSettings, {"num_steps": 0}, "sampling.num_steps=0 is not in 1 to 999"),
         (SamplingSettings, {"guidance_scale": 0.5}, "sampling.guidance_scale=0.5 must be at least 1"),
         (SamplingSettings, {"frame_chunk": 0}, "frame_chunk=0 must be at least 1"),
+        (SamplingSettings, {"window_frames": 0}, "sampling.window_frames=0 must be at least 1"),
         (SamplingSettings, {"conditioning_scale": -1.0}, "sampling.conditioning_scale=-1.0 must be at least 0"),
         (SamplingSettings, {"approximation": {"features_every": 0}}, "approximation.features_every=0 must be at least"),
     ],

@@ -84,7 +84,7 @@ def export_subject(
     Raises:
         UserError: too short a clip, or an export of other frames is in the way.
     """
-    subject = resolve_subject(name, settings=settings.data.clip, root=settings.data.root, extractor=no_extractor)
+    subject = resolve_subject(name, settings=settings.data.square_clip, root=settings.data.root, extractor=no_extractor)
     counts = {"num_train": settings.num_frames, "num_test": settings.data.num_test_frames}
     split = split_frames(len(subject), **counts, unseen=subject.poses.unseen)
     seen, test = list(split.train)[: system.num_frames], list(split.test)

@@ -1,0 +1,30 @@
+"""Where the windows of a long video are kept, and what they depend on."""
+
+from src.common.digests import arrays_sha256, digest
+from src.common.trainer import TrainerSettings
+from src.common.typed import plain
+from src.models.backbone import VideoBackbone
+from src.runs.identity import fine_tune_key
+from src.runs.run_folder import UNFINISHED, RunFolder
+from src.runs.settings import LearningSettings
+from src.sampling.generate import KeepIn
+from src.sampling.jobs import GenerationJob
+
+
+def keep_in(
+    run: RunFolder, settings: LearningSettings, job: GenerationJob, trainer: TrainerSettings, backbone: VideoBackbone
+) -> KeepIn | None:
+    """The place in a run folder where `generate` keeps windows; None of a video that is sampled as a whole.
+
+    Args:
+        settings: of the fine-tune; its model is the one that is sampled.
+        job, trainer: of the video.
+        backbone: with what was learnt, which counts by content.
+    """
+    if job.sampling.window_frames is None:
+        return None
+    learnt = [tensor.detach().float().cpu().numpy() for _, tensor in sorted(backbone.trainable_state().items())]
+    device = [trainer.accelerator, trainer.precision]
+    made_from = [plain(job.method), plain(job.sampling), job.seed, job.target_poses.sha256(), job.target_prompt]
+    key = digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])
+    return KeepIn(run.path / UNFINISHED, key)
