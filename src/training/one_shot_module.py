@@ -70,7 +70,7 @@ class OneShotModule(LightningModule):
         loss = self._loss(batch)
         if not torch.isfinite(loss):
             raise UserError(
-                f"the loss is {float(loss)} at step {self.global_step + 1}: the fine-tune has diverged; a smaller "
+                f"the loss is {loss.item()} at step {self.global_step + 1}: the fine-tune has diverged; a smaller "
                 "optimizer.lr or trainer.precision=32-true may help, and the last good checkpoint is kept"
             )
         self.log("train/loss", loss)

@@ -139,6 +139,11 @@ def test_the_handlers_from_before_come_back():
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+def foreground() -> None:
+    """What a shell leaves to a command in the foreground; one in the background ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 STOPPING = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
 
 
@@ -150,10 +155,12 @@ def test_a_command_that_is_being_imported_stops_in_one_line(module, tmp_path):
     code = f"import sys; sys.argv[1:] = {arguments}; from src.app.console import main; main()"
     command = [sys.executable, *(["-c", code] if arguments else ["-m", module])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, preexec_fn=foreground
+    )
     assert (ended.returncode, ended.stderr) == (130, "stopped by SIGINT: nothing had begun\n")
 
 
 def test_whoever_imports_the_program_keeps_their_own_answer(tmp_path):
     code = "import signal, src, eval; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60, preexec_fn=foreground)
