@@ -32,7 +32,7 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
     The training frames include the first and the last frame available; a single one is the first. Which frames are held
     out does not depend on `num_train`, so that results of 8 and of 32 training frames rest on the same: a clip that is
     too short for all keeps 32 frames to train on, or half of it if that is less, and holds out the rest; the log
-    says so. Clips of 132 frames and more are not affected by the paper's numbers.
+    says so. With the numbers of the paper no clip of 132 frames and more is too short.
 
     Args:
         unseen: frames in which the person was not found, which are never trained on.
@@ -47,23 +47,18 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
         raise UserError(
             f"data.num_frames must be at least 1 and data.num_test_frames at least 0, got {num_train} and {num_test}"
         )
-    if num_test and num_frames < 2:
-        raise UserError(f"the clip has {num_frames} frames, one to train on and one to hold out are needed")
     available = num_frames
     if num_test:
         available = max(num_frames - num_test, min(RESERVED, num_frames // 2))
-        if num_frames - available < num_test:
-            log.warning(
-                "%d frames are too few to hold out %d: the last %d are held out, the first %d are there to train on",
-                num_frames,
-                num_test,
-                num_frames - available,
-                available,
-            )
     if num_train > available:
         raise UserError(
             f"the clip has {num_frames} frames, {available} of them to train on, too few for data.num_frames="
             f"{num_train}: use a longer clip, fewer frames{' or a smaller data.num_test_frames' if num_test else ''}"
+        )
+    if num_test and num_frames - available < num_test:
+        log.warning(
+            "%d frames are too few to hold out %d: the last %d are held out, the first %d are there to train on",
+            *(num_frames, num_test, num_frames - available, available),
         )
     usable = sorted(set(range(available)) - set(unseen))
     if len(usable) < available:

@@ -47,8 +47,9 @@ class StepTimer(Callback):
         return {"loss": self.loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The counterpart of `state_dict`."""
-        self.loss = state_dict["loss"]
+        """The counterpart of `state_dict`; what is no number there is no loss: checkpoints come from anyone."""
+        loss = state_dict.get("loss")
+        self.loss = loss if isinstance(loss, float) else None
 
     @property
     def seconds_per_step(self) -> float | None:

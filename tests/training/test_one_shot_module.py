@@ -7,6 +7,7 @@ from src.common.trainer import TrainerSettings
 from src.data.subject_split import TrainingClip
 from src.models.build import build_backbone
 from src.models.loading import random_image_model
+from src.training.callbacks import StepTimer
 from src.training.data_module import VALIDATION_DRAWS, OneShotDataModule, draw_step, encode_clip
 from src.training.fine_tune import FineTuneJob, fine_tune
 from src.training.one_shot_module import OneShotModule
@@ -88,6 +89,16 @@ def test_a_resumed_run_repeats_the_next_losses_to_the_bit(fit, tmp_path):
     assert resumed == {step: whole[step] for step in (5, 6)}
     for name, parameter in module.backbone.trainable_state().items():
         assert torch.equal(parameter, resumed_module.backbone.trainable_state()[name]), name
+
+
+def test_a_checkpoint_keeps_the_last_loss_and_nothing_else_is_taken_for_one():
+    timer, other = StepTimer(), StepTimer()
+    timer.loss = 0.25
+    other.load_state_dict(timer.state_dict())
+    assert other.loss == 0.25
+    for damaged in ({"loss": "0.25"}, {"loss": [1]}, {}):
+        other.load_state_dict(damaged)
+        assert other.loss is None
 
 
 def test_checkpoints_hold_the_trained_part_alone(fit, tmp_path):
