@@ -15,7 +15,7 @@ from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
-from src.media.sources import EXACT, decoding, file_url, open_video
+from src.media.sources import EXACT, create_video, decoding, open_video
 from src.media.video import REPEATABLE
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
@@ -65,7 +65,7 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
         with (
             atomic_path(target) as temporary,
             open_video(source) as old,
-            av.open(file_url(temporary), "w", options=flags) as new,
+            create_video(temporary, flags) as new,
         ):
             video = old.streams.video[0]
             stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)

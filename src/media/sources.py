@@ -14,9 +14,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.logging
 import cv2
 import numpy as np
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Interpolation
 from PIL import Image
 
@@ -62,6 +63,7 @@ def open_video(path: str | Path) -> InputContainer:
     with open_regular(path) as file:
         if not file.read(1):
             raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+    _silence_ffmpeg()
     try:
         container = av.open(file_url(path), options={"format_whitelist": ",".join(_CONTAINERS)})
     except (av.FFmpegError, OSError, ValueError) as error:
@@ -167,6 +169,18 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
                 "format=yuv420p -c:a copy sdr.mp4"
             )
     return f"{frame.width}x{frame.height} pixels{turned}{stretched}, colours of {matrix}, {span} range", lost
+
+
+def create_video(path: str | Path, options: dict[str, str]) -> OutputContainer:
+    """Open a video file for writing; `options` are the container format's own."""
+    _silence_ffmpeg()
+    return av.open(file_url(path), "w", options=options)
+
+
+def _silence_ffmpeg() -> None:
+    # Libraries turn PyAV's log on for the whole process (torchvision 0.25 does). FFmpeg's threads then wait for
+    # Python's lock to log, while the thread that has it waits in close() for them.
+    av.logging.set_level(None)
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:

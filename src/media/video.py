@@ -25,8 +25,8 @@ from src.media.sources import (
     MAX_FPS,
     MAX_FRAMES,
     MIN_FPS,
+    create_video,
     decode,
-    file_url,
     list_images,
     read_as,
     read_image,
@@ -195,7 +195,7 @@ def write_video(
     pad = ((0, height % 2), (0, width % 2), (0, 0))
     with (
         atomic_path(path) as temporary,
-        av.open(file_url(temporary), "w", options={"movflags": "+faststart"}) as container,
+        create_video(temporary, {"movflags": "+faststart"}) as container,
     ):
         stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)} | REPEATABLE)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -331,3 +333,17 @@ def test_reads_what_opencv_writes(tmp_path):
     writer.release()
     video = read_video(tmp_path / "clip.avi")
     assert indices(video.frames) == list(range(7)) and video.fps == 12
+
+
+def test_reads_and_writes_where_a_library_has_turned_ffmpegs_log_on(tmp_path: Path) -> None:
+    write_video(tmp_path / "clip.mp4", smooth_frames(10), 10)
+    code = """if True:
+        import sys, av, av.logging
+        from src.media.video import VideoReader, write_video
+        av.logging.set_level(av.logging.VERBOSE)
+        for _ in range(50):
+            write_video(sys.argv[1], list(VideoReader(sys.argv[1])), 10)
+            av.logging.set_level(av.logging.VERBOSE)
+    """
+    # In a process of its own: what it guards against is a deadlock that holds Python's lock.
+    subprocess.run([sys.executable, "-c", code, tmp_path / "clip.mp4"], check=True, timeout=60)
