@@ -20,7 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from src.app import command_line
 from src.app.launchers import require_launcher
-from src.common.errors import ResourceError, UserError, explained
+from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
 from src.common.system import take_workspace
@@ -144,7 +144,7 @@ def entry(
 
 def exit_with(message: str, status: int) -> NoReturn:
     """End the program with one line on standard error."""
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{in_a_line(message)}\n")
     raise SystemExit(status)
 
 

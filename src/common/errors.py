@@ -38,6 +38,12 @@ _CAUSES = {
 _IN_TEXT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.EIO)
 
 
+def in_a_line(message: str) -> str:
+    """A message as one printable line of at most about `MAX_LINE` characters."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} ... {line[-MAX_LINE // 2 :]}"
+
+
 class UserError(ValueError):
     """Bad input: the message says what was wrong, what was expected and how to mend it.
 
@@ -47,10 +53,7 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
-        if len(line) > MAX_LINE:
-            line = f"{line[: MAX_LINE // 2]} ... {line[-MAX_LINE // 2 :]}"
-        super().__init__(line)
+        super().__init__(in_a_line(message))
 
 
 class DamagedFile(UserError):

@@ -80,6 +80,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
     values: Any = _present(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else node
     _check_keys(cls, values, where)
     try:
+        _check_finite(values, where)
         # In JSON's strict mode 1 is a float and a list a tuple, but true no number and 8 no text.
         return _adapter(cls).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
@@ -222,6 +223,16 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
             there = f"did you mean {_join(where, close[0])}?" if close else f"there are {', '.join(known)}"
             raise UserError(f"{_join(where, str(key))} is unknown: {there}")
         _check_keys(known[key], value, _join(where, key))
+
+
+def _check_finite(values: Any, where: str) -> None:
+    """Refuse infinity and NaN, which no setting means and no JSON file can hold."""
+    if isinstance(values, Mapping | list | tuple):
+        inner = values.items() if isinstance(values, Mapping) else (("", value) for value in values)
+        for key, value in inner:
+            _check_finite(value, _join(where, str(key)))
+    elif isinstance(values, float) and not math.isfinite(values):
+        raise UserError(f"{where}={values} must be a finite number")
 
 
 def _member(kind: Any, values: Any) -> type | None:

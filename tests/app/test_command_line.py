@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import src.app.entry
+from eval.score import main as score_main
 from src.common.paths import PACKAGE_ROOT
 from src.data.subject import load_subject
 from src.media.video import write_frames, write_video
@@ -180,11 +181,14 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
         (prepare_main, ("video=gone.mp4", "force=perhaps"), "force=perhaps: input should be a valid boolean"),
         (prepare_main, ("video=",), "video=: an empty name would be the working directory"),
         (prepare_main, (), "nothing to prepare: give video="),
+        (prepare_main, ("video=gone.mp4", "dataset.cache=\t"), "use +dataset.cache=' '"),
+        (score_main, ("generated=a", "real=b", "protocol.psnr.identical=1e400"), "identical=inf must be a finite"),
     ],
 )
 def test_the_settings_of_the_other_commands_as_well(main, arguments, message, call_main, tmp_path):
     status, stderr = call_main(main, *arguments)
-    assert status == 2 and message in stderr and stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+    assert status == 2 and message in stderr and stderr.startswith("error: "), stderr
+    assert stderr.endswith("\n") and stderr[:-1].isprintable(), "one line, with nothing that a terminal obeys"
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
