@@ -19,7 +19,7 @@ from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
-from src.common.typed import typed
+from src.common.typed import is_number, typed
 from src.models.settings import STAND_INS
 
 log = logging.getLogger(__name__)
@@ -261,6 +261,14 @@ class _Stored:
     hardware: str | None = None
     command: str | None = None
     git: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for clip, values in self.clips.items():
+            if not is_number(values.get("frames")) or values["frames"] < 1:
+                raise UserError(f"clips.{clip} does not say how many frames it has: score again")
+        for clip, named in self.files.items():
+            if missing := sorted({"generated", "real"} - named.keys()):
+                raise UserError(f"files.{clip} does not name its {missing[0]} frames: score again")
 
 
 def _number(entry: Mapping[str, Any], name: str) -> float:

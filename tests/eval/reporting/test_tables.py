@@ -225,6 +225,13 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
     write_result(tmp_path / "r.json", metrics={"ssim": {"frames": 3}})
     with pytest.raises(UserError, match="ssim has no value that is a number"):
         load_results([tmp_path])
+    for clip in ({"ssim": 0.8}, {"frames": "inf"}, {"frames": 0}):
+        write_result(tmp_path / "r.json", clips={"one": clip})
+        with pytest.raises(UserError, match=r"r\.json: clips.one does not say how many frames it has"):
+            load_results([tmp_path])
+    write_result(tmp_path / "r.json", files={"one": {"generated": "a.mp4"}})
+    with pytest.raises(UserError, match="files.one does not name its real frames"):
+        load_results([tmp_path])
 
 
 @pytest.fixture
