@@ -98,7 +98,7 @@ def test_chunks_and_prompts_in_turn_change_nothing(frame_chunk):
 
 def test_some_frames_of_a_clip_have_their_own_images():
     backbone = twin(fresh(), 0.8, seed=5)
-    latents, t, poses, text = make_inputs()
+    _, _, poses, text = make_inputs()
     which = torch.tensor([3, 1])
     conditioning = backbone.prepare(poses, text, conditions=[images(3)]).frames(which)
     expected = backbone.prepare(poses[:, which], text, conditions=[images(3)[:, which]])

@@ -1,6 +1,7 @@
 """ControlNets beside the pose one through the commands: from a clip to a run, and on to other poses."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from src.models.adapter import METADATA_KEY
 from src.models.control_images import draw_canny
 from src.models.settings import ControlNetSettings
 from src.people.render import render_clip, sample_identity
-from src.pose.formats import load_poses, save_poses
+from src.pose.formats import save_poses
 from src.runs.conditions import with_conditions
 from src.runs.run_folder import RunFolder
 from src.sample import main as sample_main
@@ -37,11 +38,12 @@ SMALL = ("sampling.num_steps=2", "trainer=cpu")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a wide clip, its poses, and a run on it with edges beside the poses, by the command line."""
+    """A folder with two clips, their poses, and a run on it with edges beside the poses, by the command line."""
     folder = tmp_path_factory.mktemp("place")
-    frames, poses = render_clip(sample_identity(3), "talk", 10, 96, 3)
-    write_video(folder / "clip.mp4", frames, 10)
-    save_poses(folder / "clip.npz", poses, fps=10)
+    for name, count, seed in (("clip", 10, 3), ("dance", 4, 4)):
+        frames, poses = render_clip(sample_identity(seed), "talk", count, 96, seed)
+        write_video(folder / f"{name}.mp4", frames, 10)
+        save_poses(folder / f"{name}.npz", poses, fps=10)
     words = ["subject=clip.mp4", "pose=file", "pose.path=clip.npz", *FAST, EDGES, "data.num_test_frames=3"]
     words += ["preview.every_n_steps=1", "preview.num_steps=1", "preview.num_poses=2", "run_dir=run"]
     with pytest.MonkeyPatch.context() as patch:
@@ -81,18 +83,18 @@ def test_a_run_keeps_what_its_controlnets_were_shown(place, call):
 
 
 def test_another_video_is_followed_frame_by_frame_and_in_windows(place, call):
-    source = ("run=run", "poses=clip.mp4", "pose=file", "pose.path=clip.npz", *SMALL)
-    assert call(sample_main, *source, "output=whole", "data.max_frames=4") == (0, "")
-    assert call(sample_main, *source, "output=rest", "data.max_frames=4", "sampling.controlnet_scales=[0]") == (0, "")
+    source = ("run=run", "poses=dance.mp4", "pose=file", "pose.path=dance.npz", *SMALL)
+    assert call(sample_main, *source, "output=whole") == (0, "")
+    assert call(sample_main, *source, "output=rest", "sampling.controlnet_scales=[0]") == (0, "")
     whole, rest = (read_video(place / name / "frames").frames for name in ("whole", "rest"))
     assert whole.shape == rest.shape == (4, 64, 64, 3) and (whole != rest).any()
     assert json.loads((place / "rest/summary.json").read_text())["sampling"]["controlnet_scales"] == [0]
-    # One window is the whole; two are sampled each with its own images.
-    windows = ("output=windows", "data.max_frames=4", "sampling.window_frames=4")
-    assert call(sample_main, *source, *windows) == (0, "")
-    np.testing.assert_array_equal(read_video(place / "windows/frames").frames, whole)
-    assert call(sample_main, *source, "output=two", "data.max_frames=4", "sampling.window_frames=2") == (0, "")
-    assert read_video(place / "two/frames").frames.shape == whole.shape
+    # One window is the whole; of two each is sampled with its own images.
+    assert call(sample_main, *source, "output=one", "sampling.window_frames=4") == (0, "")
+    np.testing.assert_array_equal(read_video(place / "one/frames").frames, whole)
+    assert call(sample_main, *source, "output=two", "sampling.window_frames=2") == (0, "")
+    two = read_video(place / "two/frames").frames
+    assert two.shape == whole.shape and len(np.unique(two, axis=0)) == 4
 
 
 def test_poses_alone_are_refused_at_once_unless_the_others_rest(place, call):
@@ -204,11 +206,8 @@ def test_the_check_names_them(call, monkeypatch):
 
 
 def test_a_run_without_its_images_is_damaged(place, call, tmp_path):
-    import shutil
-
     shutil.copytree(place / "run", tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy/training/conditions_0")
     words = ("poses=clip.mp4", "pose=file", "pose.path=clip.npz", *SMALL)
     status, error = call(sample_main, f"run={tmp_path / 'copy'}", *words)
     assert status != 0 and "has condition images for 0 of its 1 model.controlnets" in error
-    assert len(load_poses(place / "run/poses.npz")) == 3
