@@ -7,6 +7,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 
 import cv2
 import numpy as np
@@ -47,7 +48,11 @@ def drawer(settings: ControlNetSettings) -> Draw:
                 f"{option}={settings.detector} has no {DETECTORS[settings.condition]}, which condition="
                 f"{settings.condition} needs: download it from lllyasviel/Annotators, or give condition=images"
             )
-        detector = Detector.from_pretrained(settings.detector)
+        try:
+            # It calls torch.load, which reads nothing but weights.
+            detector = Detector.from_pretrained(settings.detector)
+        except UnpicklingError as error:
+            raise UserError(f"{option}={settings.detector} holds a damaged file: download it again") from error
     return functools.partial(_detected, detector)
 
 
