@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def drawer(settings: ControlNetSettings) -> Draw:
             )
         try:
             # It calls torch.load, which reads nothing but weights.
-            detector = Detector.from_pretrained(settings.detector)
+            detector: Any = Detector.from_pretrained(settings.detector)
         except UnpicklingError as error:
             raise UserError(f"{option}={settings.detector} holds a damaged file: download it again") from error
     return functools.partial(_detected, detector)

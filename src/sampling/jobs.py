@@ -40,7 +40,7 @@ class GenerationJob:
     fps: float
     target_conditions: tuple[Frames | None, ...] = ()
 
-    def part(self, which: slice | Sequence[int]) -> "GenerationJob":
+    def part(self, which: slice | list[int]) -> "GenerationJob":
         """The same for some of the target poses."""
         conditions = tuple(None if frames is None else picked(frames, which) for frames in self.target_conditions)
         return replace(self, target_poses=self.target_poses[which], target_conditions=conditions)

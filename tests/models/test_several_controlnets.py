@@ -186,6 +186,23 @@ def test_canny_draws_what_changes(people_clip):
     assert edges.shape == frame.shape and edges.dtype == np.uint8 and set(np.unique(edges)) == {0, 255}
 
 
+def test_soft_edges_are_found_by_a_detector_from_a_local_folder(people_clip, tmp_path):
+    """Of random weights, which show that it is read and called right; a damaged file is one line."""
+    from controlnet_aux.hed import ControlNetHED_Apache2
+
+    file = tmp_path / "ControlNetHED.pth"
+    torch.save(ControlNetHED_Apache2().state_dict(), file)
+    soft = replace(CANNY, condition="softedge", detector=str(tmp_path))
+    frame = people_clip[0][0][:, :48]
+    edges = drawer(soft)(frame)
+    assert edges.shape == frame.shape == (64, 48, 3) and edges.dtype == np.uint8
+    assert (edges == edges[..., :1]).all(), "grey"
+    file.write_bytes(b"no weights")
+    with pytest.raises(UserError, match="model.controlnets: detector=") as refused:
+        drawer(soft)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("values", "line"),
     [
