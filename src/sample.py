@@ -16,7 +16,7 @@ from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, changed, check_range, setting, typed
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.methods.settings import KINDS, AnyMethodSettings
-from src.models.settings import ModelSettings, check_precision
+from src.models.settings import ModelSettings, check_precision, check_scales, refuse_controlnets
 from src.sampling.settings import MethodSettings, SamplingSettings
 
 offer_groups()
@@ -30,7 +30,8 @@ class SampleSettings(PoseSourceSettings):
     Attributes:
         run: folder of a fine-tuned run; null: the person is `subject`.
         subject: of a method that learns no one: an image, or what `src.train` takes, of which the first frame counts.
-        condition: DensePose of the poses, for a method that follows it.
+        condition: DensePose of the poses, for a method that follows it; of a run whose ControlNets beside the pose one
+            follow images that are given, those of the poses.
         mask: of the person in the picture, for a method that takes it; null: by MediaPipe.
         prompt: target prompt p_t; null: the prompt of the fine-tune.
         seed: null: the run's, or the public code's of another method.
@@ -73,6 +74,7 @@ def sample(
     Raises:
         UserError: no such run, unreadable poses, or bad settings.
     """
+    from src.runs.conditions import following, target_conditions
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
 
@@ -80,13 +82,16 @@ def sample(
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
     check_precision(trained.model.dtype, trainer.precision)
-    target = target_poses(
-        settings, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=trained.subject
-    )
+    check_scales(trained.model, sampling.controlnet_scales)
+    source, size = following(settings, trained.model, sampling), height_width(clip.frames)
+    target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, subject=trained.subject)
+    conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
     default = run.path / "samples" / Path(settings.poses).stem
     output = RunFolder(default if settings.output is None else settings.output)
     person = Person.load(run)
-    job = person.job(target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling)
+    job = person.job(
+        target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling, conditions=conditions
+    )
     with output.only_writer():
         generated = person.generate(job, trainer, output=output)
         return output.save_sample(
@@ -120,13 +125,15 @@ def main(cfg: DictConfig) -> None:
         raise UserError(f"prompt={settings.prompt}: method={kind} has no target prompt; leave it out")
     from src.methods.film import film_picture
 
+    model = typed(ModelSettings, cfg.model, "model")
+    refuse_controlnets(model, f"method={kind} has none")
     film_picture(
         settings,
         typed(cast(Any, AnyMethodSettings), cfg.method, "method"),
         subject=settings.subject,
         condition=settings.condition,
         mask=settings.mask,
-        model=typed(ModelSettings, cfg.model, "model"),
+        model=model,
         trainer=changed(TrainerSettings(), given(cfg.trainer), "trainer"),
         seed=settings.seed,
         output=settings.output,
@@ -139,7 +146,7 @@ def _check_own(settings: SampleSettings) -> None:
     if settings.run is None:
         others = " or ".join(name for name, kind in KINDS.items() if kind.trains is None)
         raise UserError(f"run is not set: give it on the command line as run=VALUE, or method={others} with subject=")
-    for name in ("subject", "condition", "mask"):
+    for name in ("subject", "mask"):
         if (value := getattr(settings, name)) is not None:
             raise UserError(f"{name}={value} goes with a method that learns no one: a run has its own person")
 

@@ -27,9 +27,10 @@ from src.pose.extractors.settings import MiniSettings
 from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import MODES, retarget
+from src.runs.generated import FRAMES, POSES
 from src.runs.make_run import make_run
 from src.runs.person import Person
-from src.runs.run_folder import FRAMES, POSES, RunFolder
+from src.runs.run_folder import RunFolder
 from src.runs.settings import LearningSettings, RunSettings
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
 from src.data.datasets.settings import DatasetSettings
 from src.methods.settings import KINDS, AnyMethodSettings, MethodKind
+from src.models.settings import refuse_controlnets
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
 
@@ -81,6 +82,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     def __post_init__(self) -> None:
         NetworkSettings.__post_init__(self)
         LearningSettings.__post_init__(self)
+        refuse_controlnets(self.model, "a benchmark shows a method poses alone, and these would see the true frames")
         check_range("prepared_resolution", self.prepared_resolution, least=1)
         # Seconds of imports that `--help` need not wait for.
 

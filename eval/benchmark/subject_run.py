@@ -19,7 +19,8 @@ from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
 from src.methods.base import Method
 from src.methods.material import held_out_material
-from src.runs.run_folder import FRAMES, HELD_OUT, POSES, TRAINING, RunFolder
+from src.runs.generated import FRAMES, POSES
+from src.runs.run_folder import HELD_OUT, TRAINING, RunFolder
 
 log = logging.getLogger(__name__)
 # Builds the loggers of a fine-tune, whose files go into the run folder.

@@ -5,6 +5,7 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range
+from src.models.settings import refuse_controlnets
 from src.runs.settings import LearningSettings
 
 
@@ -31,6 +32,7 @@ class BenchSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_controlnets(self.model, "what is measured here is the paper's model")
         for number in (*self.num_target_frames, *self.counted):
             check_range("num_target_frames and counted", number, least=1)
         for chunk in self.frame_chunks:

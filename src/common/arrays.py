@@ -9,7 +9,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -64,6 +64,16 @@ class MadeFrames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return map(self._make, range(len(self)))
+
+
+def picked(frames: Frames, which: slice | Sequence[int]) -> MadeFrames:
+    """Some of the frames, which are looked at when they are asked for.
+
+    >>> [int(x.max()) for x in picked(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1), slice(1, 3))]
+    [1, 2]
+    """
+    numbers = range(len(frames))[which] if isinstance(which, slice) else which
+    return MadeFrames(lambda index: frames[numbers[index]], len(numbers), height_width(frames))
 
 
 def height_width(images: Frames) -> tuple[int, int]:

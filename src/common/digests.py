@@ -38,3 +38,8 @@ def arrays_sha256(*arrays: np.ndarray) -> str:
         sha.update(f"{array.shape} {array.dtype}".encode())
         sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
+
+
+def frames_sha256(frames: Iterable[np.ndarray]) -> str:
+    """SHA-256 of pictures, one after the other: they need not be in memory together."""
+    return digest([arrays_sha256(frame) for frame in frames])

@@ -20,19 +20,22 @@ class TrainingClip:
 
     Attributes:
         frames: (N, H, W, 3); poses: N poses; prompt: p_s; fps: of the clip that they come from.
+        conditions: images (N, H, W, 3) for each ControlNet beside the pose one.
     """
 
     frames: np.ndarray
     poses: PoseSequence
     prompt: str
     fps: float
+    conditions: tuple[np.ndarray, ...] = ()
 
     def checksums(self) -> dict[str, str]:
-        """SHA-256 of frames and poses."""
-        return {
+        """SHA-256 of frames, poses and, where there are any, condition images."""
+        found = {
             "training_frames_sha256": arrays_sha256(self.frames),
             "training_poses_sha256": self.poses.sha256(),
         }
+        return found | ({"training_conditions_sha256": arrays_sha256(*self.conditions)} if self.conditions else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,7 @@ class SubjectSplit:
         training: the N training frames.
         test_frames: (M, H, W, 3), the held-out frames.
         test_poses: their M poses.
+        test_conditions: images (M, H, W, 3) of them for each ControlNet beside the pose one.
         training_indices, test_indices: where both lie in the subject's clip.
     """
 
@@ -55,6 +59,7 @@ class SubjectSplit:
     test_poses: PoseSequence
     training_indices: list[int]
     test_indices: list[int]
+    test_conditions: tuple[np.ndarray, ...] = ()
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 of the training frames and poses and of the held-out poses."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from src.common.errors import UserError
 from src.common.typed import FileName, Raw, check_range, setting
+from src.models.settings import refuse_controlnets
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
 
@@ -37,6 +38,7 @@ class RepairSettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_controlnets(self.model, "a repair has only the bad frames to show them")
         for key, default in (("fps", None), ("start", 0), ("max_frames", None)):
             if (value := getattr(self.data, key)) != default:
                 raise UserError(f"data.{key}={value}: a repair keeps the whole clip at its own rate, leave it unset")

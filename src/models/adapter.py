@@ -20,7 +20,7 @@ FORMAT_VERSION = 2
 METADATA_KEY = "posecrafter-adapter"
 MAX_METADATA = 2**20  # bytes; ours have some thousands
 # Of each addition, what stands for having none.
-NO_ADDITIONS = {"loras": [], "embeddings": [], "clip_skip": 0, "prediction_type": "epsilon"}
+NO_ADDITIONS = {"loras": [], "embeddings": [], "controlnets": [], "clip_skip": 0, "prediction_type": "epsilon"}
 PROBE_TOLERANCE = 1e-2  # half precision moves weights by 0.4 % at most, another training by far more
 _BLOCK = r"(.*transformer_blocks\.\d+)"
 
@@ -98,8 +98,8 @@ def load_adapter(
     try:
         with safe_open(path, "pt") as file:
             record = _record((file.metadata() or {}).get(METADATA_KEY), path)
-            _require_same_base(record, backbone, base, path)
             _require_same_additions(record.additions, additions or {}, path)
+            _require_same_base(record, backbone, base, path)
             names = list(file.keys())
             _require_fit({name: tuple(file.get_slice(name).get_shape()) for name in names}, expected, str(path))
             state = {name: file.get_tensor(name) for name in names}
@@ -206,7 +206,7 @@ def _from_ours(name: str) -> str:
 
 def _probe(backbone: VideoBackbone) -> Tensor:
     """A few frozen weights that tell one base model from another, whatever it is called and stored as."""
-    networks = (backbone.unet, backbone.controlnet)
+    networks = (backbone.unet, backbone.controlnet, *backbone.beside)
     name = "mid_block.resnets.0.conv1.weight"
     weights = [network.get_parameter(name).flatten()[:32] for network in networks]
     return torch.cat(weights).detach().to("cpu", torch.float32)

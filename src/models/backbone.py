@@ -6,6 +6,7 @@ E text channels.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -22,7 +23,7 @@ from src.models.attention import (
     set_processor,
     text_keys_values,
 )
-from src.models.conditioning import Conditioning
+from src.models.conditioning import Conditioning, Control
 from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
 from src.models.layout import ClipLayout, KeptFeatures
 
@@ -39,6 +40,9 @@ class VideoBackbone(nn.Module):
     Args:
         unet: Stable Diffusion's UNet, or one of the same structure.
         controlnet: its pose ControlNet.
+        beside: other ControlNets, whose residuals are added. They see key frame and norms as the pose's does, and
+            nothing of them is trained.
+        scales: of each of these, the factor on its residuals where `controls` is given none.
         group_norm: `clip`: statistics of the norms outside transformer blocks are taken over all frames of a clip,
             as in the public ControlVideo model; `frame`: over each frame alone.
         conditioning_scale: factor on the ControlNet's residuals, where a `Conditioning` has none of its own.
@@ -49,12 +53,16 @@ class VideoBackbone(nn.Module):
         unet: UNet2DConditionModel,
         controlnet: ControlNetModel,
         *,
+        beside: Sequence[ControlNetModel] = (),
+        scales: Sequence[float] = (),
         group_norm: str = "clip",
         conditioning_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if group_norm not in GROUP_NORMS:
             raise ValueError(f"group_norm must be one of {GROUP_NORMS}, got {group_norm!r}")
+        if len(scales) != len(beside):
+            raise ValueError(f"{len(beside)} ControlNets beside the pose one need as many scales, got {len(scales)}")
         self.unet, self.controlnet = unet, controlnet
         self.conditioning_scale = conditioning_scale
         self.layout = ClipLayout()
@@ -64,11 +72,16 @@ class VideoBackbone(nn.Module):
         for network, has_temporal in ((unet, True), (controlnet, False)):
             self._install_attention(network, has_temporal)
             install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+        self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
+        self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
+        for network in beside:
+            self._install_attention(network, has_temporal=False, trained=False)
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
         self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]
 
-    def _install_attention(self, network: nn.Module, has_temporal: bool) -> None:
+    def _install_attention(self, network: nn.Module, has_temporal: bool, trained: bool = True) -> None:
         for name, block in network.named_modules():
             if not isinstance(block, BasicTransformerBlock):
                 continue
@@ -77,35 +90,60 @@ class VideoBackbone(nn.Module):
                 temporal = TemporalAttention(block.attn1, self.layout).requires_grad_(True)
             set_processor(block.attn1, KeyFrameAttnProcessor(self.layout, temporal))
             set_processor(block.attn2, TextAttnProcessor(self.layout))
-            output_layers(block.attn1).requires_grad_(True)
+            output_layers(block.attn1).requires_grad_(trained)
 
     @torch.no_grad()
-    def prepare(self, poses_BFCHW: Tensor, *texts_BTE: Tensor) -> Conditioning:
+    def prepare(
+        self, poses_BFCHW: Tensor, *texts_BTE: Tensor, conditions: Sequence[Tensor | None] = ()
+    ) -> Conditioning:
         """All that an evaluation needs of poses and prompts and that no timestep changes; none of it is trained.
 
         Args:
             poses_BFCHW: RGB pose images, uint8, or floating point in [0, 1].
             texts_BTE: encoded prompts; several share latents and poses, as the branches of guidance do.
+            conditions: images (B, F, 3, H, W) of each ControlNet beside the pose one; None: it rests.
         """
         poses_BFChw = self.embed_poses(poses_BFCHW.flatten(0, 1)).unflatten(0, poses_BFCHW.shape[:2])
-        return self.condition(poses_BFChw, *texts_BTE)
+        embedded = [
+            None if images is None else self.embed_control(n, images.flatten(0, 1)).unflatten(0, images.shape[:2])
+            for n, images in enumerate(conditions)
+        ]
+        return self.condition(poses_BFChw, *texts_BTE, controls=self.controls(embedded))
 
     @torch.no_grad()
     def embed_poses(self, poses_XCHW: Tensor) -> Tensor:
         """The ControlNet's embedding of pose images (uint8, or floating point in [0, 1]), a few at a time."""
-        weight = self.controlnet.controlnet_cond_embedding.conv_in.weight
-        parts = []
-        for images in poses_XCHW.split(POSE_IMAGES_AT_ONCE):
-            unit = images.to(weight.dtype) / 255 if images.dtype == torch.uint8 else images.to(weight.dtype)
-            parts.append(self._embeddings.embed(unit))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return _embed(self.controlnet, self._embeddings, poses_XCHW)
 
     @torch.no_grad()
-    def condition(self, pose_embedding_BFChw: Tensor, *texts_BTE: Tensor) -> Conditioning:
+    def embed_control(self, number: int, images_XCHW: Tensor) -> Tensor:
+        """The same of condition images, by one of the ControlNets beside the pose one."""
+        return _embed(cast(ControlNetModel, self.beside[number]), self._beside_embeddings[number], images_XCHW)
+
+    def controls(self, embedded: Sequence[Tensor | None], scales: Sequence[float] | None = None) -> list[Control]:
+        """Of the ControlNets beside the pose one those that take part.
+
+        Args:
+            embedded: (B, F, C, h, w) of each; None: there are no images for it, and it must rest.
+            scales: of each; None: the backbone's own.
+
+        Raises:
+            ValueError: one that takes part has no images.
+        """
+        scales = self.scales if scales is None else scales
+        if len(embedded) != len(self.beside) or any(e is None and s for e, s in zip(embedded, scales, strict=True)):
+            raise ValueError(f"ControlNets of scales {list(scales)} were not all given condition images")
+        pairs = enumerate(zip(embedded, scales, strict=True))
+        return [Control(number, images, scale) for number, (images, scale) in pairs if images is not None and scale]
+
+    @torch.no_grad()
+    def condition(
+        self, pose_embedding_BFChw: Tensor, *texts_BTE: Tensor, controls: Sequence[Control] = ()
+    ) -> Conditioning:
         """`prepare` with poses that are embedded already."""
         text_XTE = torch.cat(texts_BTE)
         keys_values = [text_keys_values(attn, text_XTE) for attn in self._text_attentions]
-        return Conditioning(pose_embedding_BFChw, text_XTE, keys_values, len(texts_BTE))
+        return Conditioning(pose_embedding_BFChw, text_XTE, keys_values, len(texts_BTE), controls=controls)
 
     def forward(
         self,
@@ -148,7 +186,8 @@ class VideoBackbone(nn.Module):
         inputs = {"timestep": timestep.repeat(num_prompts), "encoder_hidden_states": conditioning.text_XTE}
         scale = self.conditioning_scale if conditioning.scale is None else conditioning.scale
         poses = _repeat(poses_BFChw.flatten(0, 1), num_prompts)
-        down, mid = self._pose_residuals(sample, inputs, poses, scale, kept)
+        controls = [replace(c, embedding_BFChw=_repeat(c.embedding_BFChw, num_prompts)) for c in conditioning.controls]
+        down, mid = self._residuals(sample, inputs, poses, scale, controls, kept)
         noise = self.unet(
             sample,
             **inputs,
@@ -172,9 +211,16 @@ class VideoBackbone(nn.Module):
         finally:
             self.layout.shared = None
 
-    def _pose_residuals(
-        self, sample: Tensor, inputs: dict[str, Tensor], poses: Tensor, scale: float, kept: KeptFeatures | None
+    def _residuals(
+        self,
+        sample: Tensor,
+        inputs: dict[str, Tensor],
+        poses: Tensor,
+        scale: float,
+        controls: Sequence[Control],
+        kept: KeptFeatures | None,
     ) -> tuple[list[Tensor], Tensor]:
+        """The sum over all ControlNets, each by its scale, as of diffusers' MultiControlNetModel."""
         if kept is not None and kept.reuse:
             down, mid = kept.outputs["controlnet"]
             return list(down), mid
@@ -185,6 +231,15 @@ class VideoBackbone(nn.Module):
             conditioning_scale=scale,
             return_dict=False,
         )
+        for control in controls:
+            more, more_mid = self.beside[control.number](
+                sample,
+                **inputs,
+                controlnet_cond=control.embedding_BFChw.flatten(0, 1),
+                conditioning_scale=control.scale,
+                return_dict=False,
+            )
+            down, mid = [residual + more.pop(0) for residual in down], mid + more_mid
         if kept is not None:
             kept.outputs["controlnet"] = tuple(down), mid
         return down, mid
@@ -212,6 +267,15 @@ class VideoBackbone(nn.Module):
             yield
         finally:
             self.layout.frame_chunk, self.layout.tile_elements = before
+
+
+def _embed(controlnet: ControlNetModel, embedding: GivenEmbedding, images_XCHW: Tensor) -> Tensor:
+    weight = controlnet.controlnet_cond_embedding.conv_in.weight
+    parts = []
+    for images in images_XCHW.split(POSE_IMAGES_AT_ONCE):
+        unit = images.to(weight.dtype) / 255 if images.dtype == torch.uint8 else images.to(weight.dtype)
+        parts.append(embedding.embed(unit))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _repeat(x: Tensor, times: int) -> Tensor:

@@ -19,6 +19,7 @@ def sources_of(settings: ModelSettings) -> Sources:
     return Sources(
         base=settings.base,
         controlnet=settings.controlnet,
+        controlnets=tuple(net.path for net in settings.controlnets),
         vae=settings.vae,
         configs=settings.configs,
         variant=settings.variant,
@@ -44,6 +45,7 @@ def build_image_model(settings: ModelSettings) -> ImageModel:
     return load_image_model(
         settings.base,
         settings.controlnet,
+        controlnets=settings.controlnets,
         vae=settings.vae,
         configs=settings.configs,
         variant=settings.variant,
@@ -61,11 +63,13 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
     backbone = VideoBackbone(
         image_model.unet,
         image_model.controlnet,
+        beside=image_model.beside,
+        scales=[net.scale for net in settings.controlnets],
         group_norm=settings.group_norm,
         conditioning_scale=settings.conditioning_scale,
     )
     cast_frozen(backbone, getattr(torch, settings.dtype))
-    for network in (backbone.unet, backbone.controlnet):
+    for network in (backbone.unet, backbone.controlnet, *image_model.beside):
         if settings.channels_last:
             cast(nn.Module, network).to(memory_format=torch.channels_last)
         if settings.compile:

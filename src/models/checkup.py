@@ -10,10 +10,11 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from src.common.errors import DamagedFile, UserError
 from src.common.reading import read_json
 from src.models.build import sources_of
+from src.models.control_images import DETECTORS, detector_file
 from src.models.folders import WEIGHTS
-from src.models.loading import check_sources
+from src.models.loading import beside_option, check_sources
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
-from src.models.settings import ModelSettings
+from src.models.settings import ControlNetSettings, ModelSettings
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 _OF_THE_BASE = {
@@ -41,6 +42,9 @@ def check_weights(settings: ModelSettings) -> dict[str, Any]:
     files = [_source("model.base", settings.base, parts)]
     if settings.controlnet is not None:
         files.append(_source("model.controlnet", settings.controlnet, {"": ("config.json",)}))
+    for number, net in enumerate(settings.controlnets):
+        files.append(_source(beside_option(number), net.path, {"": ("config.json",)}))
+        files += [] if net.condition not in DETECTORS else [_detector(number, net)]
     if settings.vae is not None:
         files.append(_source("model.vae", settings.vae, {"": ("config.json",)}))
     files += [_source("model.loras", lora.path, {}) for lora in settings.loras]
@@ -60,6 +64,7 @@ def _fits(settings: ModelSettings, found: dict[str, str]) -> tuple[bool, str]:
         sources_of(settings),
         base=found["model.base"],
         controlnet=found.get("model.controlnet"),
+        controlnets=tuple(found[beside_option(number)] for number in range(len(settings.controlnets))),
         vae=found.get("model.vae"),
     )
     try:
@@ -72,7 +77,18 @@ def _fits(settings: ModelSettings, found: dict[str, str]) -> tuple[bool, str]:
             ddim_scheduler(read_scheduler_config(sources.base), where=f"model.base={settings.base}", **overrides)
     except UserError as error:
         return False, str(error)
-    return True, f"UNet and ControlNet of {structures['unet'].family}"
+    nets = f"{len(settings.controlnets) + 1} ControlNets" if settings.controlnets else "ControlNet"
+    return True, f"UNet and {nets} of {structures['unet'].family}"
+
+
+def _detector(number: int, net: ControlNetSettings) -> dict[str, Any]:
+    """The file by which condition images are found in frames."""
+    path, name = detector_file(net), DETECTORS[net.condition]
+    entry: dict[str, Any] = {"option": f"model.controlnets[{number}].detector", "name": net.detector, "missing": []}
+    if path is None:
+        get = f"huggingface-cli download lllyasviel/Annotators {name}, or give condition=images"
+        return entry | {"found": None, "missing": [name], "get": get}
+    return entry | {"found": str(path), "get": None, "gib": _gib([path])}
 
 
 def _source(option: str, name: str, parts: dict[str, tuple[str, ...]]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def plan_chunks(
     latent_size: tuple[int, int],
     num_prompts: int,
     frame_chunk: int | str | None,
+    controls: int = 0,
 ) -> ChunkPlan:
     """Choose for a clip; said in the log.
 
@@ -55,10 +56,11 @@ def plan_chunks(
         latent_size: (h, w).
         num_prompts: 2 with guidance.
         frame_chunk: `auto`: tiles sized by free memory; None: all at once; a number of frames: as given.
+        controls: ControlNets that take part beside the pose one.
     """
     weight = unet.conv_in.weight
     free = free_bytes(weight.device)
-    needed = num_frames * frame_bytes(unet, controlnet, latent_size, weight.element_size())
+    needed = num_frames * frame_bytes(unet, controlnet, latent_size, weight.element_size(), controls=controls)
     # In turn, prompts share the same work; one batch only saves calls, which a GPU and small sizes notice.
     most = CPU_JOIN_BYTES if weight.device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
     join = num_prompts > 1 and num_prompts * needed < min(most, USABLE * (1 - TILE_SHARE) * free)
@@ -82,7 +84,12 @@ def free_bytes(device: torch.device) -> int:
 
 
 def frame_bytes(
-    unet: UNet2DConditionModel, controlnet: ControlNetModel, latent_size: tuple[int, int], element_size: int
+    unet: UNet2DConditionModel,
+    controlnet: ControlNetModel,
+    latent_size: tuple[int, int],
+    element_size: int,
+    *,
+    controls: int = 0,
 ) -> int:
     """What one frame adds between layers at most: skip features, the ControlNet's residuals, the widest block."""
     height, width = latent_size
@@ -93,4 +100,5 @@ def frame_bytes(
     skips = channels[0] * cells[0] + sum(per_block * c * n for c, n in zip(channels, cells, strict=True))
     skips += sum(c * n for c, n in zip(channels[:-1], cells[1:], strict=True))
     widest = max(c * n for c, n in zip(channels, cells, strict=True))
-    return element_size * (2 * skips + LIVE_TENSORS * widest)
+    # Of several ControlNets the sum is held and the residuals that are being added to it.
+    return element_size * ((2 + bool(controls)) * skips + LIVE_TENSORS * widest)

@@ -23,13 +23,19 @@ def describe_model(settings: ModelSettings, resolution: int) -> dict[str, Any]:
         controlnet = from_config(ControlNetModel, folder / "controlnet")
         networks = {"vae": vae, "text_encoder": text_encoder, "unet": unet, "controlnet": controlnet}
         parameters = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
-        backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
+        beside = [from_config(ControlNetModel, folder / "controlnet") for _ in settings.controlnets]
+        parameters |= {f"controlnets[{n}]": sum(p.numel() for p in net.parameters()) for n, net in enumerate(beside)}
+        scales = [net.scale for net in settings.controlnets]
+        backbone = VideoBackbone(unet, controlnet, beside=beside, scales=scales, group_norm=settings.group_norm)
     cells = resolution // vae_downsampling(vae)
     trainable = backbone.trainable_state()
     temporal = sum(p.numel() for name, p in trainable.items() if ".temporal." in name)
     return {
         "model": settings.name,
         "base": settings.base,
+        "controlnets": [
+            {"path": net.path, "condition": net.condition, "scale": net.scale} for net in settings.controlnets
+        ],
         "trainable_parameters": backbone.num_trainable(),
         "trainable": {
             "temporal_attention": temporal,

@@ -4,6 +4,7 @@ Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text 
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ class ImageModel:
         base: what the weights are called: folder, hub id or file; an adapter remembers it.
         clip_skip: last layers of the text encoder that are left out.
         additions: what was put on the base, LoRAs and words, as plain values; an adapter remembers it too.
+        beside: ControlNets beside the pose one.
     """
 
     base: str
@@ -51,16 +53,18 @@ class ImageModel:
     scheduler: DDIMScheduler
     clip_skip: int = 0
     additions: dict[str, Any] = field(default_factory=dict)
+    beside: Sequence[ControlNetModel] = ()
 
     def __post_init__(self) -> None:
-        pose_stride = 2 ** (len(self.controlnet.config["conditioning_embedding_out_channels"]) - 1)
-        if pose_stride != self.downsampling:
-            raise UserError(
-                f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose embedding "
-                f"{pose_stride} times: they do not belong together"
-            )
-        for network in self.networks.values():
-            network.eval().requires_grad_(False)
+        for controlnet in (self.controlnet, *self.beside):
+            stride = 2 ** (len(controlnet.config["conditioning_embedding_out_channels"]) - 1)
+            if stride != self.downsampling:
+                raise UserError(
+                    f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose "
+                    f"embedding {stride} times: they do not belong together"
+                )
+        for network in (*self.networks.values(), *self.beside):
+            cast(nn.Module, network).eval().requires_grad_(False)
 
     @property
     def networks(self) -> dict[str, nn.Module]:

@@ -17,7 +17,7 @@ from src.models.additions import add_to
 from src.models.folders import check_pipeline, clear_errors, load_part, load_text, part_config, text_config, vae_class
 from src.models.image_model import ImageModel
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
-from src.models.settings import LoraSettings, PredictionType
+from src.models.settings import ControlNetSettings, LoraSettings, PredictionType
 from src.models.shipped import from_config, shipped_configs
 from src.models.single_file import load_base_file, load_controlnet_file, load_vae_file
 from src.models.structure import (
@@ -40,6 +40,7 @@ class Sources:
     Attributes:
         base: a folder in diffusers' layout, a hub id, or a single-file checkpoint of Stable Diffusion 1.x.
         controlnet: likewise for the ControlNet; None: the subfolder `controlnet` of `base`.
+        controlnets: likewise for those beside it.
         vae: likewise for the VAE; None: the base's own.
         configs: name of the shipped configs that describe a single file, so that no network is needed to read it.
         variant: of the weights' file names in folders, such as `fp16`; None: plain, or the one that is there alone.
@@ -47,6 +48,7 @@ class Sources:
 
     base: str
     controlnet: str | None = None
+    controlnets: tuple[str, ...] = ()
     vae: str | None = None
     configs: str = "sd15"
     variant: str | None = None
@@ -56,6 +58,7 @@ def load_image_model(
     base: str,
     controlnet: str | None = None,
     *,
+    controlnets: Sequence[ControlNetSettings] = (),
     vae: str | None = None,
     configs: str = "sd15",
     variant: str | None = None,
@@ -70,6 +73,7 @@ def load_image_model(
 
     Args:
         base, controlnet, vae, configs, variant: as of `Sources`.
+        controlnets: others beside the pose one.
         seed: if given, `base` is only a name, and weights are drawn with this seed from the shipped configs.
         prediction_type, zero_terminal_snr: what the scheduler's file says otherwise, or a single file cannot say.
         loras: fused into UNet and text encoder, in this order.
@@ -82,13 +86,21 @@ def load_image_model(
     overrides = {"prediction_type": prediction_type, "zero_terminal_snr": zero_terminal_snr}
     if seed is not None:
         model = random_image_model(configs, base=base, seed=seed, **overrides)
+        model.beside = [random_controlnet(configs, seed + 1 + number) for number in range(len(controlnets))]
     else:
-        sources = Sources(base=base, controlnet=controlnet, vae=vae, configs=configs, variant=variant)
+        paths = tuple(net.path for net in controlnets)
+        sources = Sources(
+            base=base, controlnet=controlnet, controlnets=paths, vae=vae, configs=configs, variant=variant
+        )
         check_sources(sources)
         model = _load(sources, overrides)
     check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
     model.clip_skip = clip_skip
     model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
+    if controlnets:
+        model.additions["controlnets"] = [
+            {"file": Path(net.path).name, "condition": net.condition, "scale": net.scale} for net in controlnets
+        ]
     add_to(model, loras=loras, embeddings=embeddings)
     return model
 
@@ -118,7 +130,17 @@ def check_sources(sources: Sources) -> dict[str, Structure]:
     if is_weights_file(sources.base):
         shipped_unet = structure_of_config(part_config(str(shipped), "unet", option="model.configs"))
         check_same_sizes(unet, shipped_unet, where)
-    return {"unet": unet, "controlnet": _check_controlnet(sources, unet)}
+    if sources.controlnet is None and is_weights_file(sources.base):
+        raise UserError(f"model.base={sources.base} is a single file, which holds no ControlNet: set model.controlnet")
+    pose = _check_controlnet(sources.controlnet or sources.base, unet, option="model.controlnet")
+    for number, name in enumerate(sources.controlnets):
+        _check_controlnet(name, unet, option=beside_option(number))
+    return {"unet": unet, "controlnet": pose}
+
+
+def beside_option(number: int) -> str:
+    """What a ControlNet beside the pose one is called in messages."""
+    return f"model.controlnets[{number}].path"
 
 
 def _latent_channels(sources: Sources, base_vae: dict[str, Any] | None) -> int:
@@ -139,15 +161,12 @@ def _latent_channels(sources: Sources, base_vae: dict[str, Any] | None) -> int:
     return config.get("latent_channels", 4)
 
 
-def _check_controlnet(sources: Sources, unet: Structure) -> Structure:
-    if sources.controlnet is None and is_weights_file(sources.base):
-        raise UserError(f"model.base={sources.base} is a single file, which holds no ControlNet: set model.controlnet")
-    name = sources.controlnet or sources.base
-    where = f"model.controlnet={name}"
+def _check_controlnet(name: str, unet: Structure, *, option: str) -> Structure:
+    where = f"{option}={name}"
     if is_weights_file(name):
-        found = structure_of_controlnet_file(tensor_shapes(name, option="model.controlnet"), where)
+        found = structure_of_controlnet_file(tensor_shapes(name, option=option), where)
     else:
-        config = part_config(name, "controlnet", option="model.controlnet")
+        config = part_config(name, "controlnet", option=option)
         if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
             raise UserError(f"{where} is a {config['_class_name']}: expected one for Stable Diffusion 1.x")
         found = structure_of_config(config)
@@ -175,12 +194,18 @@ def _load(sources: Sources, overrides: dict[str, Any]) -> ImageModel:
             "tokenizer": tokenizer,
             "unet": load_part(UNet2DConditionModel, sources.base, "unet", option="model.base", variant=variant),
         }
-    name = sources.controlnet or sources.base
+    pose = _load_controlnet(sources.controlnet or sources.base, shipped, option="model.controlnet", variant=variant)
+    beside = [
+        _load_controlnet(name, shipped, option=beside_option(number), variant=variant)
+        for number, name in enumerate(sources.controlnets)
+    ]
+    return ImageModel(base=sources.base, controlnet=pose, beside=beside, scheduler=scheduler, **parts)
+
+
+def _load_controlnet(name: str, shipped: Path, *, option: str, variant: str | None) -> ControlNetModel:
     if is_weights_file(name):
-        controlnet = load_controlnet_file(name, shipped, option="model.controlnet")
-    else:
-        controlnet = load_part(ControlNetModel, name, "controlnet", option="model.controlnet", variant=variant)
-    return ImageModel(base=sources.base, controlnet=controlnet, scheduler=scheduler, **parts)
+        return load_controlnet_file(name, shipped, option=option)
+    return load_part(ControlNetModel, name, "controlnet", option=option, variant=variant)
 
 
 def said_by_file(path: str) -> dict[str, Any]:
@@ -223,11 +248,7 @@ def random_image_model(
     vae = vae_class(part_config(str(folder), "vae", option="model.configs"), f"model.configs={configs}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        controlnet = from_config(ControlNetModel, folder / "controlnet")
-        # A ControlNet starts with zero convolutions; drawn, they let the poses take part.
-        for zero in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
-            torch.nn.init.normal_(zero.weight, std=0.1)
-        torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.1)
+        controlnet = _drawn_controlnet(folder)
         return ImageModel(
             base=base,
             vae=from_config(vae, folder / "vae"),
@@ -237,3 +258,19 @@ def random_image_model(
             controlnet=controlnet,
             scheduler=scheduler,
         )
+
+
+def random_controlnet(configs: str, seed: int) -> ControlNetModel:
+    """A ControlNet of the shipped sizes with weights drawn from `seed`; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _drawn_controlnet(shipped_configs(configs)).eval().requires_grad_(False)
+
+
+def _drawn_controlnet(folder: Path) -> ControlNetModel:
+    controlnet = from_config(ControlNetModel, folder / "controlnet")
+    # A ControlNet starts with zero convolutions; drawn, they let the poses take part.
+    for zero in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
+        torch.nn.init.normal_(zero.weight, std=0.1)
+    torch.nn.init.normal_(controlnet.controlnet_cond_embedding.conv_out.weight, std=0.1)
+    return controlnet

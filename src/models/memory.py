@@ -151,7 +151,10 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
         text = CLIPTextModel(CLIPTextConfig.from_pretrained(str(folder / "text_encoder")))
         unet = from_config(UNet2DConditionModel, folder / "unet")
         controlnet = from_config(ControlNetModel, folder / "controlnet")
-        backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm)
+        # Those beside it are of its sizes: the loader refuses others.
+        beside = [from_config(ControlNetModel, folder / "controlnet") for _ in settings.controlnets]
+        scales = [1.0] * len(beside)
+        backbone = VideoBackbone(unet, controlnet, beside=beside, scales=scales, group_norm=settings.group_norm)
         trained = backbone.num_trainable()
         step = _step(backbone, resolution // vae_downsampling(vae), resolution, cast)
         training = {}
@@ -194,7 +197,8 @@ def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtyp
         poses_1FCHW = torch.empty(1, num_frames, 3, resolution, resolution)
         with backbone.chunked(frame_chunk), _autocast(cast):
             with torch.no_grad():
-                conditioning = backbone.prepare(poses_1FCHW, *[torch.empty(1, 77, width)] * num_prompts)
+                texts = [torch.empty(1, 77, width)] * num_prompts
+                conditioning = backbone.prepare(poses_1FCHW, *texts, conditions=[poses_1FCHW] * len(backbone.beside))
             noise = backbone(latents_1FChw, torch.tensor([1]), conditioning)
         return noise.float().square().mean()
 

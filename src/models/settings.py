@@ -12,6 +12,7 @@ from src.models.shipped import shipped_configs
 
 GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
+Condition = Literal["canny", "softedge", "depth", "images"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
 PRECISIONS = {
     "float32": ("32-true", "16-mixed", "bf16-mixed"),
@@ -44,6 +45,39 @@ class LoraSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ControlNetSettings:
+    """A ControlNet beside the pose one: it is frozen, and its residuals are added to those of the pose.
+
+    Attributes:
+        path: folder in diffusers' layout, hub id or file, as of `model.controlnet`.
+        condition: what it is shown: edges that are found by OpenCV (`canny`) or by HED (`softedge`), `depth` by MiDaS,
+            each of the frames that the poses come from; or `images` that are given.
+        scale: factor on its residuals; 0: it rests.
+        images: of `condition=images`: a picture for each frame of the subject's clip, a video or a folder.
+        detector: folder or hub id with the weights of HED or MiDaS.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    path: str
+    condition: Condition
+    scale: float = 1.0
+    images: str | None = None
+    detector: str = "lllyasviel/Annotators"
+
+    def __post_init__(self) -> None:
+        for name in ("path", "images", "detector"):
+            if (value := getattr(self, name)) is not None and not value.strip():
+                raise UserError(f"model.controlnets: an empty {name} names nothing: give a file, a folder or a hub id")
+        check_range(f"model.controlnets: scale of {self.path}", self.scale, least=0)
+        if (self.images is not None) != (self.condition == "images"):
+            raise UserError(
+                f"model.controlnets: {self.path} has condition={self.condition} and images={self.images}: images are "
+                "given with condition=images, and with no other"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """Which weights, and how they run.
 
@@ -51,6 +85,7 @@ class ModelSettings:
         name: what results are listed under.
         base: diffusers folder, hub id or single-file checkpoint (.safetensors, .ckpt, .pth).
         controlnet: likewise; null: the subfolder `controlnet` of base.
+        controlnets: others beside it, whose residuals are added to its own.
         vae: likewise, in place of the base's own, which a single file may lack; null: the base's.
         variant: of the weights' file names in folders, such as fp16; null: plain, or the one that is there alone.
         configs: shipped configs that describe a single file, random weights, and `src.info`.
@@ -71,6 +106,7 @@ class ModelSettings:
     name: str = setting(counts="nothing")
     base: FileName = setting(counts="fine_tune")
     controlnet: FileName | None = setting(None, counts="fine_tune")
+    controlnets: list[ControlNetSettings] = setting(default_factory=list, counts="fine_tune")
     vae: FileName | None = setting(None, counts="fine_tune")
     variant: str | None = setting(None, counts="fine_tune")
     configs: str = setting("sd15", counts="fine_tune")
@@ -92,6 +128,11 @@ class ModelSettings:
         check_range("model.random_seed", self.random_seed, least=0, most=2**63 - 1)
         check_range("model.clip_skip", self.clip_skip, least=0)
         check_range("model.conditioning_scale", self.conditioning_scale, least=0)
+        if sum(net.condition == "images" for net in self.controlnets) > 1:
+            raise UserError(
+                "model.controlnets: several have condition=images, and src.sample takes condition= once: give images "
+                "to one of them"
+            )
         if self.random_seed is not None and self.vae is not None:
             raise UserError("model.vae is not read where model.random_seed draws all weights: set one of them to null")
 
@@ -107,7 +148,8 @@ def weights_identity(settings: ModelSettings) -> list[Any]:
     Of local files and folders name, size and time of each file; of a hub id, the id.
     """
     names = [settings.base, settings.controlnet, settings.vae]
-    return [_files_of(name) for name in (*names, *(lora.path for lora in settings.loras), *settings.embeddings)]
+    names += [*(lora.path for lora in settings.loras), *settings.embeddings, *(n.path for n in settings.controlnets)]
+    return [_files_of(name) for name in names]
 
 
 def _files_of(weights: str | None) -> Any:
@@ -115,6 +157,22 @@ def _files_of(weights: str | None) -> Any:
         return weights
     path = Path(weights)
     return fingerprint(sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path])
+
+
+def check_scales(settings: ModelSettings, scales: list[float] | None) -> None:
+    """Refuse `sampling.controlnet_scales` that are not one for each ControlNet beside the pose one."""
+    if scales is not None and len(scales) != len(settings.controlnets):
+        raise UserError(
+            f"sampling.controlnet_scales={scales} has {len(scales)} factors for {len(settings.controlnets)} "
+            "model.controlnets: give one for each, or null for their own"
+        )
+
+
+def refuse_controlnets(settings: ModelSettings, why: str) -> None:
+    """Raise a UserError where there are ControlNets beside the pose one, of a command that cannot feed them."""
+    if settings.controlnets:
+        paths = ", ".join(net.path for net in settings.controlnets)
+        raise UserError(f"model.controlnets ({paths:.200}): {why}; leave it out, the pose ControlNet stays")
 
 
 def check_precision(dtype: str, precision: str) -> None:

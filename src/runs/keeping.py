@@ -1,6 +1,6 @@
 """Where the windows of a long video are kept, and what they depend on."""
 
-from src.common.digests import arrays_sha256, digest
+from src.common.digests import arrays_sha256, digest, frames_sha256
 from src.common.trainer import TrainerSettings
 from src.common.typed import plain
 from src.models.backbone import VideoBackbone
@@ -24,7 +24,8 @@ def keep_in(
     if job.sampling.window_frames is None:
         return None
     learnt = [tensor.detach().float().cpu().numpy() for _, tensor in sorted(backbone.trainable_state().items())]
-    device = [trainer.accelerator, trainer.precision]
     made_from = [plain(job.method), plain(job.sampling), job.seed, job.target_poses.sha256(), job.target_prompt]
+    made_from += [None if c is None else frames_sha256(c) for c in job.target_conditions]
+    device = [trainer.accelerator, trainer.precision]
     key = digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])
     return KeepIn(run.path / UNFINISHED, key)

@@ -15,6 +15,7 @@ from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
 from src.models.settings import model_warning
+from src.runs.conditions import given_checksums, with_conditions
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
@@ -65,12 +66,15 @@ def make_run(
     """
     started = time.perf_counter()
     run.check_same_fine_tune(settings)
-    split = split_subject(find_subject(settings), settings.data)
-    if (finished := run.finished(settings, split.checksums())) is not None:
+    subject = find_subject(settings)
+    split = split_subject(subject, settings.data)
+    inputs = split.checksums() | given_checksums(settings.model)
+    if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished
     if warning := model_warning(settings.model, rendered=split.rendered):
         log.warning("%s", warning)
+    split = with_conditions(split, subject, settings.model)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(*sorted(height_width(split.training.frames)))
     settings.trainer.check_available()
@@ -78,9 +82,9 @@ def make_run(
     preview = settings.preview
     callbacks = []
     if preview.every_n_steps:
-        few = job.target_poses[evenly_spaced(len(job.target_poses), preview.num_poses)]
+        few = job.part(evenly_spaced(len(job.target_poses), preview.num_poses))
         quick = replace(job.sampling, num_steps=preview.num_steps, window_frames=None)
-        sampler = Sampler(image_model, backbone, [replace(job, target_poses=few, sampling=quick)])
+        sampler = Sampler(image_model, backbone, [replace(few, sampling=quick)])
         callbacks.append(Preview(sampler, run.path / "preview"))
     summary: dict[str, Any] = {
         "subject": split.name,
@@ -91,7 +95,7 @@ def make_run(
         "prompt": split.training.prompt,
         "training_frames": split.training_indices,
         "test_frames": split.test_indices,
-        "inputs": split.checksums(),
+        "inputs": inputs,
     }
     with run.only_writer():
         run.save_settings(settings)
@@ -124,4 +128,5 @@ def held_out_job(settings: RunSettings, split: SubjectSplit) -> GenerationJob:
         sampling=settings.sampling,
         seed=settings.seed,
         fps=split.training.fps,
+        target_conditions=split.test_conditions,
     )

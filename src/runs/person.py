@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from src.common.arrays import Frames
+from src.common.errors import DamagedFile
 from src.common.trainer import TrainerSettings
 from src.data.pose_sources import TargetPoses
 from src.data.subject_split import TrainingClip
@@ -39,6 +41,11 @@ class Person:
             UserError: no such run, or its fine-tune did not finish.
         """
         settings, clip = run.settings(), run.training()
+        if len(clip.conditions) != len(settings.model.controlnets):
+            raise DamagedFile(
+                f"{run.path} has condition images for {len(clip.conditions)} of its {len(settings.model.controlnets)} "
+                "model.controlnets: train the run again"
+            )
         image_model, backbone = build_models(settings.model)
         run.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
         return Person(settings, clip, image_model, backbone)
@@ -51,8 +58,13 @@ class Person:
         seed: int | None = None,
         method: MethodSettings | None = None,
         sampling: SamplingSettings | None = None,
+        conditions: tuple[Frames | None, ...] = (),
     ) -> GenerationJob:
-        """Generating the person in the target poses; what is None is as in the run."""
+        """Generating the person in the target poses; what is None is as in the run.
+
+        Args:
+            conditions: of the target poses, as of `target_conditions`.
+        """
         return GenerationJob(
             clip=self.clip,
             target_poses=target.poses,
@@ -61,6 +73,7 @@ class Person:
             sampling=sampling or self.settings.sampling,
             seed=self.settings.seed if seed is None else seed,
             fps=target.fps,
+            target_conditions=conditions,
         )
 
     def generate(

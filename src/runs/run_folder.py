@@ -3,8 +3,8 @@
 Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
 
     config.yaml          the settings, plain values
-    training/            frames, poses and prompt that the model was fine-tuned on
-    held_out/            frames and poses that it was not shown, to be scored against
+    training/            frames, poses, prompt and condition images that the model was fine-tuned on
+    held_out/            frames, poses and condition images that it was not shown, to be scored against
     adapter.safetensors  what was trained; fine_tune.json its cost and checksum
     checkpoints/         of an unfinished fine-tune
     unfinished/          windows of a long video that is being generated (`src.sampling.kept_frames`)
@@ -25,17 +25,16 @@ from src.common.atomic import atomic_path
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_record, write_json
-from src.common.reading import read_json, read_yaml
+from src.common.reading import read_yaml
 from src.common.typed import plain, typed
 from src.common.writers import only_writer
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
-from src.media.video import read_video, write_frames
 from src.models.adapter import load_adapter
 from src.models.backbone import VideoBackbone
-from src.pose.formats import load_poses, save_poses
-from src.runs.generated import FRAMES, GENERATED, POSES, tree_sha256, write_drift, write_generated
+from src.runs.clips import read_training, write_held_out, write_training
+from src.runs.generated import GENERATED, tree_sha256, write_drift, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
@@ -129,11 +128,7 @@ class RunFolder:
 
     def save_training(self, clip: TrainingClip) -> None:
         """Keep the training frames, so that the run can generate again on its own."""
-        with atomic_path(self.path / TRAINING) as temporary:
-            temporary.mkdir()
-            write_frames(temporary / FRAMES, clip.frames)
-            save_poses(temporary / POSES, clip.poses, fps=clip.fps)
-            write_json(temporary / "clip.json", {"prompt": clip.prompt, "fps": float(clip.fps)})
+        write_training(self.path / TRAINING, clip)
 
     def training(self) -> TrainingClip:
         """Read what `save_training` wrote.
@@ -146,23 +141,11 @@ class RunFolder:
             raise UserError(
                 f"run={self.path} has no {TRAINING}/: give its src.train command again with run_dir={self.path}"
             )
-        clip = read_json(folder / "clip.json")
-        match clip:
-            case {"prompt": str(prompt), "fps": int() | float() as fps} if 0 < fps <= 1000:
-                pass
-            case _:
-                raise DamagedFile(f"{folder / 'clip.json'} must hold a prompt and the frames a second")
-        frames, poses = read_video(folder / FRAMES).frames, load_poses(folder / POSES)
-        if len(frames) != len(poses):
-            raise DamagedFile(f"{folder} has {len(frames)} frames and {len(poses)} poses: expected a pose for each")
-        return TrainingClip(frames, poses, prompt, float(fps))
+        return read_training(folder)
 
     def save_held_out(self, split: SubjectSplit) -> None:
         """Keep the true frames of the held-out poses, so that the run can be scored on its own."""
-        with atomic_path(self.path / HELD_OUT) as temporary:
-            temporary.mkdir()
-            write_frames(temporary / FRAMES, split.test_frames)
-            save_poses(temporary / POSES, split.test_poses, fps=split.training.fps)
+        write_held_out(self.path / HELD_OUT, split)
 
     # The fine-tune.
 

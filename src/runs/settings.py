@@ -6,7 +6,7 @@ from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, check_range, setting
 from src.data.settings import DataSettings
-from src.models.settings import ModelSettings, check_precision
+from src.models.settings import ModelSettings, check_precision, check_scales
 from src.pose.extractors.settings import ExtractorSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
@@ -35,6 +35,7 @@ class LearningSettings:
 
     def __post_init__(self) -> None:
         check_precision(self.model.dtype, self.trainer.precision)
+        check_scales(self.model, self.sampling.controlnet_scales)
         if self.optimizer.fused and self.trainer.precision == "16-mixed":
             raise UserError(
                 "optimizer.fused=true cannot go with trainer.precision=16-mixed, whose gradients are scaled when they "

@@ -63,6 +63,7 @@ def generate(
     if sampler.done < len(sampler.windows):
         runner.predict(sampler, return_predictions=False)
     seconds, references = time.perf_counter() - started, sampler.references()
+    scales = list(job.sampling.controlnet_scales or backbone.scales)
     index, num_frames = longest(references).index, len(job.target_poses)
     return GeneratedClip(
         frames=frames.frames(),
@@ -78,6 +79,7 @@ def generate(
             "num_steps": job.sampling.num_steps,
             "guidance_scale": job.sampling.guidance_scale,
             "reference_frame": index,
+            **({"controlnet_scales": scales} if scales else {}),
         },
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from src.common.arrays import height_width
+from src.common.arrays import Frames, height_width, picked
 from src.data.subject_split import TrainingClip
 from src.pose.keypoints import PoseSequence
 from src.sampling.settings import MethodSettings, SamplingSettings
@@ -28,6 +28,7 @@ class GenerationJob:
         sampling: steps, guidance, chunks.
         seed: of the noise latent, where `method.init=noise`.
         fps: of the video.
+        target_conditions: condition images (M, H, W, 3) of each ControlNet beside the pose one; None: it rests.
     """
 
     clip: TrainingClip
@@ -37,6 +38,12 @@ class GenerationJob:
     sampling: SamplingSettings
     seed: int
     fps: float
+    target_conditions: tuple[Frames | None, ...] = ()
+
+    def part(self, which: slice | list[int]) -> "GenerationJob":
+        """The same for some of the target poses."""
+        conditions = tuple(None if frames is None else picked(frames, which) for frames in self.target_conditions)
+        return replace(self, target_poses=self.target_poses[which], target_conditions=conditions)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -4,14 +4,16 @@ Dimensions: F frames, C channels, H×W pixels, h×w latent cells, T text tokens,
 """
 
 import contextlib
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from src.models.backbone import POSE_IMAGES_AT_ONCE, VideoBackbone
 from src.models.chunking import ChunkPlan, plan_chunks
-from src.models.conditioning import Conditioning
+from src.models.conditioning import Conditioning, Control
 from src.models.layout import KeptFeatures
 from src.pose.draw import draw_poses
 from src.pose.keypoints import PoseSequence
@@ -37,6 +39,17 @@ def embed_pose_sequence(backbone: VideoBackbone, poses: PoseSequence, image_size
     return torch.cat(parts)[None]
 
 
+def embed_images(backbone: VideoBackbone, number: int, images: Iterable[np.ndarray]) -> Tensor:
+    """Embed the condition images (H, W, 3) uint8 of a ControlNet beside the pose one, one by one.
+
+    Returns:
+        (1, F, C, h, w) on the backbone's device.
+    """
+    device = backbone.unet.conv_in.weight.device
+    tensors = (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device) for image in images)
+    return torch.cat([backbone.embed_control(number, image) for image in tensors])[None]
+
+
 class NoisePredictor:
     """Predicts the noise of a clip, guided where there is a text to be guided away from.
 
@@ -51,6 +64,7 @@ class NoisePredictor:
         frame_chunk: `auto`, None or a number, as of `plan_chunks`.
         approximation: what later steps take over from earlier ones.
         conditioning_scale: factor on the ControlNet's residuals; None: the backbone's own.
+        controls: of the ControlNets beside the pose one that take part.
     """
 
     def __init__(
@@ -64,6 +78,7 @@ class NoisePredictor:
         frame_chunk: int | str | None = None,
         approximation: ApproximationSettings = EXACT,
         conditioning_scale: float | None = None,
+        controls: Sequence[Control] = (),
     ) -> None:
         if (unconditional_1TE is None) != (guidance_scale == 1):
             raise ValueError(f"guidance_scale={guidance_scale} and a negative prompt go together, 1 with None")
@@ -71,7 +86,7 @@ class NoisePredictor:
         self.guidance_scale = guidance_scale
         device = poses_1FChw.device
         texts = [text for text in (unconditional_1TE, text_1TE) if text is not None]
-        conditioning = backbone.condition(poses_1FChw, *(text.to(device) for text in texts))
+        conditioning = backbone.condition(poses_1FChw, *(text.to(device) for text in texts), controls=controls)
         self.conditioning: Conditioning = replace(conditioning, scale=conditioning_scale)
         self.plan: ChunkPlan = plan_chunks(
             backbone.unet,
@@ -80,6 +95,7 @@ class NoisePredictor:
             latent_size=(poses_1FChw.shape[-2], poses_1FChw.shape[-1]),
             num_prompts=len(texts),
             frame_chunk=frame_chunk,
+            controls=len(controls),
         )
         self.approximation = approximation
         # What is taken over belongs to one prompt.

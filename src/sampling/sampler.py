@@ -5,9 +5,9 @@ Dimensions: N training frames, M target poses, F sampled frames, C channels, H×
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -23,7 +23,7 @@ from src.pose.keypoints import PoseSequence
 from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.jobs import GenerationJob, Reference, merged
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
-from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
+from src.sampling.noise_predictor import NoisePredictor, embed_images, embed_pose_sequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
 from src.sampling.settings import EXACT, NUM_TRAIN_TIMESTEPS, ApproximationSettings
 
@@ -36,7 +36,7 @@ def segments_of(job: GenerationJob) -> list[GenerationJob]:
         return [job]
     cuts = cut_segments(job.clip.poses, job.target_poses, min_frames=job.method.min_segment_frames)
     log.info("segments with a reference frame each: %s", ", ".join(f"{a}-{b - 1}" for a, b in cuts))
-    return [replace(job, target_poses=job.target_poses[first:stop]) for first, stop in cuts]
+    return [job.part(slice(first, stop)) for first, stop in cuts]
 
 
 class Window(NamedTuple):
@@ -51,7 +51,7 @@ def windows_of(segment: int, job: GenerationJob) -> list[Window]:
     frames, most = len(job.target_poses), job.sampling.window_frames
     count = 1 if most is None else -(-frames // most)
     cuts = [i * frames // count for i in range(count + 1)]
-    return [Window(segment, replace(job, target_poses=job.target_poses[a:b])) for a, b in pairwise(cuts)]
+    return [Window(segment, job.part(slice(a, b))) for a, b in pairwise(cuts)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ class Sampler(LightningModule):
 
         # 2. Initial latent (Eq. 4).
         clean_Chw = self.image_model.encode_frames(job.clip.frames[r : r + 1])[0]
-        return _Start(r, distances, self._initial_trajectory(clean_Chw, job.clip.poses[r], job))
+        return _Start(r, distances, self._initial_trajectory(clean_Chw, r, job))
 
     @torch.no_grad()
     def _sample(self, job: GenerationJob, start: _Start) -> tuple[Tensor, Reference]:
@@ -162,7 +162,7 @@ class Sampler(LightningModule):
         latents_1FChw = ddim_sample(
             latents_FChw[None],
             self._noise_predictor(
-                *(job, poses, job.target_prompt),
+                *(job, poses, job.target_prompt, self._conditions(job, start.index)),
                 guidance_scale=job.sampling.guidance_scale,
                 approximation=job.sampling.approximation,
             ),
@@ -174,6 +174,12 @@ class Sampler(LightningModule):
         reference = Reference(start.index, start.distances, skipped, len(edits), len(job.target_poses))
         return latents_1FChw[0, inserted:], reference
 
+    def _conditions(self, job: GenerationJob, r: int) -> list[Iterable[np.ndarray] | None]:
+        """Of each ControlNet beside the pose one its images of the poses that are sampled."""
+        inserted = int(job.method.reference_insertion)
+        pairs = zip(job.clip.conditions, job.target_conditions, strict=True)
+        return [None if target is None else chain(own[r : r + inserted], target) for own, target in pairs]
+
     def _plan_edits(self, job: GenerationJob, r: int) -> tuple[list[Edit], Counter]:
         height, width = (side // self.image_model.downsampling for side in job.image_size)
         parts = tuple(job.method.latent_editing.parts)
@@ -183,7 +189,7 @@ class Sampler(LightningModule):
         edits, skipped = self._plan_edits(job, r)
         return Reference(r, distances, skipped, len(edits), len(job.target_poses))
 
-    def _initial_trajectory(self, clean_Chw: Tensor, pose: PoseSequence, job: GenerationJob) -> list[Tensor]:
+    def _initial_trajectory(self, clean_Chw: Tensor, r: int, job: GenerationJob) -> list[Tensor]:
         """Latents of the reference frame from Z_0 to Z_T; a lone Z_T where the start is noise."""
         if job.method.init == "noise":
             generator = torch.Generator().manual_seed(job.seed)
@@ -191,7 +197,7 @@ class Sampler(LightningModule):
         trajectory = ddim_invert(
             clean_Chw[None, None],
             # Of one frame and one prompt, at a hundredth of the cost: never approximated.
-            self._noise_predictor(job, pose, job.clip.prompt),
+            self._noise_predictor(job, job.clip.poses[r], job.clip.prompt, [c[r : r + 1] for c in job.clip.conditions]),
             self.image_model.scheduler,
             job.sampling.num_steps,
             progress=track,
@@ -203,11 +209,17 @@ class Sampler(LightningModule):
         job: GenerationJob,
         poses: PoseSequence,
         prompt: str,
+        conditions: Sequence[Iterable[np.ndarray] | None],
         *,
         guidance_scale: float = 1.0,
         approximation: ApproximationSettings = EXACT,
     ) -> NoisePredictor:
         guided = guidance_scale != 1
+        scales = job.sampling.controlnet_scales or self.backbone.scales
+        embedded = [
+            None if images is None or not scale else embed_images(self.backbone, number, images)
+            for number, (images, scale) in enumerate(zip(conditions, scales, strict=True))
+        ]
         return NoisePredictor(
             self.backbone,
             embed_pose_sequence(self.backbone, poses, job.image_size),
@@ -217,6 +229,7 @@ class Sampler(LightningModule):
             frame_chunk=job.sampling.frame_chunk,
             approximation=approximation,
             conditioning_scale=job.sampling.conditioning_scale,
+            controls=self.backbone.controls(embedded, scales),
         )
 
     def _edit_step(self, job: GenerationJob) -> int:

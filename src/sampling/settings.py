@@ -119,6 +119,8 @@ class SamplingSettings:
         negative_prompt: text of the unconditional branch.
         frame_chunk: frames that pass through a layer at once; `auto`: by free memory; null: all. Memory, not results.
         conditioning_scale: factor on the ControlNet's residuals; null: none of its own, the model's counts.
+        controlnet_scales: factors on the residuals of `model.controlnets`, one for each; 0: it rests, and needs no
+            condition; null: their own.
         window_frames: target frames that are sampled together at most; null: all of a segment. Of thousands it keeps
             memory constant, and a video that was stopped goes on from its last window. Each window is a clip of its
             own, from the reference frame and the start that all windows of its segment share: what the video is
@@ -131,6 +133,7 @@ class SamplingSettings:
     negative_prompt: Raw = ""
     frame_chunk: int | Literal["auto"] | None = "auto"
     conditioning_scale: float | None = None
+    controlnet_scales: list[float] | None = None
     window_frames: int | None = None
     approximation: ApproximationSettings = EXACT
 
@@ -139,6 +142,8 @@ class SamplingSettings:
         # 1 is no guidance.
         check_range("sampling.guidance_scale", self.guidance_scale, least=1)
         check_range("sampling.conditioning_scale", self.conditioning_scale, least=0)
+        for scale in self.controlnet_scales or ():
+            check_range("sampling.controlnet_scales", scale, least=0)
         check_range("sampling.window_frames", self.window_frames, least=1)
         if self.frame_chunk != "auto":
             check_range("sampling.frame_chunk", self.frame_chunk, least=1)

@@ -10,6 +10,7 @@ from src.common.errors import UserError
 from src.common.typed import FileName, Raw, check_choice, check_range
 from src.data.pose_sources import PoseSourceSettings
 from src.data.rendered import SEEDS
+from src.models.settings import refuse_controlnets
 from src.pose.retarget import RetargetMode
 from src.runs.settings import LearningSettings
 
@@ -104,6 +105,7 @@ class GallerySettings(LearningSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_controlnets(self.model, "the gallery films poses that have no frames")
         check_choice("subject", self.subject, tuple(SEEDS))
         check_range("columns", self.columns, least=1)
         check_range("cell", self.cell, least=16)

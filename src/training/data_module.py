@@ -31,11 +31,13 @@ class EncodedClip:
         latents_NChw: float32, Z_0.
         poses_N3HW: uint8 pose images.
         text_1TE: the source prompt.
+        conditions: uint8 images (N, 3, H, W) of each ControlNet beside the pose one.
     """
 
     latents_NChw: Tensor
     poses_N3HW: Tensor
     text_1TE: Tensor
+    conditions: tuple[Tensor, ...] = ()
 
 
 class StepBatch(TypedDict):
@@ -58,6 +60,7 @@ def encode_clip(image_model: ImageModel, clip: TrainingClip, device: torch.devic
         latents_NChw=image_model.encode_frames(clip.frames),
         poses_N3HW=torch.from_numpy(drawn_NHWC).permute(0, 3, 1, 2).contiguous(),
         text_1TE=image_model.encode_prompt(clip.prompt),
+        conditions=tuple(torch.from_numpy(i).permute(0, 3, 1, 2).contiguous() for i in clip.conditions),
     )
     image_model.move_encoders(torch.device("cpu"))
     return encoded

@@ -54,7 +54,8 @@ class OneShotModule(LightningModule):
         clip = data.clip
         with self.trainer.precision_plugin.forward_context():
             self._conditioning = self.backbone.prepare(
-                clip.poses_N3HW[None].to(self.device), clip.text_1TE.to(self.device)
+                *(clip.poses_N3HW[None].to(self.device), clip.text_1TE.to(self.device)),
+                conditions=[images_N3HW[None].to(self.device) for images_N3HW in clip.conditions],
             )
             set_checkpointing(
                 *(self.backbone, self.gradient_checkpointing, self._conditioning, clip.latents_NChw.to(self.device)),

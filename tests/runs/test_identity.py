@@ -64,7 +64,11 @@ def candidates(hint: Any, value: Any) -> Iterator[Any]:
         yield None
     elif value == [] and typing.get_origin(hint) is list:
         [item] = typing.get_args(hint)
-        yield [{"path": OTHERS[0]}] if is_dataclass(item) else [OTHERS[0]]
+        # LoRAs, and ControlNets, whose condition has no default.
+        yield from ([{"path": OTHERS[0]} | more] for more in ({}, {"condition": "canny"}) if is_dataclass(item))
+        yield [OTHERS[0]]
+    elif value is None and typing.get_origin(hint) is list:
+        yield []
     elif isinstance(value, (list, tuple)):
         yield [item / 2 for item in value] if isinstance(value, tuple) else value[:-1]
         yield [item // 2 for item in value if isinstance(item, int)]
