@@ -22,6 +22,7 @@ from src.models.attention import (
     set_processor,
     text_keys_values,
 )
+from src.models.compiled import CompiledForwards
 from src.models.conditioning import Conditioning
 from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
 from src.models.layout import ClipLayout, KeptFeatures
@@ -42,6 +43,7 @@ class VideoBackbone(nn.Module):
         group_norm: `clip`: statistics of the norms outside transformer blocks are taken over all frames of a clip,
             as in the public ControlVideo model; `frame`: over each frame alone.
         conditioning_scale: factor on the ControlNet's residuals, where a `Conditioning` has none of its own.
+        compiled: without gradients, layers that repeat run compiled (`src/models/compiled.py`).
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class VideoBackbone(nn.Module):
         *,
         group_norm: str = "clip",
         conditioning_scale: float = 1.0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         if group_norm not in GROUP_NORMS:
@@ -61,9 +64,10 @@ class VideoBackbone(nn.Module):
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
+        forwards = CompiledForwards() if compiled else None
         for network, has_temporal in ((unet, True), (controlnet, False)):
             self._install_attention(network, has_temporal)
-            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
         self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]
