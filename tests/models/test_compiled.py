@@ -44,7 +44,8 @@ def inductor(tmp_path, monkeypatch):
 def predict(backbone: VideoBackbone, *, num_frames: int = F, timestep: int = 481, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(1, num_frames, 4, 4, 4, generator=generator)
-    poses, text = (torch.rand(1, num_frames, 3, 32, 32, generator=generator), torch.randn(1, 7, 32, generator=generator))
+    poses = torch.rand(1, num_frames, 3, 32, 32, generator=generator)
+    text = torch.randn(1, 7, 32, generator=generator)
     with backbone.chunked(CHUNK):
         return backbone(latents, timestep, backbone.prepare(poses, text))
 
