@@ -6,8 +6,10 @@ stays outside of what is compiled; the attentions are matrix products and fused 
 Dimensions: X frames of P·B clips.
 """
 
+import inspect
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from diffusers.hooks import ModelHook
@@ -22,10 +24,23 @@ log = logging.getLogger(__name__)
 MOST_VARIANTS = 256
 
 
+def can_compile() -> bool:
+    """Whether PyTorch keeps what it compiles apart by layer: else all share one small limit, past which none is."""
+    return "isolate_recompiles" in inspect.signature(torch.compile).parameters
+
+
 class CompiledForwards:
-    """The compiled forwards of a backbone's layers: layers of one class and size share theirs."""
+    """The compiled forwards of a backbone's layers: layers of one class and size share theirs.
+
+    Raises:
+        UserError: this PyTorch cannot count what it compiles by layer.
+    """
 
     def __init__(self) -> None:
+        if not can_compile():
+            raise UserError(
+                "model.compile=true needs a newer torch, such as 2.14: update it or set model.compile=false"
+            )
         self._by_kind: dict[object, Callable[..., Tensor]] = {}
 
     def of(self, layer: nn.Module) -> Callable[..., Tensor]:
@@ -34,9 +49,9 @@ class CompiledForwards:
         if not self._by_kind:
             log.info("model.compile: the first step compiles, which takes a minute or more; later ones do not")
         if kind not in self._by_kind:
-            self._by_kind[kind] = torch.compile(
-                type(layer).forward, fullgraph=True, isolate_recompiles=True, recompile_limit=MOST_VARIANTS
-            )
+            # Both are PyTorch's, and its overloads leave them out.
+            options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": MOST_VARIANTS}
+            self._by_kind[kind] = torch.compile(type(layer).forward, fullgraph=True, **options)
         return self._by_kind[kind]
 
 
