@@ -38,9 +38,7 @@ class CompiledForwards:
 
     def __init__(self) -> None:
         if not can_compile():
-            raise UserError(
-                "model.compile=true needs a newer torch, such as 2.14: update it or set it to false"
-            )
+            raise UserError("model.compile=true needs a newer torch, such as 2.14: update it or set it to false")
         self._by_kind: dict[object, Callable[..., Tensor]] = {}
 
     def of(self, layer: nn.Module) -> Callable[..., Tensor]:
