@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Shaped, jaxtyped
 from torch import Tensor
 
@@ -77,13 +78,13 @@ def _dimensions(function: Callable) -> dict[str, str]:
 
 
 def _checked(function: Callable, dimensions: dict[str, str]) -> Callable:
-    signature = inspect.signature(function)
-    kinds = {name: (Shaped[Tensor, text], Shaped[np.ndarray, text]) for name, text in dimensions.items()}
-
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return function(*args, **kwargs)
         # First, so that what refuses shapes by itself does so in its own words.
         result = function(*args, **kwargs)
+        signature, kinds = _kinds(function, tuple(dimensions.items()))
         given = signature.bind(*args, **kwargs).arguments
         with jaxtyped("context"):
             for name, kind in kinds.items():
@@ -94,3 +95,10 @@ def _checked(function: Callable, dimensions: dict[str, str]) -> Callable:
         return result
 
     return wrapper
+
+
+@functools.cache
+def _kinds(function: Callable, dimensions: tuple[tuple[str, str], ...]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """Not of the wrapper's closure, which what compiles it has to understand."""
+    kinds = {name: (Shaped[Tensor, text], Shaped[np.ndarray, text]) for name, text in dimensions}
+    return inspect.signature(function), kinds

@@ -23,6 +23,7 @@ from src.models.attention import (
     set_processor,
     text_keys_values,
 )
+from src.models.compiled import CompiledForwards
 from src.models.conditioning import Conditioning, Control
 from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
 from src.models.layout import ClipLayout, KeptFeatures
@@ -46,6 +47,7 @@ class VideoBackbone(nn.Module):
         group_norm: `clip`: statistics of the norms outside transformer blocks are taken over all frames of a clip,
             as in the public ControlVideo model; `frame`: over each frame alone.
         conditioning_scale: factor on the ControlNet's residuals, where a `Conditioning` has none of its own.
+        compiled: without gradients, layers that repeat run compiled (`src/models/compiled.py`).
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class VideoBackbone(nn.Module):
         scales: Sequence[float] = (),
         group_norm: str = "clip",
         conditioning_scale: float = 1.0,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         if group_norm not in GROUP_NORMS:
@@ -69,14 +72,15 @@ class VideoBackbone(nn.Module):
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
+        forwards = CompiledForwards() if compiled else None
         for network, has_temporal in ((unet, True), (controlnet, False)):
             self._install_attention(network, has_temporal)
-            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
         self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
         for network in beside:
             self._install_attention(network, has_temporal=False, trained=False)
-            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip")
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
         self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]

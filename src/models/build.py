@@ -67,13 +67,12 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         scales=[net.scale for net in settings.controlnets],
         group_norm=settings.group_norm,
         conditioning_scale=settings.conditioning_scale,
+        compiled=settings.compile,
     )
     cast_frozen(backbone, getattr(torch, settings.dtype))
     for network in (backbone.unet, backbone.controlnet, *image_model.beside):
         if settings.channels_last:
             cast(nn.Module, network).to(memory_format=torch.channels_last)
-        if settings.compile:
-            network.compile()
     log.info("trained parameters: %s", f"{backbone.num_trainable():,}")
     return backbone
 

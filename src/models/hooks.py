@@ -16,6 +16,7 @@ from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
 
 from src.models.clip_norm import ClipNorm
+from src.models.compiled import CompiledForwards, CompiledLayer
 from src.models.layout import ClipLayout
 
 ImageNetwork = UNet2DConditionModel | ControlNetModel
@@ -34,12 +35,13 @@ class ClipGroupNorm(ModelHook):
 
     def new_forward(self, module: nn.GroupNorm, x: Tensor) -> Tensor:
         """Normalise x (B·F, C, H, W) of any dtype and memory format."""
-        num_frames = self.layout.num_frames
+        num_clips = self.layout.clips_of(len(x))
+        num_frames = len(x) // num_clips
         if num_frames == 1:
             return original_forward(self)(x)
         chunks = list(self.layout.chunks(num_frames, elements=x[0].numel()))
         arguments = (module.weight, module.bias, module.num_groups, module.eps, chunks)
-        clips = [ClipNorm.apply(clip_FCHW, *arguments) for clip_FCHW in x.split(num_frames)]
+        clips = [ClipNorm.apply(clip_FCHW, *arguments) for clip_FCHW in x.unflatten(0, (num_clips, -1))]
         return clips[0] if len(clips) == 1 else torch.cat(clips)
 
 
@@ -49,16 +51,18 @@ class FrameChunks(ModelHook):
     Args:
         layout: says how many.
         width: numbers that the layer holds for each of its input.
+        equal: parts of one size, for which a layer is compiled once.
     """
 
-    def __init__(self, layout: ClipLayout, width: int = 1) -> None:
+    def __init__(self, layout: ClipLayout, width: int = 1, *, equal: bool = False) -> None:
         super().__init__()
         self.layout = layout
         self.width = width
+        self.equal = equal
 
     def new_forward(self, module: nn.Module, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """Apply the layer to x (B·F, …) in chunks; the output is allocated once."""
-        parts = list(self.layout.chunks(len(x), elements=x[0].numel() * self.width))
+        parts = list(self.layout.chunks(len(x), elements=x[0].numel() * self.width, equal=self.equal))
         if len(parts) == 1 or (torch.is_grad_enabled() and x.requires_grad):
             return original_forward(self)(x, *args, **kwargs)
         out: Tensor | None = None
@@ -168,10 +172,13 @@ def register(module: nn.Module, hook: Hook) -> Hook:
     return hook
 
 
-def install_hooks(network: ImageNetwork, layout: ClipLayout, *, clip_group_norm: bool) -> None:
+def install_hooks(
+    network: ImageNetwork, layout: ClipLayout, *, clip_group_norm: bool, compiled: CompiledForwards | None = None
+) -> None:
     """Install the hooks on a UNet or ControlNet.
 
-    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`).
+    Clip-wide statistics apply to every GroupNorm outside the transformer blocks (`ARCHITECTURE.md`). With `compiled`,
+    residual blocks and feed-forwards run compiled, inside of the hooks that cut frames and share prompts.
     """
     norms = [module.norm1 for module in network.modules() if isinstance(module, ResnetBlock2D)]
     norms += [module.norm2 for module in network.modules() if isinstance(module, ResnetBlock2D)]
@@ -184,8 +191,10 @@ def install_hooks(network: ImageNetwork, layout: ClipLayout, *, clip_group_norm:
             # Blocks may have one activation between them: each gets its own, with a hook of its own.
             module.nonlinearity = nn.SiLU()
             register(module.nonlinearity, InPlaceActivation())
+        if compiled is not None and isinstance(module, (FeedForward, ResnetBlock2D)):
+            register(module, CompiledLayer(layout, compiled))
         if isinstance(module, FeedForward):
             # The gated unit holds its input, the product eight times as wide, and half of that twice.
-            register(module, FrameChunks(layout, width=16))
+            register(module, FrameChunks(layout, width=16, equal=compiled is not None))
     for module in layers_before_text(network):
         register(module, SharedByPrompts(layout))

@@ -33,6 +33,8 @@ class ClipLayout:
             Both are memory and time, never results.
         shared: outputs of the first of two prompts that are evaluated in turn, for the second; None: nothing is shared.
         kept: features that the running evaluation leaves or takes over; None: neither.
+        clips_compiled: clips in what a compiled layer runs on; it may not read `num_frames`, with which it would be
+            compiled anew for each. None: no such layer runs.
     """
 
     num_frames: int = 1
@@ -41,17 +43,23 @@ class ClipLayout:
     tile_elements: int | None = None
     kept: KeptFeatures | None = None
     shared: dict[nn.Module, Tensor] | None = None
+    clips_compiled: int | None = None
 
-    def chunks(self, length: int, *, elements: int = 1, per_frame: int = 1) -> Iterator[slice]:
+    def clips_of(self, length: int) -> int:
+        """Clips in a batch axis of some length, which before the first text holds one prompt alone."""
+        return self.clips_compiled or length // self.num_frames
+
+    def chunks(self, length: int, *, elements: int = 1, per_frame: int = 1, equal: bool = False) -> Iterator[slice]:
         """Split an axis into slices of nearly equal length.
 
         Args:
             length: of the axis.
             elements: numbers that the layer holds at once for each index of the axis; matters to `tile_elements`.
             per_frame: indices of the axis to a frame.
+            equal: exactly equal; the last may overlap the one before.
         """
         if torch.compiler.is_compiling():
-            # A loop would be unrolled and compiled anew for every number of frames.
+            # A loop would be unrolled and compiled anew for every number of frames; fused, nothing is held inside.
             return iter([slice(None)])
         if self.frame_chunk is not None:
             most = self.frame_chunk * per_frame
@@ -61,4 +69,5 @@ class ClipLayout:
             most = length
         parts = -(-length // max(1, most))
         size = -(-length // parts)
-        return (slice(start, min(start + size, length)) for start in range(0, length, size))
+        starts = (min(start, length - size) if equal else start for start in range(0, length, size))
+        return (slice(start, min(start + size, length)) for start in starts)

@@ -100,7 +100,8 @@ class ModelSettings:
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
         gradient_checkpointing: less memory for a quarter more time in training; `auto`: where memory needs it.
         channels_last: memory format of the convolutions.
-        compile: run the UNet and ControlNet through torch.compile.
+        compile: in sampling, compile the layers that repeat at the first step, once for all frames, prompts and steps;
+            again for another resolution. Of use on a GPU; on a CPU see experiments/SPEED.md. Training is not compiled.
     """
 
     name: str = setting(counts="nothing")
@@ -121,7 +122,7 @@ class ModelSettings:
     dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
     gradient_checkpointing: GradientCheckpointing = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
-    compile: bool = setting(False, counts="fine_tune")
+    compile: bool = setting(False, counts="sampling")
 
     def __post_init__(self) -> None:
         shipped_configs(self.configs)

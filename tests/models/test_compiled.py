@@ -1,0 +1,86 @@
+"""`model.compile` with Inductor on the CPU."""
+
+import pytest
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+
+from src.common.errors import UserError
+from src.models.backbone import VideoBackbone
+from src.models.compiled import can_compile
+from src.models.shipped import shipped_configs
+from tests.conftest import perturbed
+
+pytestmark = pytest.mark.skipif(not can_compile(), reason="this torch is too old for model.compile")
+F, CHUNK = 5, 4
+# The toy model's first level alone: compiling a layer of each size takes seconds.
+ONE_LEVEL = {"block_out_channels": [32], "down_block_types": ["CrossAttnDownBlock2D"]}
+
+
+def build(*, compiled: bool) -> VideoBackbone:
+    folder, networks = shipped_configs("tiny"), []
+    torch.manual_seed(0)
+    for cls, name, more in (
+        (UNet2DConditionModel, "unet", {"up_block_types": ["CrossAttnUpBlock2D"]}),
+        (ControlNetModel, "controlnet", {}),
+    ):
+        networks.append(cls.from_config({**cls.load_config(folder / name), **ONE_LEVEL, **more}))
+    return perturbed(VideoBackbone(*networks, compiled=compiled))
+
+
+@pytest.fixture
+def pair() -> tuple[VideoBackbone, VideoBackbone]:
+    """The same weights without and with."""
+    return build(compiled=False), build(compiled=True)
+
+
+@pytest.fixture
+def inductor(tmp_path, monkeypatch):
+    """Nothing compiled before is known; one process compiles, so that its cost is the test's own."""
+    torch.compiler.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    with torch._inductor.config.patch(compile_threads=1):
+        yield
+    torch.compiler.reset()
+
+
+def predict(backbone: VideoBackbone, *, num_frames: int = F, timestep: int = 481, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.randn(1, num_frames, 4, 4, 4, generator=generator)
+    poses = torch.rand(1, num_frames, 3, 32, 32, generator=generator)
+    text = torch.randn(1, 7, 32, generator=generator)
+    with backbone.chunked(CHUNK):
+        return backbone(latents, timestep, backbone.prepare(poses, text))
+
+
+@torch.no_grad()
+def test_layers_are_compiled_once_for_all_frames_prompts_and_steps(pair, inductor):
+    """Of 5, 8 and 13 frames in chunks of 4, the last of 13 would be a single frame, and compiled anew."""
+    plain, compiled = pair
+
+    def check(**case: int) -> None:
+        torch.testing.assert_close(predict(compiled, **case), predict(plain, **case), rtol=0, atol=1e-5)
+
+    check()
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert graphs >= 4
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for case in ({"timestep": 1}, {"num_frames": 8}, {"num_frames": 13, "seed": 1}, {"seed": 2}):
+            check(**case)
+        # One frame, as an inversion has, is not worth compiling.
+        assert torch.equal(predict(compiled, num_frames=1), predict(plain, num_frames=1))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+def test_training_and_names_are_as_without(pair):
+    plain, compiled = pair
+    assert list(plain.state_dict()) == list(compiled.state_dict())
+    for backbone in pair:
+        predict(backbone.train()).square().mean().backward()
+    for name, parameter in plain.trainable_state().items():
+        assert torch.equal(parameter.grad, compiled.trainable_state()[name].grad), name
+
+
+@torch.no_grad()
+def test_where_there_is_no_compiler_it_says_so(inductor):
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(UserError, match="g\\+\\+"):
+        predict(build(compiled=True))
