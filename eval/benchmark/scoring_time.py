@@ -147,7 +147,9 @@ def _forward(features: ClipFeatures, *, warm: bool) -> dict[str, float]:
         "lpips": lambda judge: [judge(x, y) for x, y in features.pairs()],
         "inception": lambda judge: [networks.batched(judge, features.frames(side)) for side in SIDES],
         "clip": lambda judge: networks.batched(judge, features.frames("generated")),
-        "i3d": lambda judge: [features.windows(judge, side) for side in SIDES],
+        "i3d": lambda judge: [
+            ClipFeatures(features.clip, networks, protocol).per_window(judge, side) for side in SIDES
+        ],
         "poses": lambda judge: [
             judge.extract(iter(frames), total=len(frames)) for frames in (features.clip.generated, real)
         ],
