@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from eval.benchmark.external.exchange import exchange
+from eval.benchmark.judges import fetch, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
+from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.pool import library_versions
@@ -54,6 +56,10 @@ def run_benchmark(
         UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
             subjects that fail are in the result.
     """
+    fetch(
+        unpublished(settings.metrics, settings.protocol, settings.pose.build()),
+        WeightStore(settings.weights, settings.download),
+    )
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.

@@ -160,8 +160,15 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         else:
             used = self._used()
             learning = {key: value for key, value in identity(self, "sampling").items() if key in used}
+        from eval.benchmark.judges import checksums, unpublished  # torch, which `--help` need not wait for
+        from eval.networks.weights import WeightStore
+
+        names = unpublished(self.metrics, self.protocol, self.pose.build())
+        files = checksums(names, WeightStore(self.weights, self.download))
         return digest(
-            {
+            # Nothing more where all are published, so that results of before keep their identity.
+            ({"unpublished": files} if files else {})
+            | {
                 "learning": learning,
                 "protocol": self.protocol.content(),
                 "networks": published_checksums(self.protocol),
@@ -189,7 +196,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
 
 
 def published_checksums(protocol: Protocol) -> list[str | None]:
-    """SHA-256 of the networks that a protocol names; None where nobody publishes it: only results say it."""
+    """SHA-256 of the networks that a protocol names; None where nobody publishes it: `eval.benchmark.judges`."""
     from eval.networks.weights import FILES, HUB  # torch, which `--help` need not wait for
 
     files = (protocol.lpips.backbone, protocol.fid.network, protocol.fvd.network)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.benchmark.judges import checksums, unpublished
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.scoring.clips import files_of
@@ -120,6 +121,7 @@ def score_sweep(
         UserError: files that do not belong together.
     """
     paths, protocol = [], scoring.protocol
+    files = checksums(unpublished(scoring.metrics, protocol, networks.extractor), networks.store)
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]
         name = re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all"
@@ -127,7 +129,8 @@ def score_sweep(
         shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
         path = output / "scores" / f"{name}{shown}.json"
         paths.append(path)
-        key = digest([plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]])
+        decisive = [plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]]
+        key = digest([*decisive, files] if files else decisive)
         if (read_record(path) or {}).get("key") == key:
             continue
         clips = [clip_of_run(run.folder, protocol, name=run.subject) for run in runs]

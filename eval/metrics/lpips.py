@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from eval.metrics.base import MeanMetric, same_shape
-from eval.networks.lpips import LPIPSNetwork
+from eval.metrics.base import MeanMetric
 
 
 class LPIPS(MeanMetric):
@@ -14,11 +13,6 @@ class LPIPS(MeanMetric):
     AlexNet (7be5be79…) or VGG-16 (397923af…) with lpips' heads. Source: Zhang et al. 2018, lpips; the paper's Sec. 5.1.
     """
 
-    def __init__(self, network: LPIPSNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def update(self, generated_BCHW: Tensor, real_BCHW: Tensor) -> None:
-        """Add (B, 3, H, W) uint8 RGB pairs."""
-        same_shape(generated_BCHW, real_BCHW)
-        self._add(self.network(generated_BCHW, real_BCHW), frames=len(generated_BCHW))
+    def update(self, distances_B: Tensor) -> None:
+        """Add the network's distances (B,) of as many pairs of frames."""
+        self._add(distances_B, frames=len(distances_B))

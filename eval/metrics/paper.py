@@ -1,6 +1,17 @@
 """The paper's eight metrics, their parts and their miniatures: entries of the registry."""
 
-from eval.metrics.spec import MetricSpec, embeddings, frames, frechet, pairs, poses, region, to_reference, windows
+from eval.metrics.spec import (
+    MetricSpec,
+    distances,
+    embeddings,
+    frames,
+    frechet,
+    pairs,
+    poses,
+    region,
+    to_reference,
+    windows,
+)
 
 PAPER_SPECS = (
     MetricSpec(
@@ -31,8 +42,7 @@ PAPER_SPECS = (
         higher_is_better=False,
         implementation="lpips:LPIPS",
         network=lambda networks, protocol: networks.lpips(protocol.lpips.backbone, protocol.lpips.input_range),
-        options=lambda protocol, judge: {"network": judge},
-        update=pairs,
+        update=distances,
     ),
     MetricSpec(
         key="mse-p",

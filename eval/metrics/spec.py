@@ -75,6 +75,10 @@ def pairs(metric: Any, features: "ClipFeatures", judge: Any) -> None:
         metric.update(generated_BCHW, real_BCHW)
 
 
+def distances(metric: Any, features: "ClipFeatures", judge: Any) -> None:
+    metric.update(features.per_pair(judge))
+
+
 def poses(metric: Any, features: "ClipFeatures", judge: Any) -> None:
     metric.update(*features.poses(judge))
 

@@ -1,6 +1,7 @@
 """The networks of a run, each loaded when first asked for and then shared by all metrics."""
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -104,9 +105,55 @@ class Networks:
 
     def batched(self, network: Callable[..., Tensor], *inputs: Tensor, batch_size: int | None = None) -> Tensor:
         """Run a network over the first axis in batches, on the device; (B, …)."""
-        step = batch_size or self.batch_size
-        chunks = zip(*(tensor.split(step) for tensor in inputs), strict=True)
-        return torch.cat([network(*(chunk.to(self.device) for chunk in group)) for group in chunks])
+        return self.batched_across(network, [inputs], batch_size=batch_size)[0]
+
+    def batched_across(
+        self, network: Callable[..., Tensor], clips: Sequence[tuple[Tensor, ...]], *, batch_size: int | None = None
+    ) -> list[Tensor]:
+        """The same for several clips, whose rows share batches where they have one shape; what each clip gives.
+
+        Args:
+            clips: by clip the inputs, each with as many rows as the clip's others. One without rows gives none, (0, 1).
+        """
+        shapes: dict[object, list[int]] = defaultdict(list)
+        for number, inputs in enumerate(clips):
+            shapes[tuple(tensor.shape[1:] for tensor in inputs)].append(number)
+        outputs: list[list[Tensor]] = [[] for _ in clips]
+        for numbers in shapes.values():
+            counts = [(number, len(clips[number][0])) for number in numbers]
+            for batch in _shared_batches(counts, batch_size or self.batch_size):
+                pieces = [[tensor[rows] for tensor in clips[number]] for number, rows in batch]
+                made = network(*(_joined(column).to(self.device) for column in zip(*pieces, strict=True)))
+                sizes = [rows.stop - rows.start for _, rows in batch]
+                for (number, _), output in zip(batch, made.split(sizes), strict=True):
+                    outputs[number].append(output)
+        return [_joined(parts) if parts else torch.zeros(0, 1, device=self.device) for parts in outputs]
+
+
+def _shared_batches(counts: Sequence[tuple[int, int]], size: int) -> Iterator[list[tuple[int, slice]]]:
+    """Batches of at most `size` rows out of several clips, as which clip and which of its rows.
+
+    >>> list(_shared_batches([(0, 3), (1, 2)], 4))
+    [[(0, slice(0, 3, None)), (1, slice(0, 1, None))], [(1, slice(1, 2, None))]]
+    """
+    batch: list[tuple[int, slice]] = []
+    room = size
+    for number, count in counts:
+        start = 0
+        while start < count:
+            stop = min(count, start + room)
+            batch.append((number, slice(start, stop)))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def choose_device(name: str) -> torch.device:

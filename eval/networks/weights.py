@@ -155,12 +155,16 @@ class WeightStore:
             WeightsMissing: it is not here and not to be had.
             UserError: its content is not what the checksum says.
         """
-        entry = FILES[name]
-        for folder in (self.folder, _cache()):
-            if folder is not None and (folder / entry.file).is_file():
-                return _checked(folder / entry.file, entry.sha256)
+        entry, found = FILES[name], self.find(name)
+        if found is not None:
+            return _checked(found, entry.sha256)
         self._fetch(entry.url, _cache() / entry.file, entry.file, entry.url, by_hand=entry.by_hand)
         return _checked(_cache() / entry.file, entry.sha256)
+
+    def find(self, name: str) -> Path | None:
+        """Where a file of `FILES` is, unchecked; None: not here."""
+        paths = [folder / FILES[name].file for folder in (self.folder, _cache()) if folder is not None]
+        return next((path for path in paths if path.is_file()), None)
 
     def hub_folder(self, name: str) -> Path:
         """The folder of a model in `HUB`, its weights checked; errors as for `file`."""

@@ -1,6 +1,7 @@
 """The paper's tables beside ours: one table a benchmark and protocol.
 
-Results of different protocols, or of frames of different size, never share a table. The published rows stand apart
+Results of different protocols, of frames of different size, or of networks of one name and other weights, never share a
+table. The published rows stand apart
 from the measured ones, since nobody knows the code that made them.
 """
 
@@ -108,10 +109,39 @@ def build_tables(
     for result in results:
         key = (result.benchmark, result.protocol.name, digest(result.protocol.content()), result.sizes)
         groups.setdefault(key, []).append(result)
-    return [_table(group, rows, baseline) for _, group in sorted(groups.items())]
+    tables = []
+    for _, group in sorted(groups.items()):
+        for part in _by_weights(group):
+            apart = [result for result in group if all(result is not one for one in part)]
+            tables.append(_table(part, rows, baseline, apart))
+    return tables
 
 
-def _table(results: list[Result], published: dict[str, Any], baseline: str | None) -> Table:
+def _by_weights(results: Sequence[Result]) -> list[list[Result]]:
+    """The results apart where a metric was judged by networks of one name and other weights."""
+    parts: list[list[Result]] = []
+    for result in results:
+        fitting = (part for part in parts if not any(_other_weights(result, peer) for peer in part))
+        part = next(fitting, None)
+        if part is None:
+            parts.append([result])
+        else:
+            part.append(result)
+    return parts
+
+
+def _other_weights(result: Result, other: Result) -> list[str]:
+    """Name and checksum of the first's networks of which the second has other weights; results of before say none."""
+    found = []
+    for name in result.metrics.keys() & other.metrics.keys():
+        mine, theirs = (side.metrics[name].get("network") or {} for side in (result, other))
+        sums = mine.get("sha256"), theirs.get("sha256")
+        if mine.get("name") == theirs.get("name") and None not in sums and sums[0] != sums[1]:
+            found.append(f"{mine['name']} ({str(sums[0])[:8]}…)")
+    return sorted(set(found))
+
+
+def _table(results: list[Result], published: dict[str, Any], baseline: str | None, apart: Sequence[Result]) -> Table:
     first = results[0]
     paper = published.get(first.benchmark, [])
     if all(result.variant is None for result in results):
@@ -143,6 +173,11 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
         f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
     )
+    if weights := sorted({one for result in results for peer in apart for one in _other_weights(result, peer)}):
+        notes.append(
+            f"Judged by {', '.join(weights)}: results by other weights of that name do not compare, and stand in a "
+            "table of their own."
+        )
     notes += notes_of(results, published=bool(paper))
     against = "paper" if paper else (None if base is None else base.label)
     return Table(

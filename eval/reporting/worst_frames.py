@@ -1,6 +1,6 @@
 """The frames of a video whose face and hands are farthest from the true ones, cut out for the page.
 
-Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
+Dimensions: F true frames of H x W pixels, G generated ones of U x V, C = 3 channels in RGB order, uint8.
 """
 
 import base64
@@ -26,7 +26,7 @@ class WorstFrame:
 
     Attributes:
         label: of the method.
-        value: PSNR inside the region, dB.
+        value: PSNR inside the region, dB; of frames of another size than the true ones, brought to theirs (Lanczos).
         data: the picture, a WebP in base64.
     """
 
@@ -37,13 +37,13 @@ class WorstFrame:
     data: str
 
 
-def worst_frames(label: str, generated_FHWC: np.ndarray, real_FHWC: np.ndarray, poses: Path) -> list[WorstFrame]:
+def worst_frames(label: str, generated_GUVC: np.ndarray, real_FHWC: np.ndarray, poses: Path) -> list[WorstFrame]:
     """The worst frame by each region; none where the true frames' poses are not there or belong to others.
 
     Args:
         poses: file of the real frames' keypoints, as a run keeps it beside them.
     """
-    if generated_FHWC.shape != real_FHWC.shape or not poses.is_file():
+    if len(generated_GUVC) != len(real_FHWC) or not poses.is_file():
         return []
     try:
         keypoints = load_poses(poses)
@@ -51,7 +51,7 @@ def worst_frames(label: str, generated_FHWC: np.ndarray, real_FHWC: np.ndarray, 
         return []
     if len(keypoints) != len(real_FHWC):
         return []
-    squared_FHW = np.square(generated_FHWC.astype(np.float64) - real_FHWC).mean(-1)
+    squared_FHW = np.stack([_squared(*pair) for pair in zip(generated_GUVC, real_FHWC, strict=True)])
     found = []
     for region in REGIONS:
         mask_FHW = region_mask(keypoints, region, *real_FHWC.shape[1:3])
@@ -62,7 +62,7 @@ def worst_frames(label: str, generated_FHWC: np.ndarray, real_FHWC: np.ndarray, 
         frame = int(error_F.argmax())
         if error_F[frame] > 0:
             value = 10 * float(np.log10(255**2 / error_F[frame]))
-            cut = _cut(real_FHWC[frame], generated_FHWC[frame], mask_FHW[frame])
+            cut = _cut(real_FHWC[frame], generated_GUVC[frame], mask_FHW[frame])
             found.append(WorstFrame(label, region, frame, value, as_webp(cut)))
     return found
 
@@ -74,12 +74,29 @@ def as_webp(picture_HWC: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _cut(real_HWC: np.ndarray, generated_HWC: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
-    """The region's rectangle with some margin, true beside generated, `SHOWN_HEIGHT` high."""
+def _squared(generated_UVC: np.ndarray, real_HWC: np.ndarray) -> np.ndarray:
+    """Squared difference (H, W) in the true frame's pixels, the mean over colours."""
+    height, width = real_HWC.shape[:2]
+    sized_HWC = generated_UVC
+    if generated_UVC.shape != real_HWC.shape:
+        sized_HWC = np.asarray(Image.fromarray(generated_UVC).resize((width, height), Image.Resampling.LANCZOS))
+    return np.square(sized_HWC.astype(np.float64) - real_HWC).mean(-1)
+
+
+def _cut(real_HWC: np.ndarray, generated_UVC: np.ndarray, mask_HW: np.ndarray) -> np.ndarray:
+    """The region's rectangle with some margin, true beside generated, `SHOWN_HEIGHT` high.
+
+    Of frames of two sizes it is the same part of both, each cut out of its own pixels.
+    """
+    height, width = mask_HW.shape
     rows, columns = np.flatnonzero(mask_HW.any(1)), np.flatnonzero(mask_HW.any(0))
     margin = round(MARGIN * max(rows[-1] - rows[0], columns[-1] - columns[0])) + 1
-    top, bottom = max(0, rows[0] - margin), rows[-1] + margin + 1
-    left, right = max(0, columns[0] - margin), columns[-1] + margin + 1
-    both = np.concatenate([side[top:bottom, left:right] for side in (real_HWC, generated_HWC)], axis=1)
-    width = max(2, round(both.shape[1] * SHOWN_HEIGHT / both.shape[0]))
-    return np.asarray(Image.fromarray(both).resize((width, SHOWN_HEIGHT), Image.Resampling.LANCZOS))
+    top, bottom = max(0, rows[0] - margin), min(height, rows[-1] + margin + 1)
+    left, right = max(0, columns[0] - margin), min(width, columns[-1] + margin + 1)
+    shown = (max(1, round((right - left) * SHOWN_HEIGHT / (bottom - top))), SHOWN_HEIGHT)
+    cuts = []
+    for side in (real_HWC, generated_UVC):
+        y, x = side.shape[0] / height, side.shape[1] / width
+        box = (left * x, top * y, right * x, bottom * y)
+        cuts.append(np.asarray(Image.fromarray(side).resize(shown, Image.Resampling.LANCZOS, box=box)))
+    return np.concatenate(cuts, axis=1)

@@ -32,12 +32,11 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def tensor(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], Tensor]) -> Tensor:
-        """The features, on the CPU where they were computed before.
+    def find(self, frames_FHWC: np.ndarray, how: Sequence[str]) -> Tensor | None:
+        """The features, on the CPU, if they were computed before.
 
         Args:
             how: names network, weights and settings, whatever else they depend on.
-            make: computes them.
         """
         path = self._path(frames_FHWC, how, ".safetensors")
         if path.is_file():
@@ -45,13 +44,15 @@ class FeatureStore:
                 return read_tensors(str(path), option="features")["features"]
             except (UserError, KeyError) as error:
                 log.warning("%s: the features are computed again", error)
-        features = make()
-        with atomic_path(path) as temporary:
+        return None
+
+    def keep(self, frames_FHWC: np.ndarray, how: Sequence[str], features: Tensor) -> None:
+        """Keep what `find` is to find."""
+        with atomic_path(self._path(frames_FHWC, how, ".safetensors")) as temporary:
             save_file({"features": features.cpu().contiguous()}, temporary)
-        return features
 
     def poses(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], PoseSequence]) -> PoseSequence:
-        """The same for keypoints."""
+        """Keypoints of before, or those that `make` makes."""
         path = self._path(frames_FHWC, how, ".npz")
         if path.is_file():
             try:

@@ -1,7 +1,10 @@
-"""A clip's features, each computed once for all metrics of a run."""
+"""Clips' features, each computed once for all metrics of a run, in batches that go across clips.
+
+Dimensions: F frames, B rows, D features, H x W pixels, C = 3 channels in RGB order.
+"""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -9,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.metrics.base import NotComputable
+from eval.metrics.base import NotComputable, same_shape
 from eval.metrics.fvd import clip_starts, cut_clips
 from eval.metrics.spec import Side
 from eval.networks.base import ClipNetwork, Network
@@ -36,12 +39,15 @@ class ClipFeatures:
 
     Args:
         store: keeps what was computed from real frames; None: nothing is kept.
+        peers: clips, this one among them, for which a network that is asked for one looks at all, so that its batches
+            are full; it may be changed between two questions. Empty: this one alone.
     """
 
     clip: ScoredClip
     networks: Networks
     protocol: Protocol
     store: FeatureStore | None = None
+    peers: "Sequence[ClipFeatures]" = ()
     _cache: dict[tuple[object, ...], object] = field(default_factory=dict)
 
     def frames(self, side: Side) -> Tensor:
@@ -58,48 +64,69 @@ class ClipFeatures:
     def per_frame(self, network: Network, side: Side) -> Tensor:
         """(F, D): what a network of single frames makes of one side."""
 
-        def make() -> Tensor:
-            return self.networks.batched(network, self.frames(side))
+        return self._together((network.name, side), network, lambda clip: (clip.frames(side),), kept=side == "real")
 
-        return self._once((network.name, side), lambda: self._stored(side, network, make))
+    def per_pair(self, network: Network) -> Tensor:
+        """(F,): what a network of pairs makes of each generated frame and its true one.
+
+        Raises:
+            UserError: both sides differ in number or size.
+        """
+
+        def pair(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            sides = clip.frames("generated"), clip.frames("real")
+            same_shape(*sides)
+            return sides
+
+        return self._together((network.name,), network, pair)
 
     def per_window(self, network: ClipNetwork, side: Side) -> Tensor:
         """(windows, D): what a network of short videos makes of the windows that the protocol cuts."""
-        choice = repr(self.protocol.fvd)
-        return self._once(
-            (network.name, side), lambda: self._stored(side, network, lambda: self.windows(network, side), choice)
-        )
+        choice = self.protocol.fvd
 
-    def windows(self, network: ClipNetwork, side: Side) -> Tensor:
-        """The same, computed whether or not it was before."""
-        choice, frames_FCHW = self.protocol.fvd, self.frames(side)
-        starts = clip_starts(
-            len(frames_FCHW), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
+        def windows(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            frames_FCHW = clip.frames(side)
+            starts = clip_starts(
+                len(frames_FCHW), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
+            )
+            return (cut_clips(clip.networks.batched(network.prepare, frames_FCHW), starts, choice.clip_length),)
+
+        return self._together(
+            (network.name, side),
+            network,
+            windows,
+            kept=side == "real",
+            choice=repr(choice),
+            frames_per_row=FRAMES_PER_CLIP,
         )
-        prepared_FCHW = self.networks.batched(network.prepare, frames_FCHW)
-        clips_BFCHW = cut_clips(prepared_FCHW, starts, choice.clip_length)
-        batch_size = max(1, self.networks.batch_size // FRAMES_PER_CLIP)
-        return self.networks.batched(network, clips_BFCHW, batch_size=batch_size)
 
     def reference(self, network: Network) -> Tensor:
         """(D,): what a network of single frames makes of the reference image."""
-        assert self.clip.reference is not None, "metrics that need a reference are fed where there is one"
-        image_1CHW = _tensor(self.clip.reference[None])
-        return self._once((network.name, "reference"), lambda: self.networks.batched(network, image_1CHW)[0])
+
+        def image(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            assert clip.clip.reference is not None, "metrics that need a reference are fed where there is one"
+            return (_tensor(clip.clip.reference[None]),)
+
+        return self._together((network.name, "reference"), network, image)[0]
 
     def flows(self, network: RAFT) -> tuple[Tensor, Tensor]:
         """Optical flow between consecutive generated frames, forward and back, (F - 1, 2, H, W) each."""
 
-        def make() -> tuple[Tensor, Tensor]:
-            frames_FCHW = self.frames("generated")
+        def consecutive(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            frames_FCHW = clip.frames("generated")
             if len(frames_FCHW) < 2:
                 raise NotComputable(f"optical flow needs at least 2 frames, got {len(frames_FCHW)}")
-            batch_size = max(1, self.networks.batch_size // FRAMES_PER_CLIP)
-            pairs = (frames_FCHW[:-1], frames_FCHW[1:]), (frames_FCHW[1:], frames_FCHW[:-1])
-            forward, backward = (self.networks.batched(network, *pair, batch_size=batch_size) for pair in pairs)
-            return forward, backward
+            return frames_FCHW[:-1], frames_FCHW[1:]
 
-        return self._once((network.name,), make)
+        def reversed_(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            before, after = consecutive(clip)
+            return after, before
+
+        ways = (("forward", consecutive), ("backward", reversed_))
+        forward, backward = (
+            self._together((network.name, way), network, inputs, frames_per_row=FRAMES_PER_CLIP) for way, inputs in ways
+        )
+        return forward, backward
 
     def faces(self, network: FaceNetwork) -> Tensor:
         """(B, D): what a network makes of the faces of the generated frames that show one.
@@ -107,13 +134,12 @@ class ClipFeatures:
         Raises:
             NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
         """
-        self.reference_poses()  # tells an extractor that cannot work from frames that show nobody
 
-        def make() -> Tensor:
-            faces_BCHW, _ = aligned_faces(self.clip.generated, self.generated_poses(self.networks.extractor))
-            return network(faces_BCHW)
+        def aligned(clip: ClipFeatures) -> tuple[Tensor, ...]:
+            clip.reference_poses()  # tells an extractor that cannot work from frames that show nobody
+            return (aligned_faces(clip.clip.generated, clip.generated_poses(clip.networks.extractor))[0],)
 
-        return self._once((network.name, "generated"), make)
+        return self._together((network.name, "generated"), network, aligned)
 
     def reference_face(self, network: FaceNetwork) -> Tensor | None:
         """(D,): what a network makes of the reference's face, None where all its landmarks are not seen; as `faces`."""
@@ -173,13 +199,49 @@ class ClipFeatures:
 
         return extract() if self.store is None else self.store.poses(real_FHWC, [extractor.fingerprint()], extract)
 
-    def _stored(self, side: Side, network: Network, make: Callable[[], Tensor], choice: str = "") -> Tensor:
-        """Of the real frames, what the store has of them."""
-        if side == "generated" or self.store is None:
-            return make()
-        assert self.clip.real is not None
-        how = [network.name, network.sha256, self.networks.device.type, choice]
-        return self.store.tensor(self.clip.real, how, make).to(self.networks.device)
+    def _together(
+        self,
+        key: tuple[object, ...],
+        network: Network,
+        inputs: "Callable[[ClipFeatures], tuple[Tensor, ...]]",
+        *,
+        kept: bool = False,
+        choice: str = "",
+        frames_per_row: int = 1,
+    ) -> Tensor:
+        """What a network makes of this clip, computed with that of all peers when one of them is first asked.
+
+        Args:
+            inputs: of a clip; it raises `NotComputable` of one that has no value, which does not keep the others.
+            kept: it depends on the real frames, so that the store has it or gets it.
+            choice: what else it depends on.
+            frames_per_row: how many frames' memory a row takes.
+        """
+        if key not in self._cache:
+            how = [network.name, network.sha256, self.networks.device.type, choice]
+            wanted: list[tuple[ClipFeatures, tuple[Tensor, ...]]] = []
+            for clip in self.peers or (self,):
+                if key in clip._cache or (kept and clip._find(key, how)):
+                    continue
+                try:
+                    wanted.append((clip, inputs(clip)))
+                except NotComputable:
+                    if clip is self:
+                        raise
+            batch_size = max(1, self.networks.batch_size // frames_per_row)
+            made = self.networks.batched_across(network, [given for _, given in wanted], batch_size=batch_size)
+            for (clip, _), features in zip(wanted, made, strict=True):
+                clip._cache[key] = features
+                if kept and clip.store is not None and clip.clip.real is not None:
+                    clip.store.keep(clip.clip.real, how, features)
+        return self._cache[key]  # type: ignore[return-value]
+
+    def _find(self, key: tuple[object, ...], how: list[str]) -> bool:
+        """Whether the store has these features of the real frames, which are then this clip's."""
+        found = None if self.store is None or self.clip.real is None else self.store.find(self.clip.real, how)
+        if found is not None:
+            self._cache[key] = found.to(self.networks.device)
+        return found is not None
 
     def _once(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
         if key not in self._cache:

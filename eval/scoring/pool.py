@@ -1,10 +1,10 @@
-"""One metric over all clips of a run: each clip by itself, merged, with what is reported beside the value."""
+"""One metric over all clips of a run: each clip's own state, merged, with what is reported beside the value."""
 
 import importlib.metadata
 import logging
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -42,14 +42,37 @@ class Pool:
         self.own: list[float] = []
         self.samples: list[Samples] = []
 
-    def add(self, features: ClipFeatures, content: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Pool one clip, of that content; its own value and what that weighs, if it has one."""
-        if self.missing is not None or not self._ready(features.clip):
-            return None
-        try:
-            metric, samples = self._of_clip(features, content)
-        except NotComputable as error:
-            return self._drop(f"clip {features.clip.name}: {error}")
+    def add(
+        self, clips: Sequence[ClipFeatures], contents: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, tuple[float, float]]:
+        """Pool clips, whose frames share the networks' batches.
+
+        Args:
+            contents: by a clip's name, what it holds.
+
+        Returns:
+            By clip, its own value and what that weighs, if it has one.
+        """
+        if self.missing is not None or not all(self._ready(features.clip) for features in clips):
+            return {}
+        kept = {features.clip.name: self._kept(contents[features.clip.name]) for features in clips}
+        waiting = [features for features in clips if kept[features.clip.name] is None]
+        own: dict[str, tuple[float, float]] = {}
+        for features in clips:
+            name, features.peers = features.clip.name, waiting
+            try:
+                metric, samples = kept[name] or self._made(features, contents[name])
+            except NotComputable as error:
+                self._drop(f"clip {name}: {error}")
+                return {}
+            if (value := self._pool(features, metric, samples)) is not None:
+                own[name] = value
+        return own
+
+    def _pool(
+        self, features: ClipFeatures, metric: ReportingMetric, samples: tuple[Tensor, ...]
+    ) -> tuple[float, float] | None:
+        """Merge one clip's metric; its value and what that weighs, if it has one."""
         assert self.pooled is not None
         self.pooled.merge_state(metric)
         if samples:
@@ -68,20 +91,23 @@ class Pool:
         self.own.append(value)
         return value, 1.0 if self.protocol.pooling == "videos" else float(metric.count)
 
-    def _of_clip(
-        self, features: ClipFeatures, content: Mapping[str, Any]
-    ) -> tuple[ReportingMetric, tuple[Tensor, ...]]:
+    def _kept(self, content: Mapping[str, Any]) -> tuple[ReportingMetric, tuple[Tensor, ...]] | None:
+        """What `_made` made of a clip of that content before, if that was kept."""
+        if self.done is None:
+            return None
+        metric = self._fresh()
+        samples = self.done.load(self._key(content), metric)
+        return None if samples is None else (metric, samples)
+
+    def _made(self, features: ClipFeatures, content: Mapping[str, Any]) -> tuple[ReportingMetric, tuple[Tensor, ...]]:
         """A metric that has seen the one clip, and of a Fréchet distance the samples of both sides."""
         metric = self._fresh()
-        key = () if self.done is None else self._key(content)
-        if self.done is not None and (samples := self.done.load(key, metric)) is not None:
-            return metric, samples
         self.spec.update(metric, features, self.judge)
         samples = ()
         if self.spec.features is not None:
             samples = tuple(self.spec.features(features, self.judge, side).cpu() for side in SIDES)
         if self.done is not None:
-            self.done.save(key, metric, samples)
+            self.done.save(self._key(content), metric, samples)
         return metric, samples
 
     def _key(self, content: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ from src.common.system import hardware
 from src.common.typed import plain
 
 log = logging.getLogger(__name__)
+
+# Clips are held in memory together until they fill so many batches, or this many bytes.
+BATCHES_TOGETHER = 4
+BYTES_TOGETHER = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,13 +83,14 @@ def score(
     store: FeatureStore | None = None,
     done: ClipStore | None = None,
 ) -> ScoreResult:
-    """Run metrics over clips, one after the other.
+    """Run metrics over clips.
 
-    A metric without its network, or that these data have no value of, is dropped with its reason in `missing`;
-    the others go on.
+    Short clips are held together, so that their frames fill the networks' batches; each has its own value all the
+    same, to the rounding of another batch, and its own windows. A metric without its network, or that these data have
+    no value of, is dropped with its reason in `missing`; the others go on.
 
     Args:
-        clips: read as they are needed; each is let go of before the next.
+        clips: read as they are needed; those that are held together are let go of before the next.
         store: keeps features of real frames; None: nothing is kept.
         done: keeps what each metric made of each clip, so that a run that was stopped goes on; None: nothing is kept.
 
@@ -105,20 +110,20 @@ def score(
     inputs: dict[str, dict[str, Any]] = {}
     sizes: set[str] = set()
     notes: list[str] = []
-    for clip in clips:
-        if clip.name in values:
-            raise UserError(f"two clips are called {clip.name}: give each a name of its own")
-        for warning in clip.warnings:
-            log.warning(warning)
-        notes += clip.warnings
-        sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
-        values[clip.name], weights[clip.name] = {"frames": len(clip.generated)}, {}
-        inputs[clip.name] = _input(clip)
-        features = ClipFeatures(clip, networks, settings.protocol, store)
+    for group in _together(clips, networks.batch_size):
+        for clip in group:
+            if clip.name in values:
+                raise UserError(f"two clips are called {clip.name}: give each a name of its own")
+            for warning in clip.warnings:
+                log.warning(warning)
+            notes += clip.warnings
+            sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
+            values[clip.name], weights[clip.name] = {"frames": len(clip.generated)}, {}
+            inputs[clip.name] = _input(clip)
+        features = [ClipFeatures(clip, networks, settings.protocol, store) for clip in group]
         for name, pool in pools.items():
-            own = pool.add(features, inputs[clip.name])
-            if own is not None:
-                values[clip.name][name], weights[clip.name][name] = own
+            for clip, own in pool.add(features, inputs).items():
+                values[clip][name], weights[clip][name] = own
     if not values:
         raise UserError("there is no clip to score")
     metrics = {name: entry for name, pool in pools.items() if (entry := pool.entry()) is not None}
@@ -138,6 +143,25 @@ def score(
         warnings=tuple(notes),
         hardware=hardware(str(networks.device)),
     )
+
+
+def _together(clips: Iterable[ScoredClip], batch_size: int) -> Iterator[list[ScoredClip]]:
+    """Clips in groups that fill `BATCHES_TOGETHER` batches; those read before an error come before it."""
+    group: list[ScoredClip] = []
+    try:
+        for clip in clips:
+            group.append(clip)
+            num_frames = sum(len(held.generated) for held in group)
+            num_bytes = sum(side.nbytes for held in group for side in (held.generated, held.real) if side is not None)
+            if num_frames >= BATCHES_TOGETHER * batch_size or num_bytes >= BYTES_TOGETHER:
+                yield group
+                group = []
+    except Exception:  # Ctrl-C stops at once
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
 
 
 def _input(clip: ScoredClip) -> dict[str, Any]:

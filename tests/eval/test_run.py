@@ -148,6 +148,25 @@ def test_another_seed_protocol_or_extractor_is_another_result(tmp_path: Path, mo
     assert config(tmp_path).default_label() != before, "another network"
 
 
+def test_the_file_that_judges_is_part_of_a_result_where_nobody_publishes_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    (tmp_path / "weights").mkdir()
+    file = tmp_path / "weights" / eval.networks.weights.FILES["i3d-pytorch"].file
+
+    def label(metric: str, protocol: str = "disco") -> str:
+        weights = f"weights={tmp_path}/weights"
+        return config(tmp_path, f"protocol={protocol}", f"metrics=[{metric},ssim]", weights).default_label()
+
+    absent = label("fvd"), label("psnr"), label("fvd", "paper")
+    file.write_bytes(b"one")
+    first = label("fvd")
+    file.write_bytes(b"another")
+    assert len({absent[0], first, label("fvd")}) == 3, "each file is another result"
+    assert (label("psnr"), label("fvd", "paper")) == absent[1:], "who does not ask for it is not concerned"
+
+
 def test_a_label_of_another_result_is_refused(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, result = finished
     (path,) = (folder / "eval/people").glob(f"posecrafter-2-tiny-paper-*/{FILE_NAME}")

@@ -134,11 +134,11 @@ def test_partial_data_are_said(tmp_path: Path) -> None:
 
 def test_rows_over_other_subjects_frames_or_networks_are_marked(tmp_path: Path) -> None:
     inputs = {clip: {"frames": 100, "real_sha256": "0" * 64} for clip in TEN}
-    network = {"ssim": {"value": 0.8, "frames": 30, "network": {"name": "n", "sha256": "a"}}}
+    network = {"ssim": {"value": 0.8, "frames": 30, "network": {"name": "n", "fingerprint": "a"}}}
     write_result(tmp_path / "a" / "results.json", benchmark="mine", inputs=inputs, metrics=network)
     other = inputs | {"tiktok_004": {"frames": 100, "real_sha256": "1" * 64}}
     nine = {clip: values for clip, values in TEN.items() if clip != "tiktok_001"}
-    second = {"ssim": network["ssim"] | {"network": {"name": "n", "sha256": "b"}}}
+    second = {"ssim": network["ssim"] | {"network": {"name": "n", "fingerprint": "b"}}}
     write_result(
         tmp_path / "b" / "results.json", benchmark="mine", method="z", inputs=other, clips=nine, metrics=second
     )
@@ -148,6 +148,20 @@ def test_rows_over_other_subjects_frames_or_networks_are_marked(tmp_path: Path) 
     assert "rest on different test frames of tiktok_004" in notes
     for row in table.rows:
         assert "different networks" in row.cells["ssim"].note and row.cells["ssim"].difference is None
+
+
+def test_other_weights_of_one_network_are_another_table(tmp_path: Path) -> None:
+    """Results of before, which do not say what judged them, stay readable and beside the first."""
+    for name, checksum in (("a", "1" * 64), ("b", "2" * 64), ("c", "1" * 64), ("d", None)):
+        network = {} if checksum is None else {"network": {"name": "i3d-pytorch", "sha256": checksum}}
+        metrics = {"fvd": {"value": 500.0, "frames": 30} | network, "ssim": {"value": 0.8, "frames": 30}}
+        write_result(tmp_path / name / "results.json", benchmark="mine", method=name, metrics=metrics)
+    tables = build_tables(load_results([tmp_path]), baseline="a (8)")
+    assert [[row.method for row in table.rows] for table in tables] == [["a", "c", "d"], ["b"]]
+    for table, mine in zip(tables, ("11111111", "22222222"), strict=True):
+        (note,) = [note for note in table.notes if "other weights of that name" in note]
+        assert note.startswith(f"Judged by i3d-pytorch ({mine}…)")
+    assert len(build_tables(load_results([tmp_path / "a", tmp_path / "c"]))) == 1
 
 
 def test_an_interval_belongs_to_the_estimator_of_its_value(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_numbers(
 ) -> None:
     generated, real = pair
     own = {"metrics": ["ssim", "psnr", "clip-t", "lpips"], "device": "cpu", "weights": random_weights.folder}
-    own |= {"download": False}
+    own |= {"download": False, "batch_size": 2}  # two clips of six frames are scored before a third is read
 
     def clips(stop: bool):
         yield "a", generated, real

@@ -125,6 +125,13 @@ def test_a_frame_without_a_face_counts_against_the_identity(small_networks: Netw
         assert half[name]["seen"] < 0.7
 
 
+def test_a_video_in_which_nobody_is_found_has_no_identity(small_networks: Networks) -> None:
+    real = person()
+    result = scored(small_networks, np.full_like(real, 127), real, "identity", "face-quality")
+    for name in ("identity", "face-quality"):
+        assert (result["metrics"][name]["value"], result["metrics"][name]["seen"]) == (0, 0)
+
+
 def test_what_is_absent_is_named_with_its_source(tmp_path: Path, call_main) -> None:
     write_frames(tmp_path / "real", person())
     options = [f"generated={tmp_path}/real", f"real={tmp_path}/real", "metrics=[modern,fid-vid]", "download=false"]

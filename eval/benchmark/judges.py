@@ -1,0 +1,60 @@
+"""Networks whose publisher gives no checksum: what file judges, as a part of a result's identity."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from eval.metrics.registry import REGISTRY
+from eval.networks.networks import Networks
+from eval.networks.weights import FILES, WeightsMissing, WeightStore
+from eval.scoring.protocol import Protocol
+from src.common.digests import sha256
+from src.pose.extractors.base import PoseExtractor
+
+log = logging.getLogger(__name__)
+
+
+class _Named(Exception):
+    """The name of a network that was asked for."""
+
+
+class _AskedStore(WeightStore):
+    """Loads nothing: says by `_Named` what it was asked for."""
+
+    def file(self, name: str) -> Path:
+        raise _Named(name)
+
+    def hub_folder(self, name: str) -> Path:
+        raise _Named(name)
+
+
+def unpublished(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> list[str]:
+    """Names in `FILES` of the networks that these metrics ask for and nobody gives a checksum of."""
+    store = _AskedStore(None, download=False)
+    names: set[str] = set()
+    for key in metrics:
+        networks = Networks(store, extractor=extractor, device=torch.device("cpu"), batch_size=1)
+        try:
+            REGISTRY[key].judge(networks, protocol)
+        except _Named as asked:
+            names.add(str(asked))
+        except WeightsMissing:
+            log.debug("%s lacks its network, which has no file that is fetched", key)
+    return sorted(name for name in names if name in FILES and FILES[name].sha256 is None)
+
+
+def fetch(names: Sequence[str], store: WeightStore) -> None:
+    """Bring the files here that are to be had, so that `checksums` is the same before and after scoring."""
+    for name in names:
+        try:
+            store.file(name)
+        except WeightsMissing as error:
+            log.debug("%s", error)
+
+
+def checksums(names: Sequence[str], store: WeightStore) -> dict[str, str]:
+    """SHA-256 of the files that are here, by name."""
+    paths = {name: store.find(name) for name in names}
+    return {name: sha256(path) for name, path in paths.items() if path is not None}
