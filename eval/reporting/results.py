@@ -264,7 +264,8 @@ class _Stored:
 
     def __post_init__(self) -> None:
         for clip, values in self.clips.items():
-            if not is_number(values.get("frames")) or values["frames"] < 1:
+            count = values.get("frames")
+            if not isinstance(count, int | float) or not is_number(count) or count < 1:
                 raise UserError(f"clips.{clip} does not say how many frames it has: score again")
         for clip, named in self.files.items():
             if missing := sorted({"generated", "real"} - named.keys()):
