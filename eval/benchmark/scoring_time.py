@@ -110,7 +110,8 @@ def _clock(device: torch.device) -> Callable[[], float]:
         return time.process_time
 
     def after_all() -> float:
-        torch.cuda.synchronize(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         return time.perf_counter()
 
     return after_all

@@ -22,7 +22,11 @@ def _sized_poses(metric: Any, features: "ClipFeatures", judge: Any) -> None:
 
 def _identity(metric: Any, features: "ClipFeatures", judge: Any) -> None:
     reference_D = features.reference_face(judge)
-    metric.update(features.faces(judge), reference_D, frames=len(features.clip.generated))
+    embeddings_BD = features.faces(judge)
+    if reference_D is not None and not len(embeddings_BD):
+        # Where the network saw no face, it did not say how long an embedding is.
+        embeddings_BD = embeddings_BD.reshape(0, 1).expand(0, len(reference_D))
+    metric.update(embeddings_BD, reference_D, frames=len(features.clip.generated))
 
 
 def _face_quality(metric: Any, features: "ClipFeatures", judge: Any) -> None:

@@ -302,8 +302,9 @@ def test_the_shipped_vae_keeps_a_person_it_never_saw() -> None:
     model = load_image_model(str(SHIPPED / "mini"))
     latents = model.encode_frames(frames)
     error = np.square(model.decode_latents(latents).astype(float) - frames).mean((1, 2, 3))
-    assert (20 * np.log10(255 / np.sqrt(error)) > 27.5).all()
-    assert float(latents.std()) == pytest.approx(1, abs=0.15)
+    assert (20 * np.log10(255 / np.sqrt(error)) > 34).all()
+    # Of many people's latents it is 1; the brightness of one room weighs in one person's.
+    assert float(latents.std()) == pytest.approx(1, abs=0.4)
 
 
 def test_the_shipped_base_predicts_noise_better_with_the_pose_and_prompt_of_the_frame() -> None:
@@ -325,6 +326,6 @@ def test_the_shipped_base_predicts_noise_better_with_the_pose_and_prompt_of_the_
         return float((model.unet(noisy, timesteps, text, **residuals).sample - noise).square().mean())
 
     own = error(torch.cat(poses), text)
-    assert own < 0.02
+    assert own < 0.03
     assert error(torch.cat(poses).roll(1, 0), text) > 1.5 * own
     assert error(torch.cat(poses), text.roll(1, 0)) > 1.3 * own

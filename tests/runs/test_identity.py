@@ -131,6 +131,9 @@ def test_what_decides_is_not_taken_for_a_detail():
     } == {"sampling"}
     aside = {"model.name", "model.gradient_checkpointing"}
     assert {key for key, counts in where.items() if key.startswith("model.") and counts == "nothing"} == aside
+    # The fine-tune runs as it is.
+    assert where["model.compile"] == "sampling"
+    aside.add("model.compile")
     trained = {key: counts for key, counts in where.items() if key.startswith(("optimizer.", "model."))}
     assert {counts for key, counts in trained.items() if key not in aside} == {"fine_tune"}
     for key in ("seed", "data.num_frames", "data.resolution", "trainer.max_steps", "trainer.gradient_clip_val"):
