@@ -19,7 +19,7 @@ from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
-from src.common.typed import is_number, typed
+from src.common.typed import typed
 from src.models.settings import STAND_INS
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ class _Stored:
     def __post_init__(self) -> None:
         for clip, values in self.clips.items():
             count = values.get("frames")
-            if not isinstance(count, int | float) or not is_number(count) or count < 1:
+            if not isinstance(count, int | float) or count < 1:
                 raise UserError(f"clips.{clip} does not say how many frames it has: score again")
         for clip, named in self.files.items():
             if missing := sorted({"generated", "real"} - named.keys()):

@@ -24,11 +24,9 @@ from src.common.errors import UserError
 
 T = TypeVar("T")
 Counts = Literal["fine_tune", "sampling", "nothing"]
+_UNIONS = (typing.Union, types.UnionType)
 # What a video depends on is all that its fine-tune depends on, and more.
-SCOPES: dict[str, frozenset[str]] = {
-    "fine_tune": frozenset({"fine_tune"}),
-    "sampling": frozenset({"fine_tune", "sampling"}),
-}
+SCOPES = {"fine_tune": frozenset({"fine_tune"}), "sampling": frozenset({"fine_tune", "sampling"})}
 
 
 class _Raw:
@@ -228,8 +226,7 @@ def _check_keys(cls: Any, values: Any, where: str) -> None:
 def _check_finite(values: Any, where: str) -> None:
     """Refuse infinity and NaN, which no setting means and no JSON file can hold."""
     if isinstance(values, Mapping | list | tuple):
-        inner = values.items() if isinstance(values, Mapping) else (("", value) for value in values)
-        for key, value in inner:
+        for key, value in values.items() if isinstance(values, Mapping) else (("", value) for value in values):
             _check_finite(value, _join(where, str(key)))
     elif isinstance(values, float) and not math.isfinite(values):
         raise UserError(f"{where}={values} must be a finite number")
@@ -258,12 +255,9 @@ def _tags(cls: type) -> dict[str, tuple[Any, ...]]:
 
 def _parts(kind: Any) -> list[Any]:
     """A type, or the members of a union, annotations of the whole taken off."""
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+    if typing.get_origin(kind) in _UNIONS:
         return [part for argument in typing.get_args(kind) for part in _parts(argument)]
-    if typing.get_origin(kind) is Annotated and typing.get_origin(typing.get_args(kind)[0]) in (
-        typing.Union,
-        types.UnionType,
-    ):
+    if typing.get_origin(kind) is Annotated and typing.get_origin(typing.get_args(kind)[0]) in _UNIONS:
         return _parts(typing.get_args(kind)[0])
     return [kind]
 

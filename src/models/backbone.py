@@ -73,19 +73,16 @@ class VideoBackbone(nn.Module):
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
         forwards = CompiledForwards() if compiled else None
-        for network, has_temporal in ((unet, True), (controlnet, False)):
-            self._install_attention(network, has_temporal)
-            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
         self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
-        for network in beside:
-            self._install_attention(network, has_temporal=False, trained=False)
+        for network in (unet, controlnet, *beside):
+            self._install_attention(network, has_temporal=network is unet, trained=network in (unet, controlnet))
             install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
         self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]
 
-    def _install_attention(self, network: nn.Module, has_temporal: bool, trained: bool = True) -> None:
+    def _install_attention(self, network: nn.Module, *, has_temporal: bool, trained: bool) -> None:
         for name, block in network.named_modules():
             if not isinstance(block, BasicTransformerBlock):
                 continue

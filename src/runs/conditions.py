@@ -3,7 +3,7 @@
 Dimensions: F frames of a clip, N training frames, M target poses, H×W pixels, RGB uint8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +25,9 @@ from src.sampling.settings import SamplingSettings
 Source = TypeVar("Source", bound=PoseSourceSettings)
 
 
-def scales_of(model: ModelSettings, sampling: SamplingSettings) -> list[float]:
+def scales_of(model: ModelSettings, sampling: SamplingSettings) -> Sequence[float]:
     """Factors on the residuals of the ControlNets beside the pose one, as they count in sampling."""
-    return sampling.controlnet_scales or [net.scale for net in model.controlnets]
+    return sampling.scales_beside([net.scale for net in model.controlnets])
 
 
 def given_checksums(model: ModelSettings) -> dict[str, str]:

@@ -63,7 +63,7 @@ def generate(
     if sampler.done < len(sampler.windows):
         runner.predict(sampler, return_predictions=False)
     seconds, references = time.perf_counter() - started, sampler.references()
-    scales = list(job.sampling.controlnet_scales or backbone.scales)
+    scales = list(job.sampling.scales_beside(backbone.scales))
     index, num_frames = longest(references).index, len(job.target_poses)
     return GeneratedClip(
         frames=frames.frames(),

@@ -215,7 +215,7 @@ class Sampler(LightningModule):
         approximation: ApproximationSettings = EXACT,
     ) -> NoisePredictor:
         guided = guidance_scale != 1
-        scales = job.sampling.controlnet_scales or self.backbone.scales
+        scales = job.sampling.scales_beside(self.backbone.scales)
         embedded = [
             None if images is None or not scale else embed_images(self.backbone, number, images)
             for number, (images, scale) in enumerate(zip(conditions, scales, strict=True))

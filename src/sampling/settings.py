@@ -1,5 +1,6 @@
 """Settings of the three techniques and of sampling: the config groups `method` and `sampling`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -147,3 +148,7 @@ class SamplingSettings:
         check_range("sampling.window_frames", self.window_frames, least=1)
         if self.frame_chunk != "auto":
             check_range("sampling.frame_chunk", self.frame_chunk, least=1)
+
+    def scales_beside(self, own: Sequence[float]) -> Sequence[float]:
+        """Factors on the residuals of the ControlNets beside the pose one, whose own ones are given."""
+        return self.controlnet_scales or own
