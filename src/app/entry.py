@@ -1,5 +1,6 @@
 """What every command shares: Hydra, typed settings, one-line errors, exit statuses."""
 
+import copy
 import functools
 import logging
 import os
@@ -52,7 +53,10 @@ def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ())
     for key in kept:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key} is not set: give it on the command line as {key}=VALUE")
-    return typed(cls, OmegaConf.masked_copy(cfg, kept))
+    # First, since a setting may point at what is not kept (${steps.8}).
+    resolved = copy.deepcopy(cfg)
+    OmegaConf.resolve(resolved)
+    return typed(cls, OmegaConf.masked_copy(resolved, kept))
 
 
 def overrides() -> list[str]:

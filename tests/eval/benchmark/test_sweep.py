@@ -15,6 +15,7 @@ from eval.report import main as report_main
 from eval.reporting.results import Result
 from src.common.errors import UserError
 from src.pose.extractors.mini import MiniExtractor
+from src.runs.run_folder import RunFolder
 from src.train import main as train_main
 from tests.conftest import ROOT
 
@@ -54,6 +55,17 @@ def test_every_experiment_runs(sweep, experiment, tmp_path):
         if key not in ("subject", "model")
     ]
     assert len(found.variants) == len(found.runs) == np.prod(values) and not found.unfinished
+
+
+def test_a_sweep_over_numbers_of_frames_trains_by_its_own_table_of_steps(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    small = (value for value in FAST if not value.startswith("trainer.max_steps"))
+    swept = ("experiment=ablation_frames", "subject=people_001", "data.num_frames=2,3", "fine_tune_cache=null")
+    steps = ("+steps.2=1", "+steps.3=2")
+    monkeypatch.setattr(sys, "argv", ["train", "-m", *swept, *steps, *small, f"hydra.sweep.dir={tmp_path}"])
+    train_main()
+    trained = [RunFolder(tmp_path / name).settings().trainer.max_steps for name in "01"]
+    assert trained == [1, 2]
 
 
 def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path):
