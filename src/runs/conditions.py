@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from src.common.arrays import Frames
+from src.common.arrays import Frames, collected
 from src.common.digests import frames_sha256
 from src.common.errors import UserError
 from src.data.crop import CropBox, crop_frame
@@ -157,7 +157,7 @@ def _given(path: str, *, count: int, size: tuple[int, int], clip: Subject | None
         cut = CropBox(**box)
         # A subject that was shrunk to another shape lost some of what had been cut.
         if cut.width * size[0] == cut.height * size[1]:
-            return np.stack([crop_frame(image, cut, size) for image in images])
+            return collected((crop_frame(image, cut, size) for image in images), count, size)
     expected = f"{size[1]}x{size[0]} as the subject's frames"
     expected += f", or {full['width']}x{full['height']} as its video's" if isinstance(full, Mapping) else ""
     raise UserError(f"{path} has condition images of {width}x{height} pixels: expected {expected}")
