@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
+from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
 from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
@@ -64,24 +65,31 @@ def frame_numbers(folder: Path) -> dict[int, Path]:
 
 
 def read_images(paths: list[Path]) -> np.ndarray:
-    """(F, H, W, 3) uint8 of images that have one size.
+    """(F, H, W, 3) uint8 of images that have one size, of many on disk (`collected`).
 
     Raises:
         UserError: unreadable, animated, of several sizes, or of samples that no rule brings to 8 bits.
     """
-    frames: list[np.ndarray] = []
-    for path in paths:
-        data, count = _opened(path)
-        if count > 1:
-            raise UserError(f"{path} holds {count} pictures: a frame is one; give the file itself to score all of them")
-        frame = _decoded(data, path)
-        if frames and frame.shape != frames[0].shape:
-            raise UserError(
-                f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
-                f"{frames[0].shape[1]}x{frames[0].shape[0]}: all frames of a clip must have one size"
-            )
-        frames.append(frame)
-    return np.stack(frames)
+    size = height_width(_read_frame(paths[0]))
+
+    def frames() -> Iterator[np.ndarray]:
+        for path in paths:
+            frame = _read_frame(path)
+            if height_width(frame) != size:
+                raise UserError(
+                    f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
+                    f"{size[1]}x{size[0]}: all frames of a clip must have one size"
+                )
+            yield frame
+
+    return collected(frames(), len(paths), size)
+
+
+def _read_frame(path: Path) -> np.ndarray:
+    data, count = _opened(path)
+    if count > 1:
+        raise UserError(f"{path} holds {count} pictures: a frame is one; give the file itself to score all of them")
+    return _decoded(data, path)
 
 
 def read_image(path: Path) -> np.ndarray:
