@@ -6,11 +6,13 @@ Clips pair by their names. A clip that the user names directly and that is calle
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.media.video import IMAGE_SUFFIXES
 from src.pose.keypoints import PoseSequence
@@ -57,6 +59,11 @@ class ScoredClip:
     reference: np.ndarray | None
     warnings: tuple[str, ...] = ()
     poses: PoseSequence | None = None
+
+    @cached_property
+    def real_sha256(self) -> str | None:
+        """Of the real frames: names them in the manifest, and what is kept of them; taken once."""
+        return None if self.real is None else arrays_sha256(self.real)
 
 
 def find_clips(

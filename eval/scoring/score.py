@@ -165,10 +165,13 @@ def _together(clips: Iterable[ScoredClip], batch_size: int) -> Iterator[list[Sco
 
 
 def _input(clip: ScoredClip) -> dict[str, Any]:
-    sides = {"generated_sha256": clip.generated, "real_sha256": clip.real, "reference_sha256": clip.reference}
-    sums = {name: arrays_sha256(frames) for name, frames in sides.items() if frames is not None}
-    poses = {} if clip.poses is None else {"poses_sha256": clip.poses.sha256()}
-    return {"frames": len(clip.generated), **sums, **poses}
+    sums = {
+        "generated_sha256": arrays_sha256(clip.generated),
+        "real_sha256": clip.real_sha256,
+        "reference_sha256": None if clip.reference is None else arrays_sha256(clip.reference),
+        "poses_sha256": None if clip.poses is None else clip.poses.sha256(),
+    }
+    return {"frames": len(clip.generated)} | {name: value for name, value in sums.items() if value is not None}
 
 
 def to_json(value: float) -> float | str:
