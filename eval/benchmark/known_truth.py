@@ -150,7 +150,7 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
         where damage improves it, 0 where it does not see it. What has no value of one of them is left out.
     """
     answers: dict[str, dict[str, list[float]]] = {}
-    scoring = ScoreSettings(metrics=settings.metrics, protocol=settings.protocol)
+    metrics = settings.metrics
     with tempfile.TemporaryDirectory() as kept:
         for subject in track(settings.subjects, "Subjects"):
             truth = rendered(subject, count=settings.num_frames, size=settings.resolution)
@@ -160,7 +160,9 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
                 for level in range(LEVELS):
                     frames_FHWC, amount = apply(truth, level)
                     clip = ScoredClip(damage, frames_FHWC, real_FHWC, real_FHWC[0], poses=poses)
+                    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
                     found = score([clip], scoring, networks, store=FeatureStore(Path(kept)))
+                    metrics = tuple(found.metrics)  # what is missing is said once
                     levels.append(amount)
                     values.append({name: entry["value"] for name, entry in found.metrics.items()})
                 for name in set.intersection(*(set(value) for value in values)):
