@@ -180,11 +180,14 @@ def _beside(given: Path | None, names: list[str], option: str, suffixes: Collect
         raise UserError(f"{option}={path} does not exist: give a file, or a folder of files named like the clips")
     if not path.is_dir():
         return dict.fromkeys(names, path)
-    files = {
-        entry.relative_to(path).with_suffix("").as_posix(): entry
-        for entry in path.rglob("*")
-        if entry.suffix.lower() in suffixes
-    }
+    files: dict[str, Path] = {}
+    for entry in sorted(path.rglob("*")):
+        if entry.suffix.lower() not in suffixes or entry.name.startswith("."):
+            continue
+        name = entry.relative_to(path).with_suffix("").as_posix()
+        if name in files and name in names:
+            raise UserError(f"{option}={path} has {files[name].name} and {entry.name} for {name}: leave one of the two")
+        files[name] = entry
     lacking = [name for name in names if name not in files]
     if lacking:
         raise UserError(f"{option}={path} has nothing for the clips {', '.join(lacking)}")
