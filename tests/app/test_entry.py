@@ -26,6 +26,7 @@ ENTRY_POINTS = {
     "gallery": [],
     "retarget": [],
     "score_bench": [],
+    "known_truth": [],
 }
 GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "sampling", "smooth")
 
