@@ -67,13 +67,13 @@ class VideoBackbone(nn.Module):
         if len(scales) != len(beside):
             raise ValueError(f"{len(beside)} ControlNets beside the pose one need as many scales, got {len(scales)}")
         self.unet, self.controlnet = unet, controlnet
+        self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self.conditioning_scale = conditioning_scale
         self.layout = ClipLayout()
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
         forwards = CompiledForwards() if compiled else None
-        self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
         for network in (unet, controlnet, *beside):
             self._install_attention(network, has_temporal=network is unet, trained=network in (unet, controlnet))

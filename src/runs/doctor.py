@@ -1,5 +1,6 @@
 """Is all ready? What a report of a problem needs: weights, machine, memory, codecs, places."""
 
+from dataclasses import replace
 from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
@@ -34,7 +35,9 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
         num_frames=min(settings.data.num_test_frames, settings.sampling.window_frames or settings.data.num_test_frames)
         + int(settings.method.reference_insertion),
     )
-    count = count_memory(settings.model, resolution=settings.data.resolution, precision=settings.trainer.precision)
+    # Parts that do not belong together run on empty tensors as little as on others: what would fit is counted.
+    model = settings.model if weights["fits"] else replace(settings.model, random_seed=0, vae=None)
+    count = count_memory(model, resolution=settings.data.resolution, precision=settings.trainer.precision)
     needed = count.stages(work)
     # What fits a card is asked most where there is none, and there another precision may be the quick one.
     of_cards = quick_precision("gpu", settings.model.dtype)

@@ -23,6 +23,7 @@ from src.data.subject_split import split_subject
 from src.info import main as info_main
 from src.media.video import read_video, write_frames, write_video
 from src.models.adapter import METADATA_KEY
+from src.models.build import build_models
 from src.models.control_images import DrawnImages, draw_canny
 from src.models.settings import ControlNetSettings
 from src.people.render import render_clip, sample_identity
@@ -251,6 +252,7 @@ def test_the_check_names_them(call, monkeypatch):
     found = json.loads("".join(written))
     assert found["controlnets"] == [{"path": "edges", "condition": "canny", "scale": 0.5}]
     assert found["parameters"]["controlnets[0]"] == found["parameters"]["controlnet"]
+    assert found["trainable_parameters"] == build_models(TINY)[1].num_trainable()
 
 
 def test_a_run_without_its_images_is_damaged(place, call, tmp_path):
