@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import tempfile
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,13 @@ class DreamSimNetwork(Network):
         from dreamsim import dreamsim
 
         super().__init__(f"dreamsim-{KIND}", sha256(path))
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
+            # dreamsim lays the adapter twice, the second with the weights.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             try:
                 _unpack(path, Path(folder))
                 self.model: nn.Module = dreamsim(device=str(device), cache_dir=folder, dreamsim_type=KIND)[0]
