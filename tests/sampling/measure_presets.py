@@ -1,4 +1,4 @@
-"""What the presets of sampling cost and change: `python -m tests.sampling.measure_presets OUTPUT.json RUN…`.
+"""What the presets of sampling cost and change: `python -m tests.sampling.measure_presets STUDY OUTPUT.jsonl RUN…`.
 
 Runs are finished ones of rendered people, one a subject. Of their held-out poses every third is generated, by the exact
 sampler and in each variant, at each guidance scale, from the same frame and adapter; a line of JSON for each of them.
@@ -31,17 +31,39 @@ from src.sampling.settings import ApproximationSettings, SamplingSettings
 
 GUIDANCE_SCALES = (1.5, 12.0)
 EXACT = "exact"
-# What each changes of a run's own sampling.
-VARIANTS: dict[str, dict[str, Any]] = {
-    EXACT: {},
-    "features 2": {"approximation": ApproximationSettings(features_every=2)},
-    "guidance 2": {"approximation": ApproximationSettings(guidance_every=2)},
-    "fast": {"approximation": ApproximationSettings(features_every=2, guidance_every=2)},
-    "features 3, guidance 3": {"approximation": ApproximationSettings(features_every=3, guidance_every=3)},
-    "draft": {"approximation": ApproximationSettings(features_every=4, guidance_every=4)},
-    "guided 0 to 700": {"approximation": ApproximationSettings(guided_timesteps=(0, 700))},
-    "guided 300 to 1000": {"approximation": ApproximationSettings(guided_timesteps=(300, 1000))},
-    "10 steps": {"num_steps": 10},
+
+
+def _kept(features: int, guidance: int) -> dict[str, Any]:
+    return {"approximation": ApproximationSettings(features_every=features, guidance_every=guidance)}
+
+
+def _guided(first: int, last: int) -> dict[str, Any]:
+    return {"approximation": ApproximationSettings(guided_timesteps=(first, last))}
+
+
+# What each changes of a run's own sampling: single tricks against the 20 steps of the miniature, and what the presets
+# were chosen from against the 50 of the paper.
+STUDIES: dict[str, dict[str, dict[str, Any]]] = {
+    "tricks": {
+        EXACT: {"num_steps": 20},
+        "features 2": _kept(2, 1),
+        "guidance 2": _kept(1, 2),
+        "features 2, guidance 2": _kept(2, 2),
+        "features 3, guidance 3": _kept(3, 3),
+        "features 4, guidance 4": _kept(4, 4),
+        "guided 0 to 700": _guided(0, 700),
+        "guided 300 to 1000": _guided(300, 1000),
+        "10 steps": {"num_steps": 10},
+    },
+    "presets": {
+        EXACT: {"num_steps": 50},
+        "25 steps, features 2, guidance 2": {"num_steps": 25} | _kept(2, 2),
+        "fast": {"num_steps": 20} | _kept(3, 3),
+        "20 steps, features 4, guidance 4": {"num_steps": 20} | _kept(4, 4),
+        "16 steps, features 3, guidance 3": {"num_steps": 16} | _kept(3, 3),
+        "draft": {"num_steps": 12} | _kept(3, 3),
+        "10 steps, features 2, guidance 2": {"num_steps": 10} | _kept(2, 2),
+    },
 }
 EVERY = 3
 
@@ -61,16 +83,18 @@ def scores(frames_FHWC: np.ndarray, truth_FHWC: np.ndarray, job: GenerationJob) 
     return {name: round(value, 4) if math.isfinite(value) else None for name, value in found.items()}
 
 
-def read(path: Path) -> Records:
+def read(path: Path, study: str) -> Records:
     """The records of an earlier call, by subject and guidance scale, without those that are not whole."""
     found: Records = {}
     for line in path.read_text().splitlines() if path.is_file() else ():
         record = json.loads(line)
         found.setdefault((record["subject"], record["guidance"]), []).append(record)
-    return {pair: records for pair, records in found.items() if {r["variant"] for r in records} == VARIANTS.keys()}
+    return {
+        pair: records for pair, records in found.items() if {r["variant"] for r in records} == STUDIES[study].keys()
+    }
 
 
-def measure(run: RunFolder, subject: str, records: Records, output: Path) -> None:
+def measure(run: RunFolder, subject: str, study: str, records: Records, output: Path) -> None:
     """Add what is missing of a run to the records, and write them after each guidance scale."""
     missing = [scale for scale in GUIDANCE_SCALES if (subject, scale) not in records]
     if not missing:
@@ -83,16 +107,17 @@ def measure(run: RunFolder, subject: str, records: Records, output: Path) -> Non
     person.backbone.eval()
     _sampled(person, replace(job.part(slice(1)), sampling=replace(job.sampling, num_steps=2)))
     for scale in missing:
-        first = len(records) % len(VARIANTS)
-        names = list(VARIANTS)[first:] + list(VARIANTS)[:first]
-        made = {name: _sampled(person, replace(job, sampling=_sampling(job, scale, name))) for name in names}
+        variants = STUDIES[study]
+        first = len(records) % len(variants)
+        names = list(variants)[first:] + list(variants)[:first]
+        made = {name: _sampled(person, replace(job, sampling=_sampling(job, scale, variants[name]))) for name in names}
         exact_FHWC = made[EXACT][0]
         records[subject, scale] = [
             {
                 "subject": subject,
                 "guidance": scale,
                 "variant": name,
-                "steps": _sampling(job, scale, name).num_steps,
+                "steps": _sampling(job, scale, variants[name]).num_steps,
                 "frames": len(frames_FHWC),
                 "cpu_seconds": round(seconds, 3),
                 "truth": scores(frames_FHWC, truth_FHWC, job),
@@ -105,8 +130,8 @@ def measure(run: RunFolder, subject: str, records: Records, output: Path) -> Non
         print(f"{subject}, guidance {scale}: {sum(seconds for _, seconds in made.values()):.0f} CPU s", flush=True)
 
 
-def _sampling(job: GenerationJob, scale: float, name: str) -> SamplingSettings:
-    return replace(job.sampling, guidance_scale=scale, **VARIANTS[name])
+def _sampling(job: GenerationJob, scale: float, changes: dict[str, Any]) -> SamplingSettings:
+    return replace(job.sampling, guidance_scale=scale, **changes)
 
 
 def _sampled(person: Person, job: GenerationJob) -> tuple[np.ndarray, float]:
@@ -120,13 +145,14 @@ def _sampled(person: Person, job: GenerationJob) -> tuple[np.ndarray, float]:
 def main() -> None:
     """Write the records; an interrupted measurement goes on from the last scale of a subject."""
     torch.set_num_threads(1)
-    output, records = Path(sys.argv[1]), read(Path(sys.argv[1]))
-    for folder in sys.argv[2:]:
+    study, output = sys.argv[1], Path(sys.argv[2])
+    records = read(output, study)
+    for folder in sys.argv[3:]:
         run = RunFolder(folder)
         summary = run.summary()
         if summary is None:
             sys.exit(f"{folder} is no finished run")
-        measure(run, summary["subject"], records, output)
+        measure(run, summary["subject"], study, records, output)
 
 
 if __name__ == "__main__":

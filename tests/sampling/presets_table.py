@@ -1,4 +1,4 @@
-"""Table and plot of what `measure_presets` wrote: `python -m tests.sampling.presets_table RECORDS.json PLOT.png`.
+"""Table and plot of what `measure_presets` wrote: `python -m tests.sampling.presets_table STUDY RECORDS PLOT.png`.
 
 Markdown goes to standard output, a table for each guidance scale. Differences are paired, means over subjects with
 their 95 % interval (`eval.reporting.intervals`); subjects weigh the same.
@@ -18,10 +18,10 @@ REGIONS = ("frame", "face", "hands")
 Made = Mapping[str, Mapping[str, dict[str, Any]]]  # records of one guidance scale, by variant and subject
 
 
-def by_scale(path: Path) -> Mapping[float, Made]:
+def by_scale(path: Path, study: str) -> Mapping[float, Made]:
     """The whole records of a file."""
     found: dict[float, dict[str, dict[str, dict[str, Any]]]] = {}
-    for (subject, scale), records in sorted(read(path).items()):
+    for (subject, scale), records in sorted(read(path, study).items()):
         for record in records:
             found.setdefault(scale, {}).setdefault(record["variant"], {})[subject] = record
     return found
@@ -91,11 +91,11 @@ def panels(scales: Mapping[float, Made]) -> list[Panel]:
 
 def main() -> None:
     """Print the tables and write the plot."""
-    scales = by_scale(Path(sys.argv[1]))
+    scales = by_scale(Path(sys.argv[2]), sys.argv[1])
     if not scales:
-        sys.exit(f"{sys.argv[1]} holds no whole record")
+        sys.exit(f"{sys.argv[2]} holds no whole record")
     print("\n".join(markdown(scale, made) for scale, made in scales.items()), end="")
-    write_pareto(panels(scales), Path(sys.argv[2]), seconds="CPU seconds a frame", columns=len(scales))
+    write_pareto(panels(scales), Path(sys.argv[3]), seconds="CPU seconds a frame", columns=len(scales))
 
 
 if __name__ == "__main__":
