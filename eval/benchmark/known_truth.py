@@ -2,14 +2,14 @@
 
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 
-    from eval.benchmark.known_truth import agreement, as_markdown
-
 What needs a network that is not at hand is left out. The table in `eval/metrics/README.md` was made so.
 """
 
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import cv2
@@ -18,15 +18,50 @@ from scipy import stats
 
 from eval.metrics.registry import REGISTRY
 from eval.networks.networks import Networks
+from eval.networks.settings import NetworkSettings
 from eval.scoring.clips import ScoredClip
+from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
+from src.common.errors import UserError
+from src.common.progress import track
+from src.common.typed import check_choice, check_range
+from src.data.rendered import SEEDS, kind_of
 from src.media.contact_sheet import evenly_spaced
-from src.people.render import render_clip, sample_identity
+from src.people.render import MAX_SIZE, MIN_SIZE, render_clip, sample_identity
+from src.pose.extractors.settings import ExtractorSettings
 from src.pose.keypoints import PARTS, PoseSequence
 
 LEVELS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownTruthSettings(NetworkSettings):
+    """What `conf/known_truth.yaml` describes.
+
+    Attributes:
+        subjects: rendered people, each once.
+        num_frames: of each one's clip that are damaged.
+        resolution: side of the frames in pixels.
+        metrics: keys and names of sets of `eval.metrics.registry`.
+    """
+
+    subjects: tuple[str, ...]
+    num_frames: int
+    resolution: int
+    metrics: tuple[str, ...] | str
+    protocol: Protocol
+    pose: ExtractorSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("num_frames", self.num_frames, least=2)
+        check_range("resolution", self.resolution, least=MIN_SIZE, most=MAX_SIZE)
+        for name in self.subjects:
+            check_choice("subjects", name, tuple(SEEDS))
+        if not self.subjects or len(set(self.subjects)) < len(self.subjects):
+            raise UserError("subjects must name at least one rendered person, each once")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,46 +134,43 @@ DAMAGES: dict[str, Callable[[Truth, int], tuple[np.ndarray, float]]] = {
 }
 
 
-def rendered(subject: int, *, count: int, size: int) -> Truth:
-    """A subject's clip with `LEVELS` frames to spare, and another's with the same motion."""
-    frames_FHWC, poses = render_clip(sample_identity(subject), "talk", count + LEVELS, size, subject)
-    other_FHWC, _ = render_clip(sample_identity(subject + 1000), "talk", count + LEVELS, size, subject)
-    return Truth(frames_FHWC, other_FHWC, poses, count, subject)
+def rendered(subject: str, *, count: int, size: int) -> Truth:
+    """The first frames of a rendered person, `LEVELS` to spare, and another person with the same motion."""
+    seed, kind, length = SEEDS[subject], kind_of(subject), count + LEVELS
+    frames_FHWC, poses = render_clip(sample_identity(seed), kind, length, size, seed)
+    other_FHWC, _ = render_clip(sample_identity(seed + 1000), kind, length, size, seed)
+    return Truth(frames_FHWC, other_FHWC, poses, count, seed)
 
 
-def agreement(
-    metrics: Sequence[str], protocol: Protocol, networks: Networks, *, subjects: Sequence[int], count: int, size: int
-) -> dict[str, dict[str, float]]:
-    """Spearman's correlation between the size of each damage and how bad a metric says it is, mean over subjects.
-
-    Args:
-        metrics: keys of the registry; those that have no value here are left out.
-        protocol: whose extractor `networks` has.
-        subjects: seeds of rendered people.
-        count: frames of a clip.
-        size: of the frames, in pixels.
+def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dict[str, list[float]]]:
+    """Spearman's correlation between the size of each damage and how bad a metric says it is.
 
     Returns:
-        By metric and damage, in [-1, 1]: 1 where the metric worsens with every level, -1 where damage improves it, 0
-        where it does not see it.
+        By metric and damage, one a subject in their order, in [-1, 1]: 1 where the metric worsens with every level, -1
+        where damage improves it, 0 where it does not see it. What has no value of one of them is left out.
     """
     answers: dict[str, dict[str, list[float]]] = {}
-    for subject in subjects:
-        truth = rendered(subject, count=count, size=size)
-        for damage, apply in DAMAGES.items():
-            levels, values = [], []
-            for level in range(LEVELS):
-                frames_FHWC, amount = apply(truth, level)
-                clip = ScoredClip(damage, frames_FHWC, truth.real(), truth.real()[0], poses=truth.poses[: truth.count])
-                found = score([clip], ScoreSettings(metrics=tuple(metrics), protocol=protocol), networks)
-                levels.append(amount)
-                values.append({name: entry["value"] for name, entry in found.metrics.items()})
-            for name in set.intersection(*(set(value) for value in values)):
-                sign = -1 if REGISTRY[name].higher_is_better else 1
-                bad = [sign * value[name] for value in values]
-                answers.setdefault(name, {}).setdefault(damage, []).append(_spearman(levels, bad))
+    metrics = settings.metrics
+    with tempfile.TemporaryDirectory() as kept:
+        for subject in track(settings.subjects, "Subjects"):
+            truth = rendered(subject, count=settings.num_frames, size=settings.resolution)
+            poses, real_FHWC = truth.poses[: truth.count], truth.real()
+            for damage, apply in DAMAGES.items():
+                levels, values = [], []
+                for level in range(LEVELS):
+                    frames_FHWC, amount = apply(truth, level)
+                    clip = ScoredClip(damage, frames_FHWC, real_FHWC, real_FHWC[0], poses=poses)
+                    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
+                    found = score([clip], scoring, networks, store=FeatureStore(Path(kept)))
+                    metrics = tuple(found.metrics)  # what is missing is said once
+                    levels.append(amount)
+                    values.append({name: entry["value"] for name, entry in found.metrics.items()})
+                for name in set.intersection(*(set(value) for value in values)):
+                    sign = -1 if REGISTRY[name].higher_is_better else 1
+                    bad = [sign * value[name] for value in values]
+                    answers.setdefault(name, {}).setdefault(damage, []).append(_spearman(levels, bad))
     return {
-        name: {damage: float(np.mean(correlations)) for damage, correlations in answers[name].items()}
+        name: {damage: own for damage, own in answers[name].items() if len(own) == len(settings.subjects)}
         for name in REGISTRY
         if name in answers
     }
@@ -150,10 +182,20 @@ def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:
     return 0.0 if len(set(ranked)) == 1 else float(cast(float, stats.spearmanr(levels, ranked)[0]))
 
 
-def as_markdown(table: dict[str, dict[str, float]]) -> str:
-    """A table with a row for each metric."""
+def as_markdown(table: dict[str, dict[str, list[float]]]) -> str:
+    """A table with a row for each metric: the subjects' mean, and from the lowest to the highest where they differ."""
     lines = [f"| | {' | '.join(DAMAGES)} |", f"|---|{'---|' * len(DAMAGES)}"]
     for name, row in table.items():
-        cells = " | ".join(f"{row[damage]:+.2f}" if damage in row else "-" for damage in DAMAGES)
+        cells = " | ".join(_cell(row[damage]) if damage in row else "-" for damage in DAMAGES)
         lines.append(f"| {REGISTRY[name].title} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(correlations: Sequence[float]) -> str:
+    """As printed.
+
+    >>> _cell([1.0, 0.9, 1.0]), _cell([1.0, 1.0])
+    ('+0.97 (+0.90 to +1.00)', '+1.00')
+    """
+    mean, low, high = (f"{value:+.2f}" for value in (np.mean(correlations), min(correlations), max(correlations)))
+    return mean if low == high else f"{mean} ({low} to {high})"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eval.metrics.spec import MetricSpec, frames, frechet, pairs, windows
+from eval.metrics.spec import MetricSpec, distances, frames, frechet, pairs, windows
 
 if TYPE_CHECKING:
     from eval.scoring.features import ClipFeatures
@@ -56,6 +56,16 @@ MODERN_SPECS = (
         higher_is_better=False,
         implementation="l1:L1",
         update=pairs,
+    ),
+    MetricSpec(
+        key="dreamsim",
+        title="DreamSim",
+        group="Image-GT",
+        format=".3f",
+        higher_is_better=False,
+        implementation="dreamsim:DreamSim",
+        network=lambda networks, protocol: networks.dreamsim(),
+        update=distances,
     ),
     *(_pose_accuracy(kind, group) for kind in ("pck", "oks") for group in ("body", "face", "hands")),
     MetricSpec(

@@ -84,3 +84,18 @@ def resize_pillow(frames_BCHW: Tensor, size: tuple[int, int], *, clip: bool) -> 
     with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
         resized_BCHW = torch.from_numpy(np.stack(list(pool.map(resize, frames_BCHW.float().cpu().numpy()))))
     return (resized_BCHW.clamp(0, 255) if clip else resized_BCHW).to(frames_BCHW.device)
+
+
+def squeeze_pillow(frames_BCHW: Tensor, side: int) -> Tensor:
+    """(B, 3, side, side) float32 in [0, 1] of uint8 frames, as code does that reads its pictures by Pillow.
+
+    Squeezed to a square by its bicubic filter, to 8 bits, on the CPU.
+    """
+
+    def squeeze(frame_HWC: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(frame_HWC).resize((side, side), Image.Resampling.BICUBIC))
+
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
+        squeezed = list(pool.map(squeeze, frames_BCHW.permute(0, 2, 3, 1).cpu().numpy()))
+    pixels_BHWC = torch.from_numpy(np.stack(squeezed)).to(frames_BCHW.device)
+    return pixels_BHWC.permute(0, 3, 1, 2).float() / 255

@@ -1,16 +1,13 @@
 """DINOv2's image features, as FD-DINOv2 takes them."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from transformers import Dinov2Model
 
-from eval.networks.base import Network
+from eval.networks.base import Network, squeeze_pillow
 
 SIZE = 224
 # Of the released code, so that rounding never loses a row of patches.
@@ -47,15 +44,7 @@ class DINOv2(Network):
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:
         """(B, D) float32 features of (B, 3, H, W) uint8 RGB frames; D is 1024 for the large network."""
-        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter lock while it resizes
-            squeezed = list(pool.map(_squeezed, frames_BCHW.permute(0, 2, 3, 1).cpu().numpy()))
-        pixels_BHWC = torch.from_numpy(np.stack(squeezed)).to(frames_BCHW.device)
-        pixels_BCHW = pixels_BHWC.permute(0, 3, 1, 2).float() / 255
-        return self.model((pixels_BCHW - self.mean) / self.std).pooler_output
-
-
-def _squeezed(frame_HWC: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(frame_HWC).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        return self.model((squeeze_pillow(frames_BCHW, SIZE) - self.mean) / self.std).pooler_output
 
 
 def _resampled(positions_1ND: Tensor, side: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from eval.networks.base import Network
 from eval.networks.clip import CLIP
 from eval.networks.dinov2 import DINOv2
+from eval.networks.dreamsim import DreamSimNetwork
 from eval.networks.face import FaceNetwork
 from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
@@ -80,6 +81,11 @@ class Networks:
             return DINOv2(folder, name=name, digest=sha256(folder / HUB[name].weights))
 
         return self.load(("dinov2",), make)
+
+    def dreamsim(self) -> DreamSimNetwork:
+        return self.load(
+            ("dreamsim",), lambda: DreamSimNetwork(self.store.file("dreamsim-open-clip"), device=self.device)
+        )
 
     def videomae(self) -> VideoMAE:
         return self.load(("videomae",), lambda: VideoMAE(self.store.file("videomae-v2-ssv2")))

@@ -73,6 +73,12 @@ FILES = {
         "https://download.pytorch.org/models/vgg16-397923af.pth",
         "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
     ),
+    "dreamsim-open-clip": WeightFile(
+        "dreamsim_open_clip_vitb32_checkpoint.zip",
+        "https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/"
+        "dreamsim_open_clip_vitb32_checkpoint.zip",
+        None,
+    ),
     "raft-large": WeightFile(
         "raft_large_C_T_SKHT_V2-ff5fadd5.pth",
         "https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth",

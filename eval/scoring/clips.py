@@ -6,11 +6,13 @@ Clips pair by their names. A clip that the user names directly and that is calle
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.media.video import IMAGE_SUFFIXES
 from src.pose.keypoints import PoseSequence
@@ -57,6 +59,11 @@ class ScoredClip:
     reference: np.ndarray | None
     warnings: tuple[str, ...] = ()
     poses: PoseSequence | None = None
+
+    @cached_property
+    def real_sha256(self) -> str | None:
+        """Of the real frames: names them in the manifest, and what is kept of them; taken once."""
+        return None if self.real is None else arrays_sha256(self.real)
 
 
 def find_clips(
@@ -173,11 +180,14 @@ def _beside(given: Path | None, names: list[str], option: str, suffixes: Collect
         raise UserError(f"{option}={path} does not exist: give a file, or a folder of files named like the clips")
     if not path.is_dir():
         return dict.fromkeys(names, path)
-    files = {
-        entry.relative_to(path).with_suffix("").as_posix(): entry
-        for entry in path.rglob("*")
-        if entry.suffix.lower() in suffixes
-    }
+    files: dict[str, Path] = {}
+    for entry in sorted(path.rglob("*")):
+        if entry.suffix.lower() not in suffixes or entry.name.startswith("."):
+            continue
+        name = entry.relative_to(path).with_suffix("").as_posix()
+        if name in files and name in names:
+            raise UserError(f"{option}={path} has {files[name].name} and {entry.name} for {name}: leave one of the two")
+        files[name] = entry
     lacking = [name for name in names if name not in files]
     if lacking:
         raise UserError(f"{option}={path} has nothing for the clips {', '.join(lacking)}")

@@ -1,19 +1,15 @@
-"""Features of real frames on disk: every method that is scored against the same frames computes them once.
+"""Features of real frames on disk: every method that is scored against the same frames computes them once."""
 
-Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
-"""
-
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from src.common.atomic import atomic_path
+from src.common.digests import digest
 from src.common.errors import DamagedFile, UserError
 from src.models.weights_file import read_tensors
 from src.pose.formats import load_poses, save_poses
@@ -32,13 +28,14 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def find(self, frames_FHWC: np.ndarray, how: Sequence[str]) -> Tensor | None:
+    def find(self, frames_sha256: str, how: Sequence[str]) -> Tensor | None:
         """The features, on the CPU, if they were computed before.
 
         Args:
+            frames_sha256: of the real frames, `ScoredClip.real_sha256`; a clip's is taken once for all questions.
             how: names network, weights and settings, whatever else they depend on.
         """
-        path = self._path(frames_FHWC, how, ".safetensors")
+        path = self._path(frames_sha256, how, ".safetensors")
         if path.is_file():
             try:
                 return read_tensors(str(path), option="features")["features"]
@@ -46,14 +43,14 @@ class FeatureStore:
                 log.warning("%s: the features are computed again", error)
         return None
 
-    def keep(self, frames_FHWC: np.ndarray, how: Sequence[str], features: Tensor) -> None:
+    def keep(self, frames_sha256: str, how: Sequence[str], features: Tensor) -> None:
         """Keep what `find` is to find."""
-        with atomic_path(self._path(frames_FHWC, how, ".safetensors")) as temporary:
+        with atomic_path(self._path(frames_sha256, how, ".safetensors")) as temporary:
             save_file({"features": features.cpu().contiguous()}, temporary)
 
-    def poses(self, frames_FHWC: np.ndarray, how: Sequence[str], make: Callable[[], PoseSequence]) -> PoseSequence:
+    def poses(self, frames_sha256: str, how: Sequence[str], make: Callable[[], PoseSequence]) -> PoseSequence:
         """Keypoints of before, or those that `make` makes."""
-        path = self._path(frames_FHWC, how, ".npz")
+        path = self._path(frames_sha256, how, ".npz")
         if path.is_file():
             try:
                 return load_poses(path)
@@ -62,7 +59,5 @@ class FeatureStore:
         save_poses(path, make())
         return load_poses(path)
 
-    def _path(self, frames_FHWC: np.ndarray, how: Sequence[str], suffix: str) -> Path:
-        content = hashlib.sha256(np.ascontiguousarray(frames_FHWC).data)
-        content.update("\n".join([str(frames_FHWC.shape), torch.__version__, *how]).encode())
-        return self.folder / f"{content.hexdigest()}{suffix}"
+    def _path(self, frames_sha256: str, how: Sequence[str], suffix: str) -> Path:
+        return self.folder / f"{digest([frames_sha256, torch.__version__, *how])}{suffix}"

@@ -192,7 +192,10 @@ class ClipFeatures:
         def extract() -> PoseSequence:
             return extractor.extract(iter(real_FHWC), total=len(real_FHWC))
 
-        return extract() if self.store is None else self.store.poses(real_FHWC, [extractor.fingerprint()], extract)
+        content = self.clip.real_sha256
+        if self.store is None or content is None:
+            return extract()
+        return self.store.poses(content, [extractor.fingerprint()], extract)
 
     def _together(
         self,
@@ -227,13 +230,15 @@ class ClipFeatures:
             made = self.networks.batched_across(network, [given for _, given in wanted], batch_size=batch_size)
             for (clip, _), features in zip(wanted, made, strict=True):
                 clip._cache[key] = features
-                if kept and clip.store is not None and clip.clip.real is not None:
-                    clip.store.keep(clip.clip.real, how, features)
+                if kept and clip.store is not None and (content := clip.clip.real_sha256) is not None:
+                    clip.store.keep(content, how, features)
         return self._cache[key]  # type: ignore[return-value]
 
     def _find(self, key: tuple[object, ...], how: list[str]) -> bool:
         """Whether the store has these features of the real frames, which are then this clip's."""
-        found = None if self.store is None or self.clip.real is None else self.store.find(self.clip.real, how)
+        if self.store is None or (content := self.clip.real_sha256) is None:
+            return False
+        found = self.store.find(content, how)
         if found is not None:
             self._cache[key] = found.to(self.networks.device)
         return found is not None

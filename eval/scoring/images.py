@@ -7,11 +7,12 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 
 from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
@@ -20,6 +21,8 @@ from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
 from src.media.video import IMAGE_SUFFIXES
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
+_PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24
+_COMPRESSION, _LOSSY_TIFF = 259, frozenset({6, 7, 34676, 34677, 34892, 50001})  # JPEG, LogLuv, lossy JPEG of DNG, WebP
 _ALIKE = {".jpeg": ".jpg", ".tiff": ".tif"}
 
 
@@ -41,7 +44,7 @@ def frame_numbers(folder: Path) -> dict[int, Path]:
     if len(formats) > 1:
         raise UserError(f"{folder} holds {' and '.join(formats)} files: leave one copy of each frame, in one format")
     if len(found) == 1:
-        return {0: found[0]}
+        return {number_of(found[0]) or 0: found[0]}
     parts = {path: re.split(r"([0-9]+)", path.stem) for path in found}
     texts = {tuple(split[::2]) for split in parts.values()}
     first, *_ = sorted(found)
@@ -64,17 +67,24 @@ def frame_numbers(folder: Path) -> dict[int, Path]:
     return dict(sorted(by_number.items()))
 
 
-def read_images(paths: list[Path]) -> np.ndarray:
-    """(F, H, W, 3) uint8 of images that have one size, of many on disk (`collected`).
+def number_of(path: Path) -> int | None:
+    """The last number in a file's name, that of its frame where it stands alone; None: there is none."""
+    numbers = re.findall(r"[0-9]+", path.stem)
+    return int(numbers[-1]) if numbers else None
+
+
+def read_images(paths: list[Path]) -> tuple[np.ndarray, set[str]]:
+    """(F, H, W, 3) uint8 of images that have one size, of many on disk (`collected`), and what their files lost.
 
     Raises:
-        UserError: unreadable, animated, of several sizes, or of samples that no rule brings to 8 bits.
+        UserError: unreadable, animated, transparent, of several sizes, or of samples that no rule brings to 8 bits.
     """
-    size = height_width(_read_frame(paths[0]))
+    lost: set[str] = set()
+    size = height_width(_read_frame(paths[0], lost))
 
     def frames() -> Iterator[np.ndarray]:
         for path in paths:
-            frame = _read_frame(path)
+            frame = _read_frame(path, lost)
             if height_width(frame) != size:
                 raise UserError(
                     f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
@@ -82,14 +92,17 @@ def read_images(paths: list[Path]) -> np.ndarray:
                 )
             yield frame
 
-    return collected(frames(), len(paths), size)
+    return collected(frames(), len(paths), size), lost
 
 
-def _read_frame(path: Path) -> np.ndarray:
-    data, count = _opened(path)
-    if count > 1:
-        raise UserError(f"{path} holds {count} pictures: a frame is one; give the file itself to score all of them")
-    return _decoded(data, path)
+def _read_frame(path: Path, lost: set[str]) -> np.ndarray:
+    opened = _opened(path)
+    if opened.count > 1:
+        raise UserError(
+            f"{path} holds {opened.count} pictures: a frame is one; give the file itself to score all of them"
+        )
+    lost |= opened.lost
+    return _decoded(opened.data, path)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -98,9 +111,12 @@ def read_image(path: Path) -> np.ndarray:
     Integers of 16 bits are scaled by 255 / 65535 and rounded, floating point in [0, 1] by 255.
 
     Raises:
-        UserError: unreadable, too large, not finite, or floating point outside [0, 1].
+        UserError: unreadable, too large, animated, transparent, not finite, or floating point outside [0, 1].
     """
-    return _decoded(_opened(path)[0], path)
+    opened = _opened(path)
+    if opened.count > 1:
+        raise UserError(f"{path} holds {opened.count} pictures where one is wanted: save the one that is meant alone")
+    return _decoded(opened.data, path)
 
 
 def to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
@@ -123,31 +139,42 @@ def to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
     return np.rint(image.astype(np.float64) * 255).astype(np.uint8)
 
 
-def read_pictures(path: Path) -> np.ndarray:
+def read_pictures(path: Path) -> tuple[np.ndarray, set[str]]:
     """(F, H, W, 3) uint8: every picture of an image file, such as an animated PNG or WebP or a TIFF of several pages.
 
+    Beside them what the file lost.
+
     Raises:
-        UserError: unreadable, pictures of several sizes, or ones that are shown for different times.
+        UserError: unreadable, transparent, pictures of several sizes, or ones that are shown for different times.
     """
-    data, count = _opened(path)
-    if count == 1:
-        return _decoded(data, path)[None]
-    with _readable(path):
+    opened = _opened(path)
+    if opened.count == 1:
+        return _decoded(opened.data, path)[None], opened.lost
+    if opened.data.startswith(_PNG) and opened.data[_PNG_DEPTH] > 8:
+        raise UserError(
+            f"{path} is an animation of {opened.data[_PNG_DEPTH]} bits: score a folder of its frames instead"
+        )
+    with _readable(path), Image.open(io.BytesIO(opened.data)) as image:
+        pictures = _frames(image, path)
         if path.suffix.lower() in (".tif", ".tiff"):
+            for picture in pictures:
+                _check_opaque(picture, path)
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            ok, pages = cv2.imdecodemulti(np.frombuffer(data, np.uint8), flags)
+            ok, pages = cv2.imdecodemulti(np.frombuffer(opened.data, np.uint8), flags)
             frames = [to_8_bits(page, str(path))[..., ::-1] for page in pages] if ok else []
         else:
-            with Image.open(io.BytesIO(data)) as image:
-                pictures = [(np.asarray(f.convert("RGB")), f.info.get("duration")) for f in _frames(image, path)]
-            if len({duration for _, duration in pictures}) > 1:
+            frames, durations = [], set()
+            for picture in pictures:
+                _check_opaque(picture, path)
+                frames.append(np.asarray(picture.convert("RGB")))
+                durations.add(picture.info.get("duration"))
+            if len(durations) > 1:
                 raise UserError(f"{path} shows its pictures for different times: score a folder of its frames instead")
-            frames = [frame for frame, _ in pictures]
     if not frames:
         raise UserError(f"{path} is not a readable image")
     if len({frame.shape for frame in frames}) > 1:
         raise UserError(f"{path} holds pictures of several sizes: all frames of a clip must have one size")
-    return np.ascontiguousarray(np.stack(frames))
+    return np.ascontiguousarray(np.stack(frames)), opened.lost
 
 
 def _frames(image: Image.Image, path: Path) -> ImageSequence.Iterator:
@@ -157,20 +184,50 @@ def _frames(image: Image.Image, path: Path) -> ImageSequence.Iterator:
     return ImageSequence.Iterator(image)
 
 
-def _opened(path: Path) -> tuple[bytes, int]:
-    """The bytes of an image file, and how many pictures it holds.
+@dataclass(frozen=True)
+class _Opened:
+    """An image file: its bytes, how many pictures it holds, and what of them its coding lost, in words."""
 
-    Raises:
-        UserError: unreadable, or more pixels than are read.
-    """
+    data: bytes
+    count: int
+    lost: set[str]
+
+
+def _opened(path: Path) -> _Opened:
+    """Raises UserError where a file is unreadable, its first picture transparent, or larger than what is read."""
     data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
+    lost = {"are compressed with loss"} if _tiff_compression(data) in _LOSSY_TIFF else set()
     try:
         with _readable(path), Image.open(io.BytesIO(data)) as image:
             count = getattr(image, "n_frames", 1)
             check_pixels(path, image.width, image.height * count)
-            return data, count
+            _check_opaque(image, path)
+            if image.mode in ("P", "PA"):
+                lost.add("have a palette of 256 colours at most")
+            return _Opened(data, count, lost)
     except UnidentifiedImageError:
-        return data, 1  # floating-point images of several channels, which OpenCV reads
+        return _Opened(data, 1, lost)  # floating-point images of several channels, which OpenCV reads
+
+
+def _check_opaque(image: Image.Image, path: Path) -> None:
+    # What is behind a transparent pixel has no colour that everybody agrees on.
+    see_through = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    if see_through and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        raise UserError(f"{path} has transparent pixels, whose colour is not said: lay it on its background first")
+
+
+def _tiff_compression(data: bytes) -> int | None:
+    """The code that the first page of a TIFF says; None: it is none, or damaged."""
+    if data[:2] not in (b"II", b"MM"):
+        return None
+    file = io.BytesIO(data)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        return int(tags[_COMPRESSION])
+    except Exception:  # any kind, of what anybody may have written; the decoders then say what is wrong
+        return None
 
 
 def _decoded(data: bytes, path: Path) -> np.ndarray:

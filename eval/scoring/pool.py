@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
@@ -188,4 +189,5 @@ def identity(judge: Judge | None) -> dict[str, Any]:
 def library_versions() -> dict[str, str]:
     """Versions of the libraries whose code enters the numbers."""
     names = ("torch", "torchvision", "torchmetrics", "scikit-image", "lpips", "clean-fid", "cd-fvd", "transformers")
-    return {name: importlib.metadata.version(name) for name in (*names, "pillow", "av")}
+    found = {name: importlib.metadata.version(name) for name in (*names, "pillow", "av", "numpy", "scipy")}
+    return found | {"opencv": cv2.__version__}  # installed under any of four names

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from eval.scoring.clips import ClipPaths, ScoredClip
-from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, read_image, read_images, read_pictures
+from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, number_of, read_image, read_images, read_pictures
 from src.common.arrays import collected
 from src.common.errors import UserError
 from src.media.sources import open_video
@@ -81,7 +81,7 @@ def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray
     wanted = round(height * size / shorter), round(width * size / shorter)
     log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted[::-1], resize)
     kind = Image.Resampling[resize.upper()]
-    resized = (np.asarray(Image.fromarray(frame).resize(wanted[::-1], kind)) for frame in frames_FHWC)
+    resized = (np.asarray(Image.fromarray(frame).resize((wanted[1], wanted[0]), kind)) for frame in frames_FHWC)
     return collected(resized, len(frames_FHWC), wanted)
 
 
@@ -94,12 +94,16 @@ def _check_numbers(paths: ClipPaths) -> None:
     if paths.real is None or not paths.generated.is_dir() or not paths.real.is_dir():
         return
     generated, real = frame_numbers(paths.generated), frame_numbers(paths.real)
+    if len(generated) == len(real) == 1 and None in map(number_of, (*generated.values(), *real.values())):
+        return
     alone = [generated[number].name for number in generated if number not in real]
     missing = [real[number].name for number in real if number not in generated]
-    if (alone or missing) and len(generated) == len(real):
+    if alone or missing:
+        advice = "; if they pair as they come: pairing=order" if len(generated) == len(real) else ""
         raise UserError(
-            f"clip {paths.name}: frames must pair by the numbers in their names; only in {paths.generated}: "
-            f"{_listed(alone)}; only in {paths.real}: {_listed(missing)}; if they pair as they come: pairing=order"
+            f"clip {paths.name}: {len(generated)} generated frames against {len(real)} real ones, which must pair by "
+            f"the numbers in their names; only in {paths.generated}: {_listed(alone)}; only in {paths.real}: "
+            f"{_listed(missing)}{advice}"
         )
 
 
@@ -121,11 +125,15 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
         steps = np.diff(list(numbered))
         if len(set(steps.tolist())) > 1:
             warnings.append(f"{side} frames in {path} are not numbered evenly: steps of {steps.min()} to {steps.max()}")
-        return read_images(list(numbered.values()))
+        frames_FHWC, lost = read_images(list(numbered.values()))
+        warnings += [f"{side} frames in {path} {what}" for what in sorted(lost)]
+        return frames_FHWC
     if path.suffix.lower() in IMAGE_SUFFIXES | {".apng"}:
         if path.suffix.lower() not in LOSSLESS_IMAGES | {".apng"}:
             warnings.append(f"{side} {path} is a {path.suffix.lower()} file, which loses detail")
-        return read_pictures(path)
+        frames_FHWC, lost = read_pictures(path)
+        warnings += [f"{side} pictures of {path} {what}" for what in sorted(lost)]
+        return frames_FHWC
     reader = VideoReader(path)
     shown_F = reader.repeats
     if (shown_F != 1).any():

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from eval.metrics.registry import REGISTRY
 from eval.networks.networks import Networks
 from eval.scoring.clip_store import ClipStore
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 # Clips are held in memory together until they fill so many batches, or this many bytes.
 BATCHES_TOGETHER = 4
 BYTES_TOGETHER = 2**28
+# Of 255. 12 bits in a file of 16, taken as they are, reach 16.
+DARK = 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +118,9 @@ def score(
         for clip in group:
             if clip.name in values:
                 raise UserError(f"two clips are called {clip.name}: give each a name of its own")
-            for warning in clip.warnings:
+            for warning in (doubts := [*clip.warnings, *_doubts(clip)]):
                 log.warning(warning)
-            notes += clip.warnings
+            notes += doubts
             sizes.add(f"{clip.generated.shape[2]}x{clip.generated.shape[1]}")
             values[clip.name], weights[clip.name] = {"frames": len(clip.generated)}, {}
             inputs[clip.name] = _input(clip)
@@ -165,10 +169,25 @@ def _together(clips: Iterable[ScoredClip], batch_size: int) -> Iterator[list[Sco
 
 
 def _input(clip: ScoredClip) -> dict[str, Any]:
-    sides = {"generated_sha256": clip.generated, "real_sha256": clip.real, "reference_sha256": clip.reference}
-    sums = {name: arrays_sha256(frames) for name, frames in sides.items() if frames is not None}
-    poses = {} if clip.poses is None else {"poses_sha256": clip.poses.sha256()}
-    return {"frames": len(clip.generated), **sums, **poses}
+    sums = {
+        "generated_sha256": arrays_sha256(clip.generated),
+        "real_sha256": clip.real_sha256,
+        "reference_sha256": None if clip.reference is None else arrays_sha256(clip.reference),
+        "poses_sha256": None if clip.poses is None else clip.poses.sha256(),
+    }
+    return {"frames": len(clip.generated)} | {name: value for name, value in sums.items() if value is not None}
+
+
+def _doubts(clip: ScoredClip) -> Iterator[str]:
+    """What of its frames, whatever they came from, a reader of the numbers must know."""
+    if clip.real is not None and np.array_equal(clip.generated, clip.real):
+        yield f"generated frames of {clip.name} are the true ones, to the bit"
+    for side, frames in (("generated", clip.generated), ("real", clip.real)):
+        if frames is not None and (brightest := int(frames.max())) < DARK:
+            yield (
+                f"{side} frames of {clip.name} are all but black, at most {brightest} of 255: samples of fewer bits "
+                "than their type has must be scaled up first"
+            )
 
 
 def to_json(value: float) -> float | str:

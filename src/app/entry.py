@@ -23,7 +23,7 @@ from src.app.launchers import require_launcher
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
-from src.common.system import take_workspace
+from src.common.system import quick_precision, take_workspace
 from src.common.typed import given, typed
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
 ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
+OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
 
 
 def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ()) -> T:

@@ -199,16 +199,24 @@ class VideoBackbone(nn.Module):
         )[0]
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
 
-    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+    def in_turn(
+        self,
+        latents_BFChw: Tensor,
+        timestep: int,
+        conditionings: Sequence[Conditioning],
+        kept: Sequence[KeptFeatures] | None = None,
+    ) -> list[Tensor]:
         """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
 
         Args:
             latents_BFChw, timestep: as of `forward`.
-            conditionings: of the same poses, with one prompt each.
+            conditionings: of the same poses, with one prompt each; a lone one may have several.
+            kept: of each, as of `forward`.
         """
-        self.layout.shared = {}
+        self.layout.shared = {} if len(conditionings) > 1 else None
         try:
-            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+            pairs = zip(conditionings, kept or [None] * len(conditionings), strict=True)
+            return [self(latents_BFChw, timestep, one, kept=features) for one, features in pairs]
         finally:
             self.layout.shared = None
 

@@ -1,17 +1,17 @@
 """Damage of known size to rendered people, and what metrics say of it."""
 
-import numpy as np
-import torch
+import contextlib
+import io
 
-from eval.benchmark.known_truth import DAMAGES, LEVELS, agreement, as_markdown, rendered
-from eval.networks.networks import Networks
-from eval.networks.weights import WeightStore
-from src.pose.extractors.mini import MiniExtractor
-from tests.eval.test_score import protocol
+import numpy as np
+import pytest
+
+from eval.benchmark.known_truth import DAMAGES, LEVELS, as_markdown, rendered
+from eval.known_truth import main
 
 
 def test_every_damage_grows_with_its_level_and_starts_at_nothing() -> None:
-    truth = rendered(1, count=6, size=64)
+    truth = rendered("people_001", count=6, size=64)
     for name, apply in DAMAGES.items():
         frames, amounts = zip(*(apply(truth, level) for level in range(LEVELS)), strict=True)
         np.testing.assert_array_equal(frames[0], truth.real(), err_msg=name)
@@ -19,14 +19,37 @@ def test_every_damage_grows_with_its_level_and_starts_at_nothing() -> None:
         assert all((later != truth.real()).any() for later in frames[1:]), name
 
 
-def test_metrics_that_must_see_a_damage_do_and_flicker_rewards_blur() -> None:
-    networks = Networks(
-        WeightStore(None, download=False), extractor=MiniExtractor(), device=torch.device("cpu"), batch_size=8
-    )
-    rules = protocol("pose=mini", "protocol.mse_p.extractor=mini")
-    table = agreement(["ssim", "oks-body", "flicker", "warping-error"], rules, networks, subjects=[1], count=6, size=64)
-    assert set(table) == {"ssim", "oks-body", "flicker"}, "RAFT is not at hand"
-    assert min(table["ssim"]["blur"], table["ssim"]["noise"]) > 0.99 and table["oks-body"]["wrong pose"] > 0.8
-    assert table["flicker"]["blur"] < -0.99 and table["flicker"]["brightness flicker"] > 0.8
-    lines = as_markdown(table).splitlines()
-    assert len(lines) == 5 and lines[2].startswith("| SSIM | +1.00 |")
+def test_the_command_says_what_metrics_see_of_each_damage_over_all_subjects(call_main) -> None:
+    metrics = "metrics=[ssim,flicker,warping-error]"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        _, told = call_main(main, "subjects=[people_001,people_009]", "num_frames=2", "resolution=64", metrics)
+    assert told.count("warping-error is missing") == 1
+    head, _, *lines = printed.getvalue().splitlines()
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["", *DAMAGES]
+    rows = {
+        name.strip(): dict(zip(DAMAGES, cells, strict=True))
+        for name, *cells in (line.strip("|").split("|") for line in lines)
+    }
+    assert set(rows) == {"SSIM", "Flickering"}, "RAFT is not at hand"
+    assert rows["SSIM"]["blur"].strip() == rows["SSIM"]["noise"].strip() == "+1.00"
+    assert float(rows["SSIM"]["wrong pose"].split()[0]) > 0.8
+    assert rows["Flickering"]["blur"].strip() == "-1.00", "it rewards blur"
+
+
+def test_a_cell_says_how_far_subjects_lie_apart_and_what_not_all_have_is_left_out() -> None:
+    table = {"ssim": {"blur": [1.0, 0.9], "noise": [1.0, 1.0]}}
+    assert as_markdown(table).splitlines()[2] == "| SSIM | +0.95 (+0.90 to +1.00) | +1.00 | - | - | - | - |"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("subjects=[people_013]", "people_001"),
+        ("subjects=[people_001,people_001]", "each once"),
+        ("subjects=[]", "at least one"),
+        ("num_frames=1", "must be at least 2"),
+    ],
+)
+def test_subjects_that_are_none_are_one_line(given, said, call_main) -> None:
+    status, told = call_main(main, given)
+    assert status == 2 and len(told.splitlines()) == 1 and said in told

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from eval.score import main as score_main
-from eval.scoring.clips import find_clips
+from eval.scoring.clips import ClipPaths, find_clips
 from eval.scoring.reading import read_clip
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
@@ -78,7 +78,7 @@ def test_counts_and_sizes_must_agree(tmp_path: Path, frames: np.ndarray) -> None
     write_frames(tmp_path / "short", frames[:-1])
     write_frames(tmp_path / "small", frames[:, :16, :16])
     write_frames(tmp_path / "wide", frames[:, :16])
-    with pytest.raises(UserError, match=r"11 generated frames .* against 12 real"):
+    with pytest.raises(UserError, match=r"11 generated frames against 12 real .*only in .*/real: 00011\.png"):
         read(tmp_path / "short", tmp_path / "real")
     with pytest.raises(UserError, match=r"16x16 against real ones of 32x32"):
         read(tmp_path / "small", tmp_path / "real")
@@ -189,6 +189,66 @@ def test_a_folder_of_frames_holds_one_clip_once(
 ) -> None:
     with pytest.raises(UserError, match=message):
         read(named(tmp_path / "generated", names, frames))
+
+
+def test_a_single_frame_pairs_by_its_number_too(tmp_path: Path, frames: np.ndarray) -> None:
+    for name in ("made/clip2_00005", "true/00009", "same/00005", "unnumbered/frame"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(frames[0]).save(tmp_path / f"{name}.png")
+    made = tmp_path / "made"
+    with pytest.raises(UserError, match=r"only in .*clip2_00005\.png; only in .*00009\.png; .*pairing=order"):
+        read_clip(ClipPaths("made", made, tmp_path / "true", None))
+    for other in ("same", "unnumbered"):
+        assert len(read_clip(ClipPaths("made", made, tmp_path / other, None)).generated) == 1
+
+
+def test_transparent_pictures_have_no_colour(tmp_path: Path, frames: np.ndarray, call_main) -> None:
+    opaque = np.concatenate([frames[:2], np.full((*frames[:2].shape[:3], 1), 255, np.uint8)], -1)
+    clear = opaque.copy()
+    clear[1, :4, :4, 3] = 0
+    for name, pictures in (("opaque", opaque), ("clear", clear)):
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(tmp_path / name / f"{number}.png")
+        for suffix in ("png", "webp", "tif"):
+            options = {"lossless": True} if suffix == "webp" else {}
+            first, *others = (Image.fromarray(picture) for picture in pictures)
+            first.save(tmp_path / f"{name}.{suffix}", save_all=True, append_images=others, **options)
+    for place in ("opaque", "opaque.png", "opaque.webp", "opaque.tif"):
+        assert np.array_equal(read(tmp_path / place).generated, frames[:2]), place
+    for place in ("clear", "clear.png", "clear.webp", "clear.tif"):
+        with pytest.raises(UserError, match=r"has transparent pixels"):
+            read(tmp_path / place)
+    status, told = call_main(score_main, str(tmp_path / "clear"), "metrics=psnr")
+    assert status == 2 and "1.png has transparent pixels" in told and len(told.splitlines()) == 1
+
+
+def test_loss_within_formats_that_keep_everything_is_said(tmp_path: Path, frames: np.ndarray) -> None:
+    for name in ("palette", "jpeg", "log"):
+        (tmp_path / name).mkdir()
+    for number, frame in enumerate(frames[:2]):
+        Image.fromarray(frame).quantize(16).save(tmp_path / "palette" / f"{number}.png")
+        Image.fromarray(frame).save(tmp_path / "jpeg" / f"{number}.tif", compression="jpeg")
+        # OpenCV's own choice for floating point is LogLuv.
+        cv2.imwrite(str(tmp_path / "log" / f"{number}.tiff"), (0.2 + 0.6 * frame / 255).astype(np.float32))
+    assert read(tmp_path / "palette").warnings[0].endswith("have a palette of 256 colours at most")
+    for name in ("jpeg", "log"):
+        assert read(tmp_path / name).warnings[0].endswith("are compressed with loss"), name
+    Image.fromarray(frames[0]).save(tmp_path / "exact.tif", compression="tiff_lzw")
+    assert read(tmp_path / "exact.tif").warnings == ()
+
+
+def test_a_reference_is_one_picture(tmp_path: Path, frames: np.ndarray, call_main) -> None:
+    write_frames(tmp_path / "anna", frames[:2])
+    images = [Image.fromarray(frame) for frame in frames[:3]]
+    images[0].save(tmp_path / "moving.png", save_all=True, append_images=images[1:])
+    (tmp_path / "faces").mkdir()
+    for suffix in ("png", "jpg"):
+        images[0].save(tmp_path / "faces" / f"anna.{suffix}")
+    for reference, said in (("moving.png", "holds 3 pictures"), ("faces", "anna.jpg and anna.png for anna")):
+        given = (str(tmp_path / "anna"), str(tmp_path / "anna"), f"reference={tmp_path / reference}", "metrics=psnr")
+        status, told = call_main(score_main, *given)
+        assert status == 2 and said in told and len(told.splitlines()) == 1
 
 
 def test_uneven_numbers_are_said(tmp_path: Path, frames: np.ndarray) -> None:

@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from eval.networks.base import Network
+from eval.scoring import clips
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
+from eval.scoring.score import score
+from eval.scoring.settings import ScoreSettings
+from src.common.digests import arrays_sha256
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from tests.eval.conftest import smooth_frames
 from tests.eval.test_score import networks, protocol
@@ -50,10 +55,33 @@ def test_poses_come_back_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     xy, seen = rng.random((3, NUM_KEYPOINTS, 2), np.float32), rng.random((3, NUM_KEYPOINTS)) > 0.5
     poses = PoseSequence(xy, rng.random(seen.shape, np.float32), seen)
-    frames, store = smooth_frames(3, 16, seed=0), FeatureStore(tmp_path)
+    frames, store = arrays_sha256(smooth_frames(3, 16, seed=0)), FeatureStore(tmp_path)
     calls = []
     for _ in range(2):
         back = store.poses(frames, ["extractor"], lambda: calls.append(1) or poses)
         for name in ("xy", "confidence", "mask"):
             np.testing.assert_array_equal(getattr(back, name), getattr(poses, name))
     assert len(calls) == 1
+
+
+def test_real_frames_are_hashed_once_for_all_that_is_asked_of_them(
+    tmp_path: Path, random_weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[np.ndarray] = []
+
+    def counting(*arrays: np.ndarray) -> str:
+        hashed.extend(arrays)
+        return arrays_sha256(*arrays)
+
+    monkeypatch.setattr(clips, "arrays_sha256", counting)
+    real, made = smooth_frames(2, 16, seed=0), smooth_frames(2, 16, seed=1)
+    store, judges, rules = FeatureStore(tmp_path), networks(random_weights), protocol()
+    for run in (1, 2):  # the first keeps, the second finds
+        clip = ScoredClip("a", made, real, None)
+        view = ClipFeatures(clip, judges, rules, store)
+        for name in ("one", "two", "three"):
+            view.per_frame(Counted(name, "1"), "real")
+        found = score([clip], ScoreSettings(metrics=("psnr",), protocol=rules), judges, store=store)
+        assert found.inputs["a"]["real_sha256"] == arrays_sha256(real)
+        assert sum(array is real for array in hashed) == run
+    assert len(list(tmp_path.iterdir())) == 3

@@ -174,6 +174,14 @@ def test_the_console_takes_generated_and_real_as_they_stand(
     assert not (tmp_path / ".hydra").exists() and not (tmp_path / "outputs").exists()
 
 
+def test_what_makes_numbers_suspect_is_said_of_arrays_too(pair) -> None:
+    generated, real = pair
+    assert score(real, real, **PLAIN)["warnings"] == ["generated frames of clip are the true ones, to the bit"]
+    (said,) = score(generated.astype(np.uint16) * 16, real, **PLAIN)["warnings"]
+    assert said.startswith("generated frames of clip are all but black, at most 1")
+    assert score(generated.astype(np.uint16) * 257, real, **PLAIN)["warnings"] == []
+
+
 def test_importing_the_package_is_cheap_and_scoring_needs_no_hydra() -> None:
     """Also where the command of the function's name was imported before it."""
     look = "import sys, eval; a = 'torch' in sys.modules; from eval import score; assert callable(score), score; "
