@@ -53,9 +53,8 @@ def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ())
     for key in kept:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key} is not set: give it on the command line as {key}=VALUE")
-    # Of the whole, since a setting may point at what is not kept (${steps.8}).
-    values = given(cfg)
-    return typed(cls, {key: values[key] for key in kept})
+    # In their place in the whole, since a setting may point at what is not kept (${steps.8}).
+    return typed(cls, {key: given(cfg[key]) for key in kept})
 
 
 def overrides() -> list[str]:
