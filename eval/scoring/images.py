@@ -204,7 +204,7 @@ def _opened(path: Path) -> _Opened:
 def _check_opaque(image: Image.Image, path: Path) -> None:
     # What is behind a transparent pixel has no colour that everybody agrees on.
     see_through = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    if see_through and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if see_through and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         raise UserError(f"{path} has transparent pixels, whose colour is not said: lay it on its background first")
 
 
