@@ -73,6 +73,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     from eval.benchmark.sweep import benchmark_of, default_metrics, read_sweep, score_sweep
     from eval.benchmark.sweep_report import log_sweep, write_grids, write_plots
     from eval.reporting.page import write_report
+    from eval.reporting.pareto import panels_of, write_pareto
     from eval.reporting.results import load_results
     from eval.reporting.tables import build_tables
     from eval.scoring.feature_store import FeatureStore
@@ -87,7 +88,11 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
         log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline or results[0].label)
     grids, plots = write_grids(sweep, results, output / "grids"), write_plots(tables[0], output / "plots.png")
-    pictures = [("All metrics", plots), *((path.stem, path) for path in grids)]
+    pictures = [("All metrics", plots)]
+    if panels := panels_of(tables[0].results):
+        pareto = write_pareto(panels, output / "seconds.png", seconds="seconds of sampling a subject, as it ran")
+        pictures.append(("Quality against seconds", pareto))
+    pictures += [(path.stem, path) for path in grids]
     write_report(tables, output, settings, pictures=pictures)
     if settings.wandb is not None:
         tags = ["sweep", benchmark]

@@ -74,7 +74,7 @@ def sample(
     Raises:
         UserError: no such run, unreadable poses, or bad settings.
     """
-    from src.runs.conditions import following, target_conditions
+    from src.runs.conditions import condition_rows, following, target_conditions
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
 
@@ -99,6 +99,7 @@ def sample(
             run=settings.run,
             poses=settings.poses,
             beside=target.beside,
+            conditions=condition_rows(trained.model, conditions),
             sound=target.sound if settings.audio == "driver" else None,
         )
 

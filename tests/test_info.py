@@ -3,6 +3,7 @@ import json
 import pytest
 
 from src.info import main
+from tests.models.test_loading import edit_config, save_folder
 
 
 def test_one_command_says_what_is_ready(call_main, capsys, monkeypatch):
@@ -33,6 +34,20 @@ def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main
     assert (
         "PROBLEM: model.base=no-one/has-this: all of it missing; huggingface-cli download no-one/has-this" in readable
     )
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_parts_that_do_not_fit_are_a_problem_in_one_line(there, call_main, tiny, tmp_path):
+    """An inpainting model, with all of its weights and without some."""
+    folder = save_folder(tiny, tmp_path / "base")
+    edit_config(folder, "unet", in_channels=9)
+    if not there:
+        next((folder / "unet").glob("*.safetensors")).unlink()
+    status, readable = call_main(
+        main, "model=tiny", "model.random_seed=null", f"model.base={folder}", "pose=mini", "check=true"
+    )
+    assert status == 0 and "fits 6 GB" in readable
+    assert ("an inpainting model (9 input channels), expected the 4" if there else "PROBLEM: model.base=") in readable
 
 
 def test_whether_the_weights_of_poses_are_there_is_said(call_main, tmp_path, monkeypatch):

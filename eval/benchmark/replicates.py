@@ -48,6 +48,7 @@ def _merged(group: list[Result], variant: str) -> Result:
         missing=lacking,
         clips=_by_clip(values, first.clips),
         weights=_by_clip(weights, first.clips),
+        seconds={"sample": _mean([result.seconds.get("sample") for result in group])},
         warnings=(f"mean over {seeds}, which are replicates of one subject", *first.warnings),
     )
 
@@ -55,6 +56,11 @@ def _merged(group: list[Result], variant: str) -> Result:
 def _over_seeds(group: list[Result], field: str, name: str) -> dict[str, float]:
     runs = [{clip: own[name] for clip, own in getattr(result, field).items() if name in own} for result in group]
     return over_replicates(runs)
+
+
+def _mean(numbers: list[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return fmean(known) if len(known) == len(numbers) else None
 
 
 def _by_clip(values: dict[str, dict[str, float]], clips: Any) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """What the metrics share: a mean over frames or videos whose state merges over processes, in float64."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -64,7 +64,20 @@ class MeanMetric(ReportingMetric):
         return {"frames": int(self.frames)}
 
 
-def same_shape(generated_BCHW: Tensor, real_BCHW: Tensor) -> None:
+class Pictures(Protocol):
+    """What says its shape and type as a tensor does."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+
+def same_shape(generated_BCHW: Pictures, real_BCHW: Pictures) -> None:
     """Refuse pairs that do not match, and frames that are not uint8 RGB.
 
     Raises:

@@ -1,5 +1,6 @@
 """Temporal flickering of a generated video, as VBench measures it."""
 
+from collections.abc import Collection
 from itertools import pairwise
 from typing import ClassVar, cast
 
@@ -19,17 +20,17 @@ class Flicker(MeanMetric):
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "videos"
 
-    def update(self, generated_FCHW: Tensor) -> None:
-        """Add one whole video (F, 3, H, W) uint8 RGB.
+    def update(self, generated: Collection[Tensor]) -> None:
+        """Add one whole video: F frames (3, H, W) uint8 RGB.
 
         Raises:
             NotComputable: fewer than two frames.
         """
-        if len(generated_FCHW) < 2:
-            raise NotComputable(f"flicker compares consecutive frames and needs at least 2, got {len(generated_FCHW)}")
-        changes = [(after.int() - before.int()).abs().double().mean() for before, after in pairwise(generated_FCHW)]
+        if len(generated) < 2:
+            raise NotComputable(f"flicker compares consecutive frames and needs at least 2, got {len(generated)}")
+        changes = [(after.int() - before.int()).abs().double().mean() for before, after in pairwise(generated)]
         total = cast(Tensor, sum(changes))
-        self._add((1 - total / (len(generated_FCHW) - 1) / 255)[None], frames=len(generated_FCHW))
+        self._add((1 - total / (len(generated) - 1) / 255)[None], frames=len(generated))
 
     def details(self) -> dict[str, int | float | str]:
         return super().details() | {"videos": int(self.count)}

@@ -13,7 +13,7 @@ def _video(metric: Any, features: "ClipFeatures", judge: Any) -> None:
 
 
 def _flows(metric: Any, features: "ClipFeatures", judge: Any) -> None:
-    metric.update(features.frames("generated"), *features.flows(judge))
+    metric.update(features.flows(judge))
 
 
 def _sized_poses(metric: Any, features: "ClipFeatures", judge: Any) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from src.common.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -92,7 +94,15 @@ def embeddings(metric: Any, features: "ClipFeatures", judge: Any) -> None:
 
 
 def region(metric: Any, features: "ClipFeatures", judge: Any) -> None:
-    metric.update(features.frames("generated"), features.frames("real"), features.clip.poses)
+    poses, start = features.clip.poses, 0
+    if poses is None or len(poses) != len(features.clip.generated):
+        raise UserError(
+            f"{len(features.clip.generated)} frames come with {0 if poses is None else len(poses)} poses: give the "
+            "poses of those frames"
+        )
+    for generated_BCHW, real_BCHW in features.pairs():
+        metric.update(generated_BCHW, real_BCHW, poses[start : start + len(real_BCHW)])
+        start += len(real_BCHW)
 
 
 def frechet(of: "Callable[[ClipFeatures, Any, Side], Tensor]") -> "Callable[[Any, ClipFeatures, Any], None]":

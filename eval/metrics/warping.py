@@ -3,6 +3,7 @@
 Dimensions: P pairs of consecutive frames, C = 3 colours, H x W pixels, 2 = x and y of a flow in pixels.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -74,23 +75,24 @@ class WarpingError(MeanMetric):
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "videos"
 
-    def update(self, generated_FCHW: Tensor, forward_P2HW: Tensor, backward_P2HW: Tensor) -> None:
+    def update(self, batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
         """Add one whole video.
 
         Args:
-            generated_FCHW: (F, 3, H, W) uint8 RGB.
-            forward_P2HW, backward_P2HW: (F - 1, 2, H, W) flows between its consecutive frames.
+            batches: of its consecutive frames, together F - 1: as the arguments of `warping_error`.
 
         Raises:
             NotComputable: fewer than two frames, or no pixel of any frame is seen in the next.
         """
-        if len(generated_FCHW) < 2:
-            raise NotComputable(f"the warping error needs at least 2 frames, got {len(generated_FCHW)}")
-        error_P = warping_error(generated_FCHW[:-1], generated_FCHW[1:], forward_P2HW, backward_P2HW)
+        errors = [warping_error(*batch) for batch in batches]
+        if not errors:
+            raise NotComputable("the warping error needs at least 2 frames")
+        error_P = torch.cat(errors)
+        num_frames = len(error_P) + 1
         error_P = error_P[~error_P.isnan()]
         if not len(error_P):
             raise NotComputable("no pixel of any frame is seen again in the next one")
-        self._add(error_P.mean()[None], frames=len(generated_FCHW))
+        self._add(error_P.mean()[None], frames=num_frames)
 
     def details(self) -> dict[str, int | float | str]:
         return super().details() | {"videos": int(self.count)}

@@ -68,7 +68,7 @@ def aligned_faces(frames_FHWC: np.ndarray, poses: PoseSequence) -> tuple[Tensor,
     found_F = seen_F & (np.ptp(marks_F52, axis=1).max(1) >= SMALLEST)
     faces = [
         face_alignment(frame_HWC, marks_52, SIDE)[0]
-        for frame_HWC, marks_52 in zip(frames_FHWC[found_F], marks_F52[found_F], strict=True)
+        for frame_HWC, marks_52 in ((frames_FHWC[frame], marks_F52[frame]) for frame in np.flatnonzero(found_F))
     ]
     if not faces:
         return torch.zeros(0, 3, SIDE, SIDE, dtype=torch.uint8), found_F

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,17 @@ T = TypeVar("T", bound="Judge")
 
 # What looks at frames for a metric.
 Judge = Network | PoseExtractor
+
+
+class Rows(Protocol):
+    """A tensor, or what makes the rows of one as they are asked for, in their order."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 class Networks:
@@ -109,12 +120,12 @@ class Networks:
             self._loaded[key] = made.to(self.device) if isinstance(made, torch.nn.Module) else made
         return self._loaded[key]  # type: ignore[return-value]
 
-    def batched(self, network: Callable[..., Tensor], *inputs: Tensor, batch_size: int | None = None) -> Tensor:
+    def batched(self, network: Callable[..., Tensor], *inputs: Rows, batch_size: int | None = None) -> Tensor:
         """Run a network over the first axis in batches, on the device; (B, …)."""
         return self.batched_across(network, [inputs], batch_size=batch_size)[0]
 
     def batched_across(
-        self, network: Callable[..., Tensor], clips: Sequence[tuple[Tensor, ...]], *, batch_size: int | None = None
+        self, network: Callable[..., Tensor], clips: Sequence[tuple[Rows, ...]], *, batch_size: int | None = None
     ) -> list[Tensor]:
         """The same for several clips, whose rows share batches where they have one shape; what each clip gives.
 

@@ -82,6 +82,7 @@ class Result:
         inputs: by subject, the number of its frames and their checksums.
         setup: how its frames were made; None where nobody said.
         found: by subject and metric of poses, the share of the real keypoints that were found.
+        seconds: by stage (`sample`, …), what a subject took on average, as it ran; None where nobody said.
         hardware, command, commit: where it was scored, how, and by which code, as far as it says.
     """
 
@@ -103,6 +104,7 @@ class Result:
     inputs: Mapping[str, Mapping[str, str | int]] = field(default_factory=dict)
     setup: Setup | None = None
     found: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    seconds: Mapping[str, float | None] = field(default_factory=dict)
     hardware: str | None = None
     command: str | None = None
     commit: str | None = None
@@ -231,6 +233,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
             clip: {name: share for name, share in shares.items() if name in REGISTRY}
             for clip, shares in stored.found.items()
         },
+        seconds=stored.seconds,
         hardware=stored.hardware,
         command=stored.command,
         commit=None if stored.git is None else str(stored.git.get("commit")),
@@ -258,6 +261,7 @@ class _Stored:
     dataset: DatasetState | None = None
     setup: Setup | None = None
     found: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds: dict[str, float | None] = field(default_factory=dict)
     hardware: str | None = None
     command: str | None = None
     git: dict[str, Any] | None = None

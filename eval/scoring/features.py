@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from eval.metrics.base import NotComputable, same_shape
-from eval.metrics.fvd import clip_starts, cut_clips
+from eval.metrics.fvd import clip_starts
 from eval.metrics.spec import Side
 from eval.networks.base import ClipNetwork, Network
 from eval.networks.face import FaceNetwork, aligned_faces
-from eval.networks.networks import Networks
+from eval.networks.networks import Networks, Rows
 from eval.networks.raft import RAFT
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
+from eval.scoring.frame_tensors import FrameTensors, WindowTensors, as_tensor
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
@@ -50,11 +50,11 @@ class ClipFeatures:
     peers: "Sequence[ClipFeatures]" = ()
     _cache: dict[tuple[object, ...], object] = field(default_factory=dict)
 
-    def frames(self, side: Side) -> Tensor:
-        """(F, 3, H, W) uint8 on the device."""
+    def frames(self, side: Side) -> FrameTensors:
+        """(F, 3, H, W) uint8 on the device, of a long clip as they are asked for."""
         frames_FHWC = self.clip.generated if side == "generated" else self.clip.real
         assert frames_FHWC is not None, "metrics that need real frames are fed where there are some"
-        return self._once((side,), lambda: _tensor(frames_FHWC).to(self.networks.device))
+        return self._once((side,), lambda: FrameTensors(frames_FHWC, self.networks.device))
 
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of generated and real frames."""
@@ -73,7 +73,7 @@ class ClipFeatures:
             UserError: both sides differ in number or size.
         """
 
-        def pair(clip: ClipFeatures) -> tuple[Tensor, ...]:
+        def pair(clip: ClipFeatures) -> tuple[Rows, ...]:
             sides = clip.frames("generated"), clip.frames("real")
             same_shape(*sides)
             return sides
@@ -84,12 +84,15 @@ class ClipFeatures:
         """(windows, D): what a network of short videos makes of the windows that the protocol cuts."""
         choice = self.protocol.fvd
 
-        def windows(clip: ClipFeatures) -> tuple[Tensor, ...]:
-            frames_FCHW = clip.frames(side)
+        def windows(clip: ClipFeatures) -> tuple[Rows, ...]:
+            frames = clip.frames(side)
             starts = clip_starts(
-                len(frames_FCHW), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
+                len(frames), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
             )
-            return (cut_clips(clip.networks.batched(network.prepare, frames_FCHW), starts, choice.clip_length),)
+            batch_size = clip.networks.batch_size
+            return (
+                WindowTensors(frames, network.prepare, starts=starts, length=choice.clip_length, batch_size=batch_size),
+            )
 
         return self._together(
             (network.name, side),
@@ -103,30 +106,22 @@ class ClipFeatures:
     def reference(self, network: Network) -> Tensor:
         """(D,): what a network of single frames makes of the reference image."""
 
-        def image(clip: ClipFeatures) -> tuple[Tensor, ...]:
+        def image(clip: ClipFeatures) -> tuple[Rows, ...]:
             assert clip.clip.reference is not None, "metrics that need a reference are fed where there is one"
-            return (_tensor(clip.clip.reference[None]),)
+            return (as_tensor(clip.clip.reference[None]),)
 
         return self._together((network.name, "reference"), network, image)[0]
 
-    def flows(self, network: RAFT) -> tuple[Tensor, Tensor]:
-        """Optical flow between consecutive generated frames, forward and back, (F - 1, 2, H, W) each."""
+    def flows(self, network: RAFT) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Batches of consecutive generated frames, before and after (P, 3, H, W), and the optical flow between them.
 
-        def consecutive(clip: ClipFeatures) -> tuple[Tensor, ...]:
-            frames_FCHW = clip.frames("generated")
-            if len(frames_FCHW) < 2:
-                raise NotComputable(f"optical flow needs at least 2 frames, got {len(frames_FCHW)}")
-            return frames_FCHW[:-1], frames_FCHW[1:]
-
-        def reversed_(clip: ClipFeatures) -> tuple[Tensor, ...]:
-            before, after = consecutive(clip)
-            return after, before
-
-        ways = (("forward", consecutive), ("backward", reversed_))
-        forward, backward = (
-            self._together((network.name, way), network, inputs, frames_per_row=FRAMES_PER_CLIP) for way, inputs in ways
-        )
-        return forward, backward
+        The flows (P, 2, H, W), forward and back, are larger than the frames: none is kept.
+        """
+        frames, step = self.frames("generated"), max(1, self.networks.batch_size // FRAMES_PER_CLIP)
+        for start in range(0, len(frames) - 1, step):
+            joined_FCHW = frames[start : start + step + 1]
+            before, after = joined_FCHW[:-1], joined_FCHW[1:]
+            yield before, after, network(before, after), network(after, before)
 
     def faces(self, network: FaceNetwork) -> Tensor:
         """(B, D): what a network makes of the faces of the generated frames that show one.
@@ -135,7 +130,7 @@ class ClipFeatures:
             NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
         """
 
-        def aligned(clip: ClipFeatures) -> tuple[Tensor, ...]:
+        def aligned(clip: ClipFeatures) -> tuple[Rows, ...]:
             clip.reference_poses()  # tells an extractor that cannot work from frames that show nobody
             return (aligned_faces(clip.clip.generated, clip.generated_poses(clip.networks.extractor))[0],)
 
@@ -206,7 +201,7 @@ class ClipFeatures:
         self,
         key: tuple[object, ...],
         network: Network,
-        inputs: "Callable[[ClipFeatures], tuple[Tensor, ...]]",
+        inputs: "Callable[[ClipFeatures], tuple[Rows, ...]]",
         *,
         kept: bool = False,
         choice: str = "",
@@ -222,7 +217,7 @@ class ClipFeatures:
         """
         if key not in self._cache:
             how = [network.name, network.sha256, self.networks.device.type, choice]
-            wanted: list[tuple[ClipFeatures, tuple[Tensor, ...]]] = []
+            wanted: list[tuple[ClipFeatures, tuple[Rows, ...]]] = []
             for clip in self.peers or (self,):
                 if key in clip._cache or (kept and clip._find(key, how)):
                     continue
@@ -252,7 +247,3 @@ class ClipFeatures:
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]  # type: ignore[return-value]
-
-
-def _tensor(frames_FHWC: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.require(frames_FHWC, requirements=("C", "W"))).permute(0, 3, 1, 2).contiguous()

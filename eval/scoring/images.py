@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 
+from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
 from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
@@ -73,28 +74,35 @@ def number_of(path: Path) -> int | None:
 
 
 def read_images(paths: list[Path]) -> tuple[np.ndarray, set[str]]:
-    """(F, H, W, 3) uint8 of images that have one size, and what their files lost.
+    """(F, H, W, 3) uint8 of images that have one size, of many on disk (`collected`), and what their files lost.
 
     Raises:
         UserError: unreadable, animated, transparent, of several sizes, or of samples that no rule brings to 8 bits.
     """
-    frames: list[np.ndarray] = []
     lost: set[str] = set()
-    for path in paths:
-        opened = _opened(path)
-        if opened.count > 1:
-            raise UserError(
-                f"{path} holds {opened.count} pictures: a frame is one; give the file itself to score all of them"
-            )
-        frame = _decoded(opened.data, path)
-        lost |= opened.lost
-        if frames and frame.shape != frames[0].shape:
-            raise UserError(
-                f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
-                f"{frames[0].shape[1]}x{frames[0].shape[0]}: all frames of a clip must have one size"
-            )
-        frames.append(frame)
-    return np.stack(frames), lost
+    size = height_width(_read_frame(paths[0], lost))
+
+    def frames() -> Iterator[np.ndarray]:
+        for path in paths:
+            frame = _read_frame(path, lost)
+            if height_width(frame) != size:
+                raise UserError(
+                    f"{path} is {frame.shape[1]}x{frame.shape[0]} pixels where {paths[0].name} is "
+                    f"{size[1]}x{size[0]}: all frames of a clip must have one size"
+                )
+            yield frame
+
+    return collected(frames(), len(paths), size), lost
+
+
+def _read_frame(path: Path, lost: set[str]) -> np.ndarray:
+    opened = _opened(path)
+    if opened.count > 1:
+        raise UserError(
+            f"{path} holds {opened.count} pictures: a frame is one; give the file itself to score all of them"
+        )
+    lost |= opened.lost
+    return _decoded(opened.data, path)
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, number_of, read_image, read_images, read_pictures
+from src.common.arrays import collected
 from src.common.errors import UserError
 from src.media.sources import open_video
 from src.media.video import IMAGE_SUFFIXES, VideoReader, read_video
@@ -77,10 +78,11 @@ def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray
     shorter = min(height, width)
     if shorter == size:
         return frames_FHWC
-    wanted = (round(width * size / shorter), round(height * size / shorter))
-    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted, resize)
+    wanted = round(height * size / shorter), round(width * size / shorter)
+    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted[::-1], resize)
     kind = Image.Resampling[resize.upper()]
-    return np.stack([np.asarray(Image.fromarray(frame).resize(wanted, kind)) for frame in frames_FHWC])
+    resized = (np.asarray(Image.fromarray(frame).resize((wanted[1], wanted[0]), kind)) for frame in frames_FHWC)
+    return collected(resized, len(frames_FHWC), wanted)
 
 
 def _check_numbers(paths: ClipPaths) -> None:

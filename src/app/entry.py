@@ -1,6 +1,5 @@
 """What every command shares: Hydra, typed settings, one-line errors, exit statuses."""
 
-import copy
 import functools
 import logging
 import os
@@ -24,8 +23,8 @@ from src.app.launchers import require_launcher
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
-from src.common.system import take_workspace
-from src.common.typed import typed
+from src.common.system import quick_precision, take_workspace
+from src.common.typed import given, typed
 
 T = TypeVar("T")
 Main = Callable[[DictConfig], object]
@@ -38,6 +37,7 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
 ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
+OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
 
 
 def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ()) -> T:
@@ -53,10 +53,9 @@ def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ())
     for key in kept:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key} is not set: give it on the command line as {key}=VALUE")
-    # First, since a setting may point at what is not kept (${steps.8}).
-    resolved = copy.deepcopy(cfg)
-    OmegaConf.resolve(resolved)
-    return typed(cls, OmegaConf.masked_copy(resolved, kept))
+    # Of the whole, since a setting may point at what is not kept (${steps.8}).
+    values = given(cfg)
+    return typed(cls, {key: values[key] for key in kept})
 
 
 def overrides() -> list[str]:

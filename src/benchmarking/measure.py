@@ -29,7 +29,7 @@ from src.sampling.settings import EXACT, ApproximationSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
 # As many as the approximation of `sampling=fast` needs to show its mean cost.
-SAMPLING_STEPS = 2
+SAMPLING_STEPS = 3
 # The first step of a fine-tune allocates and chooses algorithms.
 TRAINING_STEPS = 3
 
@@ -57,9 +57,10 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
     return figures
 
 
-def fast_approximation() -> ApproximationSettings:
-    """That of the preset `sampling=fast`."""
-    return typed(ApproximationSettings, read_yaml(CONF_DIR / "sampling/fast.yaml")["approximation"])
+def fast_preset() -> tuple[int, ApproximationSettings]:
+    """The steps of the preset `sampling=fast`, and what it leaves out of them."""
+    values = read_yaml(CONF_DIR / "sampling/fast.yaml")
+    return values["num_steps"], typed(ApproximationSettings, values["approximation"])
 
 
 def _measured(settings: BenchSettings) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def _sampled(
     for number in sorted(settings.num_target_frames):
         targets = PoseSequence.concatenate(*[clip.poses] * (number // len(clip.poses) + 1))[:number]
         for chunk in settings.frame_chunks:
-            for approximation in (EXACT, fast_approximation()):
+            for num_steps, approximation in ((settings.sampling.num_steps, EXACT), fast_preset()):
                 sampling = replace(
                     settings.sampling, num_steps=SAMPLING_STEPS, frame_chunk=chunk, approximation=approximation
                 )
@@ -123,6 +124,7 @@ def _sampled(
                     "frame_chunk": chunk,
                     "approximated": not approximation.off,
                     "seconds_per_step": round(seconds, 4),
+                    "num_steps": num_steps,
                     # On a CPU, of the process until then.
                     "peak_memory_gib": round(peak_memory_gib(str(device)), 3),
                 }

@@ -7,9 +7,10 @@ be what is there, and within the limit.
 import math
 import os
 import struct
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -19,6 +20,7 @@ from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.reading import MEBIBYTE, open_regular, size_in_words
 
 MAX_MEMBERS = 64
+HELD_BYTES = 2**28  # pictures of a clip that are more than this wait on disk
 _KINDS = "biuf"
 _END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x05\x06", 22, b"PK\x06\x07"
 _LONGEST_COMMENT = 2**16
@@ -74,6 +76,37 @@ def picked(frames: Frames, which: slice | Sequence[int]) -> MadeFrames:
     """
     numbers = range(len(frames))[which] if isinstance(which, slice) else which
     return MadeFrames(lambda index: frames[numbers[index]], len(numbers), height_width(frames))
+
+
+def collected(frames: Iterable[np.ndarray], count: int, size: tuple[int, int]) -> np.ndarray:
+    """Pictures, taken one at a time, as one array (F, H, W, 3) uint8.
+
+    Of more than `HELD_BYTES` it is a read-only map of a file without a name in the folder for temporary files (TMPDIR),
+    so that a clip of thousands takes the memory of those that are looked at.
+
+    Args:
+        frames: F of them, all of one size.
+        count: F.
+        size: (H, W) in pixels.
+
+    Raises:
+        ResourceError: the disk is full, or refuses.
+
+    >>> collected((np.full((2, 3, 3), i, np.uint8) for i in range(4)), 4, (2, 3)).max((1, 2, 3)).tolist()
+    [0, 1, 2, 3]
+    """
+    shape = (count, *size, 3)
+    if math.prod(shape) <= HELD_BYTES:
+        held_FHWC = np.empty(shape, np.uint8)
+        for index, frame in enumerate(frames):
+            held_FHWC[index] = frame
+        return held_FHWC
+    folder = tempfile.gettempdir()
+    with in_one_line(folder, "written"), tempfile.TemporaryFile(dir=folder) as file:
+        for frame in frames:
+            file.write(np.ascontiguousarray(frame).data)
+        file.flush()
+        return np.memmap(file, np.uint8, "r", 0, shape)
 
 
 def height_width(images: Frames) -> tuple[int, int]:

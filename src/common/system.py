@@ -37,6 +37,25 @@ def devices() -> dict[str, Any]:
     return found
 
 
+def quick_precision(accelerator: str, dtype: str = "float32") -> str:
+    """The precision of Lightning that is quickest here, for `trainer.precision`.
+
+    Processors round to 16 bits at a loss of time unless they multiply matrices of them (AMX): the miniature's
+    fine-tune and sampling took 1.5 times as long in bf16-mixed as in 32-true with AVX-512 alone, its bf16 included.
+
+    Args:
+        accelerator: `trainer.accelerator`.
+        dtype: `model.dtype`; weights of 16 bits leave no choice.
+    """
+    if dtype != "float32":
+        return "16-mixed" if dtype == "float16" else "bf16-mixed"
+    if accelerator == "auto":
+        import torch
+
+        accelerator = "gpu" if torch.accelerator.is_available() else "cpu"
+    return "32-true" if accelerator == "cpu" and not _has_amx() else "bf16-mixed"
+
+
 def hardware(device: str) -> str:
     """In a line, what computed: the card of `device`, or the processor.
 
@@ -107,6 +126,14 @@ def take_workspace() -> None:
     mmap.mmap(-1, _WORKSPACE).close()
     matrix = np.ones((_LARGE_ENOUGH, _LARGE_ENOUGH))
     np.matmul(matrix, matrix)
+
+
+@functools.cache
+def _has_amx() -> bool:
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _memory_gib() -> float | None:

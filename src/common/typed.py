@@ -75,7 +75,7 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
     Raises:
         UserError: an unknown or missing key, a value of the wrong type, or one that `cls` refuses; names the key.
     """
-    values: Any = _present(OmegaConf.to_container(node, resolve=True)) if isinstance(node, DictConfig) else node
+    values: Any = given(node) if isinstance(node, DictConfig) else node
     _check_keys(cls, values, where)
     try:
         _check_finite(values, where)
@@ -85,6 +85,11 @@ def typed(cls: type[T], node: DictConfig | Mapping[str, Any], where: str = "") -
         raise _told(error, values, where) from error
     except RecursionError:
         raise UserError(f"{where or 'the settings'}: nested too deeply") from None
+
+
+def given(node: DictConfig) -> dict[str, Any]:
+    """The values of a config node, resolved, without those that it leaves missing."""
+    return _present(OmegaConf.to_container(node, resolve=True))
 
 
 def plain(settings: Any) -> Any:

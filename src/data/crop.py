@@ -22,6 +22,8 @@ MARGIN = 0.15
 # The longer side of a frame is a multiple of this, which suits every Stable Diffusion UNet.
 MULTIPLE = 64
 MAX_RATIO = 4
+# A shape that is further off is said.
+SEEN_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,23 @@ def frame_size(aspect: str, resolution: int, *, width: int, height: int) -> tupl
     if ratio != 1:
         longer = max(round(resolution * max(ratio, 1 / ratio) / MULTIPLE) * MULTIPLE, resolution)
     return (longer, resolution) if ratio < 1 else (resolution, longer)
+
+
+def shape_warning(aspect: str, resolution: int, box: CropBox, size: tuple[int, int]) -> str | None:
+    """What multiples of 64 do to the shape that was asked for, if it can be seen; None: it cannot.
+
+    >>> shape_warning("source", 512, CropBox(0, 0, 1080, 1920), (896, 512)) is None
+    True
+    """
+    height, width = size
+    wanted, there = aspect_ratio(aspect), width / height
+    finer = f"at data.resolution={resolution} no multiple of 64 is nearer; give a larger one"
+    if wanted is not None and abs(there / wanted - 1) > SEEN_SHARE:
+        return f"data.aspect={aspect} comes out as {width}x{height} pixels: {finer}"
+    stretch = there / (box.width / box.height)
+    if abs(stretch - 1) > SEEN_SHARE:
+        return f"frames are stretched to {stretch:.0%} of their width for {width}x{height} pixels: {finer}"
+    return None
 
 
 def crop_box(poses: PoseSequence, *, width: int, height: int, mode: CropMode, size: tuple[int, int]) -> CropBox:

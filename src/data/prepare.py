@@ -18,7 +18,7 @@ from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
 from src.common.writers import only_writer
-from src.data.crop import crop_box, crop_frame, crop_poses, frame_size
+from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
 from src.data.subject import (
     DEFAULT_PROMPT,
@@ -109,6 +109,8 @@ def _prepare(
         "crop of %s: %dx%d pixels at (%d, %d) of %dx%d, made %dx%d",
         *(video, box.width, box.height, box.left, box.top, *size.values(), *shape[::-1]),
     )
+    if warning := shape_warning(settings.aspect, settings.resolution, box, shape):
+        log.warning("%s", warning)
     poses = crop_poses(full_poses, box, **size)
     with atomic_path(folder) as temporary:
         temporary.mkdir()

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from src.common.arrays import height_width, map_npy
+from src.common.arrays import collected, height_width, map_npy
 from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
@@ -190,7 +190,7 @@ def resized(subject: Subject, resolution: int) -> Subject:
     size = frame_size("source", resolution, width=width, height=height)
     log.info("subject %s: frames shrunk from %dx%d to %dx%d pixels", subject.name, width, height, *size[::-1])
     box = crop_box(subject.poses, width=width, height=height, mode="center", size=size)
-    frames = np.stack([crop_frame(frame, box, size) for frame in subject.frames])
+    frames = collected((crop_frame(frame, box, size) for frame in subject.frames), len(subject), size)
     whole = (box.height, box.width) == subject.size
     poses = subject.poses if whole else crop_poses(subject.poses, box, width=width, height=height)
     return replace(subject, frames=frames, poses=poses)

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from src.common.arrays import collected
 from src.common.errors import UserError, in_one_line
 from src.common.files import atomic_path
 from src.common.reading import size_in_words
@@ -36,7 +37,7 @@ from src.media.sources import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-MAX_CLIP_BYTES = 2**35  # in memory at once
+MAX_CLIP_BYTES = 2**35  # of one clip's frames
 _BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T H.273)
 _LIMITED_RANGE = 1
 # libx264's rate control by macroblock trees reads memory that it has not set: of pictures narrower than 128 pixels the
@@ -46,10 +47,10 @@ REPEATABLE = {"x264-params": "mbtree=0"}
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A clip in memory.
+    """A clip.
 
     Attributes:
-        frames: (F, H, W, 3) uint8, RGB.
+        frames: (F, H, W, 3) uint8, RGB; of a long one read-only, and on disk until they are read.
         fps: frames a second.
         path: where it came from.
     """
@@ -156,18 +157,16 @@ class VideoReader:
 def read_video(
     path: str | Path, *, start: int = 0, stop: int | None = None, fps: Fraction | float | None = None
 ) -> Video:
-    """Read a clip into memory; arguments and errors are those of `VideoReader`."""
+    """Read a clip, a long one onto disk (`collected`); arguments and errors are those of `VideoReader`."""
     reader = VideoReader(path, start=start, stop=stop, fps=fps)
     size = len(reader) * reader.height * reader.width * 3
     if size > MAX_CLIP_BYTES:
         raise UserError(
-            f"{path}: {len(reader)} frames of {reader.width}x{reader.height} pixels take {size_in_words(size)} of "
-            "memory: read fewer, or scale the video down"
+            f"{path}: {len(reader)} frames of {reader.width}x{reader.height} pixels take {size_in_words(size)}: read "
+            "fewer, or scale the video down"
         )
     with in_one_line(path, "read"):
-        frames_FHWC = np.empty((len(reader), reader.height, reader.width, 3), np.uint8)
-        for index, frame in enumerate(reader):
-            frames_FHWC[index] = frame
+        frames_FHWC = collected(reader, len(reader), (reader.height, reader.width))
     return Video(frames_FHWC, reader.fps, reader.path)
 
 

@@ -67,13 +67,13 @@ class VideoBackbone(nn.Module):
         if len(scales) != len(beside):
             raise ValueError(f"{len(beside)} ControlNets beside the pose one need as many scales, got {len(scales)}")
         self.unet, self.controlnet = unet, controlnet
+        self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self.conditioning_scale = conditioning_scale
         self.layout = ClipLayout()
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
         forwards = CompiledForwards() if compiled else None
-        self.beside, self.scales = nn.ModuleList(beside), tuple(scales)
         self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
         for network in (unet, controlnet, *beside):
             self._install_attention(network, has_temporal=network is unet, trained=network in (unet, controlnet))
@@ -199,16 +199,24 @@ class VideoBackbone(nn.Module):
         )[0]
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
 
-    def in_turn(self, latents_BFChw: Tensor, timestep: int, conditionings: Sequence[Conditioning]) -> list[Tensor]:
+    def in_turn(
+        self,
+        latents_BFChw: Tensor,
+        timestep: int,
+        conditionings: Sequence[Conditioning],
+        kept: Sequence[KeptFeatures] | None = None,
+    ) -> list[Tensor]:
         """Noise for each of two prompts, one after the other: half the memory of one batch for the same operations.
 
         Args:
             latents_BFChw, timestep: as of `forward`.
-            conditionings: of the same poses, with one prompt each.
+            conditionings: of the same poses, with one prompt each; a lone one may have several.
+            kept: of each, as of `forward`.
         """
-        self.layout.shared = {}
+        self.layout.shared = {} if len(conditionings) > 1 else None
         try:
-            return [self(latents_BFChw, timestep, conditioning) for conditioning in conditionings]
+            pairs = zip(conditionings, kept or [None] * len(conditionings), strict=True)
+            return [self(latents_BFChw, timestep, one, kept=features) for one, features in pairs]
         finally:
             self.layout.shared = None
 

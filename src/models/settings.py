@@ -12,7 +12,7 @@ from src.models.shipped import shipped_configs
 
 GradientCheckpointing = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
-Condition = Literal["canny", "softedge", "depth", "images"]
+Condition = Literal["canny", "softedge", "pidi", "depth", "images"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
 PRECISIONS = {
     "float32": ("32-true", "16-mixed", "bf16-mixed"),
@@ -50,11 +50,11 @@ class ControlNetSettings:
 
     Attributes:
         path: folder in diffusers' layout, hub id or file, as of `model.controlnet`.
-        condition: what it is shown: edges that are found by OpenCV (`canny`) or by HED (`softedge`), `depth` by MiDaS,
-            each of the frames that the poses come from; or `images` that are given.
+        condition: what it is shown: edges that are found by OpenCV (`canny`), by HED (`softedge`) or by PiDiNet
+            (`pidi`), `depth` by MiDaS, each of the frames that the poses come from; or `images` that are given.
         scale: factor on its residuals; 0: it rests.
         images: of `condition=images`: a picture for each frame of the subject's clip, a video or a folder.
-        detector: folder or hub id with the weights of HED or MiDaS.
+        detector: folder or hub id with the weights of HED, PiDiNet or MiDaS.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

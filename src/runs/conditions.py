@@ -10,16 +10,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from src.common.arrays import Frames, MadeFrames
+from src.common.arrays import Frames, collected
+from src.common.digests import frames_sha256
 from src.common.errors import UserError
 from src.data.crop import CropBox, crop_frame
 from src.data.pose_sources import PoseSourceSettings, TargetPoses
 from src.data.prepare import content_sha256
 from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit
+from src.media.contact_sheet import Row, evenly_spaced
 from src.media.video import read_video
-from src.models.control_images import drawer
-from src.models.settings import ControlNetSettings, ModelSettings
+from src.models.control_images import DrawnImages, drawer
+from src.models.settings import ModelSettings
+from src.runs.generated import SHEET_COLUMNS
 from src.sampling.settings import SamplingSettings
 
 Source = TypeVar("Source", bound=PoseSourceSettings)
@@ -120,14 +123,21 @@ def target_conditions(
                 f"from, {rest}"
             )
         else:
-            found.append(_drawn(net, target.beside.frames, size))
+            frames = target.beside.frames
+            # The contact sheet shows these again.
+            found.append(DrawnImages(net, frames, size, kept=evenly_spaced(len(frames), SHEET_COLUMNS)))
     return tuple(found)
 
 
-def _drawn(net: ControlNetSettings, frames: Frames, size: tuple[int, int]) -> MadeFrames:
-    """Drawn whenever they are looked at: of thousands of frames there is one in memory."""
-    draw = drawer(net)
-    return MadeFrames(lambda index: draw(frames[index]), len(frames), size)
+def images_sha256(images: Frames) -> str:
+    """What tells condition images from others: their content or, where they are drawn, what they are drawn from."""
+    return images.sha256() if isinstance(images, DrawnImages) else frames_sha256(images)
+
+
+def condition_rows(model: ModelSettings, conditions: Sequence[Frames | None]) -> list[Row]:
+    """Condition images of target poses as rows of a sheet, without those of ControlNets that rest."""
+    pairs = zip(model.controlnets, conditions, strict=True)
+    return [Row(net.condition, images) for net, images in pairs if images is not None]
 
 
 def _given(path: str, *, count: int, size: tuple[int, int], clip: Subject | None) -> np.ndarray:
@@ -147,7 +157,7 @@ def _given(path: str, *, count: int, size: tuple[int, int], clip: Subject | None
         cut = CropBox(**box)
         # A subject that was shrunk to another shape lost some of what had been cut.
         if cut.width * size[0] == cut.height * size[1]:
-            return np.stack([crop_frame(image, cut, size) for image in images])
+            return collected((crop_frame(image, cut, size) for image in images), count, size)
     expected = f"{size[1]}x{size[0]} as the subject's frames"
     expected += f", or {full['width']}x{full['height']} as its video's" if isinstance(full, Mapping) else ""
     raise UserError(f"{path} has condition images of {width}x{height} pixels: expected {expected}")

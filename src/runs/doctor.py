@@ -1,10 +1,11 @@
 """Is all ready? What a report of a problem needs: weights, machine, memory, codecs, places."""
 
+from dataclasses import replace
 from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
-from src.common.system import devices, execution_providers, video_codecs, writable
+from src.common.system import devices, execution_providers, quick_precision, video_codecs, writable
 from src.models.checkup import check_weights
 from src.models.memory import Workload, count_memory, settings_that_fit
 from src.pose.extractors.checkup import check_poses
@@ -34,8 +35,17 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
         num_frames=min(settings.data.num_test_frames, settings.sampling.window_frames or settings.data.num_test_frames)
         + int(settings.method.reference_insertion),
     )
-    count = count_memory(settings.model, resolution=settings.data.resolution, precision=settings.trainer.precision)
+    # Parts that do not belong together run on empty tensors as little as on others: what would fit is counted.
+    model = settings.model if weights["fits"] else replace(settings.model, random_seed=0, vae=None)
+    count = count_memory(model, resolution=settings.data.resolution, precision=settings.trainer.precision)
     needed = count.stages(work)
+    # What fits a card is asked most where there is none, and there another precision may be the quick one.
+    of_cards = quick_precision("gpu", settings.model.dtype)
+    on_cards = (
+        count
+        if settings.trainer.precision == of_cards or machine["cuda"]
+        else count_memory(settings.model, resolution=settings.data.resolution, precision=of_cards)
+    )
     problems = [
         *weights["problems"],
         *poses["problems"],
@@ -50,7 +60,7 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
         "devices": machine,
         "onnxruntime": runtime,
         "memory_gib": needed,
-        "settings_that_fit": settings_that_fit(count, work),
+        "settings_that_fit": settings_that_fit(on_cards, work),
         "codecs": codecs,
         "places": places,
         "versions": environment(),

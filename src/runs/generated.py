@@ -5,13 +5,14 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
     frames/             without loss
     generated.mp4       the video
     comparison.mp4      pose, generated and, where known, other frames side by side
-    contact_sheet.png   the same as a picture, and the reference frame
+    contact_sheet.png   the same as a picture, what other ControlNets were shown, and the reference frame
     drift.png           of src.sample: how far it goes from its reference frame over time (`src.runs.drift`)
     poses.npz           target poses
     reference.json      the reference frames, their distances (Eq. 5), parts that were not edited; of our own methods
 """
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,23 @@ log = logging.getLogger(__name__)
 FRAMES, POSES = "frames", "poses.npz"
 VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contact_sheet.png", "reference.json"
 DRIFT = "drift.png"
+SHEET_COLUMNS = 8
 GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE, DRIFT)
 
 
-def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
+def write_generated(
+    folder: Path,
+    clip: GeneratedClip,
+    *,
+    beside: Row | None,
+    conditions: Sequence[Row] = (),
+    sound: Soundtrack | None = None,
+) -> None:
     """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
 
     Args:
         beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
+        conditions: likewise what ControlNets beside the pose one were shown.
         sound: of both videos; None: none.
     """
     drawn = Row("pose", drawings(clip.poses, height_width(clip.frames)))
@@ -45,7 +55,8 @@ def write_generated(folder: Path, clip: GeneratedClip, *, beside: Row | None, so
     write_frames(folder / FRAMES, clip.frames)
     write_video(folder / VIDEO, clip.frames, clip.fps, sound=sound)
     write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=sound)
-    contact_sheet([*rows, Row("reference", clip.reference_frame[None])], folder / SHEET, columns=8)
+    shown = [drawn, *conditions, *rows[1:], Row("reference", clip.reference_frame[None])]
+    contact_sheet(shown, folder / SHEET, columns=SHEET_COLUMNS)
     save_poses(folder / POSES, clip.poses, fps=clip.fps)
     if clip.references:
         write_json(folder / REFERENCE, describe_references(clip.references))

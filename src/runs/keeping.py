@@ -1,9 +1,10 @@
 """Where the windows of a long video are kept, and what they depend on."""
 
-from src.common.digests import arrays_sha256, digest, frames_sha256
+from src.common.digests import arrays_sha256, digest
 from src.common.trainer import TrainerSettings
 from src.common.typed import plain
 from src.models.backbone import VideoBackbone
+from src.runs.conditions import images_sha256
 from src.runs.identity import fine_tune_key
 from src.runs.run_folder import UNFINISHED, RunFolder
 from src.runs.settings import LearningSettings
@@ -25,7 +26,7 @@ def keep_in(
         return None
     learnt = [tensor.detach().float().cpu().numpy() for _, tensor in sorted(backbone.trainable_state().items())]
     made_from = [plain(job.method), plain(job.sampling), job.seed, job.target_poses.sha256(), job.target_prompt]
-    made_from += [None if c is None else frames_sha256(c) for c in job.target_conditions]
+    made_from += [None if c is None else images_sha256(c) for c in job.target_conditions]
     device = [trainer.accelerator, trainer.precision]
     key = digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])
     return KeepIn(run.path / UNFINISHED, key)

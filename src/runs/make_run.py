@@ -15,7 +15,7 @@ from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
 from src.models.settings import model_warning
-from src.runs.conditions import given_checksums, with_conditions
+from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
@@ -109,7 +109,8 @@ def make_run(
             run.save_held_out(split)
             keep = keep_in(run, settings, job, settings.trainer, backbone)
             clip = generate(job, image_model, backbone, settings.trainer, keep=keep)
-            run.save_generated(clip, beside=Row("real", split.test_frames))
+            rows = condition_rows(settings.model, split.test_conditions)
+            run.save_generated(clip, beside=Row("real", split.test_frames), conditions=rows)
             summary["sampling"] = clip.cost
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary["git"] = git_revision()

@@ -15,7 +15,7 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +198,16 @@ class RunFolder:
 
     # What was generated.
 
-    def save_generated(self, clip: GeneratedClip, *, beside: Row | None, sound: Soundtrack | None = None) -> None:
+    def save_generated(
+        self,
+        clip: GeneratedClip,
+        *,
+        beside: Row | None,
+        conditions: Sequence[Row] = (),
+        sound: Soundtrack | None = None,
+    ) -> None:
         """Write what was generated; see `write_generated`."""
-        write_generated(self.path, clip, beside=beside, sound=sound)
+        write_generated(self.path, clip, beside=beside, conditions=conditions, sound=sound)
 
     def save_sample(
         self,
@@ -210,27 +217,34 @@ class RunFolder:
         run: str,
         poses: str,
         beside: Row | None,
+        conditions: Sequence[Row] = (),
         sound: Soundtrack | None = None,
     ) -> dict[str, Any]:
         """Write what `src.sample` leaves of a person who was learnt, and return its `summary.json`.
 
         Args:
             run, poses: what the command line called them.
-            beside, sound: see `save_generated`.
+            beside, conditions, sound: see `save_generated`.
         """
         said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
-        return self.save_clip(clip, said, beside=beside, sound=sound)
+        return self.save_clip(clip, said, beside=beside, conditions=conditions, sound=sound)
 
     def save_clip(
-        self, clip: GeneratedClip, said: Mapping[str, Any], *, beside: Row | None, sound: Soundtrack | None = None
+        self,
+        clip: GeneratedClip,
+        said: Mapping[str, Any],
+        *,
+        beside: Row | None,
+        conditions: Sequence[Row] = (),
+        sound: Soundtrack | None = None,
     ) -> dict[str, Any]:
         """Write what any method generated and a `summary.json` with its cost, and return that.
 
         Args:
             said: what it was made from, as plain values.
-            beside, sound: see `save_generated`.
+            beside, conditions, sound: see `save_generated`.
         """
-        self.save_generated(clip, beside=beside, sound=sound)
+        self.save_generated(clip, beside=beside, conditions=conditions, sound=sound)
         summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
         summary |= {
             "drift": write_drift(self.path, clip),

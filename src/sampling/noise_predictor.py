@@ -110,29 +110,32 @@ class NoisePredictor:
         """Predicted noise (1, F, C, h, w) in float32."""
         step, self._step = self._step, self._step + 1
         if len(self._runs) == 1:
-            noise_PFChw = self._predict(0, latents_1FChw, timestep, step)
-            return noise_PFChw if len(noise_PFChw) == 1 else self._guided(*noise_PFChw.split(1))
-        if self.approximation.off:
-            with self._chunked():
-                noise = self.backbone.in_turn(latents_1FChw, timestep, self._runs)
-            return self._guided(*(noise_1FChw.float() for noise_1FChw in noise))
-        noise_1FChw = self._predict(1, latents_1FChw, timestep, step)
+            (noise_PFChw,) = self._predict([0], latents_1FChw, timestep, step)
+            if len(noise_PFChw) == 1:
+                return noise_PFChw
+            unconditional_1FChw, noise_1FChw = noise_PFChw.split(1)
+            return noise_1FChw + (self.guidance_scale - 1) * (noise_1FChw - unconditional_1FChw)
         first, last = self.approximation.guided_timesteps
         if not first <= timestep <= last:
-            return noise_1FChw
-        if self._difference_1FChw is None or step % self.approximation.guidance_every == 0:
-            self._difference_1FChw = noise_1FChw - self._predict(0, latents_1FChw, timestep, step)
-        return noise_1FChw + (self.guidance_scale - 1) * self._difference_1FChw
+            return self._predict([1], latents_1FChw, timestep, step)[0]
+        if self._difference_1FChw is not None and step % self.approximation.guidance_every != 0:
+            (noise_1FChw,) = self._predict([1], latents_1FChw, timestep, step)
+            difference_1FChw = self._difference_1FChw
+        else:
+            unconditional_1FChw, noise_1FChw = self._predict([0, 1], latents_1FChw, timestep, step)
+            difference_1FChw = noise_1FChw - unconditional_1FChw
+            self._difference_1FChw = difference_1FChw if self.approximation.guidance_every > 1 else None
+        return noise_1FChw + (self.guidance_scale - 1) * difference_1FChw
 
-    def _guided(self, unconditional_1FChw: Tensor, conditional_1FChw: Tensor) -> Tensor:
-        return conditional_1FChw + (self.guidance_scale - 1) * (conditional_1FChw - unconditional_1FChw)
-
-    def _predict(self, run: int, latents_1FChw: Tensor, timestep: int, step: int) -> Tensor:
-        kept = None if self._kept is None else self._kept[run]
-        if kept is not None:
-            kept.reuse = bool(kept.outputs) and step % self.approximation.features_every != 0
+    def _predict(self, runs: Sequence[int], latents_1FChw: Tensor, timestep: int, step: int) -> list[Tensor]:
+        """Noise of some of the runs; what they have in common is computed once."""
+        kept = None if self._kept is None else [self._kept[run] for run in runs]
+        for features in kept or ():
+            features.reuse = bool(features.outputs) and step % self.approximation.features_every != 0
+        conditionings = [self._runs[run] for run in runs]
         with self._chunked():
-            return self.backbone(latents_1FChw, timestep, self._runs[run], kept=kept).float()
+            noise = self.backbone.in_turn(latents_1FChw, timestep, conditionings, kept)
+        return [noise_PFChw.float() for noise_PFChw in noise]
 
     def _chunked(self) -> contextlib.AbstractContextManager[None]:
         return self.backbone.chunked(self.plan.frame_chunk, tile_elements=self.plan.tile_elements)

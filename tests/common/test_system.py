@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from src.common.system import devices, execution_providers, video_codecs, writable
+from src.common import system
+from src.common.system import devices, execution_providers, quick_precision, video_codecs, writable
 from tests.conftest import ROOT
 
 HARMLESS = {"is_available", "device_count", "empty_cache"}  # they do nothing without CUDA
@@ -15,6 +16,26 @@ HARMLESS = {"is_available", "device_count", "empty_cache"}  # they do nothing wi
 def test_what_is_here_is_found():
     assert devices()["cpu_cores"] >= 1 and "CPUExecutionProvider" in execution_providers()["providers"]
     assert video_codecs()["write"]["libx264"] and video_codecs()["read"]["h264"]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "dtype", "amx", "precision"),
+    [
+        ("cpu", "float32", False, "32-true"),
+        ("cpu", "float32", True, "bf16-mixed"),
+        ("gpu", "float32", False, "bf16-mixed"),
+        ("cpu", "bfloat16", False, "bf16-mixed"),
+        ("cpu", "float16", False, "16-mixed"),
+    ],
+)
+def test_the_precision_is_the_one_that_is_quick_here(
+    accelerator, dtype, amx, precision, monkeypatch, compose_config, tmp_path
+):
+    monkeypatch.setattr(system, "_has_amx", lambda: amx)
+    assert quick_precision(accelerator, dtype) == precision
+    given = ("subject=people_001", f"trainer={accelerator}", f"model.dtype={dtype}")
+    assert compose_config("train", *given).trainer.precision == precision
+    assert compose_config("train", *given, "trainer.precision=64-true").trainer.precision == "64-true"
 
 
 def test_places(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.crop import CropBox, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
+from src.data.crop import CropBox, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 
@@ -152,3 +152,25 @@ def test_sizes_suit_the_model(aspect, resolution):
 def test_no_other_shapes(aspect):
     with pytest.raises(UserError, match=r"data\.aspect="):
         aspect_ratio(aspect)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "resolution", "crop", "said"),
+    [
+        (
+            "4:3",
+            64,
+            "pad",
+            "data.aspect=4:3 comes out as 64x64 pixels: at data.resolution=64 no multiple of 64 is nearer",
+        ),
+        ("source", 128, "none", "frames are stretched to 89% of their width for 128x256 pixels"),
+        ("source", 128, "person", None),
+        ("4:3", 512, "pad", None),
+        ("source", 512, "none", None),
+    ],
+)
+def test_a_shape_that_multiples_of_64_change_is_said(aspect, resolution, crop, said):
+    size = frame_size(aspect, resolution, width=1080, height=1920)
+    box = crop_box(sequence([[(0.5, 0.5)]]), width=1080, height=1920, mode=crop, size=size)
+    found = shape_warning(aspect, resolution, box, size)
+    assert found is None if said is None else said in found

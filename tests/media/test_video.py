@@ -265,7 +265,7 @@ def test_frames_beyond_the_largest_size_are_refused(tmp_path, monkeypatch):
             read_video(tmp_path / name)
     monkeypatch.undo()
     monkeypatch.setattr("src.media.video.MAX_CLIP_BYTES", 2 * 64 * 64 * 3 - 1)
-    with pytest.raises(UserError, match="2 frames of 64x64 pixels take 24 KiB of memory"):
+    with pytest.raises(UserError, match="2 frames of 64x64 pixels take 24 KiB: read fewer"):
         read_video(tmp_path / "clip.mp4")
 
 

@@ -1,7 +1,14 @@
 """`python -m tests.models.full_size_layouts [CASE …]`: full-size files in each layout, loaded and compared.
 
-Not part of the suite: each case writes up to 6 GB into a temporary folder and holds two models, about 13 GB of memory.
-Weights are random; what is shown is that every tensor arrives where it belongs.
+Not part of the suite: each case writes up to 6 GB into a temporary folder and holds two models. Weights are random;
+what is shown is that every tensor arrives where it belongs. On one shared core every case had all 1,470 tensors equal:
+
+    single_file        55 CPU seconds, 12.4 GB of memory at most
+    pruned_half        54, 12.6
+    folder_of_variant  42, 13.0
+    sharded_folder     42, 12.1
+
+Small files with the same names, and the layouts that are not here: `test_layouts.py`, `test_loading.py`.
 """
 
 import logging

@@ -6,7 +6,7 @@ import torch
 from src.models.build import build_backbone
 from src.models.loading import random_image_model
 from src.models.memory import Count, Workload, _Living, _step, count_memory, settings_that_fit
-from src.models.settings import ModelSettings
+from src.models.settings import ControlNetSettings, ModelSettings
 from tests.conftest import TINY
 
 SD15_LIKE = Count(
@@ -31,6 +31,15 @@ def test_parameters_are_the_models(count, tiny):
     assert count.trained == backbone.num_trainable()
     assert count.frozen == sum(p.numel() for p in backbone.parameters()) - count.trained
     assert count.encoders == sum(p.numel() for n in (tiny.vae, tiny.text_encoder) for p in n.parameters())
+
+
+def test_controlnets_beside_the_pose_one_are_counted_and_none_of_them_is_trained(count):
+    net = ControlNetSettings(path="edges", condition="canny")
+    more = count_memory(replace(TINY, controlnets=[net]), resolution=64, precision="32-true")
+    pose = sum(p.numel() for p in random_image_model("tiny", base="t", seed=0).controlnet.parameters())
+    assert (more.trained, more.frozen) == (count.trained, count.frozen + pose)
+    two, without = (2 * one.sampling + one.sampling_chunk for one in (more, count))
+    assert two > without and more.training[True] > count.training[True]
 
 
 def test_the_count_on_empty_tensors_is_that_on_real_ones(count):

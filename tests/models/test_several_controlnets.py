@@ -1,5 +1,6 @@
 """ControlNets beside the pose one: their residuals are summed, as diffusers' MultiControlNetModel sums them."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.build import build_image_model, build_models
 from src.models.checkup import check_weights
-from src.models.control_images import draw_canny, drawer
+from src.models.control_images import DETECTORS, DrawnImages, draw_canny, drawer
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_controlnet, random_image_model
 from src.models.settings import ControlNetSettings, ModelSettings
@@ -186,13 +187,21 @@ def test_canny_draws_what_changes(people_clip):
     assert edges.shape == frame.shape and edges.dtype == np.uint8 and set(np.unique(edges)) == {0, 255}
 
 
-def test_soft_edges_are_found_by_a_detector_from_a_local_folder(people_clip, tmp_path):
+@pytest.mark.parametrize("condition", ["softedge", "pidi"])
+def test_soft_edges_are_found_by_a_detector_from_a_local_folder(condition, people_clip, tmp_path):
     """Of random weights, which show that it is read and called right; a damaged file is one line."""
-    from controlnet_aux.hed import ControlNetHED_Apache2
-
-    file = tmp_path / "ControlNetHED.pth"
-    torch.save(ControlNetHED_Apache2().state_dict(), file)
-    soft = replace(CANNY, condition="softedge", detector=str(tmp_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from controlnet_aux.hed import ControlNetHED_Apache2
+        from controlnet_aux.pidi.model import pidinet
+    file = tmp_path / DETECTORS[condition]
+    if condition == "softedge":
+        torch.save(ControlNetHED_Apache2().state_dict(), file)
+    else:
+        # As its authors' training leaves it.
+        named = {f"module.{name}": tensor for name, tensor in pidinet().state_dict().items()}
+        torch.save({"epoch": 19, "state_dict": named, "optimizer": {"state": {}, "param_groups": []}}, file)
+    soft = replace(CANNY, condition=condition, detector=str(tmp_path))
     frame = people_clip[0][0][:, :48]
     edges = drawer(soft)(frame)
     assert edges.shape == frame.shape == (64, 48, 3) and edges.dtype == np.uint8
@@ -201,6 +210,23 @@ def test_soft_edges_are_found_by_a_detector_from_a_local_folder(people_clip, tmp
     with pytest.raises(UserError, match="model.controlnets: detector=") as refused:
         drawer(soft)
     assert "\n" not in str(refused.value)
+
+
+def test_drawn_images_are_told_apart_by_frames_kind_and_file_without_drawing(people_clip, tmp_path, monkeypatch):
+    frames, size = people_clip[0][:3], (64, 64)
+    monkeypatch.setattr("src.models.control_images._loaded", lambda settings: lambda *_, **__: pytest.fail("drawn"))
+    soft = replace(CANNY, condition="softedge", detector=str(tmp_path))
+    (tmp_path / DETECTORS["softedge"]).write_bytes(b"one")
+    (tmp_path / DETECTORS["pidi"]).write_bytes(b"one")
+    first = DrawnImages(soft, frames, size).sha256()
+    assert DrawnImages(soft, frames.copy(), size).sha256() == first
+    changed = frames.copy()
+    changed[1, 0, 0] += 1
+    others = {DrawnImages(net, frames, size).sha256() for net in (CANNY, replace(soft, condition="pidi"))}
+    others.add(DrawnImages(soft, changed, size).sha256())
+    (tmp_path / DETECTORS["softedge"]).write_bytes(b"two")
+    others.add(DrawnImages(soft, frames, size).sha256())
+    assert len(others | {first}) == 5
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors import safe_open
 
 import eval.retarget
@@ -16,18 +17,23 @@ import src.gallery
 import src.repair
 from eval.score import main as score_main
 from src.common.errors import UserError
+from src.data.pose_sources import TargetPoses
 from src.data.subject import load_subject
 from src.data.subject_split import split_subject
 from src.info import main as info_main
 from src.media.video import read_video, write_frames, write_video
 from src.models.adapter import METADATA_KEY
-from src.models.control_images import draw_canny
+from src.models.build import build_models
+from src.models.control_images import DrawnImages, draw_canny
 from src.models.settings import ControlNetSettings
 from src.people.render import render_clip, sample_identity
 from src.pose.formats import save_poses
 from src.runs.conditions import with_conditions
+from src.runs.keeping import keep_in
+from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.sample import main as sample_main
+from src.sampling.kept_frames import KeptFrames
 from src.train import main as train_main
 from tests.conftest import TINY, run_settings
 
@@ -80,6 +86,8 @@ def test_a_run_keeps_what_its_controlnets_were_shown(place, call):
     assert additions["controlnets"] == [{"file": "edges", "condition": "canny", "scale": 0.5}]
     status, error = call(score_main, "run=run", "output=scores.json", "metrics=[psnr]", "device=cpu")
     assert status == 0, error
+    sheet = np.array(Image.open(place / "run/contact_sheet.png"))
+    assert sheet.shape[0] == 4 + 5 * 68, "pose, canny, generated, real, reference"
 
 
 def test_another_video_is_followed_frame_by_frame_and_in_windows(place, call):
@@ -95,6 +103,47 @@ def test_another_video_is_followed_frame_by_frame_and_in_windows(place, call):
     assert call(sample_main, *source, "output=two", "sampling.window_frames=2") == (0, "")
     two = read_video(place / "two/frames").frames
     assert two.shape == whole.shape and len(np.unique(two, axis=0)) == 4
+
+
+def test_each_frame_is_drawn_once_window_by_window(place, call, monkeypatch):
+    """The key of the kept windows draws none, and the sheet takes those that the windows drew."""
+    drawn, windows = [], []
+
+    def counted(frame):
+        drawn.append(len(windows))
+        return draw_canny(frame)
+
+    def added(kept, frames):
+        windows.append(len(frames))
+        write(kept, frames)
+
+    write = KeptFrames.add
+    monkeypatch.setattr(KeptFrames, "add", added)
+    monkeypatch.setattr("src.models.control_images.draw_canny", counted)
+    source = ("run=run", "poses=clip.mp4", "pose=file", "pose.path=clip.npz", *SMALL)
+    assert call(sample_main, *source, "output=once", "sampling.window_frames=4") == (0, "")
+    assert windows == [3, 3, 4] and drawn == [0] * 3 + [1] * 3 + [2] * 4
+    sheet = np.array(Image.open(place / "once/contact_sheet.png"))
+    frames = load_subject("clip", place / "data").frames
+    # Pose, canny, generated, driver, reference: cells of 64 pixels and 4 between them.
+    assert sheet.shape[0] == 4 + 5 * 68
+    cell = sheet[72:136, -68:-4]
+    np.testing.assert_array_equal(cell, draw_canny(frames[9]))
+
+
+def test_the_key_of_kept_windows_names_what_the_conditions_are_drawn_from(place):
+    run = RunFolder(place / "run")
+    person = Person.load(run)
+    poses, frames = person.clip.poses, person.clip.frames
+    sampling = replace(person.settings.sampling, window_frames=2)
+
+    def key(frames):
+        conditions = (DrawnImages(person.settings.model.controlnets[0], frames, (64, 64)),)
+        job = person.job(TargetPoses(poses, 10.0, None), sampling=sampling, conditions=conditions)
+        return keep_in(run, person.settings, job, person.settings.trainer, person.backbone).key
+
+    assert key(frames) == key(frames.copy())
+    assert key(frames) != key(255 - frames)
 
 
 def test_poses_alone_are_refused_at_once_unless_the_others_rest(place, call):
@@ -203,6 +252,7 @@ def test_the_check_names_them(call, monkeypatch):
     found = json.loads("".join(written))
     assert found["controlnets"] == [{"path": "edges", "condition": "canny", "scale": 0.5}]
     assert found["parameters"]["controlnets[0]"] == found["parameters"]["controlnet"]
+    assert found["trainable_parameters"] == build_models(TINY)[1].num_trainable()
 
 
 def test_a_run_without_its_images_is_damaged(place, call, tmp_path):

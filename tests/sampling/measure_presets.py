@@ -1,90 +1,158 @@
-"""What the presets of sampling cost and change: `python -m tests.sampling.measure_presets OUTPUT.json RUN…`.
+"""What the presets of sampling cost and change: `python -m tests.sampling.measure_presets STUDY OUTPUT.jsonl RUN…`.
 
-Runs are finished fine-tunes of rendered people. Of their held-out poses every third is generated, by the exact sampler
-and with each approximation, at each guidance scale, from the same latent; a line of JSON for each of them. Seconds are
-CPU seconds of this process, of sampling alone, and so independent of what else the machine does.
+Runs are finished ones of rendered people, one a subject. Of their held-out poses every third is generated, by the exact
+sampler and in each variant, at each guidance scale, from the same frame and adapter; a line of JSON for each of them.
+Seconds are CPU seconds of this process, of inversion and sampling without decoding. Each subject and scale begins with
+another variant, after one sampling that is not counted. What of OUTPUT is whole for a subject and scale is kept and not
+made again.
 """
 
 import json
+import math
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from eval.metrics.psnr import PSNR
 from eval.metrics.region_psnr import RegionPSNR
+from src.common.atomic import atomic_path
 from src.data.subject_split import split_subject
 from src.runs.make_run import find_subject, held_out_job
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GenerationJob
 from src.sampling.sampler import Sampler
-from src.sampling.settings import ApproximationSettings
+from src.sampling.settings import ApproximationSettings, SamplingSettings
 
 GUIDANCE_SCALES = (1.5, 12.0)
-VARIANTS = {
-    "exact": ApproximationSettings(),
-    "features 2": ApproximationSettings(features_every=2),
-    "guidance 2": ApproximationSettings(guidance_every=2),
-    "features 2, guidance 2": ApproximationSettings(features_every=2, guidance_every=2),
-    "features 3, guidance 3": ApproximationSettings(features_every=3, guidance_every=3),
-    "features 4, guidance 4": ApproximationSettings(features_every=4, guidance_every=4),
-    "features 2, guidance 4": ApproximationSettings(features_every=2, guidance_every=4),
+EXACT = "exact"
+
+
+def _kept(features: int, guidance: int) -> dict[str, Any]:
+    return {"approximation": ApproximationSettings(features_every=features, guidance_every=guidance)}
+
+
+def _guided(first: int, last: int) -> dict[str, Any]:
+    return {"approximation": ApproximationSettings(guided_timesteps=(first, last))}
+
+
+# What each changes of a run's own sampling: single tricks against the 20 steps of the miniature, and what the presets
+# were chosen from against the 50 of the paper.
+STUDIES: dict[str, dict[str, dict[str, Any]]] = {
+    "tricks": {
+        EXACT: {"num_steps": 20},
+        "features 2": _kept(2, 1),
+        "guidance 2": _kept(1, 2),
+        "features 2, guidance 2": _kept(2, 2),
+        "features 3, guidance 3": _kept(3, 3),
+        "features 4, guidance 4": _kept(4, 4),
+        "guided 0 to 700": _guided(0, 700),
+        "guided 300 to 1000": _guided(300, 1000),
+        "10 steps": {"num_steps": 10},
+    },
+    "presets": {
+        EXACT: {"num_steps": 50},
+        "25 steps, features 2, guidance 2": {"num_steps": 25} | _kept(2, 2),
+        "fast": {"num_steps": 20} | _kept(3, 3),
+        "20 steps, features 4, guidance 4": {"num_steps": 20} | _kept(4, 4),
+        "16 steps, features 3, guidance 3": {"num_steps": 16} | _kept(3, 3),
+        "draft": {"num_steps": 12} | _kept(3, 3),
+        "10 steps, features 2, guidance 2": {"num_steps": 10} | _kept(2, 2),
+    },
 }
 EVERY = 3
 
-
-def scores(frames_FHWC: np.ndarray, truth_FHWC: np.ndarray, job: GenerationJob) -> dict[str, float]:
-    """PSNR in dB over the frame, in faces and in hands."""
-    pair = [torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (frames_FHWC, truth_FHWC)]
-    found = {}
-    for name, metric in (("frame", PSNR(arithmetic="float64", identical="exclude")), *_regions()):
-        metric.update(*pair, *([] if name == "frame" else [job.target_poses]))
-        found[name] = round(float(metric.compute()), 3)
-    return found
+Records = dict[tuple[str, float], list[dict[str, Any]]]
 
 
-def _regions() -> list[tuple[str, RegionPSNR]]:
-    return [(name, RegionPSNR(name)) for name in ("face", "hands")]
+def scores(frames_FHWC: np.ndarray, truth_FHWC: np.ndarray, job: GenerationJob) -> dict[str, float | None]:
+    """PSNR in dB over the frame, in faces and in hands; None where there is none to compare."""
+    frames, truth = (torch.from_numpy(array).permute(0, 3, 1, 2) for array in (frames_FHWC, truth_FHWC))
+    whole = PSNR(arithmetic="float64", identical="exclude")
+    whole.update(frames, truth)
+    found = {"frame": float(whole.compute())}
+    for name in ("face", "hands"):
+        region = RegionPSNR(name)
+        region.update(frames, truth, job.target_poses)
+        found[name] = float(region.compute())
+    return {name: round(value, 4) if math.isfinite(value) else None for name, value in found.items()}
 
 
-def measure(run: RunFolder) -> list[dict]:
-    """One record for each guidance scale and approximation."""
+def read(path: Path, study: str) -> Records:
+    """The records of an earlier call, by subject and guidance scale, without those that are not whole."""
+    found: Records = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        record = json.loads(line)
+        found.setdefault((record["subject"], record["guidance"]), []).append(record)
+    return {
+        pair: records for pair, records in found.items() if {r["variant"] for r in records} == STUDIES[study].keys()
+    }
+
+
+def measure(run: RunFolder, subject: str, study: str, records: Records, output: Path) -> None:
+    """Add what is missing of a run to the records, and write them after each guidance scale."""
+    missing = [scale for scale in GUIDANCE_SCALES if (subject, scale) not in records]
+    if not missing:
+        return
     person = Person.load(run)
     split = split_subject(find_subject(person.settings), person.settings.data)
-    whole, chosen = held_out_job(person.settings, split), slice(None, None, EVERY)
-    job = replace(whole, target_poses=whole.target_poses[chosen])
+    chosen = slice(None, None, EVERY)
+    job = held_out_job(person.settings, split).part(chosen)
+    truth_FHWC = split.test_frames[chosen]
     person.backbone.eval()
-    records = []
-    for guidance_scale in GUIDANCE_SCALES:
-        exact_FHWC = None
-        for name, approximation in VARIANTS.items():
-            sampling = replace(job.sampling, guidance_scale=guidance_scale, approximation=approximation)
-            varied = replace(job, sampling=sampling)
-            started = time.process_time()
-            latents_FChw, _ = Sampler(person.image_model, person.backbone, [varied]).sample_latents(varied)
-            seconds = time.process_time() - started
-            frames_FHWC = np.concatenate([person.image_model.decode_latents(part) for part in latents_FChw.split(1)])
-            exact_FHWC = frames_FHWC if exact_FHWC is None else exact_FHWC
-            record = {"subject": split.name, "guidance": guidance_scale, "variant": name}
-            record |= {"steps": sampling.num_steps, "frames": len(frames_FHWC), "cpu_seconds": round(seconds, 3)}
-            record["truth"] = scores(frames_FHWC, split.test_frames[chosen], varied)
-            if name != "exact":
-                record["exact"] = scores(frames_FHWC, exact_FHWC, varied)
-            records.append(record)
-    return records
+    _sampled(person, replace(job.part(slice(1)), sampling=replace(job.sampling, num_steps=2)))
+    for scale in missing:
+        variants = STUDIES[study]
+        first = len(records) % len(variants)
+        names = list(variants)[first:] + list(variants)[:first]
+        made = {name: _sampled(person, replace(job, sampling=_sampling(job, scale, variants[name]))) for name in names}
+        exact_FHWC = made[EXACT][0]
+        records[subject, scale] = [
+            {
+                "subject": subject,
+                "guidance": scale,
+                "variant": name,
+                "steps": _sampling(job, scale, variants[name]).num_steps,
+                "frames": len(frames_FHWC),
+                "cpu_seconds": round(seconds, 3),
+                "truth": scores(frames_FHWC, truth_FHWC, job),
+                "exact": None if name == EXACT else scores(frames_FHWC, exact_FHWC, job),
+            }
+            for name, (frames_FHWC, seconds) in made.items()
+        ]
+        with atomic_path(output) as temporary:
+            temporary.write_text("".join(json.dumps(r) + "\n" for group in records.values() for r in group))
+        print(f"{subject}, guidance {scale}: {sum(seconds for _, seconds in made.values()):.0f} CPU s", flush=True)
+
+
+def _sampling(job: GenerationJob, scale: float, changes: dict[str, Any]) -> SamplingSettings:
+    return replace(job.sampling, guidance_scale=scale, **changes)
+
+
+def _sampled(person: Person, job: GenerationJob) -> tuple[np.ndarray, float]:
+    """Frames (F, H, W, 3) and the CPU seconds of their latents."""
+    started = time.process_time()
+    latents_FChw, _ = Sampler(person.image_model, person.backbone, [job]).sample_latents(job)
+    seconds = time.process_time() - started
+    return np.concatenate([person.image_model.decode_latents(part) for part in latents_FChw.split(1)]), seconds
 
 
 def main() -> None:
-    """Write the records; an interrupted measurement keeps those of whole runs."""
+    """Write the records; an interrupted measurement goes on from the last scale of a subject."""
     torch.set_num_threads(1)
-    output, records = Path(sys.argv[1]), []
-    for folder in sys.argv[2:]:
-        records += measure(RunFolder(folder))
-        output.write_text("".join(json.dumps(record) + "\n" for record in records))
+    study, output = sys.argv[1], Path(sys.argv[2])
+    records = read(output, study)
+    for folder in sys.argv[3:]:
+        run = RunFolder(folder)
+        summary = run.summary()
+        if summary is None:
+            sys.exit(f"{folder} is no finished run")
+        measure(run, summary["subject"], study, records, output)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,17 @@ def test_what_is_taken_over_is_not_computed(backbone, inputs, controlnet_calls, 
         assert (float((a - b).abs().max()) < 2e-5) == (step in exact_steps), step
 
 
+@pytest.mark.parametrize("settings", [{"features_every": 2}, {"guidance_every": 2}, {"guided_timesteps": (400, 1000)}])
+@torch.no_grad()
+def test_prompts_share_what_precedes_the_text_under_approximations(backbone, inputs, settings):
+    predictor = build(backbone, inputs, approximation=ApproximationSettings(**settings))
+    norms: list[int] = []
+    backbone.unet.down_blocks[0].resnets[0].norm1.register_forward_pre_hook(lambda _, args: norms.append(len(args[0])))
+    noises(predictor, inputs)
+    # Once a timestep, guided or not.
+    assert norms == [5] * len(TIMESTEPS)
+
+
 @torch.no_grad()
 def test_poses_are_drawn_a_few_at_a_time(backbone, people_clip, monkeypatch):
     _, poses = people_clip

@@ -70,6 +70,10 @@ def test_a_sweep_over_numbers_of_frames_trains_by_its_own_table_of_steps(tmp_pat
 
 def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path):
     folder = sweep("method=controlvideo,noise", "subject=people_001,people_007", "data.num_frames=2")
+    for job, seconds in enumerate((8.0, 10.0, 2.0, 3.0)):
+        summary = json.loads((folder / f"{job}/summary.json").read_text())
+        summary["sampling"]["seconds"] = seconds
+        (folder / f"{job}/summary.json").write_text(json.dumps(summary))
     metrics = "metrics=[ssim,psnr,psnr-face,psnr-hands]"
     given = (f"sweep={folder}", metrics, "num_videos=1", "wandb=posecrafter", "benchmark=people")
     status, stderr = call_main(report_main, *given)
@@ -93,7 +97,7 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert {path.name for path in (report / "grids").iterdir()} == {"people_001.png", "people_007.png"}
     width, height = Image.open(report / "grids/people_001.png").size
     assert width > 3 * 64 and height > 4 * 64, "pose, truth and two variants, at three times"
-    assert (report / "plots.png").stat().st_size > 5000
+    assert (report / "plots.png").stat().st_size > 5000 and (report / "seconds.png").stat().st_size > 5000
     assert list((report / "wandb").glob("offline-run-*")), "one view of the whole sweep"
 
     # What was scored before is not scored again; a job that is not finished is said.

@@ -52,11 +52,11 @@ def test_a_video_that_only_moves_has_no_warping_error() -> None:
     frames = to_tensor(smooth_frames(5, 96, 0))  # two pixels to the left a frame
     forward, backward = shift_flow(4, 96, -2), shift_flow(4, 96, 2)
     metric = WarpingError()
-    metric.update(frames, forward, backward)
+    metric.update([(frames[:-1], frames[1:], forward, backward)])
     assert metric.compute().item() == pytest.approx(0, abs=1e-10)
     assert metric.details() == {"frames": 5, "videos": 1}
     still = WarpingError()
-    still.update(frames, 0 * forward, 0 * backward)
+    still.update([(frames[:-1], frames[1:], 0 * forward, 0 * backward)])
     assert still.compute().item() > 1e-4, "with the wrong flow the same video is far from itself"
 
 
@@ -86,6 +86,6 @@ def test_warping_error_counts_what_both_frames_show() -> None:
 def test_warping_error_needs_something_seen_twice() -> None:
     frames = to_tensor(smooth_frames(2, 64, 1))
     with pytest.raises(NotComputable, match="no pixel"):
-        WarpingError().update(frames, shift_flow(1, 64, 200), shift_flow(1, 64, -200))
+        WarpingError().update([(frames[:1], frames[1:], shift_flow(1, 64, 200), shift_flow(1, 64, -200))])
     with pytest.raises(NotComputable, match="at least 2"):
-        WarpingError().update(frames[:1], shift_flow(0, 64, 0), shift_flow(0, 64, 0))
+        WarpingError().update([])
