@@ -1,5 +1,6 @@
 """DreamSim's published single branch: the package's own network against transformers' CLIP with the adapter merged."""
 
+import io
 import json
 import zipfile
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from dreamsim.feature_extraction import load_open_clip_as_dino
 from dreamsim.feature_extraction.vision_transformer import VisionTransformer
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.transforms.functional import normalize, to_tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -34,10 +35,8 @@ def small(patch_size: int) -> VisionTransformer:
     return VisionTransformer(**sizes, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
 
 
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
-    """A zip of the published layout, its backbone and its adapter, with seeded random weights."""
-    monkeypatch.setattr(load_open_clip_as_dino, "vit_base", small)
+def checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Write a zip of the published layout; its backbone and its adapter, with seeded random weights."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = small(32)
@@ -51,17 +50,23 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, di
             for block in range(DEPTH)
             for name, shape in shapes.items()
         }
-    torch.save({"state_dict": state}, tmp_path / "backbone")
-    save_file(adapter, tmp_path / "adapter")
+    backbone = io.BytesIO()
+    torch.save({"state_dict": state}, backbone)
     config = {"r": RANK, "lora_alpha": ALPHA, "lora_dropout": 0.3, "bias": "none", "target_modules": ["qkv"]}
     config |= {"peft_type": "LORA", "auto_mapping": {"parent_library": "nowhere"}}
-    path = tmp_path / FILES["dreamsim-open-clip"].file
     with zipfile.ZipFile(path, "w") as archive:
-        archive.write(tmp_path / "backbone", f"{KIND}_pretrain.pth.tar")
-        archive.write(tmp_path / "adapter", f"{KIND}_single_lora/adapter_model.safetensors")
+        archive.writestr(f"{KIND}_pretrain.pth.tar", backbone.getvalue())
+        archive.writestr(f"{KIND}_single_lora/adapter_model.safetensors", save(adapter))
         archive.writestr(f"{KIND}_single_lora/adapter_config.json", json.dumps(config))
         archive.writestr("../outside.txt", "never unpacked")
-    return path, state, adapter
+    return state, adapter
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, Tensor], dict[str, Tensor]]:
+    monkeypatch.setattr(load_open_clip_as_dino, "vit_base", small)
+    path = tmp_path / FILES["dreamsim-open-clip"].file
+    return path, *checkpoint(path)
 
 
 def clip_twin(state: dict[str, Tensor], adapter: dict[str, Tensor]) -> CLIPVisionModelWithProjection:

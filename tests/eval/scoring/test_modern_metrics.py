@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cdfvd.third_party.VideoMAEv2.videomaev2_finetune import VisionTransformer
+from dreamsim.feature_extraction import load_open_clip_as_dino
 from torchvision.models.optical_flow import raft_small
 
 import eval.networks.raft
@@ -24,6 +25,7 @@ from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pose.keypoints import PoseSequence
+from tests.eval.networks import test_dreamsim
 from tests.eval.networks.test_modern_networks import dinov2_folder, face_onnx
 from tests.eval.test_score import protocol
 
@@ -61,6 +63,7 @@ def small_networks(
 
     monkeypatch.setattr(eval.networks.videomae, "vit_giant_patch14_224", small)
     monkeypatch.setattr(eval.networks.raft, "raft_large", raft_small)
+    monkeypatch.setattr(load_open_clip_as_dino, "vit_base", test_dreamsim.small)
     folder = tmp_path / "weights"
     folder.mkdir()
     for file in weights_folder.iterdir():
@@ -74,6 +77,7 @@ def small_networks(
         torch.nn.init.zeros_(flow.update_block.flow_head.conv2.weight)
         torch.nn.init.zeros_(flow.update_block.flow_head.conv2.bias)
         torch.save(flow.state_dict(), folder / FILES["raft-large"].file)
+    test_dreamsim.checkpoint(folder / FILES["dreamsim-open-clip"].file)
     dinov2_folder(folder / "dinov2-large")
     (folder / "dinov2-large" / "preprocessor_config.json").write_text("{}")
     face_onnx(folder / FILES["arcface-w600k-r50"].file, 32, "N")
