@@ -183,7 +183,7 @@ def _doubts(clip: ScoredClip) -> Iterator[str]:
     if clip.real is not None and np.array_equal(clip.generated, clip.real):
         yield f"generated frames of {clip.name} are the true ones, to the bit"
     for side, frames in (("generated", clip.generated), ("real", clip.real)):
-        if frames is not None and (brightest := int(frames.max())) < DARK:
+        if frames is not None and 0 < (brightest := int(frames.max())) < DARK:
             yield (
                 f"{side} frames of {clip.name} are all but black, at most {brightest} of 255: samples of fewer bits "
                 "than their type has must be scaled up first"

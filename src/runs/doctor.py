@@ -44,7 +44,7 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
     on_cards = (
         count
         if settings.trainer.precision == of_cards or machine["cuda"]
-        else count_memory(settings.model, resolution=settings.data.resolution, precision=of_cards)
+        else count_memory(model, resolution=settings.data.resolution, precision=of_cards)
     )
     problems = [
         *weights["problems"],

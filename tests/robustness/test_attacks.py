@@ -187,8 +187,8 @@ def test_a_pickle_in_place_of_a_network_that_judges(shared: Path, call_main, nam
     else:
         torch.save({"state_dict": Payload() if kind == "torch" else {"weight": torch.zeros(1)}}, path)
     # Frames enough for windows of 16.
-    for side in ("generated", "real"):
-        write_frames(shared / side, np.zeros((16, 64, 64, 3), np.uint8))
+    for side, grey in (("generated", 100), ("real", 120)):
+        write_frames(shared / side, np.full((16, 64, 64, 3), grey, np.uint8))
     arguments = ("generated=generated", "real=real", f"metrics=[{metric}]", f"protocol={protocol}")
     line = refused(call_main, Command("score", (*arguments, "weights=weights", "download=false", "output=new.json")))
     assert path.name in line

@@ -33,12 +33,9 @@ GUIDANCE_SCALES = (1.5, 12.0)
 EXACT = "exact"
 
 
-def _kept(features: int, guidance: int) -> dict[str, Any]:
-    return {"approximation": ApproximationSettings(features_every=features, guidance_every=guidance)}
-
-
-def _guided(first: int, last: int) -> dict[str, Any]:
-    return {"approximation": ApproximationSettings(guided_timesteps=(first, last))}
+def _kept(features: int, guidance: int, guided: tuple[int, int] = (0, 1000)) -> dict[str, Any]:
+    approximation = ApproximationSettings(features_every=features, guidance_every=guidance, guided_timesteps=guided)
+    return {"approximation": approximation}
 
 
 # What each changes of a run's own sampling: single tricks against the 20 steps of the miniature, and what the presets
@@ -51,15 +48,17 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         "features 2, guidance 2": _kept(2, 2),
         "features 3, guidance 3": _kept(3, 3),
         "features 4, guidance 4": _kept(4, 4),
-        "guided 0 to 700": _guided(0, 700),
-        "guided 300 to 1000": _guided(300, 1000),
+        "guided 0 to 700": _kept(1, 1, (0, 700)),
+        "guided 300 to 1000": _kept(1, 1, (300, 1000)),
         "10 steps": {"num_steps": 10},
     },
     "presets": {
         EXACT: {"num_steps": 50},
         "25 steps, features 2, guidance 2": {"num_steps": 25} | _kept(2, 2),
-        "fast": {"num_steps": 20} | _kept(3, 3),
+        "fast": {"num_steps": 20} | _kept(3, 3, (0, 700)),
+        "20 steps, features 3, guidance 3": {"num_steps": 20} | _kept(3, 3),
         "20 steps, features 4, guidance 4": {"num_steps": 20} | _kept(4, 4),
+        "20 steps, features 4, guidance 4, guided 0 to 700": {"num_steps": 20} | _kept(4, 4, (0, 700)),
         "16 steps, features 3, guidance 3": {"num_steps": 16} | _kept(3, 3),
         "draft": {"num_steps": 12} | _kept(3, 3),
         "10 steps, features 2, guidance 2": {"num_steps": 10} | _kept(2, 2),
