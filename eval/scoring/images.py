@@ -80,10 +80,12 @@ def read_images(paths: list[Path]) -> tuple[np.ndarray, set[str]]:
         UserError: unreadable, animated, transparent, of several sizes, or of samples that no rule brings to 8 bits.
     """
     lost: set[str] = set()
-    size = height_width(_read_frame(paths[0], lost))
+    first = _read_frame(paths[0], lost)
+    size = height_width(first)
 
     def frames() -> Iterator[np.ndarray]:
-        for path in paths:
+        yield first
+        for path in paths[1:]:
             frame = _read_frame(path, lost)
             if height_width(frame) != size:
                 raise UserError(
