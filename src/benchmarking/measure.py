@@ -21,6 +21,7 @@ from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
+from src.models.offload import offloaded
 from src.people.render import render_clip, sample_identity
 from src.pose.keypoints import PoseSequence
 from src.sampling.jobs import GenerationJob
@@ -110,19 +111,23 @@ def _sampled(
                     seed=0,
                     fps=10.0,
                 )
-                sampler = Sampler(image_model, backbone, [job]).to(device).eval()
-                if device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(device)
-                started = time.perf_counter()
-                with context():
+                sampler = Sampler(image_model, backbone, [job])
+                with offloaded(image_model, device) as waiting, context():
+                    if waiting:
+                        sampler.leave_weights()
+                    sampler.to(device).eval()
+                    if device.type == "cuda":
+                        torch.cuda.reset_peak_memory_stats(device)
+                    started = time.perf_counter()
                     latents, _ = sampler.sample_latents(job)
-                total = float(latents.float().sum())  # waits for the device
+                    total = float(latents.float().sum())  # waits for the device
                 seconds = (time.perf_counter() - started) / SAMPLING_STEPS
                 assert np.isfinite(total), "random weights gave numbers that are not finite"
                 yield {
                     "frames": number + int(settings.method.reference_insertion),
                     "frame_chunk": chunk,
                     "approximated": not approximation.off,
+                    "offloaded": waiting,
                     "seconds_per_step": round(seconds, 4),
                     "num_steps": num_steps,
                     # On a CPU, of the process until then.

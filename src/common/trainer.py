@@ -10,6 +10,7 @@ from src.common.typed import check_range, setting
 
 if TYPE_CHECKING:
     import lightning
+    import torch
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 
@@ -50,9 +51,9 @@ class TrainerSettings:
         if self.max_time is not None and not re.fullmatch(r"\d+:\d{2}:\d{2}:\d{2}", self.max_time):
             raise UserError(f"trainer.max_time={self.max_time} must be DD:HH:MM:SS, such as 00:02:30:00")
 
-    def check_available(self) -> None:
-        """Raise, as `build` does, where this machine has not what the settings ask for."""
-        self.build(folder=None, logger=False, enable_checkpointing=False)
+    def check_available(self) -> "torch.device":
+        """The device that it will be; raises, as `build` does, where this machine has not what the settings ask for."""
+        return self.build(folder=None, logger=False, enable_checkpointing=False).strategy.root_device
 
     def build(self, *, folder: Path | None, **more: Any) -> "lightning.Trainer":
         """A Trainer without bars and pictures of its own.

@@ -19,6 +19,7 @@ from src.media.contact_sheet import Row
 from src.media.reencode import check_rewritable, count_frames
 from src.media.video import VideoReader
 from src.models.build import build_models
+from src.models.offload import check_offload
 from src.models.settings import model_warning
 from src.pose.tracking import frame_ranges
 from src.runs.learn import learn
@@ -67,7 +68,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(*sorted(subject.size))
-    settings.trainer.check_available()
+    check_offload(settings.model.offload, settings.trainer.check_available())
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         run.save_settings(settings.run)

@@ -9,6 +9,7 @@ from src.common.arrays import height_width
 from src.common.typed import plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
 from src.models.build import build_models
+from src.models.offload import check_offload
 from src.models.settings import model_warning, stand_in
 from src.runs.identity import fine_tune_key, generation_key
 from src.runs.keeping import keep_in
@@ -42,6 +43,7 @@ class PoseCrafter(Method):
 
     def load(self, material: Material) -> None:
         assert material.clip is not None, "it learns"
+        check_offload(self.learning.model.offload, self.learning.trainer.check_available())
         if warning := model_warning(self.learning.model, rendered=material.rendered):
             log.warning("%s", warning)
         # Anew for each person: the fine-tune changes them.

@@ -127,12 +127,16 @@ class TextAttnProcessor:
 
 
 def text_keys_values(attn: Attention, text_BTE: Tensor) -> KeysValues:
-    """Keys and values of encoded prompts for one cross-attention; on a CPU filled up to whole vectors and masked."""
-    text_BTE = text_BTE.to(attn.to_q.weight.dtype)
-    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads) for to in key_value_layers(attn))
-    num_tokens = text_BTE.shape[1]
+    """Keys and values of encoded prompts for one cross-attention; on a CPU filled up to whole vectors and masked.
+
+    They are made where the weights lie (`src/models/offload.py`) and brought to the prompts' device.
+    """
+    device, num_tokens = text_BTE.device, text_BTE.shape[1]
+    layers = key_value_layers(attn)
+    text_BTE = text_BTE.to(layers[0].weight)
+    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads).to(device) for to in layers)
     missing = -num_tokens % CPU_VECTOR
-    if text_BTE.device.type != "cpu" or not missing:
+    if device.type != "cpu" or not missing:
         return k_BNTD, v_BNTD, None
     mask = F.pad(k_BNTD.new_zeros(1, 1, 1, num_tokens), (0, missing), value=-torch.inf)
     return F.pad(k_BNTD, (0, 0, 0, missing)), F.pad(v_BNTD, (0, 0, 0, missing)), mask

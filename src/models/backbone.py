@@ -253,6 +253,11 @@ class VideoBackbone(nn.Module):
             kept.outputs["controlnet"] = tuple(down), mid
         return down, mid
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, which of offloaded weights is not where they lie."""
+        return self.unet.device
+
     def trainable_state(self) -> dict[str, Tensor]:
         """What the method trains (`ARCHITECTURE.md`), by the name of the parameter in this module."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
@@ -280,6 +285,9 @@ class VideoBackbone(nn.Module):
 
 def _embed(controlnet: ControlNetModel, embedding: GivenEmbedding, images_XCHW: Tensor) -> Tensor:
     weight = controlnet.controlnet_cond_embedding.conv_in.weight
+    if weight.device != images_XCHW.device:
+        # Nothing but the first evaluation would bring it to where it computes (`src/models/offload.py`).
+        weight = controlnet.controlnet_cond_embedding.to(images_XCHW.device).conv_in.weight
     parts = []
     for images in images_XCHW.split(POSE_IMAGES_AT_ONCE):
         unit = images.to(weight.dtype) / 255 if images.dtype == torch.uint8 else images.to(weight.dtype)

@@ -42,7 +42,7 @@ def build_image_model(settings: ModelSettings) -> ImageModel:
     Raises:
         UserError: the weights are not there or cannot be read.
     """
-    return load_image_model(
+    image_model = load_image_model(
         settings.base,
         settings.controlnet,
         controlnets=settings.controlnets,
@@ -56,6 +56,9 @@ def build_image_model(settings: ModelSettings) -> ImageModel:
         embeddings=settings.embeddings,
         clip_skip=settings.clip_skip,
     )
+    # Weights that are compiled for stay where they are.
+    image_model.offload = False if settings.compile else settings.offload
+    return image_model
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:

@@ -59,14 +59,16 @@ def plan_chunks(
         controls: ControlNets that take part beside the pose one.
     """
     weight = unet.conv_in.weight
-    free = free_bytes(weight.device)
+    # Where it computes: weights may wait elsewhere.
+    device = unet.device
+    free = free_bytes(device)
     needed = num_frames * frame_bytes(unet, controlnet, latent_size, weight.element_size(), controls=controls)
     # In turn, prompts share the same work; one batch only saves calls, which a GPU and small sizes notice.
-    most = CPU_JOIN_BYTES if weight.device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
+    most = CPU_JOIN_BYTES if device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
     join = num_prompts > 1 and num_prompts * needed < min(most, USABLE * (1 - TILE_SHARE) * free)
     if not isinstance(frame_chunk, str):
         return ChunkPlan(frame_chunk, None, join)
-    tile_bytes = CPU_TILE_BYTES if weight.device.type == "cpu" else USABLE * TILE_SHARE * free
+    tile_bytes = CPU_TILE_BYTES if device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"
     log.info(
         "%d frames need about %.2f GiB a prompt of %.1f GiB free: tiles of %d MiB, %s",

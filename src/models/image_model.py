@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizer
 
 from src.common.errors import UserError
+from src.models.settings import Offload
 
 log = logging.getLogger(__name__)
 ENCODE_CHUNK = 2  # frames that the VAE encodes at a time: at 512 pixels each takes 0.6 GiB
@@ -42,6 +43,7 @@ class ImageModel:
         clip_skip: last layers of the text encoder that are left out.
         additions: what was put on the base, LoRAs and words, as plain values; an adapter remembers it too.
         beside: ControlNets beside the pose one.
+        offload: whether weights wait in the machine's memory while it samples (`src/models/offload.py`).
     """
 
     base: str
@@ -54,6 +56,7 @@ class ImageModel:
     clip_skip: int = 0
     additions: dict[str, Any] = field(default_factory=dict)
     beside: Sequence[ControlNetModel] = ()
+    offload: Offload = False
 
     def __post_init__(self) -> None:
         for controlnet in (self.controlnet, *self.beside):

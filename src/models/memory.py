@@ -22,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
 from src.models.image_model import ENCODE_CHUNK, vae_downsampling
+from src.models.offload import most_resident
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -41,6 +42,7 @@ class Workload:
         batch_frames: n, of a training step; gradient_checkpointing, dtype: as of `ModelSettings`.
         frame_chunk: of sampling; None: all frames.
         num_frames: generated at once, the inserted reference included.
+        offload: weights wait in the machine's memory while it samples (`src/models/offload.py`).
     """
 
     batch_frames: int = 8
@@ -48,6 +50,7 @@ class Workload:
     dtype: str = "float32"
     frame_chunk: int | None = 8
     num_frames: int = 101
+    offload: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,7 @@ class Count:
 
     Attributes:
         frozen, trained: parameters of the backbone; encoders: of VAE and text encoder, always float32.
+        resident: of the backbone's weights the share that is there at once where the others wait.
         training: of a training step, with gradient checkpointing or without.
         sampling: of each generated frame; sampling_chunk: of each frame of a chunk besides.
         encoding, decoding: of each frame in the VAE.
@@ -64,6 +68,7 @@ class Count:
     frozen: int
     trained: int
     encoders: int
+    resident: float
     training: dict[bool, float]
     sampling: float
     sampling_chunk: float
@@ -74,12 +79,14 @@ class Count:
         """GiB that each stage needs."""
         frozen, encoders = self.frozen * BYTES[work.dtype], 4 * self.encoders
         chunk = work.num_frames if work.frame_chunk is None else min(work.frame_chunk, work.num_frames)
-        filming = frozen + 4 * self.trained + encoders
+        filming = frozen + 4 * self.trained
+        # Of the VAE a layer is there at a time, of the text encoder none.
+        filming = self.resident * filming if work.offload else filming + encoders
         stages = {
             "encoding": encoders + ENCODE_CHUNK * self.encoding,
+            # The encoders have gone back by then.
             "training": frozen
             + TRAINED_BYTES * self.trained
-            + encoders
             + work.batch_frames * self.training[work.gradient_checkpointing],
             "sampling": filming + work.num_frames * self.sampling + chunk * self.sampling_chunk,
             "decoding": filming + chunk * self.decoding,
@@ -89,13 +96,15 @@ class Count:
 
 # From what is quickest to what is leanest; results differ in rounding alone, but for the batch of a training step.
 _LEAN = {"model.gradient_checkpointing": True, "model.dtype": "bfloat16", "sampling.frame_chunk": 1}
+_WAITING = {"model.offload": True}
 LADDER: tuple[dict[str, Any], ...] = (
     {"model.gradient_checkpointing": False, "model.dtype": "float32", "sampling.frame_chunk": 8},
     {"model.gradient_checkpointing": True, "model.dtype": "float32", "sampling.frame_chunk": 8},
     {"model.gradient_checkpointing": True, "model.dtype": "float32", "sampling.frame_chunk": 2},
     _LEAN,
-    _LEAN | {"data.batch_frames": 4},
-    _LEAN | {"data.batch_frames": 2},
+    _LEAN | _WAITING,
+    _LEAN | _WAITING | {"data.batch_frames": 4},
+    _LEAN | _WAITING | {"data.batch_frames": 2},
 )
 
 
@@ -177,7 +186,8 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             cells = resolution // vae_downsampling(vae)
             decoding = living.peak_of(lambda: vae.decode(torch.empty(1, unet.config.in_channels, cells, cells)))
     return Count(
-        frozen=sum(p.numel() for p in backbone.parameters()) - trained,
+        frozen=(total := sum(p.numel() for p in backbone.parameters())) - trained,
+        resident=most_resident([unet, controlnet, *beside]) / (4 * total),
         trained=trained,
         encoders=sum(p.numel() for network in (vae, text) for p in network.parameters()),
         training=training,

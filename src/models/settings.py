@@ -11,6 +11,7 @@ from src.common.typed import FileName, check_range, setting
 from src.models.shipped import shipped_configs
 
 GradientCheckpointing = bool | Literal["auto"]
+Offload = bool | Literal["auto"]
 PredictionType = Literal["epsilon", "v_prediction"]
 Condition = Literal["canny", "softedge", "pidi", "depth", "images"]
 # Half-precision weights need the operations of the same format; whole half-precision runs would round what is trained.
@@ -99,6 +100,8 @@ class ModelSettings:
         conditioning_scale: factor on the ControlNet's residuals.
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
         gradient_checkpointing: less memory for a quarter more time in training; `auto`: where memory needs it.
+        offload: in sampling, weights wait in the machine's memory and visit the GPU block by block (the library's group
+            offloading): seconds for gigabytes; `auto`: where they would take more than half of its free memory.
         channels_last: memory format of the convolutions.
         compile: in sampling, compile the layers that repeat at the first step, once for all frames, prompts and steps;
             again for another resolution. Of use on a GPU; on a CPU see experiments/SPEED.md. Training is not compiled.
@@ -121,11 +124,14 @@ class ModelSettings:
     conditioning_scale: float = setting(1.0, counts="fine_tune")
     dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
     gradient_checkpointing: GradientCheckpointing = setting("auto", counts="nothing")
+    offload: Offload = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
     compile: bool = setting(False, counts="sampling")
 
     def __post_init__(self) -> None:
         shipped_configs(self.configs)
+        if self.offload is True and self.compile:
+            raise UserError("model.offload=true moves the weights that model.compile=true compiles for: choose one")
         check_range("model.random_seed", self.random_seed, least=0, most=2**63 - 1)
         check_range("model.clip_skip", self.clip_skip, least=0)
         check_range("model.conditioning_scale", self.conditioning_scale, least=0)

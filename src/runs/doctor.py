@@ -30,6 +30,7 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
         batch_frames=settings.data.batch_frames,
         # The least of what `auto` may choose, as with the chunk.
         gradient_checkpointing=settings.model.gradient_checkpointing is not False,
+        offload=settings.model.offload is not False and bool(machine["cuda"]),
         dtype=settings.model.dtype,
         frame_chunk=1 if settings.sampling.frame_chunk == "auto" else settings.sampling.frame_chunk,
         num_frames=min(settings.data.num_test_frames, settings.sampling.window_frames or settings.data.num_test_frames)

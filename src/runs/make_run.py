@@ -14,6 +14,7 @@ from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
+from src.models.offload import check_offload
 from src.models.settings import model_warning
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.keeping import keep_in
@@ -77,7 +78,7 @@ def make_run(
     split = with_conditions(split, subject, settings.model)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(*sorted(height_width(split.training.frames)))
-    settings.trainer.check_available()
+    check_offload(settings.model.offload, settings.trainer.check_available())
     job = held_out_job(settings, split)
     preview = settings.preview
     callbacks = []

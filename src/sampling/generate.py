@@ -16,6 +16,7 @@ from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
+from src.models.offload import offloaded
 from src.sampling.jobs import GeneratedClip, GenerationJob, longest
 from src.sampling.kept_frames import KeptFrames
 from src.sampling.sampler import Sampler, segments_of
@@ -61,7 +62,10 @@ def generate(
     sampler.done = frames.done
     runner = trainer.build(folder=None, logger=False, enable_checkpointing=False, callbacks=[_HandOver(frames)])
     if sampler.done < len(sampler.windows):
-        runner.predict(sampler, return_predictions=False)
+        with offloaded(image_model, runner.strategy.root_device) as waiting:
+            if waiting:
+                sampler.leave_weights()
+            runner.predict(sampler, return_predictions=False)
     seconds, references = time.perf_counter() - started, sampler.references()
     scales = list(job.sampling.scales_beside(backbone.scales))
     index, num_frames = longest(references).index, len(job.target_poses)

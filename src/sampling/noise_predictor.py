@@ -31,7 +31,7 @@ def embed_pose_sequence(backbone: VideoBackbone, poses: PoseSequence, image_size
     Returns:
         (1, F, C, h, w) on the backbone's device.
     """
-    device = backbone.unet.conv_in.weight.device
+    device = backbone.device
     parts = []
     for start in range(0, len(poses), POSE_IMAGES_AT_ONCE):
         drawn_FHWC = draw_poses(poses[start : start + POSE_IMAGES_AT_ONCE], image_size)
@@ -45,7 +45,7 @@ def embed_images(backbone: VideoBackbone, number: int, images: Iterable[np.ndarr
     Returns:
         (1, F, C, h, w) on the backbone's device.
     """
-    device = backbone.unet.conv_in.weight.device
+    device = backbone.device
     tensors = (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].to(device) for image in images)
     return torch.cat([backbone.embed_control(number, image) for image in tensors])[None]
 

@@ -92,6 +92,12 @@ class Sampler(LightningModule):
         self.done = 0
         self._begun: tuple[int, _Start] | None = None
 
+    def leave_weights(self) -> None:
+        """Have the networks where they are: Lightning moves, and sets to evaluation, what is registered."""
+        self.backbone.eval()
+        for name in ("backbone", "encoders"):
+            self.__dict__[name] = self._modules.pop(name)
+
     def predict_dataloader(self) -> DataLoader:
         """Numbers of the windows that are to be sampled."""
         return DataLoader(cast("Dataset[int]", range(self.done, len(self.windows))), batch_size=None)

@@ -13,6 +13,7 @@ SD15_LIKE = Count(
     frozen=1_202_452_244,
     trained=72_130_240,
     encoders=206_714_343,
+    resident=0.3,
     training={True: 3.8e8, False: 2.2e9},
     sampling=5.4e7,
     sampling_chunk=2e8,
@@ -62,6 +63,15 @@ def test_checkpointing_and_frames_enter_as_they_should(count):
     assert many["training"] == few["training"] and many["decoding"] == few["decoding"]
 
 
+def test_weights_that_wait_leave_room_for_frames_in_sampling_alone(count):
+    at_once, waiting = (SD15_LIKE.stages(Workload(offload=offload)) for offload in (False, True))
+    weights = 4 * (SD15_LIKE.frozen + SD15_LIKE.trained)
+    saved = (0.7 * weights + 4 * SD15_LIKE.encoders) / 2**30
+    assert at_once["sampling"] - waiting["sampling"] == pytest.approx(saved, abs=0.02)
+    assert (at_once["encoding"], at_once["training"]) == (waiting["encoding"], waiting["training"])
+    assert 0 < count.resident < 1
+
+
 def test_half_precision_halves_the_frozen_weights_alone():
     full, half = (SD15_LIKE.stages(Workload(dtype=dtype)) for dtype in ("float32", "bfloat16"))
     for stage in ("training", "sampling", "decoding"):
@@ -80,9 +90,11 @@ def test_each_card_gets_the_quickest_settings_that_fit():
             dtype=chosen["model.dtype"],
             frame_chunk=chosen["sampling.frame_chunk"],
             num_frames=chosen["frames_at_once"],
+            offload=chosen.get("model.offload", False),
         )
         assert max(SD15_LIKE.stages(work).values()) <= size
-    assert 0 < fitting["6 GB"]["frames_at_once"] < fitting["8 GB"]["frames_at_once"] < 101
+    assert 0 < fitting["6 GB"]["frames_at_once"] < fitting["8 GB"]["frames_at_once"] <= 101
+    assert fitting["6 GB"]["model.offload"] and "model.offload" not in fitting["24 GB"]
     assert settings_that_fit(replace(SD15_LIKE, frozen=10**11), Workload()) == dict.fromkeys(fitting)
 
 
