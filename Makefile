@@ -18,9 +18,9 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --editable '.[mediapipe,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --compile-bytecode --editable '.[mediapipe,dev]'
 	@# Dependencies bring OpenCV builds that need a display's libraries; the headless one, put on top, does not.
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --reinstall --no-deps opencv-python-headless
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --reinstall --no-deps --compile-bytecode opencv-python-headless
 	@touch $@
 
 demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU

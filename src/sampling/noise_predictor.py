@@ -114,7 +114,7 @@ class NoisePredictor:
             if len(noise_PFChw) == 1:
                 return noise_PFChw
             unconditional_1FChw, noise_1FChw = noise_PFChw.split(1)
-            return noise_1FChw + (self.guidance_scale - 1) * (noise_1FChw - unconditional_1FChw)
+            return self._guided(noise_1FChw, noise_1FChw - unconditional_1FChw)
         first, last = self.approximation.guided_timesteps
         if not first <= timestep <= last:
             return self._predict([1], latents_1FChw, timestep, step)[0]
@@ -125,6 +125,9 @@ class NoisePredictor:
             unconditional_1FChw, noise_1FChw = self._predict([0, 1], latents_1FChw, timestep, step)
             difference_1FChw = noise_1FChw - unconditional_1FChw
             self._difference_1FChw = difference_1FChw if self.approximation.guidance_every > 1 else None
+        return self._guided(noise_1FChw, difference_1FChw)
+
+    def _guided(self, noise_1FChw: Tensor, difference_1FChw: Tensor) -> Tensor:
         return noise_1FChw + (self.guidance_scale - 1) * difference_1FChw
 
     def _predict(self, runs: Sequence[int], latents_1FChw: Tensor, timestep: int, step: int) -> list[Tensor]:
