@@ -31,7 +31,7 @@ def offloaded(image_model: ImageModel, device: torch.device) -> Iterator[bool]:
 
     Args:
         image_model: on the CPU; all its networks are meant.
-        device: where it computes; on a CPU nothing moves.
+        device: where it computes; nothing moves where memory is the machine's.
     """
     if not _wanted(image_model, device):
         yield False
@@ -55,10 +55,12 @@ def check_offload(offload: Offload, device: torch.device) -> None:
     """Refuse what would do nothing.
 
     Raises:
-        UserError: offloading is asked for, and there is no GPU to keep free.
+        UserError: offloading is asked for, and there is no memory but the machine's.
     """
-    if offload is True and device.type == "cpu":
-        raise UserError("model.offload=true keeps a GPU's memory free, and this runs on the CPU: set it to auto")
+    if offload is True and device.type != "cuda":
+        raise UserError(
+            f"model.offload=true keeps memory of a GPU's own free, and this runs on {device.type}: set it to auto"
+        )
 
 
 def most_resident(networks: Iterable[nn.Module]) -> int:
@@ -78,7 +80,7 @@ def num_bytes(network: nn.Module) -> int:
 
 
 def _wanted(image_model: ImageModel, device: torch.device) -> bool:
-    if image_model.offload is False or device.type == "cpu":
+    if image_model.offload is False or device.type != "cuda":
         return False
     networks = (*image_model.networks.values(), *image_model.beside)
     weights = sum(num_bytes(cast(nn.Module, network)) for network in networks)

@@ -99,7 +99,8 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
             source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=context.settings.subject
         )
         method = changed(person.settings.method, variant.method, "method")
-        job = person.job(target, prompt=variant.prompt, method=method)
+        sampling = changed(person.settings.sampling, variant.sampling, "sampling")
+        job = person.job(target, prompt=variant.prompt, method=method, sampling=sampling)
         with output.only_writer():
             generated = person.generate(job, output=output)
             output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)

@@ -42,13 +42,14 @@ class Variant:
 
     Attributes:
         poses, retarget, prompt: as of `src.sample`.
-        method: changes to the run's.
+        method, sampling: changes to the run's.
     """
 
     poses: FileName
     retarget: RetargetMode | None = None
     prompt: Raw | None = None
     method: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

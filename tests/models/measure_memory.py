@@ -20,7 +20,7 @@ from src.sampling.ddim import ddim_sample
 from src.sampling.noise_predictor import NoisePredictor
 from tests.models.measure_compile import SIZES, build
 
-FRAMES = {"auto": (16, 64, 100, 400), 8: (16, 64, 100)}
+FRAMES = {"auto": (16, 64, 100, 400, 1000), 8: (16, 64, 100)}
 STEPS = 1
 MIB = 2**20
 

@@ -123,7 +123,10 @@ def test_weights_that_wait_make_the_same_video_and_stay_where_they_were(tiny, ba
 
 @pytest.mark.parametrize(
     ("more", "said"),
-    [([], "model.offload=true keeps a GPU's memory free"), (["model.compile=true"], "choose one")],
+    [
+        ([], "model.offload=true keeps memory of a GPU's own free, and this runs on cpu"),
+        (["model.compile=true"], "choose one"),
+    ],
 )
 def test_offload_that_would_do_nothing_is_refused_before_anything_is_learnt(call_main, tmp_path, more, said):
     overrides = ["subject=people_001", "model=tiny", "trainer.accelerator=cpu", "model.offload=true", *more]

@@ -29,7 +29,8 @@ from src.sampling.jobs import GenerationJob
 from src.sampling.sampler import Sampler
 from src.sampling.settings import ApproximationSettings, SamplingSettings
 
-GUIDANCE_SCALES = (1.5, 12.0)
+# The miniature's of then and Stable Diffusion's; of the study of steps, its own of now and then.
+GUIDANCE_SCALES = {"tricks": (1.5, 12.0), "presets": (1.5, 12.0), "steps": (1.0, 1.5)}
 EXACT = "exact"
 
 
@@ -38,7 +39,7 @@ def _kept(features: int, guidance: int, guided: tuple[int, int] = (0, 1000)) -> 
     return {"approximation": approximation}
 
 
-# What each changes of a run's own sampling: single tricks against the 20 steps of the miniature, and what the presets
+# What each changes of a run's own sampling: single tricks and numbers of steps against 20 steps, and what the presets
 # were chosen from against the 50 of the paper.
 STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "tricks": {
@@ -62,6 +63,15 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         "16 steps, features 3, guidance 3": {"num_steps": 16} | _kept(3, 3),
         "draft": {"num_steps": 12} | _kept(3, 3),
         "10 steps, features 2, guidance 2": {"num_steps": 10} | _kept(2, 2),
+    },
+    "steps": {
+        EXACT: {"num_steps": 20},
+        "30 steps": {"num_steps": 30},
+        "30 steps, features 3": {"num_steps": 30} | _kept(3, 1),
+        "50 steps": {"num_steps": 50},
+        "50 steps, features 2": {"num_steps": 50} | _kept(2, 1),
+        "50 steps, features 3": {"num_steps": 50} | _kept(3, 1),
+        "50 steps, features 5": {"num_steps": 50} | _kept(5, 1),
     },
 }
 EVERY = 3
@@ -95,7 +105,7 @@ def read(path: Path, study: str) -> Records:
 
 def measure(run: RunFolder, subject: str, study: str, records: Records, output: Path) -> None:
     """Add what is missing of a run to the records, and write them after each guidance scale."""
-    missing = [scale for scale in GUIDANCE_SCALES if (subject, scale) not in records]
+    missing = [scale for scale in GUIDANCE_SCALES[study] if (subject, scale) not in records]
     if not missing:
         return
     person = Person.load(run)
