@@ -33,6 +33,9 @@ class MagicAnimateMethod(Method):
         if settings.weights is None:
             raise UserError(f"method={settings.kind} needs its weights {ORIGIN}")
         assert around.model is not None, "it stands on an image model"
+        for name in ("compile", "offload"):
+            if getattr(around.model, name) is True:
+                raise UserError(f"model.{name}=true: method={settings.kind} cannot; leave it out")
         self.settings, self.around, self.model = settings, around, around.model
         self.files = find_files(settings.weights)
         self.stand_in = stand_in(self.model)

@@ -95,6 +95,7 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, me], "condition= is missing: this method follows a DensePose rendering"),
         ([*animate, "condition=densepose.mp4"], "subject is not set: method=magicanimate takes a picture"),
         ([*animate, me, "condition=densepose.mp4", "mask=x"], "mask=x: this method takes none"),
+        ([*animate, me, "condition=densepose.mp4", "model.offload=true"], "model.offload=true: method=magicanimate"),
         ([*disco, me, "condition=densepose.mp4"], "condition=densepose.mp4: this method takes none"),
         ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
         (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
