@@ -4,6 +4,13 @@ import pytest
 
 from src.info import main
 from tests.models.test_loading import edit_config, save_folder
+from tests.models.test_memory import SD15_LIKE
+
+
+@pytest.fixture
+def counted(monkeypatch) -> None:
+    """A count of memory takes ten seconds: the tests that ask for something else have one."""
+    monkeypatch.setattr("src.runs.doctor.count_memory", lambda *given, **settings: SD15_LIKE)
 
 
 def test_one_command_says_what_is_ready(call_main, capsys, monkeypatch):
@@ -20,6 +27,7 @@ def test_one_command_says_what_is_ready(call_main, capsys, monkeypatch):
     assert "nothing is wrong" in readable and "fits 6 GB" in readable
 
 
+@pytest.mark.usefixtures("counted")
 def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main, monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     status, readable = call_main(
@@ -37,8 +45,10 @@ def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_parts_that_do_not_fit_are_a_problem_in_one_line(there, call_main, tiny, tmp_path):
+def test_parts_that_do_not_fit_are_a_problem_in_one_line(there, request, call_main, tiny, tmp_path):
     """An inpainting model, with all of its weights and without some."""
+    if not there:
+        request.getfixturevalue("counted")
     folder = save_folder(tiny, tmp_path / "base")
     edit_config(folder, "unet", in_channels=9)
     if not there:
@@ -50,6 +60,7 @@ def test_parts_that_do_not_fit_are_a_problem_in_one_line(there, call_main, tiny,
     assert ("an inpainting model (9 input channels), expected the 4" if there else "PROBLEM: model.base=") in readable
 
 
+@pytest.mark.usefixtures("counted")
 def test_whether_the_weights_of_poses_are_there_is_said(call_main, tmp_path, monkeypatch):
     """Of an address what the library has kept of it, the archive or the model; nothing is downloaded."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -65,6 +76,7 @@ def test_whether_the_weights_of_poses_are_there_is_said(call_main, tmp_path, mon
     assert "PROBLEM: pose.detector=gone.onnx: not there; give the path of an .onnx file" in readable
 
 
+@pytest.mark.usefixtures("counted")
 def test_the_body_model_of_mediapipe_is_looked_for(call_main, monkeypatch):
     pytest.importorskip("mediapipe")
     assert "pose.model_complexity: 1: there" in call_main(main, "model=tiny", "pose=mediapipe", "check=true")[1]
