@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU
-	$(BIN)/python -m src.train subject=people_001 model=mini run_dir=outputs/demo $(ARGS)
+	$(BIN)/python -m src.train subject=people_006 model=mini run_dir=outputs/demo $(ARGS)
 	$(BIN)/python -m eval.score run=outputs/demo output=outputs/demo/scores.json download=false \
 	  metrics=[ssim,psnr,psnr-face,psnr-hands,lpips,mse-p-mini,fid,clip-i-mini,fvd,clip-t-mini]
 
