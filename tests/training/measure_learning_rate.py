@@ -27,7 +27,7 @@ from src.sampling.sampler import Sampler
 from src.training.fine_tune import FineTuneJob, fine_tune
 from tests.sampling.measure_presets import scores
 
-RATES = (3e-5, 1e-3, 3e-3)
+RATES = (1e-3, 3e-3, 3e-5)
 STEPS = (30, 120, 400, 1000)
 EVERY = 3
 
