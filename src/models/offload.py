@@ -37,8 +37,8 @@ def offloaded(image_model: ImageModel, device: torch.device) -> Iterator[bool]:
         yield False
         return
     denoisers = [image_model.unet, image_model.controlnet, *image_model.beside]
-    log.info("model.offload: weights wait in the machine's memory, at most %.2f GiB of them on the GPU at once",
-             most_resident(denoisers) / 2**30)  # fmt: skip
+    at_once = most_resident(denoisers) / 2**30
+    log.info("model.offload: weights wait in the machine's memory, at most %.2f GiB are on the GPU at once", at_once)
     for network in denoisers:
         apply_group_offloading(network, device, offload_type="block_level", num_blocks_per_group=1)
     # It is called by `encode` and `decode`, which only hooks on its layers see. The text encoder works where it waits.
