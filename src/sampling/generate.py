@@ -5,6 +5,7 @@ Dimensions: M target poses, H×W pixels, L frames of a window.
 
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from src.common.arrays import collected
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.models.backbone import VideoBackbone
@@ -100,7 +102,10 @@ class _FramesInMemory:
         self._windows.append(frames_LHWC)
 
     def frames(self) -> np.ndarray:
-        return np.concatenate(self._windows)
+        if len(self._windows) == 1:
+            return self._windows[0]
+        size = self._windows[0].shape[1], self._windows[0].shape[2]
+        return collected(chain.from_iterable(self._windows), sum(map(len, self._windows)), size)
 
 
 class _HandOver(Callback):

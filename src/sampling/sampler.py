@@ -16,6 +16,7 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from src.common.arrays import collected
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
@@ -114,9 +115,9 @@ class Sampler(LightningModule):
         if window + 1 == len(self.windows) or self.windows[window + 1].segment != segment:
             # A preview comes again with other weights.
             self._begun = None
-        # 6. Decode, a frame at a time: of all stages this one takes the most memory a frame.
-        parts = latents_LChw.split(1)
-        return np.concatenate([self.image_model.decode_latents(part) for part in track(parts, "decoding")])
+        # 6. Decode, a frame at a time: of all stages this one takes the most memory a frame. Many wait on disk.
+        decoded = (self.image_model.decode_latents(part)[0] for part in track(latents_LChw.split(1), "decoding"))
+        return collected(decoded, len(latents_LChw), job.image_size)
 
     def references(self) -> tuple[Reference, ...]:
         """The reference of each segment and what is done with it, whether or not it was sampled here."""

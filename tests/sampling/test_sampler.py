@@ -223,3 +223,13 @@ def test_settings_that_make_no_sense_are_refused(cls, changes, message):
     where = "sampling" if cls is SamplingSettings else "method"
     with pytest.raises(UserError, match=message):
         typed(cls, changes, where)
+
+
+@pytest.mark.parametrize("window_frames", [None, 2])
+def test_many_frames_wait_on_disk_from_the_decoder_on(tiny, backbone, job, monkeypatch, window_frames):
+    job = replace(job, sampling=replace(FAST, window_frames=window_frames))
+    held = generate(job, tiny, backbone, CPU).frames
+    monkeypatch.setattr("src.common.arrays.HELD_BYTES", 0)
+    waiting = generate(job, tiny, backbone, CPU).frames
+    assert isinstance(waiting, np.memmap) and not isinstance(held, np.memmap)
+    assert np.array_equal(waiting, held)
