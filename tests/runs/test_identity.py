@@ -129,7 +129,7 @@ def test_what_decides_is_not_taken_for_a_detail():
     assert {
         counts for key, counts in where.items() if key.startswith(("sampling.", "method.")) and key != "method.kind"
     } == {"sampling"}
-    aside = {"model.name", "model.gradient_checkpointing"}
+    aside = {"model.name", "model.gradient_checkpointing", "model.offload"}
     assert {key for key, counts in where.items() if key.startswith("model.") and counts == "nothing"} == aside
     # The fine-tune runs as it is.
     assert where["model.compile"] == "sampling"
