@@ -19,7 +19,9 @@ from src.app.as_in_run import GROUPS, given
 from src.app.entry import settings_of
 from src.app.loggers import build_loggers
 from src.app.run_dir import choose_run_dir
+from src.common.trainer import TrainerSettings
 from src.common.typed import changed
+from src.data.subject_split import TrainingClip
 from src.inpainting.repair import RepairSettings
 from src.inpainting.repair import repair as repair_clip
 from src.models.backbone import VideoBackbone
@@ -33,6 +35,8 @@ from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sample import SampleSettings
 from src.sample import sample as sample_person
+from src.sampling.jobs import GenerationJob
+from src.sampling.settings import MethodSettings, SamplingSettings
 from src.showcase.gallery import GallerySettings
 from src.showcase.gallery import gallery as make_gallery
 from src.showcase.look import LookSettings
@@ -42,6 +46,8 @@ from tests.dimensions import checked_dimensions
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = ROOT.parent / "shared/data/clips"
 TINY = ModelSettings(name="tiny", base="tiny", configs="tiny", random_seed=0)
+CPU = TrainerSettings(accelerator="cpu", precision="32-true")
+FAST = SamplingSettings(num_steps=4, guidance_scale=2.0, frame_chunk=None)
 # Two workers on two cores: more threads only wait for each other.
 torch.set_num_threads(1)
 
@@ -92,6 +98,21 @@ def perturbed(backbone: VideoBackbone) -> VideoBackbone:
 def people_clip():
     """Twelve frames of one rendered person at 64 pixels, with exact poses."""
     return render_clip(sample_identity(2), "talk", 12, 64, 2)
+
+
+@pytest.fixture
+def job(people_clip) -> GenerationJob:
+    """That person in three further poses."""
+    frames, poses = people_clip
+    return GenerationJob(
+        clip=TrainingClip(frames[:4], poses[:4], "a person", 10.0),
+        target_poses=poses[6:9],
+        target_prompt="a person",
+        method=MethodSettings(),
+        sampling=FAST,
+        seed=0,
+        fps=10.0,
+    )
 
 
 def composed(name: str, *overrides: str) -> DictConfig:

@@ -21,7 +21,6 @@ from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
-from src.models.offload import offloaded
 from src.people.render import render_clip, sample_identity
 from src.pose.keypoints import PoseSequence
 from src.sampling.jobs import GenerationJob
@@ -112,16 +111,14 @@ def _sampled(
                     fps=10.0,
                 )
                 sampler = Sampler(image_model, backbone, [job])
-                with offloaded(image_model, device) as waiting, context():
-                    if waiting:
-                        sampler.leave_weights()
+                with sampler.offloaded(device) as waiting, context():
                     sampler.to(device).eval()
                     if device.type == "cuda":
                         torch.cuda.reset_peak_memory_stats(device)
                     started = time.perf_counter()
                     latents, _ = sampler.sample_latents(job)
                     total = float(latents.float().sum())  # waits for the device
-                seconds = (time.perf_counter() - started) / SAMPLING_STEPS
+                    seconds = (time.perf_counter() - started) / SAMPLING_STEPS
                 assert np.isfinite(total), "random weights gave numbers that are not finite"
                 yield {
                     "frames": number + int(settings.method.reference_insertion),

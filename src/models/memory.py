@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
 from src.models.image_model import ENCODE_CHUNK, vae_downsampling
-from src.models.offload import most_resident
+from src.models.offload import most_resident, num_bytes
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -186,8 +186,8 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             cells = resolution // vae_downsampling(vae)
             decoding = living.peak_of(lambda: vae.decode(torch.empty(1, unet.config.in_channels, cells, cells)))
     return Count(
-        frozen=(total := sum(p.numel() for p in backbone.parameters())) - trained,
-        resident=most_resident([unet, controlnet, *beside]) / (4 * total),
+        frozen=sum(p.numel() for p in backbone.parameters()) - trained,
+        resident=most_resident([unet, controlnet, *beside]) / num_bytes(backbone),
         trained=trained,
         encoders=sum(p.numel() for network in (vae, text) for p in network.parameters()),
         training=training,

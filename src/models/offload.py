@@ -39,14 +39,15 @@ def offloaded(image_model: ImageModel, device: torch.device) -> Iterator[bool]:
     denoisers = [image_model.unet, image_model.controlnet, *image_model.beside]
     at_once = most_resident(denoisers) / 2**30
     log.info("model.offload: weights wait in the machine's memory, at most %.2f GiB are on the GPU at once", at_once)
-    for network in denoisers:
-        apply_group_offloading(network, device, offload_type="block_level", num_blocks_per_group=1)
-    # It is called by `encode` and `decode`, which only hooks on its layers see. The text encoder works where it waits.
-    apply_group_offloading(cast(nn.Module, image_model.vae), device, offload_type="leaf_level")
+    vae = cast(nn.Module, image_model.vae)
     try:
+        for network in denoisers:
+            apply_group_offloading(network, device, offload_type="block_level", num_blocks_per_group=1)
+        # Called by `encode` and `decode`, which only hooks on its layers see. The text encoder works where it waits.
+        apply_group_offloading(vae, device, offload_type="leaf_level")
         yield True
     finally:
-        for network in (*denoisers, cast(nn.Module, image_model.vae)):
+        for network in (*denoisers, vae):
             HookRegistry.check_if_exists_or_initialize(network).remove_hook(HOOK)
             network.to("cpu")
 

@@ -13,12 +13,11 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from src.common.arrays import collected
+from src.common.arrays import collected, height_width
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
-from src.models.offload import offloaded
 from src.sampling.jobs import GeneratedClip, GenerationJob, longest
 from src.sampling.kept_frames import KeptFrames
 from src.sampling.sampler import Sampler, segments_of
@@ -64,9 +63,7 @@ def generate(
     sampler.done = frames.done
     runner = trainer.build(folder=None, logger=False, enable_checkpointing=False, callbacks=[_HandOver(frames)])
     if sampler.done < len(sampler.windows):
-        with offloaded(image_model, runner.strategy.root_device) as waiting:
-            if waiting:
-                sampler.leave_weights()
+        with sampler.offloaded(runner.strategy.root_device):
             runner.predict(sampler, return_predictions=False)
     seconds, references = time.perf_counter() - started, sampler.references()
     scales = list(job.sampling.scales_beside(backbone.scales))
@@ -104,7 +101,7 @@ class _FramesInMemory:
     def frames(self) -> np.ndarray:
         if len(self._windows) == 1:
             return self._windows[0]
-        size = self._windows[0].shape[1], self._windows[0].shape[2]
+        size = height_width(self._windows[0])
         return collected(chain.from_iterable(self._windows), sum(map(len, self._windows)), size)
 
 

@@ -3,9 +3,10 @@
 Dimensions: N training frames, M target poses, F sampled frames, C channels, H×W pixels, h×w latent cells.
 """
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import NamedTuple, cast
@@ -20,6 +21,7 @@ from src.common.arrays import collected
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
+from src.models.offload import offloaded
 from src.pose.keypoints import PoseSequence
 from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.jobs import GenerationJob, Reference, merged
@@ -93,11 +95,16 @@ class Sampler(LightningModule):
         self.done = 0
         self._begun: tuple[int, _Start] | None = None
 
-    def leave_weights(self) -> None:
-        """Have the networks where they are: Lightning moves, and sets to evaluation, what is registered."""
-        self.backbone.eval()
-        for name in ("backbone", "encoders"):
-            self.__dict__[name] = self._modules.pop(name)
+    @contextlib.contextmanager
+    def offloaded(self, device: torch.device) -> Iterator[bool]:
+        """Within the block, weights wait where `model.offload` asks for it (`src/models/offload.py`): whether."""
+        with offloaded(self.image_model, device) as waiting:
+            if waiting:
+                # Lightning moves, and sets to evaluation, what is registered.
+                self.backbone.eval()
+                for name in ("backbone", "encoders"):
+                    self.__dict__[name] = self._modules.pop(name)
+            yield waiting
 
     def predict_dataloader(self) -> DataLoader:
         """Numbers of the windows that are to be sampled."""

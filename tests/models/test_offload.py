@@ -6,33 +6,15 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from src import train
-from src.data.subject_split import TrainingClip
 from src.models import chunking, offload
 from src.models.backbone import VideoBackbone
 from src.models.offload import most_resident, num_bytes, offloaded
 from src.sampling.generate import generate
-from src.sampling.jobs import GenerationJob
 from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
-from src.sampling.settings import ApproximationSettings, MethodSettings, SamplingSettings
-from tests.sampling.test_sampler import CPU
+from src.sampling.settings import ApproximationSettings
+from tests.conftest import CPU
 
-FAST = SamplingSettings(num_steps=4, guidance_scale=2.0)
 GPU = torch.device("cuda", 0)
-
-
-@pytest.fixture
-def job(people_clip) -> GenerationJob:
-    frames, poses = people_clip
-    clip = TrainingClip(frames[:4], poses[:4], "a person", 10.0)
-    return GenerationJob(
-        clip=clip,
-        target_poses=poses[6:9],
-        target_prompt="a person",
-        method=MethodSettings(),
-        sampling=FAST,
-        seed=0,
-        fps=10.0,
-    )
 
 
 def replace_weights(module: nn.Module, change) -> None:
@@ -113,7 +95,7 @@ def test_weights_that_wait_make_the_same_video_and_stay_where_they_were(tiny, ba
     assert not moves, "a CPU has nothing to keep free"
     monkeypatch.setattr(offload, "_wanted", lambda image_model, device: True)
     assert np.array_equal(generate(job, tiny, backbone, CPU).frames, at_once)
-    evaluations = 2 * FAST.num_steps
+    evaluations = 2 * job.sampling.num_steps
     assert len(moves) > evaluations * len(tiny.unet.up_blocks)
     moves.clear()
     monkeypatch.undo()

@@ -5,35 +5,18 @@ import pytest
 import torch
 
 from src.common.errors import UserError
-from src.common.trainer import TrainerSettings
 from src.common.typed import typed
-from src.data.subject_split import TrainingClip
 from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.generate import generate
-from src.sampling.jobs import GenerationJob, describe_references
+from src.sampling.jobs import describe_references
 from src.sampling.sampler import Sampler
 from src.sampling.settings import ApproximationSettings, LatentEditingSettings, MethodSettings, SamplingSettings
+from tests.conftest import CPU, FAST
 
 NO_EDITING = LatentEditingSettings(parts=[])
 CONTROLVIDEO = MethodSettings(
     name="controlvideo", reference_selection=False, reference_insertion=False, latent_editing=NO_EDITING
 )
-CPU = TrainerSettings(accelerator="cpu", precision="32-true")
-FAST = SamplingSettings(num_steps=4, guidance_scale=2.0, frame_chunk=None)
-
-
-@pytest.fixture
-def job(people_clip) -> GenerationJob:
-    frames, poses = people_clip
-    return GenerationJob(
-        clip=TrainingClip(frames[:4], poses[:4], "a person", 10.0),
-        target_poses=poses[6:9],
-        target_prompt="a person",
-        method=MethodSettings(),
-        sampling=FAST,
-        seed=0,
-        fps=10.0,
-    )
 
 
 @pytest.fixture
