@@ -41,8 +41,7 @@ class ClipGroupNorm(ModelHook):
             return original_forward(self)(x)
         chunks = list(self.layout.chunks(num_frames, elements=x[0].numel()))
         arguments = (module.weight, module.bias, module.num_groups, module.eps, chunks)
-        clips = [ClipNorm.apply(clip_FCHW, *arguments) for clip_FCHW in x.unflatten(0, (num_clips, -1))]
-        return clips[0] if len(clips) == 1 else torch.cat(clips)
+        return ClipNorm.apply(x.unflatten(0, (num_clips, -1)), *arguments).flatten(0, 1)
 
 
 class FrameChunks(ModelHook):
