@@ -19,6 +19,7 @@ class BenchSettings(LearningSettings):
         num_target_frames: numbers M of target poses, each sampled exactly and as `sampling=fast` does.
         frame_chunks: values of `sampling.frame_chunk`, each with every M.
         measured: run and time it; false: count alone.
+        profile: say which kernels a step of training, and each case of sampling, spends its time in.
         counted: numbers M of target poses for which operations are counted, which needs neither weights nor a device.
         output: write the figures to this JSON file too.
     """
@@ -27,6 +28,7 @@ class BenchSettings(LearningSettings):
     num_target_frames: list[int] = field(default_factory=lambda: [2])
     frame_chunks: list[int | str | None] = field(default_factory=lambda: ["auto"])
     measured: bool = True
+    profile: bool = False
     counted: list[int] = field(default_factory=list)
     output: FileName | None = None
 

@@ -47,6 +47,15 @@ def test_the_command_prints_what_it_measured(call_main, capsys, tmp_path, measur
         assert all(record["seconds_per_step"] > 0 for record in figures["sampling_step"])
 
 
+def test_the_longest_kernels_are_named(call_main, tmp_path):
+    assert call_main(main, *TOY, "counted=[]", "profile=true", "output=figures.json") == (0, "")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for kernels in (figures["training_step"]["kernels"], *(case["kernels"] for case in figures["sampling_step"])):
+        times = [kernel["milliseconds"] for kernel in kernels[:-1]]
+        assert times == sorted(times, reverse=True) and times[-1] > 0 and kernels[-1]["kernel"] == "others"
+        assert any("conv" in kernel["kernel"] for kernel in kernels) and all(kernel["calls"] for kernel in kernels)
+
+
 def test_another_system_is_chosen_on_the_command_line(call_main):
     """`system=` was a group of `eval.run` as well, and Hydra then refused it here."""
     status, error = call_main(main, "system=disco", *TOY)
