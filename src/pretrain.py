@@ -34,7 +34,8 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
     Renders the people that are missing first. If training reaches `part.max_steps`, the averaged weights are measured
     on held-out people and written to `weights_dir`; if `max_time` ends it before, they are in `run_dir/unfinished`,
-    beside the checkpoint from which the same command goes on.
+    beside the checkpoint from which the same command goes on. `finish_in` makes it a whole training of as many steps as
+    there is time for.
 
     Returns:
         The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
@@ -48,10 +49,10 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     from src.miniature.pools import render_pool
 
     lightning.seed_everything(cfg.seed)
+    trainer = build_trainer(cfg)  # what it refuses is not to be found out after the people are rendered
     run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
     pools = {name: render_pool(**cfg.data[name], workers=cfg.data.workers) for name in ("train", "heldout")}
     module = instantiate(cfg.part.module)(**pools)
-    trainer = build_trainer(cfg)
     last = run_dir / "checkpoints" / "last.ckpt"
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
@@ -75,19 +76,22 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
 def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
     """The trainer of `cfg.trainer` with checkpoints, averaged weights, a progress bar and a table of the losses."""
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
+    from src.miniature.pacing import Bar, FinishInTime, seconds_of
     from src.training.callbacks import StopWithCheckpoint
 
     part = cfg.part
     checkpoint = ModelCheckpoint(
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
     )
+    in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of(cfg.finish_in))]
     settings = typed(TrainerSettings, cfg.trainer, "trainer")
     return settings.build(
         folder=Path(cfg.run_dir),
+        benchmark=True,  # all batches are of one size
         enable_progress_bar=True,
         max_steps=part.max_steps,
         val_check_interval=part.validate_every,
@@ -95,9 +99,10 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
         callbacks=[
             checkpoint,
             StopWithCheckpoint(Path(cfg.run_dir) / "checkpoints" / "last.ckpt"),
-            MovingAverage(part.ema_decay),
+            MovingAverage(part.ema_decay, settings.check_available()),
             LearningRateMonitor("step"),
-            RichProgressBar(),
+            Bar(),
+            *in_time,
         ],
         logger=CSVLogger(cfg.run_dir, name="logs"),
     )

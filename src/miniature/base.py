@@ -7,7 +7,6 @@ import copy
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -19,6 +18,7 @@ from src.miniature.common import LARGEST_FILE, PoolModule
 from src.miniature.details import detail_cells
 from src.miniature.latents import load_vae, pool_latents
 from src.miniature.pools import PeoplePool
+from src.miniature.rows import Rows
 from src.miniature.tokenizer import build_tokenizer, load_tokenizer, save_tokenizer
 from src.miniature.warm_start import warm_start
 
@@ -50,6 +50,8 @@ class BaseModule(PoolModule):
     Raises:
         UserError: there is no VAE yet, or nothing to start from.
     """
+
+    pictures = ("drawings",)
 
     def __init__(
         self,
@@ -86,7 +88,9 @@ class BaseModule(PoolModule):
         encoder_device = "cuda" if torch.cuda.is_available() else "cpu"
         vae, weights = load_vae(vae_folder), Path(vae_folder) / "diffusion_pytorch_model.safetensors"
         cast(nn.Module, vae).to(encoder_device)
-        self.latents = {name: pool_latents(vae, weights, pool, Path(cache_dir)) for name, pool in self.pools.items()}
+        for name, pool in self.pools.items():
+            chunk = 64 if encoder_device == "cpu" else 512
+            self.rows[name, "latents"] = Rows([pool_latents(vae, weights, pool, Path(cache_dir), chunk=chunk)])
         # The empty prompt is the last row.
         self.token_ids = {
             name: self.tokenizer(
@@ -94,12 +98,13 @@ class BaseModule(PoolModule):
             ).input_ids
             for name, pool in self.pools.items()
         }
-        self.cells = {
-            name: detail_cells(pool.xy, pool.mask, self.latents[name].shape[-1]) for name, pool in self.pools.items()
-        }
+        for name, pool in self.pools.items():
+            side = self.rows[name, "latents"].shards[0].shape[-1]
+            self.rows[name, "cells"] = Rows([detail_cells(pool.xy, pool.mask, side)])
         self.prompt_dropout, self.snr_gamma, self.detail_weight = prompt_dropout, snr_gamma, detail_weight
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         if self.device.type == "cpu":
             # Plain attention: the fused one is slower on a CPU at these sizes. Processors are not part of the weights.
             self.unet.set_attn_processor(AttnProcessor())
@@ -107,7 +112,7 @@ class BaseModule(PoolModule):
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
-        rows_B = torch.where(torch.rand(len(index_B), generator=generator) < self.prompt_dropout, -1, index_B.cpu())
+        rows_B = torch.where(torch.rand(len(index_B), generator=generator) < self.prompt_dropout, -1, index_B)
         squared_Bhw, timesteps_B = self.squared_error("train", index_B, rows_B, generator)
         snr_B = compute_snr(self.scheduler, timesteps_B)
         cells_Bhw = self.detail_cells("train", index_B)
@@ -118,21 +123,21 @@ class BaseModule(PoolModule):
         return loss
 
     def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
-        squared_Bhw, _ = self.squared_error("heldout", index_B, index_B.cpu(), self.generator(batch_idx))
+        squared_Bhw, _ = self.squared_error("heldout", index_B, index_B, self.generator(batch_idx))
         details = squared_Bhw[self.detail_cells("heldout", index_B)]
         self.log("heldout_loss", squared_Bhw.mean(), batch_size=len(index_B), sync_dist=True)
         self.log("heldout_loss_details", details.mean(), batch_size=len(details), sync_dist=True)
 
     def detail_cells(self, stage: str, index_B: Tensor) -> Tensor:
         """Which latent cells (B, h, w) belong to a face or a hand."""
-        return torch.from_numpy(self.cells[stage][index_B.cpu().numpy()]).to(self.device)
+        return self.rows[stage, "cells"].gather(index_B.numpy(), self.device)
 
     def squared_error(
         self, stage: str, index_B: Tensor, prompt_rows_B: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Squared error of the predicted noise in every cell (B, h, w) and the timesteps (B,) it was predicted at."""
-        index, device = index_B.cpu().numpy(), self.device
-        latents = torch.from_numpy(self.latents[stage][index].astype(np.float32)).to(device)
+        index, device = index_B.numpy(), self.device
+        latents = self.rows[stage, "latents"].gather(index, device).float()
         # Drawn where it is needed: on a GPU the processor would not keep up.
         noise_seed = int(torch.randint(2**62, (), generator=generator))
         noise = torch.randn(latents.shape, generator=torch.Generator(device).manual_seed(noise_seed), device=device)

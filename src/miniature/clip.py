@@ -79,14 +79,13 @@ class ClipModule(PoolModule):
 
     def compare(self, stage: str, index_B: Tensor) -> tuple[Tensor, Tensor]:
         """Contrastive loss of a batch, and the share of frames whose nearest prompt is their own."""
-        rows_B = index_B.cpu()
-        images = self.images(stage, "frames", rows_B.numpy())
+        images = self.images(stage, "frames", index_B.numpy())
         if images.shape[-1] != self.side:
             images = F.interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
-        tokens = self.token_ids[stage][rows_B].to(self.device)
+        tokens = self.token_ids[stage][index_B].to(self.device)
         output = self.clip(input_ids=tokens, pixel_values=(images - self.mean) / self.std)
         logits_BB = output.logits_per_image.float()
-        numbers_B = self.prompt_numbers[stage][rows_B].to(self.device)
+        numbers_B = self.prompt_numbers[stage][index_B].to(self.device)
         same_BB = (numbers_B[:, None] == numbers_B[None]).float()
         targets_BB = same_BB / same_BB.sum(1, keepdim=True)
         loss = (F.cross_entropy(logits_BB, targets_BB) + F.cross_entropy(logits_BB.T, targets_BB)) / 2

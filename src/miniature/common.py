@@ -5,7 +5,7 @@ Dimensions: B frames of a batch, C channels, H×W pixels.
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import lightning
 import numpy as np
@@ -16,12 +16,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 
 from src.miniature.pools import IndexBatches, PeoplePool
+from src.miniature.rows import Rows
 
 LARGEST_FILE = "15MB"  # machines that are lent for an hour often limit the files that come back
 
 
 class PoolModule(lightning.LightningModule):
     """A model that trains on a pool of rendered people and is measured on people it has never seen.
+
+    `pictures` names what its steps look at: `frames`, `drawings` or both.
 
     The learning rate rises linearly for `warmup_steps`, stays, and falls linearly to zero over the last
     `decay_fraction` of the trainer's `max_steps`: until then the number of steps can still be changed by a resume.
@@ -37,6 +40,8 @@ class PoolModule(lightning.LightningModule):
         seed: of the order of the frames, of noise and of crops.
     """
 
+    pictures: ClassVar[tuple[str, ...]] = ("frames",)
+
     def __init__(
         self,
         train: PeoplePool,
@@ -51,9 +56,23 @@ class PoolModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.pools = {"train": train, "heldout": heldout}
+        self.rows = {
+            (stage, name): Rows(getattr(pool, name)) for stage, pool in self.pools.items() for name in self.pictures
+        }
         self.batch_size, self.seed = batch_size, seed
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.decay_fraction = warmup_steps, decay_fraction
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            if sum(rows.nbytes for rows in self.rows.values()) < free / 2:
+                for rows in self.rows.values():
+                    rows.keep_on(self.device)
+
+    def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
+        """Leave the indices where they are: to read them on a GPU would be to wait for it in every step."""
+        return batch
 
     @abstractmethod
     def export(self, folder: Path) -> None:
@@ -73,8 +92,8 @@ class PoolModule(lightning.LightningModule):
 
     def images(self, stage: str, name: str, index: np.ndarray) -> Tensor:
         """The chosen pictures (B, C, H, W) in [0, 1] of `frames` or `drawings`, on this module's device."""
-        images_BHWC = torch.from_numpy(self.pools[stage].gather(name, index))
-        return images_BHWC.to(self.device).permute(0, 3, 1, 2).float() / 255
+        images_BHWC = self.rows[stage, name].gather(index, self.device)
+        return images_BHWC.permute(0, 3, 1, 2).float() / 255
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.trained(), self.learning_rate, weight_decay=self.weight_decay)
@@ -106,20 +125,28 @@ class MovingAverage(WeightAveraging):
     """Exponential moving average of the weights, which is what is measured and exported.
 
     The decay starts low, min(decay, (1 + n) / (10 + n)) after n steps, so that short runs forget where they began.
+
+    Args:
+        decay: of a step.
+        device: where the average lies, which should be where the model trains.
     """
 
-    def __init__(self, decay: float) -> None:
-        def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-            # All tensors in one call: the count lies on the device, and to read it is to wait for the device.
-            done = int(count)
-            share = 1 - min(decay, (1 + done) / (10 + done))
-            for ours, new in zip(averaged, current, strict=True):
-                if ours.is_floating_point():
-                    ours.lerp_(new, share)
-                else:  # counters and positions
-                    ours.copy_(new)
+    def __init__(self, decay: float, device: torch.device) -> None:
+        # The library waits for a GPU in every update.
+        self.every = 8 if device.type == "cuda" else 1
 
-        super().__init__(multi_avg_fn=average, use_buffers=True)
+        def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+            if averaged[0].is_floating_point():
+                done = int(count) * self.every
+                torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + done) / (10 + done)) ** self.every)
+            else:  # counters and positions
+                torch._foreach_copy_(averaged, current)
+
+        super().__init__(device, multi_avg_fn=average, use_buffers=True)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        """See the library."""
+        return step_idx is not None and (step_idx + 1) % self.every == 0
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Leave the average in the module, also where a finished run had no step left to train."""

@@ -44,7 +44,7 @@ class KeypointsModule(PoolModule):
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
-        images = self.images("train", "frames", index_B.cpu().numpy())
+        images = self.images("train", "frames", index_B.numpy())
         draws = torch.rand(2, len(images), 3, 1, 1, generator=generator).to(images) * 2 - 1
         noise = torch.randn(images.shape, generator=generator).to(images)
         scales = torch.rand(len(images), 1, 1, 1, generator=generator).to(images)
@@ -60,7 +60,7 @@ class KeypointsModule(PoolModule):
 
     def targets(self, stage: str, index_B: Tensor) -> tuple[Tensor, Tensor]:
         """True coordinates (B, K, 2) and masks (B, K) as float, on this module's device."""
-        pool, index = self.pools[stage], index_B.cpu().numpy()
+        pool, index = self.pools[stage], index_B.numpy()
         return torch.from_numpy(pool.xy[index]).to(self.device), torch.from_numpy(pool.mask[index]).float().to(
             self.device
         )
@@ -70,7 +70,7 @@ class KeypointsModule(PoolModule):
         self._agreement: list[Tensor] = []
 
     def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
-        xy_BK2, seen_BK = self.net(self.images("heldout", "frames", index_B.cpu().numpy()))
+        xy_BK2, seen_BK = self.net(self.images("heldout", "frames", index_B.numpy()))
         target_BK2, mask_BK = self.targets("heldout", index_B)
         errors = torch.linalg.vector_norm(xy_BK2 - target_BK2, dim=-1)
         self._errors.append(errors.masked_fill(mask_BK == 0, torch.nan))

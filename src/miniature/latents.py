@@ -31,7 +31,7 @@ def load_vae(folder: str | Path) -> ModelMixin:
     return cls.from_pretrained(folder, torch_dtype=torch.float32).eval().requires_grad_(False)
 
 
-def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int = 64) -> np.ndarray:
+def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, *, chunk: int) -> np.ndarray:
     """Scaled latents of every frame, from the cache if they are there.
 
     Args:

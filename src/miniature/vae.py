@@ -80,7 +80,7 @@ class VaeModule(PoolModule):
 
     def training_step(self, index_B: Tensor, batch_idx: int) -> Tensor:
         generator = self.generator()
-        images = self.crops(index_B.cpu().numpy(), generator)
+        images = self.crops(index_B.numpy(), generator)
         latents = self.vae.encoder(images * 2 - 1)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         rebuilt = self.vae.decoder(latents + self.latent_noise * noise).float() / 2 + 0.5
@@ -115,14 +115,14 @@ class VaeModule(PoolModule):
         return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255
 
     def validation_step(self, index_B: Tensor, batch_idx: int) -> None:
-        images = self.images("heldout", "frames", index_B.cpu().numpy())
+        images = self.images("heldout", "frames", index_B.numpy())
         latents = self.vae.encoder(images * 2 - 1)
         rebuilt = self.vae.decoder(latents).float().div(2).add(0.5).clamp(0, 1)
         # What an 8-bit picture keeps.
         errors = ((rebuilt * 255).round() / 255 - images).square().mean(1)
         figures = {"heldout_psnr": psnr(errors.mean((1, 2))).mean()}
         for name in DETAILS:
-            rectangle = self.part_rectangles(index_B.cpu().numpy(), name, images.shape[-1])
+            rectangle = self.part_rectangles(index_B.numpy(), name, images.shape[-1])
             values = [
                 psnr(e[y0:y1, x0:x1].mean()) for e, (x0, y0, x1, y1) in zip(errors, rectangle, strict=True) if x1 > x0
             ]

@@ -1,0 +1,78 @@
+"""A training that fits the time there is."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+
+from src.common.errors import UserError
+
+# The first steps allocate and choose algorithms: their time says nothing of the others'.
+UNTIMED_STEPS = 30
+EVERY = 20
+
+
+# Reading a figure waits for the device: a bar that is told every step's would slow a GPU down.
+TOLD_EVERY = 20
+
+
+def seconds_of(text: str) -> int:
+    """Seconds of a time as DD:HH:MM:SS.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = re.fullmatch(r"(\d+):(\d{2}):(\d{2}):(\d{2})", str(text))
+    if found is None:
+        raise UserError(f"finish_in={text} must be DD:HH:MM:SS, such as 00:02:30:00")
+    days, hours, minutes, seconds = map(int, found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, told the losses of every twentieth step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, Any] = {}
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """See the library."""
+        if not self._told or trainer.global_step % TOLD_EVERY == 0:
+            self._told = super().get_metrics(trainer, pl_module)
+        return self._told
+
+
+class FinishInTime(Callback):
+    """Set the number of steps by their measured speed, so that training is whole when its time is over.
+
+    The learning rate follows the number of steps, so it has fallen to zero by then. The number is never above the
+    `max_steps` that the trainer began with.
+
+    Args:
+        seconds: of training, from its first step on.
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.clock = seconds, clock
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ends = self.clock() + self.seconds
+        self._first_step, self._most_steps = trainer.global_step, trainer.max_steps
+        self._timed_from: float | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        now, done = self.clock(), trainer.global_step - self._first_step
+        if self._timed_from is None:
+            if done >= UNTIMED_STEPS:
+                self._timed_from = now
+        elif done % EVERY == 0:
+            seconds_per_step = (now - self._timed_from) / (done - UNTIMED_STEPS)
+            left = max(0, int((self._ends - now) / seconds_per_step))
+            trainer.fit_loop.epoch_loop.max_steps = min(self._most_steps, trainer.global_step + left)
