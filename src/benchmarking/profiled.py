@@ -29,7 +29,7 @@ def profiled(device: torch.device) -> Iterator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as watched:
         yield rows
-        if on_gpu:
+        if device.type == "cuda":
             torch.cuda.synchronize(device)
     found = []
     for event in watched.key_averages():
