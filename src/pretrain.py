@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.entry import entry
 from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
-from src.common.trainer import TrainerSettings
+from src.common.trainer import TrainerSettings, seconds_of
 from src.common.typed import FileName, typed
 
 if TYPE_CHECKING:
@@ -80,14 +80,14 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
-    from src.miniature.pacing import Bar, FinishInTime, seconds_of
+    from src.miniature.pacing import Bar, FinishInTime
     from src.training.callbacks import StopWithCheckpoint
 
     part = cfg.part
     checkpoint = ModelCheckpoint(
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
     )
-    in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of(cfg.finish_in))]
+    in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of("finish_in", cfg.finish_in))]
     settings = typed(TrainerSettings, cfg.trainer, "trainer")
     return settings.build(
         folder=Path(cfg.run_dir),

@@ -8,7 +8,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
 KEPT = 25
 NAME_LENGTH = 120
@@ -25,17 +25,17 @@ def profiled(device: torch.device) -> Iterator[list[dict[str, Any]]]:
         Records of `kernel`, `milliseconds` in all and `calls`, the longest first and at most 25; one more, `others`, is
         of the rest.
     """
-    on_gpu = device.type == "cuda"
     rows: list[dict[str, Any]] = []
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as watched:
+    with profile() as watched:
         yield rows
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+    side = DeviceType.CPU if device.type == "cpu" else DeviceType.CUDA
     found = []
     for event in watched.key_averages():
-        # Of a GPU's records those on the CPU's side are spans that hold the kernels.
-        if not on_gpu or event.device_type != DeviceType.CPU:
-            microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        # Spans with a name of their own, such as the optimiser's step, hold kernels and are none.
+        if event.device_type == side and not event.is_user_annotation:
+            microseconds = event.self_cpu_time_total if side == DeviceType.CPU else event.self_device_time_total
             found.append((event.key[:NAME_LENGTH], microseconds / 1e3, event.count))
     found.sort(key=lambda row: -row[1])
     rest = found[KEPT:]

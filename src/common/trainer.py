@@ -15,6 +15,22 @@ if TYPE_CHECKING:
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
 
 
+def seconds_of(name: str, text: str) -> int:
+    """Seconds of a time as DD:HH:MM:SS.
+
+    Args:
+        name: of the setting, for the message.
+
+    Raises:
+        UserError: it is none.
+    """
+    found = re.fullmatch(r"(\d+):(\d{2}):(\d{2}):(\d{2})", str(text))
+    if found is None:
+        raise UserError(f"{name}={text} must be DD:HH:MM:SS, such as 00:02:30:00")
+    days, hours, minutes, seconds = map(int, found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
     """Arguments of `lightning.Trainer`, under its own names.
@@ -48,8 +64,8 @@ class TrainerSettings:
         check_range("trainer.gradient_clip_val", self.gradient_clip_val, above=0)
         check_range("trainer.accumulate_grad_batches", self.accumulate_grad_batches, least=1)
         check_range("trainer.log_every_n_steps", self.log_every_n_steps, least=1)
-        if self.max_time is not None and not re.fullmatch(r"\d+:\d{2}:\d{2}:\d{2}", self.max_time):
-            raise UserError(f"trainer.max_time={self.max_time} must be DD:HH:MM:SS, such as 00:02:30:00")
+        if self.max_time is not None:
+            seconds_of("trainer.max_time", self.max_time)
 
     def check_available(self) -> "torch.device":
         """The device that it will be; raises, as `build` does, where this machine has not what the settings ask for."""

@@ -1,6 +1,5 @@
 """A training that fits the time there is."""
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,28 +7,11 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
-from src.common.errors import UserError
-
 # The first steps allocate and choose algorithms: their time says nothing of the others'.
 UNTIMED_STEPS = 30
 EVERY = 20
-
-
 # Reading a figure waits for the device: a bar that is told every step's would slow a GPU down.
 TOLD_EVERY = 20
-
-
-def seconds_of(text: str) -> int:
-    """Seconds of a time as DD:HH:MM:SS.
-
-    Raises:
-        UserError: it is none.
-    """
-    found = re.fullmatch(r"(\d+):(\d{2}):(\d{2}):(\d{2})", str(text))
-    if found is None:
-        raise UserError(f"finish_in={text} must be DD:HH:MM:SS, such as 00:02:30:00")
-    days, hours, minutes, seconds = map(int, found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class Bar(RichProgressBar):

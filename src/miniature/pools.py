@@ -26,6 +26,7 @@ from src.common.arrays import map_npy
 from src.common.errors import DamagedFile, UserError
 from src.common.files import atomic_path, read_json, write_json
 from src.common.progress import track
+from src.miniature.rows import gather
 from src.people.render import KINDS, describe, render_frame, sample_identity
 from src.pose.draw import draw_poses
 from src.pose.keypoints import NUM_KEYPOINTS
@@ -66,9 +67,7 @@ class PeoplePool:
 
     def gather(self, name: str, index: np.ndarray) -> np.ndarray:
         """Copy the chosen frames (B, H, W, 3) of `frames` or `drawings`."""
-        shards = getattr(self, name)
-        size = len(shards[0])
-        return np.stack([shards[i // size][i % size] for i in index])
+        return gather(getattr(self, name), index)
 
 
 def render_pool(

@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 
+def gather(shards: list[np.ndarray], index_B: np.ndarray) -> np.ndarray:
+    """Copy the chosen rows (B, …) of shards of equal length."""
+    size = len(shards[0])
+    return np.stack([shards[i // size][i % size] for i in index_B])
+
+
 class Rows:
     """N rows in shards of equal length, mapped from disk; on a GPU with room for them all, kept there.
 
@@ -16,7 +22,7 @@ class Rows:
     """
 
     def __init__(self, shards: list[np.ndarray]) -> None:
-        self.shards, self.shard_size = shards, len(shards[0])
+        self.shards = shards
         self.resident: Tensor | None = None
 
     def __deepcopy__(self, memo: dict) -> "Rows":
@@ -36,5 +42,4 @@ class Rows:
         if self.resident is not None:
             # A trainer that is done puts the model back, and the rows stay.
             return self.resident[torch.from_numpy(index_B).to(self.resident.device)].to(device)
-        size = self.shard_size
-        return torch.from_numpy(np.stack([self.shards[i // size][i % size] for i in index_B])).to(device)
+        return torch.from_numpy(gather(self.shards, index_B)).to(device)

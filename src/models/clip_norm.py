@@ -63,14 +63,14 @@ class ClipNorm(torch.autograd.Function):
         """With g = weight · dy and n = normalised x, over a group: dx = (g − mean(g) − n · mean(g · n)) / std."""
         x_BFCHW, mean_B1C11, rstd_B1C11, weight_C = ctx.saved_tensors
         size = x_BFCHW[0].numel() // ctx.num_groups
-        weight_C11 = weight_C.float()[:, None, None]
+        weight_C = weight_C.float()
         sums_BC = _total(_sum(grad_BFCHW[:, part]) for part in ctx.chunks)
         products_BC = _total(_sum(grad_BFCHW[:, part] * (x_BFCHW[:, part] - mean_B1C11)) for part in ctx.chunks)
         weighted_2BC = torch.stack([sums_BC, products_BC]) * (weight_C / size)
         mean_g_B1C11, mean_gx_B1C11 = _spread(_over_groups(weighted_2BC, ctx.num_groups))
         of_x_B1C11 = mean_gx_B1C11 * -rstd_B1C11.pow(3)
         constant_B1C11 = torch.addcmul(rstd_B1C11 * mean_g_B1C11, of_x_B1C11, mean_B1C11).neg_()
-        scale_B1C11 = rstd_B1C11 * weight_C11
+        scale_B1C11 = rstd_B1C11 * weight_C[:, None, None]
         dx_BFCHW = torch.empty_like(x_BFCHW)
         for part in ctx.chunks:
             rest = torch.addcmul(constant_B1C11, x_BFCHW[:, part], of_x_B1C11)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,10 +13,11 @@ from lightning import LightningModule, Trainer
 from omegaconf import DictConfig
 
 from src.common.errors import UserError
+from src.common.trainer import seconds_of
 from src.miniature.common import MovingAverage
-from src.miniature.pacing import EVERY, UNTIMED_STEPS, FinishInTime, seconds_of
+from src.miniature.pacing import EVERY, UNTIMED_STEPS, FinishInTime
 from src.miniature.rows import Rows
-from src.pretrain import build_trainer
+from src.pretrain import build_trainer, main
 
 
 class _Trainer(SimpleNamespace):
@@ -54,10 +56,10 @@ def test_steps_are_as_many_as_there_is_time_for(seconds: Callable[[int], float],
 
 
 def test_time_is_days_hours_minutes_and_seconds() -> None:
-    assert seconds_of("01:02:03:04") == 93784
+    assert seconds_of("finish_in", "01:02:03:04") == 93784
     for wrong in ("60", "00:01", "1h"):
         with pytest.raises(UserError, match="finish_in"):
-            seconds_of(wrong)
+            seconds_of("finish_in", wrong)
 
 
 def test_the_option_is_given_as_documented(compose_config: Callable[..., DictConfig]) -> None:
@@ -67,6 +69,12 @@ def test_the_option_is_given_as_documented(compose_config: Callable[..., DictCon
 
     assert paces() == []
     assert paces("finish_in=00:00:05:00") == [300]
+
+
+def test_a_time_that_is_none_is_refused_before_anyone_is_rendered(call_main: Callable, tmp_path: Path) -> None:
+    status, error = call_main(main, "part=base", "trainer=cpu", "finish_in=60", "folder=people")
+    assert status == 2 and error == "error: finish_in=60 must be DD:HH:MM:SS, such as 00:02:30:00\n"
+    assert not (tmp_path / "people").exists()
 
 
 def test_rows_are_the_same_from_disk_and_from_the_device() -> None:
