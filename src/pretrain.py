@@ -81,14 +81,15 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
 
     from src.miniature.common import MovingAverage
     from src.miniature.pacing import Bar, FinishInTime
-    from src.training.callbacks import StopWithCheckpoint
+    from src.training.callbacks import StopWithCheckpoint, TimeLimit
 
     part = cfg.part
     checkpoint = ModelCheckpoint(
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
     )
     in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of("finish_in", cfg.finish_in))]
-    settings = typed(TrainerSettings, cfg.trainer, "trainer")
+    settings, last = typed(TrainerSettings, cfg.trainer, "trainer"), Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+    limit = [] if settings.max_time is None else [TimeLimit(seconds_of("max_time", settings.max_time), last)]
     return settings.build(
         folder=Path(cfg.run_dir),
         benchmark=True,  # all batches are of one size
@@ -98,7 +99,8 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
         check_val_every_n_epoch=None,
         callbacks=[
             checkpoint,
-            StopWithCheckpoint(Path(cfg.run_dir) / "checkpoints" / "last.ckpt"),
+            StopWithCheckpoint(last),
+            *limit,
             MovingAverage(part.ema_decay, settings.check_available()),
             LearningRateMonitor("step"),
             Bar(),

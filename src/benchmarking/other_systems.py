@@ -116,11 +116,14 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _measured(prepare: Callable[[torch.device], Callable[[], Tensor]], trainer: TrainerSettings) -> dict[str, Any]:
-    """Build, run once, and say what it cost; building is not timed."""
+    """Build, run once, and say what it cost; building is not timed, nor on a GPU the first run."""
     runner = trainer.build(folder=None, logger=False, enable_checkpointing=False)
     device = runner.strategy.root_device
     step = prepare(device)
     with runner.precision_plugin.predict_step_context():
+        if device.type == "cuda":
+            step()  # chooses algorithms
+            torch.cuda.reset_peak_memory_stats(device)
         started, busy = time.perf_counter(), time.process_time()
         total = float(step().float().sum())
         seconds, busy = time.perf_counter() - started, time.process_time() - busy

@@ -39,9 +39,10 @@ class TrainerSettings:
         accelerator, devices: where it runs.
         precision: of the computation; sampling uses it as well.
         max_steps: steps of the fine-tune.
-        max_time: stop after so much time, DD:HH:MM:SS, to be gone on with; null: no limit.
+        max_time: stop after so much time, DD:HH:MM:SS, to be gone on with by the same command, which has as much again;
+            null: no limit.
         gradient_clip_val: largest norm of the gradient; null: any.
-        accumulate_grad_batches: batches to a step.
+        accumulate_grad_batches: 1: what is random in a step is a function of its number.
         deterministic: ask PyTorch for deterministic algorithms; null: as PyTorch is set.
         log_every_n_steps: how often loggers are told.
     """
@@ -62,7 +63,11 @@ class TrainerSettings:
         if isinstance(self.devices, int):
             check_range("trainer.devices", self.devices, least=1)
         check_range("trainer.gradient_clip_val", self.gradient_clip_val, above=0)
-        check_range("trainer.accumulate_grad_batches", self.accumulate_grad_batches, least=1)
+        if self.accumulate_grad_batches != 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches={self.accumulate_grad_batches}: a step is one batch, of which its "
+                "number decides all that is random; leave it out"
+            )
         check_range("trainer.log_every_n_steps", self.log_every_n_steps, least=1)
         if self.max_time is not None:
             seconds_of("trainer.max_time", self.max_time)
@@ -86,7 +91,8 @@ class TrainerSettings:
 
         from src.common.checkpoints import WholeCheckpoints
 
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        # Of `max_time` Lightning keeps in its checkpoints how much is used up: gone on with, a fine-tune would stop at once.
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "max_time"}
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
             return lightning.Trainer(default_root_dir=folder, plugins=[WholeCheckpoints()], **values | quiet | more)

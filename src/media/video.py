@@ -5,9 +5,10 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 
 import logging
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 MAX_CLIP_BYTES = 2**35  # of one clip's frames
 _BT709 = 1  # the code of BT.709 for matrix, primaries and transfer alike (ITU-T H.273)
 _LIMITED_RANGE = 1
+_WRITTEN_AT_ONCE = 16
 # libx264's rate control by macroblock trees reads memory that it has not set: of pictures narrower than 128 pixels the
 # same frames came out in two or three ways, by what the memory held before.
 REPEATABLE = {"x264-params": "mbtree=0"}
@@ -222,10 +224,12 @@ def write_video(
 
 def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
     """Write (H, W, 3) uint8 RGB frames as lossless PNGs `00000.png`, `00001.png`, ..., replacing the folder."""
-    with atomic_path(folder) as temporary:
+    with atomic_path(folder) as temporary, ThreadPoolExecutor() as pool:
         temporary.mkdir()
-        for index, frame in enumerate(frames):
-            write_image(temporary / f"{index:05d}.png", frame)
+        numbered = ((temporary / f"{index:05d}.png", frame) for index, frame in enumerate(frames))
+        # OpenCV lets go of the interpreter lock while it packs. A few at a time: the frames of a long clip come one by one.
+        while some := list(islice(numbered, _WRITTEN_AT_ONCE)):
+            list(pool.map(write_image, *zip(*some, strict=True)))
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

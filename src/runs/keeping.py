@@ -2,7 +2,7 @@
 
 from src.common.digests import arrays_sha256, digest
 from src.common.trainer import TrainerSettings
-from src.common.typed import plain
+from src.common.typed import identity
 from src.models.backbone import VideoBackbone
 from src.runs.conditions import images_sha256
 from src.runs.identity import fine_tune_key
@@ -25,7 +25,8 @@ def keep_in(
     if job.sampling.window_frames is None:
         return None
     learnt = [tensor.detach().float().cpu().numpy() for _, tensor in sorted(backbone.trainable_state().items())]
-    made_from = [plain(job.method), plain(job.sampling), job.seed, job.target_poses.sha256(), job.target_prompt]
+    made_from = [identity(part, "sampling") for part in (settings.model, job.method, job.sampling)]
+    made_from += [job.seed, job.target_poses.sha256(), job.target_prompt]
     made_from += [None if c is None else images_sha256(c) for c in job.target_conditions]
     device = [trainer.accelerator, trainer.precision]
     key = digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
 from src.common.errors import ResourceError
+from src.common.files import read_record, write_json
 from src.common.typed import plain
 from src.common.writers import only_writer
 from src.data.subject_split import TrainingClip
@@ -24,6 +25,7 @@ from src.runs.settings import LearningSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
 log = logging.getLogger(__name__)
+CHECKPOINT_RECORD = "checkpoint.json"  # says which fine-tune the checkpoints are of
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str
         _copy(known, run)
         break
     else:
-        cost = lesson.train(run.path / CHECKPOINTS)
+        cost = lesson.train(_checkpoints(run, lesson.key))
         record = run.save_fine_tune(lesson.save, cost, key=lesson.key)
     # Behind the record: a run that is killed between the two trains no step again.
     shutil.rmtree(run.path / CHECKPOINTS, ignore_errors=True)
@@ -122,6 +124,17 @@ def learn(
     run.save_training(clip)
     lesson = Lesson(fine_tune_key(settings, clip), train, save, load)
     return learn_once(run, lesson, cache=settings.fine_tune_cache)
+
+
+def _checkpoints(run: RunFolder, key: str) -> Path:
+    """The folder of the checkpoints of one fine-tune; what lies there of another one is removed."""
+    folder = run.path / CHECKPOINTS
+    if (read_record(folder / CHECKPOINT_RECORD) or {}).get("key") != key:
+        if folder.exists():
+            log.warning("%s is of other frames, poses or weights: the fine-tune begins anew", folder)
+            shutil.rmtree(folder)
+        write_json(folder / CHECKPOINT_RECORD, {"key": key})
+    return folder
 
 
 def _copy(source: RunFolder, target: RunFolder) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 
 from src.common.arrays import height_width
+from src.common.digests import digest
 from src.data.resolve import resolve_subject
 from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
 from src.models.offload import check_offload
-from src.models.settings import model_warning
+from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
@@ -69,7 +70,7 @@ def make_run(
     run.check_same_fine_tune(settings)
     subject = find_subject(settings)
     split = split_subject(subject, settings.data)
-    inputs = split.checksums() | given_checksums(settings.model)
+    inputs = split.checksums() | given_checksums(settings.model) | {"weights": digest(weights_identity(settings.model))}
     if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished

@@ -286,7 +286,11 @@ class RunFolder:
     def finished(self, settings: RunSettings, inputs: Mapping[str, str]) -> dict[str, Any] | None:
         """The summary, if the run here is the one that the settings describe, from the same frames, and is whole."""
         summary = self.summary()
-        if summary is None or summary.get("inputs") != dict(inputs) or not (self.path / CONFIG).is_file():
+        known = None if summary is None else summary.get("inputs")
+        if summary is None or not isinstance(known, dict) or not (self.path / CONFIG).is_file():
+            return None
+        # Summaries of before do not say of which weights they are.
+        if {"weights": inputs.get("weights")} | known != dict(inputs):
             return None
         complete = "sampling" in summary or not settings.sample_after_train
         if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:

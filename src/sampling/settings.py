@@ -132,7 +132,7 @@ class SamplingSettings:
     num_steps: int = 50
     guidance_scale: float = 12.0
     negative_prompt: Raw = ""
-    frame_chunk: int | Literal["auto"] | None = "auto"
+    frame_chunk: int | Literal["auto"] | None = setting("auto", counts="nothing")
     conditioning_scale: float | None = None
     controlnet_scales: list[float] | None = None
     window_frames: int | None = None

@@ -4,12 +4,14 @@ Dimensions: M target poses, H×W pixels.
 """
 
 import logging
+import math
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -108,6 +110,31 @@ class StopWithCheckpoint(Callback):
         log.info("checkpoint of step %d: %s", trainer.global_step, self.path)
 
 
+class TimeLimit(Callback):
+    """End a training in order after so many seconds of this process, with a checkpoint of that moment.
+
+    Args:
+        seconds: from the first step on.
+        path: of the checkpoint that the run goes on from; None: none is kept.
+    """
+
+    def __init__(self, seconds: float, path: Path | None) -> None:
+        self.seconds, self.path = seconds, path
+        self._end = math.inf
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._end = time.monotonic() + self.seconds
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.strategy.reduce_boolean_decision(time.monotonic() > self._end, all=False):
+            trainer.should_stop = True
+            if self.path is not None:
+                trainer.save_checkpoint(self.path)
+                log.info("out of time at step %d: %s", trainer.global_step, self.path)
+
+
 class Preview(Callback):
     """Generate a few held-out poses at each validation and log the picture.
 
@@ -124,8 +151,12 @@ class Preview(Callback):
             return
         image_model, device = self.sampler.image_model, trainer.strategy.root_device
         image_model.move_encoders(device)
-        with trainer.precision_plugin.predict_step_context():
-            frames = self.sampler.predict_step(0, 0)
+        try:
+            with trainer.precision_plugin.predict_step_context():
+                frames = self.sampler.predict_step(0, 0)
+        finally:
+            # As `encode_clip` left them: a step counts on their memory.
+            image_model.move_encoders(torch.device("cpu"))
         path = self.folder / f"step_{trainer.global_step:05d}.png"
         job = self.sampler.segments[0]
         drawn = draw_poses(job.target_poses, job.image_size)

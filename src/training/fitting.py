@@ -18,8 +18,8 @@ from src.common.checkpoints import usable
 from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
-from src.common.trainer import TrainerSettings
-from src.training.callbacks import FineTuneProgress, StepTimer, StopWithCheckpoint
+from src.common.trainer import TrainerSettings, seconds_of
+from src.training.callbacks import FineTuneProgress, StepTimer, StopWithCheckpoint, TimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Fitting:
                 ModelCheckpoint(self._last.parent, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every),
                 StopWithCheckpoint(self._last),
             ]
+        if trainer.max_time is not None:
+            own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time), self._last))
         self._trainer = trainer.build(
             folder=checkpoints,
             logger=list(loggers) or False,

@@ -133,6 +133,7 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("trainer.precision=8",), "trainer.precision=8 is unknown: choose '32-true'"),
         (("trainer.max_steps=1.5",), "trainer.max_steps=1.5: input should be a valid integer"),
         (("trainer.max_time=2h",), "trainer.max_time=2h must be DD:HH:MM:SS"),
+        (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches=2: a step is one batch"),
         (("trainer.devices=0",), "trainer.devices=0 must be at least 1"),
         (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
         (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),

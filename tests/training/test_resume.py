@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 import src.training.fitting
 from src.common.errors import UserError
+from src.runs.learn import Lesson, learn_once
+from src.runs.run_folder import RunFolder
 from src.train import main
 
 SETTINGS = ("subject=people_001", "model=tiny", "trainer=cpu", "data.num_frames=3", "data.num_test_frames=3")
@@ -50,7 +52,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(whole, train, tmp_path, monke
         with pytest.raises(Killed):
             train(*SETTINGS, f"run_dir={run}")
     assert not (run / "adapter.safetensors").exists()
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["checkpoint.json", "last.ckpt"]
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
 
@@ -79,7 +81,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, call_main, tmp_path, monk
         status, stderr = call_main(main, *command)
     assert status == 128 + signum
     assert stderr == f"stopped by {signum.name}: what was finished is kept; the same command goes on from there\n"
-    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["last.ckpt"]
+    assert (tmp_path / "run/checkpoints/last.ckpt").is_file()
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4 and not (tmp_path / "run/adapter.safetensors").exists()
     assert call_main(main, *command) == (0, "")
@@ -100,10 +102,35 @@ def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):
 
 
 def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
-    command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=1")
-    status, stderr = call_main(main, *command, "trainer.max_time=00:00:00:00")
-    assert status == 2 and stderr.count("\n") == 1
-    assert "of 6 (trainer.max_time=00:00:00:00): give the same command again to go on" in stderr
-    assert not (tmp_path / "run/adapter.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
+    """The same command, given again and again, comes to the end: each time trains at least a step and keeps it."""
+    command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=100", "trainer.max_time=00:00:00:00")
+    for step in range(1, 6):
+        status, stderr = call_main(main, *command)
+        assert status == 2 and stderr.count("\n") == 1
+        assert f"step {step} of 6 (trainer.max_time=00:00:00:00): give the same command again to go on" in stderr
+        assert not (tmp_path / "run/adapter.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
     assert call_main(main, *command) == (0, "")
     assert_same_fine_tune(whole, tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_fine_tune_is_not_gone_on_with(tmp_path, caplog):
+    """Settings say nothing of frames and poses that were prepared anew: the key does."""
+    run, seen = RunFolder(tmp_path / "run"), []
+
+    def train(folder: Path) -> dict[str, int]:
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "last.ckpt").write_bytes(b"half")
+        if len(seen) < 4:
+            raise UserError("stopped")
+        return {"steps": 1}
+
+    def lesson(key: str) -> Lesson:
+        return Lesson(key, train, lambda path: path.write_bytes(b"tensors"), lambda path: None)
+
+    for key in ("poses", "poses", "other poses"):
+        with pytest.raises(UserError, match="stopped"):
+            learn_once(run, lesson(key), cache=None)
+    assert seen == [["checkpoint.json"], ["checkpoint.json", "last.ckpt"], ["checkpoint.json"]]
+    assert "is of other frames, poses or weights: the fine-tune begins anew" in caplog.text
+    learn_once(run, lesson("other poses"), cache=None)
+    assert not (run.path / "checkpoints").exists()
