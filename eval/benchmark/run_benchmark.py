@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from eval.benchmark.external.exchange import exchange
-from eval.benchmark.judges import fetch, unpublished
+from eval.benchmark.judges import fetch, judged_by, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.networks.weights import WeightStore
@@ -36,6 +36,7 @@ from src.runs.provenance import environment, git_revision
 log = logging.getLogger(__name__)
 
 FILE_NAME = "results.json"
+SCORE_FAILED = "score: "  # what the reason of a subject begins with that was generated and not scored
 
 
 def run_benchmark(
@@ -86,7 +87,8 @@ def _run_benchmark(
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
     made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
-    key = digest([*decisive, made])
+    judged = judged_by(settings.metrics, settings.protocol, extractor, WeightStore(settings.weights, settings.download))
+    key = digest([*decisive, judged, made])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)
         return done, path, []
@@ -173,7 +175,7 @@ def score_runs(
                 )
             except UserError as error:
                 log.error("%s is not scored: %s", run.name, error)
-                failed[run.name] = f"score: {error}"
+                failed[run.name] = f"{SCORE_FAILED}{error}"
                 continue
             scored.append(run)
             yield clip
@@ -249,12 +251,21 @@ def _check_free(path: Path, settings: BenchmarkSettings) -> None:
             f"{path} holds a result of other settings: leave label= out, so that each has a folder of its own, or "
             "choose another label"
         )
+    scored = [*((before or {}).get("metrics") or {}), *((before or {}).get("missing") or {})]
+    if lost := [name for name in scored if name not in settings.metrics]:
+        raise UserError(
+            f"{path} holds {', '.join(lost)} as well, which would be lost: ask for them too (metrics="
+            f"[{','.join(scored)}]), or choose another label="
+        )
 
 
 def _finished(path: Path, key: str) -> dict[str, Any] | None:
-    """The result of before, if it is of the same key; one that lacks a metric is tried again."""
+    """The result of before, if it is of the same key; one that lacks a metric or could not score all is tried again."""
     before = read_record(path)
-    return before if before is not None and before.get("key") == key and not before.get("missing") else None
+    if before is None or before.get("key") != key or before.get("missing"):
+        return None
+    failed = (before.get("dataset") or {}).get("failed") or {}
+    return None if any(str(reason).startswith(SCORE_FAILED) for reason in failed.values()) else before
 
 
 def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.benchmark.judges import checksums, unpublished
+from eval.benchmark.judges import judged_by
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.scoring.clips import files_of
@@ -121,17 +121,19 @@ def score_sweep(
         UserError: files that do not belong together.
     """
     paths, protocol = [], scoring.protocol
-    files = checksums(unpublished(scoring.metrics, protocol, networks.extractor), networks.store)
+    judged = judged_by(scoring.metrics, protocol, networks.extractor, networks.store)
+    names = _file_names(sweep.variants)
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]
-        name = re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all"
         # Another protocol's scores are other results.
         shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
-        path = output / "scores" / f"{name}{shown}.json"
+        path = output / "scores" / f"{names[variant]}{shown}.json"
         paths.append(path)
-        decisive = [plain(scoring), library_versions(), [sha256(run.folder / SUMMARY) for run in runs]]
-        key = digest([*decisive, files] if files else decisive)
-        if (read_record(path) or {}).get("key") == key:
+        made = [sha256(run.folder / SUMMARY) for run in runs]
+        key = digest([benchmark, plain(scoring), judged, library_versions(), made])
+        before = read_record(path) or {}
+        # One that lacks a metric is tried again.
+        if before.get("key") == key and not before.get("missing"):
             continue
         clips = [clip_of_run(run.folder, protocol, name=run.subject) for run in runs]
         read = (read_clip(clip, resolution=protocol.resolution, resize=protocol.resize) for clip in clips)
@@ -180,6 +182,21 @@ def _expected(benchmark: str, swept: int) -> int:
     path = CONF_DIR / "dataset" / f"{benchmark}.yaml"
     published = read_yaml(path).get("num_published_clips") if path.is_file() else None
     return swept if published is None else int(published)
+
+
+def _file_names(variants: Sequence[str]) -> dict[str, str]:
+    """A file name of each variant; what letters of other scripts would make the same is told apart by a checksum.
+
+    >>> names = _file_names(["method=selection, seed=1", "", "prompt=红发", "prompt=金发"])
+    >>> [name[:8] for name in names.values()], len(set(names.values()))
+    (['method=s', 'all', 'prompt=-', 'prompt=-'], 4)
+    """
+    plain_names = {variant: re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all" for variant in variants}
+    shared = list(plain_names.values())
+    return {
+        variant: name if shared.count(name) == 1 else f"{name}-{digest(variant)[:6]}"
+        for variant, name in plain_names.items()
+    }
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:

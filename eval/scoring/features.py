@@ -25,6 +25,7 @@ from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import NobodyFound
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class ClipFeatures:
         """
 
         def aligned(clip: ClipFeatures) -> tuple[Rows, ...]:
-            clip.reference_poses()  # tells an extractor that cannot work from frames that show nobody
+            clip.reference_poses()  # nobody in the reference is nobody to compare with
             return (aligned_faces(clip.clip.generated, clip.generated_poses(clip.networks.extractor))[0],)
 
         return self._together((network.name, "generated"), network, aligned)
@@ -175,16 +176,22 @@ class ClipFeatures:
         return self.generated_poses(extractor), real
 
     def generated_poses(self, extractor: PoseExtractor) -> PoseSequence:
-        """Poses of the generated frames; an extractor that was seen to work finds nobody where it raises."""
+        """Poses of the generated frames; without a keypoint where the extractor sees nobody in any of them.
+
+        Raises:
+            NotComputable: the extractor lacks its weights.
+        """
 
         def make() -> PoseSequence:
             frames_FHWC = self.clip.generated
             try:
                 return extractor.extract(iter(frames_FHWC), total=len(frames_FHWC))
-            except UserError as error:
+            except NobodyFound as error:
                 log.warning("generated frames of %s: %s", self.clip.name, error)
                 nothing = np.zeros((len(frames_FHWC), NUM_KEYPOINTS))
                 return PoseSequence(np.zeros((*nothing.shape, 2)), nothing, nothing)
+            except UserError as error:
+                raise NotComputable(f"generated frames of {self.clip.name}: {error}") from error
 
         return self._once((extractor.name, "generated"), make)
 

@@ -91,7 +91,8 @@ class TrainerSettings:
 
         from src.common.checkpoints import WholeCheckpoints
 
-        # Of `max_time` Lightning keeps in its checkpoints how much is used up: gone on with, a fine-tune would stop at once.
+        # Not `max_time`: Lightning keeps in checkpoints how much of it is used up, and what is gone on with would stop
+        # at once (`TimeLimit` of `src/training/callbacks.py`).
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "max_time"}
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:

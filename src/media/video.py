@@ -227,7 +227,7 @@ def write_frames(folder: str | Path, frames: Iterable[np.ndarray]) -> None:
     with atomic_path(folder) as temporary, ThreadPoolExecutor() as pool:
         temporary.mkdir()
         numbered = ((temporary / f"{index:05d}.png", frame) for index, frame in enumerate(frames))
-        # OpenCV lets go of the interpreter lock while it packs. A few at a time: the frames of a long clip come one by one.
+        # OpenCV lets go of the interpreter lock while it packs. A few at a time: those of a long clip come one by one.
         while some := list(islice(numbered, _WRITTEN_AT_ONCE)):
             list(pool.map(write_image, *zip(*some, strict=True)))
 

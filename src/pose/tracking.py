@@ -87,6 +87,10 @@ class _Track:
         self.area += person.area()
 
 
+class NobodyFound(UserError):
+    """An extractor did its work, and nobody is in the frames, or not the one asked for."""
+
+
 @dataclass(frozen=True, eq=False)
 class Crowd:
     """The people of a clip, numbered from the largest over the clip to the smallest.
@@ -136,7 +140,7 @@ def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest
             in at least half as many frames as the one seen most. Or a number.
 
     Raises:
-        UserError: nobody has that number.
+        NobodyFound: nobody has that number.
 
     Example:
         >>> near = Person(np.random.default_rng(0).uniform(0, 0.9, (128, 2)), np.ones(128))
@@ -160,7 +164,7 @@ def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int
         return 0
     if isinstance(person, int):
         if person >= len(boxes):
-            raise UserError(f"pose.person={person}: {len(boxes)} people were found, numbered from 0, the largest")
+            raise NobodyFound(f"pose.person={person}: {len(boxes)} people were found, numbered from 0, the largest")
         return person
     most = max(map(len, boxes))
     lasting = [number for number, found in enumerate(boxes) if 2 * len(found) >= most]
@@ -204,7 +208,7 @@ def select_person(
         F poses, the mask False throughout a frame in which the person was not found; and everybody who was found.
 
     Raises:
-        UserError: nobody was found in any frame, or not the one asked for.
+        NobodyFound: in any frame, or not the one asked for.
     """
     people_F = [[found for found in people if found.seen.any()] for people in people_F]
     count = len(people_F)
@@ -212,7 +216,7 @@ def select_person(
     chosen = crowd.indices(count)
     found = sum(index is not None for index in chosen)
     if not found:
-        raise UserError(
+        raise NobodyFound(
             f"{source}: no person found in any of {count} frames; a person must be seen in the picture"
             " (another extractor may find them: pose=dwpose, pose=mediapipe, or pose=file with your own keypoints)"
         )

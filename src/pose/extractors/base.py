@@ -44,7 +44,8 @@ class PoseExtractor(ABC):
             As many poses as frames; the mask is False throughout a frame without the person.
 
         Raises:
-            UserError: no person in any frame, or weights, packages or files that are not there.
+            NobodyFound: no person in any frame, or not the one asked for.
+            UserError: weights, packages or files that are not there.
         """
 
 
@@ -112,7 +113,7 @@ def extract_people(
         person: see `src.pose.tracking.follow`.
 
     Raises:
-        UserError: no person in any frame, or not the one asked for.
+        NobodyFound: no person in any frame, or not the one asked for.
     """
     people_F = []
     for frame in track(frames, f"Poses ({name})", total=total):

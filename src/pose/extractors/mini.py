@@ -22,6 +22,7 @@ from src.common.progress import track
 from src.common.reading import open_regular
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import NobodyFound
 
 SIDE = 128
 NUM_LEVELS, MAX_CHANNELS = 5, 1024
@@ -103,7 +104,7 @@ class MiniExtractor(PoseExtractor):
         net = self._net
         parts = [self._detect(net, frame) for frame in track(frames, "finding keypoints", total)]
         if not parts or not any(part.mask.any() for part in parts):
-            raise UserError("no person in any frame; pose=mini finds rendered people only")
+            raise NobodyFound("no person in any frame; pose=mini finds rendered people only")
         return PoseSequence.concatenate(*parts)
 
     @torch.no_grad()
