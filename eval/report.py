@@ -54,13 +54,16 @@ def main(cfg: DictConfig) -> None:
     if settings.sweep is not None:
         report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
         return
+    for name in ("metrics", "benchmark", "wandb"):
+        if (value := getattr(settings, name)) is not None:
+            raise UserError(f"{name}={value} goes with sweep=<folder of a multirun>: results are scored already")
     given = settings.results or ()
     paths = [given] if isinstance(given, Path) else list(given)
     results = load_results(paths)
     if settings.output is None and len(paths) != 1:
         raise UserError("several results need an output folder: output=<folder>")
     first = paths[0] if paths[0].is_dir() else paths[0].parent
-    write_report(build_tables(results), settings.output or first / "report", settings)
+    write_report(build_tables(results, baseline=settings.baseline), settings.output or first / "report", settings)
 
 
 def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") -> None:
@@ -88,7 +91,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
         log.warning("job %s (%s) is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline or results[0].label)
     grids, plots = write_grids(sweep, results, output / "grids"), write_plots(tables[0], output / "plots.png")
-    pictures = [("All metrics", plots)]
+    pictures = [] if plots is None else [("All metrics", plots)]
     if panels := panels_of(tables[0].results):
         pareto = write_pareto(panels, output / "seconds.png", seconds="seconds of sampling a subject, as it ran")
         pictures.append(("Quality against seconds", pareto))

@@ -83,7 +83,12 @@ def main(cfg: DictConfig) -> None:
     settings = settings_of(ScoreCommand, cfg)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
     found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
-    result = {**vars(settings.table), **found, "command": command("score")}
+    said = vars(settings.table)
+    if settings.run is not None:
+        from eval.scoring.runs import made_by
+
+        said = said | {"setup": made_by(settings.run)}
+    result = {**said, **found, "command": command("score")}
     _write(result, settings.output)
     if settings.strict and result["missing"]:
         exit_with(f"error: missing, with strict=true: {', '.join(result['missing'])}", MISSING_STATUS)

@@ -159,6 +159,8 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
     if wrong := list(_mismatches(result, board)):
         raise UserError(f"{folder.name}: {'; '.join(wrong)}")
     named = replace(result, method=submission.method, num_frames=submission.num_frames, variant=None)
+    # What the board does not ask for is nobody's business: it may be of other networks than another submission's.
+    named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={})
     # Their paths are on somebody else's machine, and not to be opened on this one.
     return submission, replace(named, files={}, benchmark=board.benchmark)
 
@@ -194,17 +196,21 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         elif board.networks.get(metric, network := _network(result, metric)) != network:
             yield f"{metric} was judged by another network ({network})"
     for metric in result.metrics:
+        scored = [name for name, clip in result.clips.items() if metric in clip]
+        if unweighted := [name for name in scored if metric not in result.weights.get(name, {})]:
+            yield f"{metric} of {_some(set(unweighted))} has no weight, without which its value cannot be checked"
+            continue
         value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
         if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):
             yield f"{metric} is {value:.6g}, but its clips give {pooled:.6g}"
 
 
 def _pooled(result: Result, metric: str) -> float | None:
-    """A mean metric's value as its clips give it; None where it is no mean over clips."""
+    """A mean metric's value as its clips give it, each with its weight; None where it is no mean over clips."""
     own: Mapping[str, float] = {name: clip[metric] for name, clip in result.clips.items() if metric in clip}
-    if not own or not result.weights:
+    if not own:
         return None
-    weighted = [(result.weights[name].get(metric, 0.0), value) for name, value in own.items()]
+    weighted = [(result.weights[name][metric], value) for name, value in own.items()]
     finite = [(weight, value) for weight, value in weighted if math.isfinite(value)]
     total = sum(weight for weight, _ in finite)
     return sum(weight * value for weight, value in finite) / total if total else math.inf

@@ -48,6 +48,7 @@ def _merged(group: list[Result], variant: str) -> Result:
         missing=lacking,
         clips=_by_clip(values, first.clips),
         weights=_by_clip(weights, first.clips),
+        found=_by_clip({name: _over_seeds(group, "found", name) for name in names}, first.clips),
         seconds={"sample": _mean([result.seconds.get("sample") for result in group])},
         warnings=(f"mean over {seeds}, which are replicates of one subject", *first.warnings),
     )

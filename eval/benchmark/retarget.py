@@ -28,6 +28,7 @@ from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import MODES, retarget
 from src.runs.generated import FRAMES, POSES
+from src.runs.identity import generation_key
 from src.runs.make_run import make_run
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
@@ -72,14 +73,14 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
     motion = sample_motion(kind_of(driver), settings.frames, SEEDS[driver])
     true_FHWC, true_poses = render_motion(sample_identity(SEEDS[subject]), motion, size)
     theirs = people_subject(driver, resolution=size)
-    person: Person | None = None
+    person, clip = None, run.training()
     figures: Figures = {}
     for mode in (*MODES, TRUE_POSES):
-        folder = RunFolder(output / "generated" / f"{subject}_{driver}_{mode.replace(' ', '_')}")
+        poses = true_poses if mode == TRUE_POSES else retarget(theirs.poses[: settings.frames], clip.poses, mode)
+        key = generation_key(own, clip, {"test_poses_sha256": poses.sha256(), "prompt": clip.prompt})
+        folder = RunFolder(output / "generated" / f"{subject}_{driver}_{mode.replace(' ', '_')}_{key[:10]}")
         if folder.summary() is None:
             person = Person.load(run) if person is None else person
-            driven = theirs.poses[: settings.frames]
-            poses = true_poses if mode == TRUE_POSES else retarget(driven, person.clip.poses, mode)
             job = person.job(TargetPoses(poses, float(theirs.fps), None))
             with folder.only_writer():
                 folder.save_sample(person.generate(job), job, run=str(run.path), poses=driver, beside=None)

@@ -17,7 +17,7 @@ from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.pool import library_versions
+from eval.scoring.libraries import library_versions
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, score

@@ -19,6 +19,7 @@ from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
 from src.methods.base import Method
 from src.methods.material import held_out_material
+from src.runs.clips import write_held_out
 from src.runs.generated import FRAMES, POSES
 from src.runs.run_folder import HELD_OUT, TRAINING, RunFolder
 
@@ -76,6 +77,8 @@ def run_subject(
     family = who["model"] if kind.uses is None else "-".join(filter(None, (settings.method.name, who["model"])))
     run = RunFolder(runs / f"{name}_{family}-{data.num_frames}_{keys.learnt[:10]}")
     samples = RunFolder(run.path / "samples" / f"{settings.method.name}_{keys.generated[:10]}")
+    # By content: what is learnt is the same whatever the number of test frames, what is scored against is not.
+    truth = run.path / f"{HELD_OUT}_{split.test_poses.sha256()[:10]}"
     record, summary = _finished(run, samples, keys.learnt, trains=kind.trains is not None)
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
@@ -85,17 +88,19 @@ def run_subject(
         with run.only_writer(wait=True):
             run.save_values(method.values(name))
             run.save_training(split.training)
-            run.save_held_out(split)
             record, clip = method.film(material, run, loggers=lambda: loggers(run.path))
-            said = {"run": str(run.path), "poses": f"{HELD_OUT}/{POSES}", "prompt": split.training.prompt}
+            said = {"run": str(run.path), "poses": f"{truth.name}/{POSES}", "prompt": split.training.prompt}
             said |= {"seed": settings.seed, "method": plain(settings.method)}
             summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
             run.clear_unfinished()
+    if not truth.is_dir():
+        with run.only_writer(wait=True):
+            write_held_out(truth, split)
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,
-        real=run.path / HELD_OUT / FRAMES,
-        poses=run.path / HELD_OUT / POSES,
+        real=truth / FRAMES,
+        poses=truth / POSES,
         training=run.path / TRAINING / FRAMES,
         reference=int(summary["sampling"]["reference_frame"]),
         key=keys.generated,
@@ -113,7 +118,7 @@ def _finished(
     summary = samples.summary()
     if summary is not None and not (isinstance(summary.get("sampling"), dict) and samples.is_whole(summary)):
         summary = None
-    if not ((run.path / HELD_OUT).is_dir() and (run.path / TRAINING).is_dir()):
+    if not (run.path / TRAINING).is_dir():
         return None, summary
     return (run.fine_tune_record(key) if trains else {}), summary
 

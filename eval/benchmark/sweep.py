@@ -14,11 +14,12 @@ from typing import Any
 from eval.benchmark.judges import judged_by
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
+from eval.reporting.notes import published_clips
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.pool import library_versions
+from eval.scoring.libraries import library_versions
 from eval.scoring.reading import read_clip
-from eval.scoring.runs import clip_of_run
+from eval.scoring.runs import clip_of_run, made_by
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest, sha256
@@ -146,11 +147,12 @@ def score_sweep(
                 **{"num_frames": len(first.summary["training_frames"]), "variant": variant or None},
                 **result,
                 "dataset": {
-                    "expected": _expected(benchmark, len(sweep.subjects)),
+                    "expected": published_clips(benchmark) or len(sweep.subjects),
                     "expected_frames": first.num_test_frames,
                     "absent": {},
                     "failed": {},
                 },
+                "setup": made_by(first.folder),
                 "files": files_of(clips),
                 "seconds": {
                     "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),
@@ -175,13 +177,6 @@ def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
     names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
     return names.pop() if len(names) == 1 and "" not in names else sweep.name
-
-
-def _expected(benchmark: str, swept: int) -> int:
-    """Subjects of a benchmark; of none, those of the sweep."""
-    path = CONF_DIR / "dataset" / f"{benchmark}.yaml"
-    published = read_yaml(path).get("num_published_clips") if path.is_file() else None
-    return swept if published is None else int(published)
 
 
 def _file_names(variants: Sequence[str]) -> dict[str, str]:

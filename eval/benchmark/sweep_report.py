@@ -47,10 +47,15 @@ def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[P
     return paths
 
 
-def write_plots(table: Table, path: Path) -> Path:
-    """One panel a metric, up is better: each variant's value with its interval, the subjects' own values behind it."""
+def write_plots(table: Table, path: Path) -> Path | None:
+    """One panel a metric, up is better: each variant's value with its interval, the subjects' own values behind it.
+
+    None where no metric has a value.
+    """
     results = table.results
     metrics = [name for name in table.columns if any(name in result.metrics for result in results)]
+    if not metrics:
+        return None
     columns = min(3, len(metrics))
     rows = -(-len(metrics) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained")
@@ -77,7 +82,7 @@ def write_plots(table: Table, path: Path) -> Path:
     return path
 
 
-def log_sweep(table: Table, grids: Sequence[Path], plots: Path, logger: "WandbLogger") -> None:
+def log_sweep(table: Table, grids: Sequence[Path], plots: Path | None, logger: "WandbLogger") -> None:
     """Log the table, grids and plots as one W&B run, and end that run."""
     try:
         measured = [name for name in table.columns if any(name in result.metrics for result in table.results)]
@@ -90,6 +95,7 @@ def log_sweep(table: Table, grids: Sequence[Path], plots: Path, logger: "WandbLo
             )
         logger.log_table("variants", columns=["variant", "subjects", *measured], data=rows)
         logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})
-        logger.experiment.log({"plots": wandb.Image(str(plots))})
+        if plots is not None:
+            logger.experiment.log({"plots": wandb.Image(str(plots))})
     finally:
         wandb.finish()

@@ -101,6 +101,7 @@ MODERN_SPECS = (
         update=_identity,
         needs_real=False,
         needs_reference=True,
+        seen="of the frames show a face",
     ),
     MetricSpec(
         key="face-quality",
@@ -113,6 +114,7 @@ MODERN_SPECS = (
         update=_face_quality,
         needs_real=False,
         needs_reference=True,
+        seen="of the frames show a face",
     ),
     MetricSpec(
         key="fvd-videomae",

@@ -77,6 +77,7 @@ class PoseAccuracy(MeanMetric):
             raise UserError(f"poses are compared frame by frame, but there are {len(generated)} and {len(real)}")
         scale = np.array(size[::-1], np.float64)
         person_F2 = _rectangle(real.xy * scale, real.mask)
+        shows_F = np.zeros(len(real), bool)
         for indices, sigmas in GROUPS[self.group]:
             found_FK, seen_FK = generated.mask[:, indices], real.mask[:, indices]
             distance_FK = np.linalg.norm((generated.xy[:, indices] - real.xy[:, indices]) * scale, axis=-1)
@@ -85,7 +86,10 @@ class PoseAccuracy(MeanMetric):
             right_FK = self._right(distance_FK, part_F2, person_F2, np.array(sigmas))
             shown_F = seen_FK.any(1)
             value_F = (right_FK * seen_FK).sum(1)[shown_F] / seen_FK.sum(1)[shown_F]
-            self._add(torch.from_numpy(value_F).to(self.total.device), frames=int(shown_F.sum()))
+            # A hand counts like any other, a frame that shows both is one.
+            new = int((shown_F & ~shows_F).sum())
+            self._add(torch.from_numpy(value_F).to(self.total.device), frames=new)
+            shows_F |= shown_F
             self.real_keypoints += int(seen_FK.sum())
             self.found += int((seen_FK & found_FK).sum())
 

@@ -37,6 +37,7 @@ class MetricSpec:
         update: add one clip to the metric.
         needs_real, needs_reference, needs_poses: what must come with a clip.
         features: of a Fréchet distance, what it compares: (B, D) samples of one side of a clip.
+        seen: of what the share is that a result calls `seen`.
     """
 
     key: str
@@ -52,6 +53,7 @@ class MetricSpec:
     needs_reference: bool = False
     needs_poses: bool = False
     features: "Callable[[ClipFeatures, Any, Side], Tensor] | None" = None
+    seen: str = "of the keypoints found"
 
     @property
     def arrow(self) -> str:

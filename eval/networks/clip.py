@@ -23,11 +23,14 @@ class CLIP(Network):
     Args:
         folder: a transformers folder of a CLIPModel with its image processor.
         digest: SHA-256 of its weights' file.
+        weights: name of that file.
     """
 
-    def __init__(self, folder: Path, *, name: str, digest: str) -> None:
+    def __init__(self, folder: Path, *, name: str, digest: str, weights: str = "model.safetensors") -> None:
         super().__init__(name, digest)
-        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        # Of the two formats the one whose checksum is recorded: the library would take the other where both lie there.
+        safe = weights.endswith(".safetensors")
+        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32, use_safetensors=safe)
         self.processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
 
     def forward(self, frames_BCHW: Tensor) -> Tensor:

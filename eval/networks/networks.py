@@ -70,7 +70,8 @@ class Networks:
     def clip(self, name: Literal["openai/clip-vit-base-patch32"]) -> CLIP:
         def make() -> CLIP:
             folder = self.store.hub_folder(name)
-            return CLIP(folder, name=name, digest=sha256(folder / HUB[name].weights))
+            weights = HUB[name].weights
+            return CLIP(folder, name=name, digest=sha256(folder / weights), weights=weights)
 
         return self.load((name,), make)
 
@@ -183,8 +184,10 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name}") from error
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but no GPU is available: use device=cpu")
     return device

@@ -52,7 +52,7 @@ def _row(result: Result, name: str) -> dict[str, Any]:
     entry, spec = result.metrics[name], REGISTRY[name]
     interval, network = result.interval(name), entry.get("network") or {}
     counts = [f"{entry[key]} {word}" for key, word in (("frames", "frames"), ("clips", "windows")) if key in entry]
-    counts += [f"{entry['seen']:.0%} of the keypoints found"] if "seen" in entry else []
+    counts += [f"{entry['seen']:.0%} {spec.seen}"] if "seen" in entry else []
     checksum = str(network["sha256"])[:12] if "sha256" in network else str(network.get("fingerprint", ""))
     return {
         "heading": spec.heading,

@@ -20,13 +20,13 @@ def print_scores(result: Mapping[str, Any]) -> None:
     for name, spec in REGISTRY.items():
         if name in result["metrics"]:
             entry = result["metrics"][name]
-            table.add_row(spec.heading, format_value(name, float(entry["value"])), _beside(entry))
+            table.add_row(spec.heading, format_value(name, float(entry["value"])), _beside(entry, spec.seen))
         elif name in result["missing"]:
             # The log has the whole reason.
             table.add_row(spec.title, "missing", result["missing"][name].split(": ")[0], style="dim")
     Console(stderr=True).print(table)
 
 
-def _beside(entry: Mapping[str, Any]) -> str:
-    found = [f"{entry['seen']:.0%} of the keypoints found"] if "seen" in entry else []
+def _beside(entry: Mapping[str, Any], seen: str) -> str:
+    found = [f"{entry['seen']:.0%} {seen}"] if "seen" in entry else []
     return "; ".join([*found, *([entry["note"]] if "note" in entry else [])])

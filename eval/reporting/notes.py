@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.scoring.protocol import PROTOCOLS, Protocol
+from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 from src.common.typed import typed
 
@@ -23,11 +24,23 @@ def incomparable(result: Result) -> list[str]:
     short = [clip for clip, values in result.clips.items() if values["frames"] != PUBLISHED_FRAMES]
     if short:
         reasons.append(f"{len(short)} subjects with other than {PUBLISHED_FRAMES} frames")
-    if result.dataset is not None and len(result.clips) < result.dataset.expected:
-        reasons.append(f"{len(result.clips)} of {result.dataset.expected} subjects")
+    expected = published_clips(result.benchmark) if result.dataset is None else result.dataset.expected
+    if expected is not None and len(result.clips) < expected:
+        reasons.append(f"{len(result.clips)} of {expected} subjects")
     if result.stand_in is not None:
         reasons.append(f"{result.stand_in}: a stand-in")
     return reasons
+
+
+def published_clips(benchmark: str) -> int | None:
+    """Clips of a benchmark with published numbers; None of any other.
+
+    >>> published_clips("tiktok"), published_clips("../tiktok")
+    (10, None)
+    """
+    known = {path.stem: path for path in (CONF_DIR / "dataset").glob("*.yaml")}
+    published = read_yaml(known[benchmark]).get("num_published_clips") if benchmark in known else None
+    return None if published is None else int(published)
 
 
 def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
@@ -36,7 +49,7 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
     for result in results:
         noted = {name: entry["note"] for name, entry in result.metrics.items() if "note" in entry}
         texts = [f"{REGISTRY[name].title}: {note}" for name, note in noted.items()]
-        texts += [f"{REGISTRY[name].title} is missing: {reason}" for name, reason in result.missing.items()]
+        texts += [f"{_title(name)} is missing: {reason}" for name, reason in result.missing.items()]
         if result.warnings:
             first, *others = result.warnings
             texts.append(first + (f" (and {len(others)} warnings more)" if others else ""))
@@ -48,6 +61,10 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
         for text in texts:
             said.setdefault(text, []).append(result.label)
     return [f"{', '.join(labels)}: {text}." for text, labels in said.items()] + _unlike(results)
+
+
+def _title(name: str) -> str:
+    return REGISTRY[name].title if name in REGISTRY else name
 
 
 def short_stand_in(result: Result) -> str:

@@ -89,8 +89,12 @@ def write_report(
         with atomic_path(output / name) as temporary:
             temporary.write_text(text)
     write_json(output / "tables.json", to_json(tables))
-    for table, section in zip(tables, sections, strict=True):
+    named: set[str] = set()
+    for number, (table, section) in enumerate(zip(tables, sections, strict=True)):
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{table.benchmark}-{table.protocol_label}-{'-'.join(table.sizes)}")
+        # Tables of one benchmark and protocol are apart where networks of one name had other weights.
+        name = f"{name}-{number}" if name in named else name
+        named.add(name)
         write_cards(table.results, section.labels, output / "cards" / name)
     log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
 

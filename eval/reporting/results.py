@@ -82,7 +82,8 @@ class Result:
         inputs: by subject, the number of its frames and their checksums.
         setup: how its frames were made; None where nobody said.
         found: by subject and metric of poses, the share of the real keypoints that were found.
-        seconds: by stage (`sample`, …), what a subject took on average, as it ran; None where nobody said.
+        seconds: by stage (`sample`, …), as it ran: of a sweep what a subject took on average, of a benchmark's run the
+            total; None where nobody said.
         hardware, command, commit: where it was scored, how, and by which code, as far as it says.
     """
 

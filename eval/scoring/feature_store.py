@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from eval.scoring.libraries import library_versions
 from src.common.atomic import atomic_path
 from src.common.digests import digest
 from src.common.errors import DamagedFile, UserError
@@ -60,4 +60,4 @@ class FeatureStore:
         return load_poses(path)
 
     def _path(self, frames_sha256: str, how: Sequence[str], suffix: str) -> Path:
-        return self.folder / f"{digest([frames_sha256, torch.__version__, *how])}{suffix}"
+        return self.folder / f"{digest([frames_sha256, library_versions(), *how])}{suffix}"

@@ -9,6 +9,7 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,6 +30,7 @@ from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
 from src.common.typed import check_choice, typed
+from src.media.sources import read_image
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import ExtractorSettings
 
@@ -162,18 +164,21 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
 def _clip(name: str, generated: Any, real: Any = None, reference: Any = None) -> ScoredClip:
     mine = frames_of(generated, f"generated frames of {name}")
     true = None if real is None else frames_of(real, f"real frames of {name}")
-    if true is not None and true.shape != mine.shape:
-        raise UserError(f"clip {name}: generated frames of shape {mine.shape} against real ones of {true.shape}")
+    if isinstance(reference, (str, Path)):
+        reference = read_image(Path(reference))
     image = None if reference is None else frames_of(reference[None], f"reference image of {name}")[0]
     return ScoredClip(str(name), mine, true, image)
 
 
 def _resized(clip: ScoredClip, protocol: Protocol) -> ScoredClip:
-    if protocol.resolution is None or protocol.resize is None:
-        return clip
-    size = (protocol.resolution, protocol.resize)
-    real = None if clip.real is None else resize_frames(clip.real, *size)
-    return ScoredClip(clip.name, resize_frames(clip.generated, *size), real, clip.reference, clip.warnings, clip.poses)
+    if protocol.resolution is not None and protocol.resize is not None:
+        size = (protocol.resolution, protocol.resize)
+        real = None if clip.real is None else resize_frames(clip.real, *size)
+        clip = replace(clip, generated=resize_frames(clip.generated, *size), real=real)
+    if clip.real is not None and clip.real.shape != clip.generated.shape:
+        mine, true = clip.generated.shape, clip.real.shape
+        raise UserError(f"clip {clip.name}: generated frames of shape {mine} against real ones of {true}")
+    return clip
 
 
 def frames_of(value: Any, name: str) -> np.ndarray:

@@ -1,13 +1,11 @@
 """One metric over all clips of a run: each clip's own state, merged, with what is reported beside the value."""
 
-import importlib.metadata
 import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
@@ -19,6 +17,7 @@ from eval.networks.weights import WeightsMissing
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ScoredClip
 from eval.scoring.features import ClipFeatures
+from eval.scoring.libraries import library_versions
 from eval.scoring.protocol import Protocol
 
 log = logging.getLogger(__name__)
@@ -184,10 +183,3 @@ def identity(judge: Judge | None) -> dict[str, Any]:
     if isinstance(judge, Network):
         return {"network": {"name": judge.name, "sha256": judge.sha256}}
     return {"network": {"name": judge.name, "fingerprint": judge.fingerprint()}}
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries whose code enters the numbers."""
-    names = ("torch", "torchvision", "torchmetrics", "scikit-image", "lpips", "clean-fid", "cd-fvd", "transformers")
-    found = {name: importlib.metadata.version(name) for name in (*names, "pillow", "av", "numpy", "scipy")}
-    return found | {"opencv": cv2.__version__}  # installed under any of four names

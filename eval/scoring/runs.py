@@ -1,10 +1,12 @@
 """A run of ours as a clip to be scored: which of its files are what."""
 
 from pathlib import Path
+from typing import Any
 
 from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
+from src.models.settings import stand_in
 from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
 
 
@@ -39,3 +41,10 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampl
         reference=run / "training" / "frames" / f"{index:05d}.png",
         poses=run / HELD_OUT / "poses.npz",
     )
+
+
+def made_by(run: Path) -> dict[str, Any]:
+    """The `setup` of a result: why no published number is of a run like this one, as far as its settings say."""
+    model = RunFolder(run).settings().model
+    beside = f"{len(model.controlnets)} ControlNets beside the pose one" if model.controlnets else None
+    return {"stand_in": stand_in(model) or beside}

@@ -12,7 +12,8 @@ from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
-from eval.scoring.pool import Pool, library_versions
+from eval.scoring.libraries import library_versions
+from eval.scoring.pool import Pool
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import arrays_sha256

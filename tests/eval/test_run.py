@@ -99,6 +99,25 @@ def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monk
     assert len(list((folder / "runs/people").iterdir())) == 2
 
 
+def test_a_result_of_fewer_metrics_does_not_replace_one_of_more(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = finished
+    with pytest.raises(UserError, match=r"holds psnr as well, which would be lost: ask for them too \(metrics="):
+        run(config(folder, "metrics=[ssim]"))
+    (path,) = (folder / "eval/people").glob(f"posecrafter-2-tiny-paper-*/{FILE_NAME}")
+    assert json.loads(path.read_text()) == result
+
+
+def test_other_test_frames_are_scored_against_their_own(tmp_path: Path) -> None:
+    """What is learnt does not depend on them, and so the folder is the same."""
+    one = "subjects=[people_001]"
+    for count in (2, 3, 2):
+        result = run(config(tmp_path, one, f"data.num_test_frames={count}", f"label=of{count}"))
+        files = result["files"]["people_001"]
+        assert {len(read_video(Path(files[side])).frames) for side in ("generated", "real")} == {count}
+        assert result["dataset"]["failed"] == {} and result["clips"]["people_001"]["frames"] == count
+    assert len(list((tmp_path / "runs/people").iterdir())) == 2, "the person and the features"
+
+
 def test_one_failing_subject_is_reported_and_does_not_stop_the_rest(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,7 +67,7 @@ class System(ABC):
     """Another project's code, or a web service.
 
     Args:
-        name: of its rows in tables, as `eval/published.yaml` has it.
+        name: of its rows in tables, as `eval/reporting/published.yaml` has it.
         num_frames: N, how many training frames it may see.
     """
 

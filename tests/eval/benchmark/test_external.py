@@ -286,7 +286,7 @@ def test_the_published_row_is_the_one_compared_with(system: str, num_frames: int
     assert cfg.default_label().startswith(f"{cfg.system.name}-{num_frames}-paper-")
     value: dict[str, Any] = {"benchmark": "tiktok", "method": cfg.system.name, "num_frames": cfg.system.num_frames}
     value |= {"protocol": plain(cfg.protocol), "metrics": {"psnr": {"value": 20.0}}, "missing": {}}
-    value |= {"sizes": ["512x512"], "clips": {"tiktok_001": {"frames": 100, "psnr": 20.0}}}
+    value |= {"sizes": ["512x512"], "clips": {f"tiktok_{i:03d}": {"frames": 100, "psnr": 20.0} for i in range(10)}}
     (tmp_path / FILE_NAME).write_text(json.dumps(value))
     [table] = build_tables(load_results([tmp_path]))
     assert table.rows[-1].cells["psnr"].difference is not None

@@ -91,6 +91,15 @@ def other_size(result: dict[str, Any]) -> None:
     result["sizes"] = ["64x64"]
 
 
+def without_weights(result: dict[str, Any]) -> None:
+    result["weights"] = {}
+    result["metrics"]["psnr"]["value"] = 99.0
+
+
+def weights_of_some(result: dict[str, Any]) -> None:
+    del result["weights"]["ben"]
+
+
 def no_result(result: dict[str, Any]) -> None:
     del result["weights"]
 
@@ -104,6 +113,8 @@ def no_result(result: dict[str, Any]) -> None:
         (fewer_clips, "clips that lack: ben; that the board does not have: none"),
         (without_metric, "ssim lacks: no reason"),
         (other_size, "frames of 64x64, not 32x32"),
+        (without_weights, "psnr of anna, ben has no weight, without which its value cannot be checked"),
+        (weights_of_some, "psnr of ben has no weight"),
         (no_result, "'weights' is a required property"),
     ],
 )
@@ -118,6 +129,25 @@ def test_what_does_not_match_is_refused(
         assert status == 2, main.__module__
     assert all(part in line for part in told.split(".*")), line
     assert call_main(submit_check, str(board / "ours"))[0] == 0
+
+
+def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str, Any], call_main) -> None:
+    """Metrics of other networks than another submission's, or that are unknown here."""
+    for number, network in enumerate(("a", "b")):
+        more = json.loads(json.dumps(result))
+        more["metrics"]["dreamsim"] = {
+            "value": 0.5,
+            "frames": 8,
+            "network": {"name": "dreamsim", "sha256": network * 64},
+        }
+        more["missing"]["unheard-of"] = "no weights"
+        submit(board, f"more{number}", more)
+    status, told = call_main(submit_check, str(board))
+    assert status == 0, told
+    status, told = call_main(leaderboard, str(board))
+    assert status == 0, told
+    (table,) = json.loads((board / ".page/tables.json").read_text())
+    assert len(table["rows"]) == 3 and "dreamsim" not in json.dumps(table["rows"])
 
 
 def test_a_submission_says_who_made_it(board: Path, result: dict[str, Any], call_main) -> None:

@@ -109,6 +109,15 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert rows[0]["label"] == "noise" or rows[1]["label"] == "noise"
     assert {row["label"]: row["subjects"] for row in rows} == {"controlvideo": 1, "noise": 2}
 
+    # Under another benchmark's name, or where a metric was missing, it is.
+    path = report / "scores/noise.json"
+    lacking = json.loads(path.read_text()) | {"missing": {"lpips": "no weights"}}
+    path.write_text(json.dumps(lacking))
+    given = (f"sweep={folder}", metrics, "num_videos=0", "benchmark=tiktok")
+    assert call_main(report_main, *given[:-1])[0] == 0 and json.loads(path.read_text())["missing"] == {}
+    assert call_main(report_main, *given)[0] == 0 and json.loads(path.read_text())["benchmark"] == "tiktok"
+    assert json.loads(path.read_text())["setup"] == {"stand_in": "model=tiny"}
+
     status, stderr = call_main(report_main, f"sweep={folder}", metrics, "baseline=disco")
     assert status == 2 and "baseline=disco is none of" in stderr
 

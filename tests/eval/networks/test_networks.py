@@ -1,5 +1,6 @@
 """The feature networks, with seeded random weights, against the libraries' own calls."""
 
+import shutil
 from pathlib import Path
 
 import lpips
@@ -17,8 +18,10 @@ from eval.networks.clip import CLIP
 from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
 from eval.networks.lpips import LPIPSNetwork
+from eval.networks.networks import choose_device
 from eval.networks.weights import WeightStore
 from src.common.digests import sha256
+from src.common.errors import UserError
 from src.media.video import write_frames
 from tests.eval.conftest import random_inception, smooth_frames, to_tensor
 
@@ -107,7 +110,7 @@ def test_scripted_i3d_gets_8_bit_clips_and_resizes_itself(random_weights: Weight
 
 def test_clip_embeddings_alone_equal_batched_and_follow_the_pillow_processor(random_weights: WeightStore) -> None:
     folder = random_weights.hub_folder("openai/clip-vit-base-patch32")
-    network = CLIP(folder, name="clip", digest="")
+    network = CLIP(folder, name="clip", digest="", weights="pytorch_model.bin")
     frames = np.concatenate([smooth_frames(2, 96, seed=0), smooth_frames(1, 96, seed=1)])
     together = network(to_tensor(frames))
     alone = torch.cat([network(frame[None]) for frame in to_tensor(frames)])
@@ -116,3 +119,24 @@ def test_clip_embeddings_alone_equal_batched_and_follow_the_pillow_processor(ran
     with torch.no_grad():
         expected = CLIPModel.from_pretrained(folder).get_image_features(pixels).pooler_output
     assert torch.cosine_similarity(together, expected).min() > 1 - 1e-4
+
+
+def test_clip_loads_the_file_whose_checksum_is_recorded(random_weights: WeightStore, tmp_path: Path) -> None:
+    """The library would take the other format where both lie in the folder."""
+    shutil.copytree(random_weights.hub_folder("openai/clip-vit-base-patch32"), tmp_path / "clip")
+    other = CLIPModel.from_pretrained(tmp_path / "clip")
+    torch.nn.init.zeros_(other.visual_projection.weight)
+    other.save_pretrained(tmp_path / "clip")
+    assert (tmp_path / "clip/model.safetensors").is_file() and (tmp_path / "clip/pytorch_model.bin").is_file()
+    frames = to_tensor(smooth_frames(1, 96, seed=0))
+    features = {
+        name: CLIP(tmp_path / "clip", name="clip", digest="", weights=name)(frames)
+        for name in ("pytorch_model.bin", "model.safetensors")
+    }
+    assert features["pytorch_model.bin"].any() and not features["model.safetensors"].any()
+
+
+@pytest.mark.parametrize("name", ["mps", "gpu", "cuda:x"])
+def test_a_device_is_a_processor_or_a_gpu(name: str) -> None:
+    with pytest.raises(UserError, match=f"device must be auto, cpu, cuda or cuda:N, got {name}"):
+        choose_device(name)

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from eval.metrics.registry import REGISTRY
+from eval.report import main as report_main
 from eval.reporting.intervals import mean_estimate
 from eval.reporting.page import worst_first, write_report
 from eval.reporting.results import load_results
@@ -414,3 +415,12 @@ def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Pa
     assert stand_in.label.endswith("model=tiny") and "model" not in real.label
     assert real.cells["psnr"].difference is not None and stand_in.cells["psnr"].difference is None
     assert any("model=tiny: a stand-in" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("option", ["metrics=[psnr]", "benchmark=tiktok", "wandb=project"])
+def test_what_goes_with_a_sweep_is_refused_without_one(option: str, tmp_path: Path, call_main) -> None:
+    write_result(tmp_path / "a.json")
+    name = option.partition("=")[0]
+    status, told = call_main(report_main, f"results={tmp_path}/a.json", option)
+    assert status == 2 and told.startswith(f"error: {name}=") and "goes with sweep=" in told
+    assert call_main(report_main, f"results={tmp_path}/a.json", "baseline=nobody")[0] == 2

@@ -1,11 +1,13 @@
 """What is computed from real frames is computed once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from eval.metrics.base import NotComputable
 from eval.networks.base import Network
 from eval.scoring import clips
 from eval.scoring.clips import ScoredClip
@@ -14,9 +16,11 @@ from eval.scoring.features import ClipFeatures
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import arrays_sha256
+from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import NobodyFound
 from tests.eval.conftest import smooth_frames
-from tests.eval.test_score import networks, protocol
+from tests.eval.test_score import BrightestPoint, networks, protocol
 
 
 class Counted(Network):
@@ -85,3 +89,28 @@ def test_real_frames_are_hashed_once_for_all_that_is_asked_of_them(
         assert found.inputs["a"]["real_sha256"] == arrays_sha256(real)
         assert sum(array is real for array in hashed) == run
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_extractor_that_cannot_work_is_told_from_one_that_sees_nobody(tmp_path: Path, random_weights) -> None:
+    """Also where the real frames' poses were kept, so that it is asked for the generated ones alone."""
+    frames, store = smooth_frames(3, 32, seed=0), FeatureStore(tmp_path)
+
+    class Moody(BrightestPoint):
+        error: UserError | None = None
+
+        def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+            if self.error is not None:
+                raise self.error
+            return super().extract(frames, total=total)
+
+    def views(extractor: Moody) -> tuple[PoseSequence, PoseSequence]:
+        return ClipFeatures(ScoredClip("a", frames, frames, None), judges, protocol(), store).poses(extractor)
+
+    judges, extractor = networks(random_weights), Moody()
+    assert all(poses.mask.all() for poses in views(extractor))
+    extractor.error = UserError("its weights are not there")
+    with pytest.raises(NotComputable, match="generated frames of a: its weights are not there"):
+        views(extractor)
+    extractor.error = NobodyFound("nobody")
+    generated, real = views(extractor)
+    assert real.mask.all() and not generated.mask.any()
