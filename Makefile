@@ -73,7 +73,7 @@ OF_DISCO = method.weights=$(DISCO) method.configs=$(DISCO_CONFIGS)
 # $(call others,benchmark): the rows of the other systems.
 define others
 $(if $(DISCO),$(BIN)/python -m eval.run benchmark=$(1) method=disco $(OF_DISCO) $(ARGS),@echo "DISCO= is not given: no rows of DisCo")
-$(if $(MAGICANIMATE),$(BIN)/python -m eval.run benchmark=$(1) method=magicanimate method.weights=$(MAGICANIMATE) $(ARGS),@echo "MAGICANIMATE= is not given: no row of MagicAnimate")
+$(if $(MAGICANIMATE),$(BIN)/python -m eval.run benchmark=$(1) method=magicanimate model.vae=stabilityai/sd-vae-ft-mse method.weights=$(MAGICANIMATE) $(ARGS),@echo "MAGICANIMATE= is not given: no row of MagicAnimate")
 $(if $(DISCO),$(BIN)/python -m eval.run benchmark=$(1) method=disco_ft $(OF_DISCO) $(ARGS))
 endef
 

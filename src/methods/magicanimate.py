@@ -1,6 +1,7 @@
 """MagicAnimate as a method: one picture and DensePose renderings in, a video out."""
 
 import functools
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,9 @@ from src.models.image_model import ImageModel
 from src.models.settings import stand_in, weights_identity
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GeneratedClip
+
+log = logging.getLogger(__name__)
+PUBLISHED_VAE = "stabilityai/sd-vae-ft-mse"
 
 
 class MagicAnimateMethod(Method):
@@ -63,6 +67,8 @@ class MagicAnimateMethod(Method):
         )
 
     def load(self, material: Material) -> None:
+        if self.model.vae is None and self.stand_in is None:
+            log.warning("MagicAnimate was published with another VAE than its base's: give model.vae=%s", PUBLISHED_VAE)
         _ = self._loaded
 
     def film(

@@ -34,14 +34,15 @@ def draw_skeletons(poses: PoseSequence, size: int) -> np.ndarray:
     """
     drawings = np.zeros((len(poses), size, size, 3), np.uint8)
     for drawing, xy_K2, seen_K in zip(drawings, poses.xy[:, PARTS["body"]], poses.mask[:, PARTS["body"]], strict=True):
-        pixels = np.rint(xy_K2 * size).astype(int).tolist()
-        for point, seen, color in zip(pixels, seen_K, COLORS, strict=True):
+        # Cut to whole pixels where something is drawn, and not before, as OpenPose's code does.
+        pixels_K2 = xy_K2.astype(np.float64) * size
+        for (x, y), seen, color in zip(pixels_K2, seen_K, COLORS, strict=True):
             if seen:
-                cv2.circle(drawing, point, WIDTH, color, thickness=-1)
+                cv2.circle(drawing, (int(x), int(y)), WIDTH, color, thickness=-1)
         for (a, b), color in zip(LIMBS, COLORS, strict=False):
             if seen_K[a] and seen_K[b]:
                 layer = drawing.copy()
-                cv2.fillConvexPoly(layer, _limb(np.array(pixels[a]), np.array(pixels[b])), color)
+                cv2.fillConvexPoly(layer, _limb(pixels_K2[a], pixels_K2[b]), color)
                 cv2.addWeighted(drawing, 1 - OPACITY, layer, OPACITY, 0, dst=drawing)
     return drawings
 
