@@ -62,7 +62,7 @@ def count_evaluation(
         unet = from_config(UNet2DConditionModel, folder / "unet")
         controlnet = from_config(ControlNetModel, folder / "controlnet")
         backbone = VideoBackbone(unet, controlnet, group_norm=settings.group_norm).eval()
-        cast_frozen(backbone, getattr(torch, settings.dtype))
+        cast_frozen(backbone, getattr(torch, settings.in_precision(precision).dtype))
         mixed = contextlib.nullcontext() if cast is None else torch.autocast("cpu", cast)
         with mixed:
             texts = [torch.empty(1, TEXT_TOKENS, unet.config["cross_attention_dim"])] * num_prompts

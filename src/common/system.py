@@ -47,7 +47,7 @@ def quick_precision(accelerator: str, dtype: str = "float32") -> str:
         accelerator: `trainer.accelerator`.
         dtype: `model.dtype`; weights of 16 bits leave no choice.
     """
-    if dtype != "float32":
+    if dtype not in ("auto", "float32"):
         return "16-mixed" if dtype == "float16" else "bf16-mixed"
     if accelerator == "auto":
         import torch

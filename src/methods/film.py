@@ -55,7 +55,7 @@ def film_picture(
     """
     kind = KINDS[method.kind]
     seed = kind.public_seed if seed is None else seed
-    built = build_method(method, Surroundings(model=model, trainer=trainer, seed=seed))
+    built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
     picture, geometry, own_poses = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.

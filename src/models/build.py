@@ -72,7 +72,8 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         conditioning_scale=settings.conditioning_scale,
         compiled=settings.compile,
     )
-    cast_frozen(backbone, getattr(torch, settings.dtype))
+    # Of no precision `auto` is float32, which goes with all.
+    cast_frozen(backbone, getattr(torch, settings.in_precision("32-true").dtype))
     for network in (backbone.unet, backbone.controlnet, *image_model.beside):
         if settings.channels_last:
             cast(nn.Module, network).to(memory_format=torch.channels_last)

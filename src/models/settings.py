@@ -1,7 +1,7 @@
 """Settings of the image model and the backbone: the config group `model`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -20,6 +20,10 @@ PRECISIONS = {
     "bfloat16": ("bf16-mixed",),
     "float16": ("16-mixed",),
 }
+
+
+# Of a mixed precision the format in which frozen weights are used, whatever they are kept in.
+USED_AS = {"bf16-mixed": "bfloat16", "16-mixed": "float16"}
 
 
 # Models of ours that stand in for Stable Diffusion.
@@ -99,6 +103,7 @@ class ModelSettings:
         group_norm: statistics over all frames of a `clip`, as ControlVideo has them, or over each `frame`.
         conditioning_scale: factor on the ControlNet's residuals.
         dtype: of the frozen weights; the trained ones are always float32. Below it, trainer.precision must be mixed.
+            `auto`: that of the operations of trainer.precision, so that nothing is cast again in every evaluation.
         gradient_checkpointing: less memory for a quarter more time in training; `auto`: where memory needs it.
         offload: in sampling, weights wait in the machine's memory and visit the GPU block by block (the library's group
             offloading): seconds for gigabytes; `auto`: where they would take more than half of its free memory.
@@ -122,7 +127,7 @@ class ModelSettings:
     clip_skip: int = setting(0, counts="fine_tune")
     group_norm: Literal["clip", "frame"] = setting("clip", counts="fine_tune")
     conditioning_scale: float = setting(1.0, counts="fine_tune")
-    dtype: Literal["float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting("float32", counts="fine_tune")
     gradient_checkpointing: GradientCheckpointing = setting("auto", counts="nothing")
     offload: Offload = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
@@ -142,6 +147,10 @@ class ModelSettings:
             )
         if self.random_seed is not None and self.vae is not None:
             raise UserError("model.vae is not read where model.random_seed draws all weights: set one of them to null")
+
+    def in_precision(self, precision: str) -> "ModelSettings":
+        """The same with the dtype that `dtype=auto` is for a `trainer.precision`."""
+        return replace(self, dtype=USED_AS.get(str(precision), "float32")) if self.dtype == "auto" else self
 
     def config_folder(self) -> Path | None:
         """The local folder whose configs describe the model, if it is one with a ControlNet."""

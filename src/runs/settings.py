@@ -34,6 +34,7 @@ class LearningSettings:
     checkpoint_every_n_steps: int = setting(50, counts="nothing")
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", self.model.in_precision(self.trainer.precision))
         check_precision(self.model.dtype, self.trainer.precision)
         check_scales(self.model, self.sampling.controlnet_scales)
         if self.optimizer.fused and self.trainer.precision == "16-mixed":

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
@@ -7,7 +9,7 @@ from src.models.build import build_backbone
 from src.models.describe import describe_model
 from src.models.loading import random_image_model
 from src.models.settings import ModelSettings
-from tests.conftest import TINY, perturbed
+from tests.conftest import TINY, perturbed, run_settings
 
 F = 5
 
@@ -166,6 +168,25 @@ def test_frozen_weights_in_half_precision_train_under_autocast(dtype, tiny):
         noise = predict(backbone, *make_inputs())
     noise.float().square().mean().backward()
     assert all(p.grad.dtype == torch.float32 for p in backbone.trainable_state().values() if p.grad is not None)
+
+
+def test_weights_kept_in_the_format_of_the_operations_change_no_bit(tiny):
+    """`model.dtype=auto` of a mixed precision: autocast would cast them in every evaluation to the same numbers."""
+    noise = []
+    for dtype in ("float32", "bfloat16"):
+        backbone = build_backbone(copy.deepcopy(tiny), ModelSettings(**{**vars(TINY), "dtype": dtype}))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            noise.append(predict(backbone, *make_inputs()))
+    assert torch.equal(*noise)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-mixed", "bfloat16"), ("16-mixed", "float16"), ("32-true", "float32")]
+)
+def test_frozen_weights_follow_the_precision(precision, dtype):
+    assert run_settings("model=sd15", f"trainer.precision={precision}", "subject=people_001").model.dtype == dtype
+    kept = run_settings("model=sd15", f"trainer.precision={precision}", "subject=people_001", "model.dtype=float32")
+    assert kept.model.dtype == "float32"
 
 
 def test_inputs_that_disagree_are_refused(backbone):
