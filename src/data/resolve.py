@@ -51,11 +51,27 @@ def resolve_subject(
     elif subject in SEEDS:
         found = people_subject(subject, resolution=settings.resolution)
     elif path.exists():
-        name = default_name(path, root)
-        return prepare_subject(path, name=name, extractor=extractor(), settings=settings, root=root, prompt=prompt)
+        return resolve_video(path, settings=settings, root=root, extractor=extractor, prompt=prompt)
     else:
         raise UserError(_unknown(subject, root))
     return replace(found, prompt=prompt) if prompt else found
+
+
+def resolve_video(
+    video: str | Path,
+    *,
+    settings: ClipSettings,
+    root: str | Path,
+    extractor: Callable[[], PoseExtractor],
+    prompt: str | None = None,
+) -> Subject:
+    """Prepare what lies at a path, whatever subject is called like it; arguments are those of `resolve_subject`.
+
+    Raises:
+        UserError: no video there; and all that preparing raises.
+    """
+    name = default_name(Path(video), root)
+    return prepare_subject(video, name=name, extractor=extractor(), settings=settings, root=root, prompt=prompt)
 
 
 def known_subjects(root: str | Path) -> list[str]:
