@@ -3,7 +3,6 @@
 Dimensions: F frames of H x W pixels.
 """
 
-import functools
 import logging
 import shutil
 from collections.abc import Iterable
@@ -50,6 +49,7 @@ def prepare_subject(
     settings: ClipSettings,
     root: str | Path,
     prompt: str | None = None,
+    replace: bool = True,
     force: bool = False,
 ) -> Subject:
     """Bring a video into the form that training reads, or find that this was done before.
@@ -61,6 +61,8 @@ def prepare_subject(
     Args:
         video: video file or folder of images.
         prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
+        replace: a subject of that name which was made of the same clip with other settings; False leaves it as it is,
+            and prepares this one beside it, under a name of its own that the same settings find again.
         force: make everything again, poses included, and allow another clip to take over the name.
 
     Raises:
@@ -74,14 +76,24 @@ def prepare_subject(
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
     clear_leftovers(root, below=False)
-    known = functools.partial(_kept, folder, made_from, video=video, prompt=prompt)
-    if isinstance(kept := known(force=force), Subject):
-        return kept
+
+    def find() -> tuple[Path, Subject | str | None]:
+        there, own_prompt = (folder, None) if replace else _not_to_replace(folder, made_from)
+        kept = _kept(there, made_from, video=video, prompt=prompt, force=force)
+        return there, own_prompt if kept is None else kept
+
+    if isinstance(found := find()[1], Subject):
+        return found
     with only_writer(Path(root) / LOCKS / name, wait=True):
         # Another process may have prepared it meanwhile.
-        if isinstance(kept := known(force=force), Subject):
-            return kept
-        return _prepare(video, made_from, folder, extractor=extractor, settings=settings, prompt=kept, force=force)
+        there, found = find()
+        if isinstance(found, Subject):
+            return found
+        if there != folder:
+            log.info(
+                "subject %s stays as this clip was prepared before: with these settings it is %s", name, there.name
+            )
+        return _prepare(video, made_from, there, extractor=extractor, settings=settings, prompt=found, force=force)
 
 
 def _prepare(
@@ -167,6 +179,17 @@ def _kept(
         return subject
     log.info("subject %s is prepared again: %s", name, ", ".join(changed) or "force=true")
     return prompt
+
+
+def _not_to_replace(folder: Path, made_from: dict[str, Any]) -> tuple[Path, str | None]:
+    """A folder where no subject of the same clip is replaced by one of other settings, and the prompt of that one."""
+    if not (folder / "subject.yaml").exists():
+        return folder, None
+    record = read_record(folder)
+    if record["source"]["sha256"] != made_from["source"]["sha256"] or not _changes(record, made_from):
+        return folder, None
+    own = digest([made_from["settings"], made_from["extractor"]])[:6]
+    return folder.with_name(f"{folder.name}-{own}"), record["prompt"]
 
 
 def content_sha256(video: Path) -> str:

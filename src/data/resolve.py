@@ -30,7 +30,7 @@ def resolve_subject(
 
     A name stands for the prepared subject `<root>/<name>` or for a rendered person (people_001 ... people_012),
     anything else for a video file or a folder of images, which is prepared under the name of the file unless
-    that was done before. A subject prepared at a higher resolution is shrunk.
+    that was done before. A subject prepared at a higher resolution is shrunk. Nothing prepared is replaced.
 
     Args:
         subject: name or path.
@@ -67,11 +67,14 @@ def resolve_video(
 ) -> Subject:
     """Prepare what lies at a path, whatever subject is called like it; arguments are those of `resolve_subject`.
 
+    What was prepared of it with other settings stays, and this is prepared beside it.
+
     Raises:
         UserError: no video there; and all that preparing raises.
     """
     name = default_name(Path(video), root)
-    return prepare_subject(video, name=name, extractor=extractor(), settings=settings, root=root, prompt=prompt)
+    how = {"extractor": extractor(), "settings": settings, "root": root, "prompt": prompt}
+    return prepare_subject(video, name=name, replace=False, **how)
 
 
 def known_subjects(root: str | Path) -> list[str]:
