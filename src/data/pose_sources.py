@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.arrays import Frames, MadeFrames
+from src.common.arrays import Frames, MadeFrames, height_width
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
-from src.data.crop import crop_box, crop_frame, crop_poses
+from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
 from src.data.prepare import content_sha256
 from src.data.resolve import resolve_subject
 from src.data.settings import DataSettings
@@ -19,8 +19,9 @@ from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
-from src.pose.formats import load_fps, load_poses
+from src.pose.formats import load_fps, load_poses, load_size
 from src.pose.keypoints import PoseSequence
+from src.pose.openpose_json import MAX_CANVAS
 from src.pose.retarget import RetargetMode, retarget
 from src.pose.script import SUFFIXES, load_script, perform_script
 from src.pose.smooth import SmoothSettings
@@ -44,6 +45,7 @@ class PoseSourceSettings:
 
     Attributes:
         poses: video, subject, keypoints (.npz, OpenPose .json or a folder of them), or pose script.
+        poses_size: (height, width) of the picture that keypoints are of, where their file does not say.
         retarget: onto the subject's own proportions; null: `bones` if the driver is someone else, else `none`.
         smooth: of the poses.
         pose_script: see `PoseScriptSettings`.
@@ -51,11 +53,16 @@ class PoseSourceSettings:
     """
 
     poses: FileName
+    poses_size: tuple[int, int] | None = None
     retarget: RetargetMode | None = None
     smooth: SmoothSettings = field(default_factory=SmoothSettings)
     pose_script: PoseScriptSettings = field(default_factory=PoseScriptSettings)
     data: DataSettings = field(default_factory=DataSettings)
     pose: ExtractorSettings
+
+    def __post_init__(self) -> None:
+        for side in self.poses_size or ():
+            check_range("poses_size", side, least=1, most=MAX_CANVAS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,7 @@ class TargetPoses:
 
     Attributes:
         poses: M poses in units of the subject's frames.
+        size: (height, width) of these; None: not known.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
         driver: whose frames these are; None also where they had to be fitted into another shape.
@@ -75,6 +83,7 @@ class TargetPoses:
     beside: Row | None
     driver: Subject | None = None
     sound: Soundtrack | None = None
+    size: tuple[int, int] | None = None
 
 
 def target_poses(
@@ -112,6 +121,7 @@ def target_poses(
             Row("driver", frames),
             driver if frames is driver.frames else None,
             _sound(settings, driver),
+            height_width(frames),
         )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
     if not found.poses.mask.any():
@@ -145,19 +155,44 @@ def _from_file(
     settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float, size: tuple[int, int] | None
 ) -> TargetPoses | None:
     """Poses of a script or of keypoints; None: the source is neither."""
+    keypoints = source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json")))
+    if settings.poses_size is not None and not keypoints:
+        raise UserError(
+            f"poses_size={list(settings.poses_size)} goes with keypoints (.npz, .json or a folder of these), and "
+            f"poses={source} is none: leave it out"
+        )
     if source.suffix in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(_shipped(source))
         performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
-        return TargetPoses(_stretched(performed, size, back=True), fps, None)
+        return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
         raise UserError(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
-    if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        return TargetPoses(load_poses(source, person=settings.pose.person), load_fps(source) or fps, None)
-    return None
+    return _keypoints(settings, source, fps, size) if keypoints else None
+
+
+def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
+    """Poses of a file, fitted into the subject's frames as a driver is, where the shape of their picture is known."""
+    given = settings.poses_size
+    poses = load_poses(source, size=given, person=settings.pose.person)
+    picture = load_size(source) or given
+    if picture is None:
+        return TargetPoses(poses, load_fps(source) or fps, None, size=size)
+    height, width = picture
+    if given and given[0] * width != given[1] * height:
+        raise UserError(
+            f"poses_size={list(given)}: poses={source} says itself that it is of {width}x{height} pixels (width x "
+            "height): leave out poses_size"
+        )
+    data = settings.data
+    size = size or frame_size(data.clip.aspect, data.resolution, width=width, height=height)
+    fitted = pad_poses(poses, picture=picture, size=size)
+    if fitted is not poses:
+        log.info("poses of %s: a picture of %dx%d fitted into %dx%d pixels", source, width, height, *size[::-1])
+    return TargetPoses(fitted, load_fps(source) or fps, None, size=size)
 
 
 def fit_driver(driver: Subject, size: tuple[int, int]) -> tuple[Frames, PoseSequence]:

@@ -129,7 +129,7 @@ def _prepare(
         cropped = (crop_frame(frame, box, shape) for frame in track(reader, "cropping", len(reader)))
         _write_npy(temporary / "frames.npy", cropped, (len(reader), *shape, 3))
         frames = np.load(temporary / "frames.npy", mmap_mode="r")
-        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps))
+        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps), size=shape)
         shown = evenly_spaced(len(frames), 10)
         overlay = draw_overlay(frames[shown], poses[shown])
         contact_sheet([Row("frames", frames[shown]), Row("poses", overlay)], temporary / "sheet.png")
@@ -227,7 +227,7 @@ def _full_frame_poses(
         raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
-    save_poses(cached, poses, fps=float(reader.fps))
+    save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))
     return poses, people
 
 

@@ -15,7 +15,7 @@ from src.data.subject import load_subject
 from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.settings import FileSettings
-from src.pose.formats import save_poses
+from src.pose.formats import load_poses, load_size, save_poses
 from src.pose.keypoints import PoseSequence
 from src.sample import main as sample_main
 from src.train import main as train_main
@@ -60,6 +60,16 @@ def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
             assert list(streams(video)) == ["video"]
     assert summary["drift"]["colour"]["mean"] > 0 and "drift.png" in summary["files"]
     assert summary["sound_of"] == ("driver.mp4" if audio == "driver" else None) and summary["fps"] == 10
+
+
+def test_keypoints_of_another_shape_are_filmed_as_a_driver_of_that_shape_is(run, call_main, tmp_path):
+    _, poses = render_clip(sample_identity(3), "talk", 3, 64, 3)
+    save_poses(tmp_path / "wide.npz", poses)
+    options = (f"run={run}", "poses=wide.npz", "poses_size=[360,640]", "sampling.num_steps=1", "output=out")
+    assert call_main(sample_main, *options) == (0, "")
+    filmed, expected = load_poses(tmp_path / "out/poses.npz"), poses.xy * (1, 360 / 640) + (0, (1 - 360 / 640) / 2)
+    np.testing.assert_allclose(filmed.xy[poses.mask], expected[poses.mask], atol=1e-5)
+    assert load_size(tmp_path / "out/poses.npz") == read_video(tmp_path / "out/frames").frames.shape[1:3]
 
 
 def test_a_clip_of_ones_own_keeps_its_shape_and_can_be_scored(call_main, tmp_path):
