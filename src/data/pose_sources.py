@@ -12,7 +12,7 @@ from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
 from src.data.prepare import content_sha256
-from src.data.resolve import resolve_subject
+from src.data.resolve import known_subject, resolve_subject
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject, load_subject
 from src.media.contact_sheet import Row
@@ -49,7 +49,7 @@ class PoseSourceSettings:
         retarget: onto the subject's own proportions; null: `bones` if the driver is someone else, else `none`.
         smooth: of the poses.
         pose_script: see `PoseScriptSettings`.
-        data, pose: of a video.
+        data, pose: of a video; `data.start` and `data.max_frames` of any source, counted in its own frames.
     """
 
     poses: FileName
@@ -108,12 +108,7 @@ def target_poses(
     source, is_other = Path(settings.poses), False
     found = _from_file(settings, source, training, fps, size)
     if found is None:
-        driver = resolve_subject(
-            settings.poses,
-            settings=settings.data.clip if size is None else _shaped(settings.data.clip, size),
-            root=settings.data.root,
-            extractor=settings.pose.build,
-        )
+        driver = _driver(settings, settings.data.clip if size is None else _shaped(settings.data.clip, size))
         frames, poses = (driver.frames, driver.poses) if size is None else fit_driver(driver, size)
         found = TargetPoses(
             poses,
@@ -124,6 +119,8 @@ def target_poses(
             height_width(frames),
         )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
+    else:
+        found = replace(found, poses=found.poses[_part(settings, len(found.poses))])
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
     poses = settings.smooth.apply(found.poses, found.fps)
@@ -141,6 +138,24 @@ def target_poses(
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
+
+
+def _driver(settings: PoseSourceSettings, clip: ClipSettings) -> Subject:
+    """The clip that `poses` names: of a video what `clip` says, of a subject that is known already as many frames."""
+    data = settings.data
+    driver = known_subject(settings.poses, settings=clip, root=data.root)
+    if driver is None:
+        return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
+    part = _part(settings, len(driver))
+    return replace(driver, frames=driver.frames[part], poses=driver.poses[part])
+
+
+def _part(settings: PoseSourceSettings, count: int) -> slice:
+    """Which of the source's poses `data.start` and `data.max_frames` ask for."""
+    start, most = settings.data.start, settings.data.max_frames
+    if start >= count:
+        raise UserError(f"data.start={start}: poses={settings.poses} has {count} poses, the first of which is 0")
+    return slice(start, None if most is None else start + most)
 
 
 def _sound(settings: PoseSourceSettings, driver: Subject) -> Soundtrack | None:

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
 from src.data.split import split_frames
-from src.media.video import read_video
+from src.data.subject import ClipSettings
+from src.media.video import read_video, write_frames
 from src.pose.distance import distance_to_training
+from src.pose.extractors.base import FileExtractor
 from src.pose.formats import load_poses, load_size, save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import retarget
@@ -111,6 +114,26 @@ def test_pixels_of_openpose_itself_need_the_size_of_their_picture(call_main, tmp
         assert status == 2 and said in stderr and stderr.count("\n") == 1
     status, stderr = call_main(poses_main, "show", "poses=people_002", *SMALL, "poses_size=[64,64]")
     assert status == 2 and "poses_size=[64, 64] goes with keypoints" in stderr
+
+
+@pytest.mark.parametrize("source", ["people_003", "me", "keypoints.npz", "conf/pose_script/blink_right.yaml"])
+def test_start_and_max_frames_cut_poses_from_anywhere(call_main, tmp_path, source):
+    driver = people("people_003")
+    write_frames(tmp_path / "frames", driver.frames)
+    save_poses(tmp_path / "keypoints.npz", driver.poses, fps=10)
+    made = ClipSettings(resolution=64)
+    extractor = FileExtractor(path=tmp_path / "keypoints.npz")
+    prepare_subject(tmp_path / "frames", name="me", extractor=extractor, settings=made, root=tmp_path / "data")
+    call = ("show", f"poses={source}", "subject=people_001", *SMALL, "retarget=none")
+    assert call_main(poses_main, *call, "output=whole") == (0, "")
+    assert call_main(poses_main, *call, "data.start=2", "data.max_frames=3", "output=part") == (0, "")
+    whole, part = (load_poses(tmp_path / name / "poses.npz") for name in ("whole", "part"))
+    assert np.array_equal(part.xy, whole.xy[2:5]) and np.array_equal(part.mask, whole.mask[2:5])
+    shown = [read_video(tmp_path / name / "poses.mp4").frames.astype(int) for name in ("whole", "part")]
+    assert len(shown[1]) == 3 and np.abs(shown[1] - shown[0][2:5]).mean() < 2, "frames beside go with them"
+    status, stderr = call_main(poses_main, *call, "data.start=500", "output=none")
+    assert status == 2 and f"data.start=500: poses={source} has {len(whole)} poses" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_own_poses_are_kept_and_others_are_fitted(show, caplog, tmp_path):
