@@ -25,6 +25,7 @@ from src.data.subject import (
     ClipSettings,
     Subject,
     check_name,
+    check_prompt,
     load_subject,
     read_record,
     write_record,
@@ -70,6 +71,7 @@ def prepare_subject(
     """
     video, folder = Path(video), Path(root) / name
     check_name(name)
+    check_prompt(prompt)
     made_from = {
         "source": {"name": video.name, "sha256": content_sha256(video)},
         "settings": asdict(settings),

@@ -12,7 +12,7 @@ from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
 from src.data.settings import DataSettings
-from src.data.subject import ClipSettings, Subject, load_subject, read_record, resized
+from src.data.subject import ClipSettings, Subject, check_prompt, load_subject, read_record, resized
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ def resolve_subject(
     if not subject.strip():
         # It would stand for the working directory.
         raise UserError("no name is given: expected a video file, a folder of images or the name of a known subject")
+    check_prompt(prompt)
     found = known_subject(subject, settings=settings, root=root)
     if found is not None:
         return replace(found, prompt=prompt) if prompt else found

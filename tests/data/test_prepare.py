@@ -16,6 +16,8 @@ from src.poses import main as poses_main
 from src.prepare import PrepareSettings
 from src.prepare import main as prepare_main
 from src.prepare import prepare as prepare_clips
+from src.repair import main as repair_main
+from src.train import main as train_main
 
 
 def inputs(folder: Path) -> tuple[Path, Path]:
@@ -67,6 +69,23 @@ def test_what_is_prepared_stays_where_its_video_is_named_with_other_settings(cal
     assert call_main(prepare_main, "video=clip.mp4", "data.resolution=32", *pose) == (0, "")
     assert load_subject("clip", tmp_path / "data").resolution == 32, "src.prepare itself replaces"
     assert load_subject("clip", tmp_path / "data").prompt == "somebody"
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\t\u3000"])
+def test_a_blank_prompt_is_refused_before_anything_is_written(call_main, tmp_path, prompt):
+    inputs(tmp_path)
+    pose = ("pose=file", "pose.path=poses.npz", f"prompt={prompt}")
+    commands = (
+        (prepare_main, "video=clip.mp4"),
+        (repair_main, "video=clip.mp4", "segments=[[2,3]]", "model=tiny", "trainer=cpu"),
+        (train_main, "subject=clip.mp4", "model=tiny", "trainer=cpu", "run_dir=run"),
+    )
+    for main, *options in commands:
+        status, stderr = call_main(main, *options, *pose)
+        assert status == 2 and stderr == (
+            f"error: prompt={prompt!r} is blank: say in a line of text what the clip shows, or leave prompt= out\n"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "poses.npz"]
 
 
 def test_a_missing_video_is_one_line(prepare, tmp_path):
