@@ -43,7 +43,7 @@ def save_poses(
     path = Path(path)
     if path.suffix == ".npz":
         extra = {} if fps is None else {"fps": np.float64(fps)}
-        extra |= {} if size is None else {"size": np.int64(size)}
+        extra |= {} if size is None else {"size": np.array(size, np.int64)}
         with atomic_path(path) as temporary:
             arrays = {"xy": poses.xy, "confidence": poses.confidence, "mask": poses.mask}
             np.savez_compressed(temporary, version=np.int64(NPZ_VERSION), **arrays, **extra)
