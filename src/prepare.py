@@ -15,6 +15,7 @@ from src.common.errors import UserError
 from src.common.typed import FileName, Raw
 from src.data.datasets.settings import DatasetSettings
 from src.data.settings import DataSettings
+from src.data.subject import check_prompt
 from src.pose.extractors.settings import ExtractorSettings
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class PrepareSettings:
             raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
         if self.dataset is None and not self.video:
             raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
+        check_prompt(self.prompt)
 
 
 def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":

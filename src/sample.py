@@ -49,6 +49,7 @@ class SampleSettings(PoseSourceSettings):
     audio: Literal["driver", "none"] = setting("driver", counts="nothing")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("seed", self.seed, least=0, most=2**31 - 1)
 
 

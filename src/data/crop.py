@@ -150,6 +150,21 @@ def crop_poses(poses: PoseSequence, box: CropBox, *, width: int, height: int) ->
     return PoseSequence(moved.xy, moved.confidence, moved.mask & inside)
 
 
+def pad_poses(poses: PoseSequence, *, picture: tuple[int, int], size: tuple[int, int]) -> PoseSequence:
+    """Move keypoints from units of a picture to units of frames that it is fitted into, black bars beside it.
+
+    Keypoints outside the picture stay as they are seen: whoever wrote them knew of them.
+
+    Args:
+        picture, size: (height, width), of which the shapes alone count.
+    """
+    (height, width), ratio = picture, size[1] / size[0]
+    if height * size[1] == width * size[0]:
+        return poses
+    x, y = width / max(width, height * ratio), height / max(height, width / ratio)
+    return poses.transformed((x, y), ((1 - x) / 2, (1 - y) / 2))
+
+
 def crop_frame(frame: np.ndarray, box: CropBox, size: tuple[int, int]) -> np.ndarray:
     """Cut the rectangle out of a (H, W, 3) uint8 frame and resize it to `size`, (height, width).
 

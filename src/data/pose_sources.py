@@ -6,21 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from src.common.arrays import Frames, MadeFrames
+from src.common.arrays import Frames, MadeFrames, height_width
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
-from src.data.crop import crop_box, crop_frame, crop_poses
+from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
 from src.data.prepare import content_sha256
-from src.data.resolve import resolve_subject
+from src.data.resolve import known_subject, resolve_subject
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject, load_subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
-from src.pose.formats import load_fps, load_poses
+from src.pose.formats import load_fps, load_poses, load_size
 from src.pose.keypoints import PoseSequence
+from src.pose.openpose_json import MAX_CANVAS
 from src.pose.retarget import RetargetMode, retarget
 from src.pose.script import SUFFIXES, load_script, perform_script
 from src.pose.smooth import SmoothSettings
@@ -44,18 +45,24 @@ class PoseSourceSettings:
 
     Attributes:
         poses: video, subject, keypoints (.npz, OpenPose .json or a folder of them), or pose script.
+        poses_size: (height, width) of the picture that keypoints are of, where their file does not say.
         retarget: onto the subject's own proportions; null: `bones` if the driver is someone else, else `none`.
         smooth: of the poses.
         pose_script: see `PoseScriptSettings`.
-        data, pose: of a video.
+        data, pose: of a video; `data.start` and `data.max_frames` of any source, counted in its own frames.
     """
 
     poses: FileName
+    poses_size: tuple[int, int] | None = None
     retarget: RetargetMode | None = None
     smooth: SmoothSettings = field(default_factory=SmoothSettings)
     pose_script: PoseScriptSettings = field(default_factory=PoseScriptSettings)
     data: DataSettings = field(default_factory=DataSettings)
     pose: ExtractorSettings
+
+    def __post_init__(self) -> None:
+        for side in self.poses_size or ():
+            check_range("poses_size", side, least=1, most=MAX_CANVAS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,7 @@ class TargetPoses:
 
     Attributes:
         poses: M poses in units of the subject's frames.
+        size: (height, width) of these; None: not known.
         fps: frames a second.
         beside: (M, H, W, 3) uint8 RGB frames that the poses were taken from, where there are any.
         driver: whose frames these are; None also where they had to be fitted into another shape.
@@ -75,6 +83,7 @@ class TargetPoses:
     beside: Row | None
     driver: Subject | None = None
     sound: Soundtrack | None = None
+    size: tuple[int, int] | None = None
 
 
 def target_poses(
@@ -99,12 +108,7 @@ def target_poses(
     source, is_other = Path(settings.poses), False
     found = _from_file(settings, source, training, fps, size)
     if found is None:
-        driver = resolve_subject(
-            settings.poses,
-            settings=settings.data.clip if size is None else _shaped(settings.data.clip, size),
-            root=settings.data.root,
-            extractor=settings.pose.build,
-        )
+        driver = _driver(settings, settings.data.clip if size is None else _shaped(settings.data.clip, size))
         frames, poses = (driver.frames, driver.poses) if size is None else fit_driver(driver, size)
         found = TargetPoses(
             poses,
@@ -112,8 +116,11 @@ def target_poses(
             Row("driver", frames),
             driver if frames is driver.frames else None,
             _sound(settings, driver),
+            height_width(frames),
         )
         is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
+    else:
+        found = replace(found, poses=found.poses[_part(settings, len(found.poses))])
     if not found.poses.mask.any():
         raise UserError(f"poses={source} shows no person in any frame")
     poses = settings.smooth.apply(found.poses, found.fps)
@@ -133,6 +140,24 @@ def target_poses(
     return replace(found, poses=poses)
 
 
+def _driver(settings: PoseSourceSettings, clip: ClipSettings) -> Subject:
+    """The clip that `poses` names: of a video what `clip` says, of a subject that is known already as many frames."""
+    data = settings.data
+    driver = known_subject(settings.poses, settings=clip, root=data.root)
+    if driver is None:
+        return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
+    part = _part(settings, len(driver))
+    return replace(driver, frames=driver.frames[part], poses=driver.poses[part])
+
+
+def _part(settings: PoseSourceSettings, count: int) -> slice:
+    """Which of the source's poses `data.start` and `data.max_frames` ask for."""
+    start, most = settings.data.start, settings.data.max_frames
+    if start >= count:
+        raise UserError(f"data.start={start}: poses={settings.poses} has {count} poses, the first of which is 0")
+    return slice(start, None if most is None else start + most)
+
+
 def _sound(settings: PoseSourceSettings, driver: Subject) -> Soundtrack | None:
     """Of a driver that was named by its video file; a prepared subject keeps no sound."""
     video = Path(settings.poses)
@@ -145,19 +170,44 @@ def _from_file(
     settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float, size: tuple[int, int] | None
 ) -> TargetPoses | None:
     """Poses of a script or of keypoints; None: the source is neither."""
+    keypoints = source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json")))
+    if settings.poses_size is not None and not keypoints:
+        raise UserError(
+            f"poses_size={list(settings.poses_size)} goes with keypoints (.npz, .json or a folder of these), and "
+            f"poses={source} is none: leave it out"
+        )
     if source.suffix in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(_shipped(source))
         performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
-        return TargetPoses(_stretched(performed, size, back=True), fps, None)
+        return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
         raise UserError(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
-    if source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json"))):
-        return TargetPoses(load_poses(source, person=settings.pose.person), load_fps(source) or fps, None)
-    return None
+    return _keypoints(settings, source, fps, size) if keypoints else None
+
+
+def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
+    """Poses of a file, fitted into the subject's frames as a driver is, where the shape of their picture is known."""
+    given = settings.poses_size
+    poses = load_poses(source, size=given, person=settings.pose.person)
+    picture = load_size(source) or given
+    if picture is None:
+        return TargetPoses(poses, load_fps(source) or fps, None, size=size)
+    height, width = picture
+    if given and given[0] * width != given[1] * height:
+        raise UserError(
+            f"poses_size={list(given)}: poses={source} says itself that it is of {width}x{height} pixels (width x "
+            "height): leave out poses_size"
+        )
+    data = settings.data
+    size = size or frame_size(data.clip.aspect, data.resolution, width=width, height=height)
+    fitted = pad_poses(poses, picture=picture, size=size)
+    if fitted is not poses:
+        log.info("poses of %s: a picture of %dx%d fitted into %dx%d pixels", source, width, height, *size[::-1])
+    return TargetPoses(fitted, load_fps(source) or fps, None, size=size)
 
 
 def fit_driver(driver: Subject, size: tuple[int, int]) -> tuple[Frames, PoseSequence]:

@@ -3,7 +3,6 @@
 Dimensions: F frames of H x W pixels.
 """
 
-import functools
 import logging
 import shutil
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ from src.data.subject import (
     ClipSettings,
     Subject,
     check_name,
+    check_prompt,
     load_subject,
     read_record,
     write_record,
@@ -50,6 +50,7 @@ def prepare_subject(
     settings: ClipSettings,
     root: str | Path,
     prompt: str | None = None,
+    replace: bool = True,
     force: bool = False,
 ) -> Subject:
     """Bring a video into the form that training reads, or find that this was done before.
@@ -61,6 +62,8 @@ def prepare_subject(
     Args:
         video: video file or folder of images.
         prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
+        replace: a subject of that name which was made of the same clip with other settings; False leaves it as it is,
+            and prepares this one beside it, under a name of its own that the same settings find again.
         force: make everything again, poses included, and allow another clip to take over the name.
 
     Raises:
@@ -68,20 +71,31 @@ def prepare_subject(
     """
     video, folder = Path(video), Path(root) / name
     check_name(name)
+    check_prompt(prompt)
     made_from = {
         "source": {"name": video.name, "sha256": content_sha256(video)},
         "settings": asdict(settings),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
     clear_leftovers(root, below=False)
-    known = functools.partial(_kept, folder, made_from, video=video, prompt=prompt)
-    if isinstance(kept := known(force=force), Subject):
-        return kept
+
+    def find() -> tuple[Path, Subject | str | None]:
+        there, own_prompt = (folder, None) if replace else _not_to_replace(folder, made_from)
+        kept = _kept(there, made_from, video=video, prompt=prompt, force=force)
+        return there, own_prompt if kept is None else kept
+
+    if isinstance(found := find()[1], Subject):
+        return found
     with only_writer(Path(root) / LOCKS / name, wait=True):
         # Another process may have prepared it meanwhile.
-        if isinstance(kept := known(force=force), Subject):
-            return kept
-        return _prepare(video, made_from, folder, extractor=extractor, settings=settings, prompt=kept, force=force)
+        there, found = find()
+        if isinstance(found, Subject):
+            return found
+        if there != folder:
+            log.info(
+                "subject %s stays as this clip was prepared before: with these settings it is %s", name, there.name
+            )
+        return _prepare(video, made_from, there, extractor=extractor, settings=settings, prompt=found, force=force)
 
 
 def _prepare(
@@ -117,7 +131,7 @@ def _prepare(
         cropped = (crop_frame(frame, box, shape) for frame in track(reader, "cropping", len(reader)))
         _write_npy(temporary / "frames.npy", cropped, (len(reader), *shape, 3))
         frames = np.load(temporary / "frames.npy", mmap_mode="r")
-        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps))
+        save_poses(temporary / "poses.npz", poses, fps=float(reader.fps), size=shape)
         shown = evenly_spaced(len(frames), 10)
         overlay = draw_overlay(frames[shown], poses[shown])
         contact_sheet([Row("frames", frames[shown]), Row("poses", overlay)], temporary / "sheet.png")
@@ -169,6 +183,17 @@ def _kept(
     return prompt
 
 
+def _not_to_replace(folder: Path, made_from: dict[str, Any]) -> tuple[Path, str | None]:
+    """A folder where no subject of the same clip is replaced by one of other settings, and the prompt of that one."""
+    if not (folder / "subject.yaml").exists():
+        return folder, None
+    record = read_record(folder)
+    if record["source"]["sha256"] != made_from["source"]["sha256"] or not _changes(record, made_from):
+        return folder, None
+    own = digest([made_from["settings"], made_from["extractor"]])[:6]
+    return folder.with_name(f"{folder.name}-{own}"), record["prompt"]
+
+
 def content_sha256(video: Path) -> str:
     """Hexadecimal SHA-256 of a video file, or of the names and contents of a folder's images."""
     with in_one_line(video, "read"):
@@ -204,7 +229,7 @@ def _full_frame_poses(
         raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
-    save_poses(cached, poses, fps=float(reader.fps))
+    save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))
     return poses, people
 
 

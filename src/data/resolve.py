@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.common.errors import UserError
+from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
-from src.data.subject import ClipSettings, Subject, load_subject, read_record, resized
+from src.data.settings import DataSettings
+from src.data.subject import ClipSettings, Subject, check_prompt, load_subject, read_record, resized
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ def resolve_subject(
 
     A name stands for the prepared subject `<root>/<name>` or for a rendered person (people_001 ... people_012),
     anything else for a video file or a folder of images, which is prepared under the name of the file unless
-    that was done before. A subject prepared at a higher resolution is shrunk.
+    that was done before. A subject prepared at a higher resolution is shrunk. Nothing prepared is replaced.
 
     Args:
         subject: name or path.
@@ -43,19 +45,75 @@ def resolve_subject(
     if not subject.strip():
         # It would stand for the working directory.
         raise UserError("no name is given: expected a video file, a folder of images or the name of a known subject")
+    check_prompt(prompt)
+    found = known_subject(subject, settings=settings, root=root)
+    if found is not None:
+        return replace(found, prompt=prompt) if prompt else found
+    if not Path(subject).exists():
+        raise UserError(_unknown(subject, root))
+    return resolve_video(subject, settings=settings, root=root, extractor=extractor, prompt=prompt)
+
+
+def known_subject(subject: str, *, settings: ClipSettings, root: str | Path) -> Subject | None:
+    """A prepared subject or a rendered person at `settings.resolution`, all of it; None: no such is known.
+
+    Raises:
+        UserError: it is damaged, or prepared at too low a resolution.
+    """
     path = Path(subject)
     if path.name == subject and (Path(root) / subject / "subject.yaml").exists():
-        found = resized(load_subject(subject, root), settings.resolution)
-    elif (path / "subject.yaml").exists():
-        found = resized(load_subject(path.name, path.parent), settings.resolution)
-    elif subject in SEEDS:
-        found = people_subject(subject, resolution=settings.resolution)
-    elif path.exists():
-        name = default_name(path, root)
-        return prepare_subject(path, name=name, extractor=extractor(), settings=settings, root=root, prompt=prompt)
-    else:
-        raise UserError(_unknown(subject, root))
-    return replace(found, prompt=prompt) if prompt else found
+        return resized(load_subject(subject, root), settings.resolution)
+    if (path / "subject.yaml").exists():
+        return resized(load_subject(path.name, path.parent), settings.resolution)
+    return people_subject(subject, resolution=settings.resolution) if subject in SEEDS else None
+
+
+def resolve_video(
+    video: str | Path,
+    *,
+    settings: ClipSettings,
+    root: str | Path,
+    extractor: Callable[[], PoseExtractor],
+    prompt: str | None = None,
+) -> Subject:
+    """Prepare what lies at a path, whatever subject is called like it; arguments are those of `resolve_subject`.
+
+    What was prepared of it with other settings stays, and this is prepared beside it.
+
+    Raises:
+        UserError: no video there; and all that preparing raises.
+    """
+    name = default_name(Path(video), root)
+    how = {"extractor": extractor(), "settings": settings, "root": root, "prompt": prompt}
+    return prepare_subject(video, name=name, replace=False, **how)
+
+
+def without_effect(data: DataSettings, subject: Subject) -> str | None:
+    """What of the settings a subject that is prepared already or rendered does not follow, in words; None: nothing."""
+    made, default = subject.provenance["settings"], DataSettings()
+    height, width = subject.size
+    full = subject.provenance.get("frame_size", {"width": width, "height": height})
+    followed = {
+        "start": data.start == 0,
+        "max_frames": data.max_frames is not None and data.max_frames >= len(subject),
+        "fps": data.fps == float(subject.fps),
+        "aspect": data.aspect != "auto" and frame_size(data.aspect, subject.resolution, **full) == subject.size,
+        "crop": False,
+    }
+    given = {key: getattr(data, key) for key in followed}
+    names = [
+        f"data.{key}={value}"
+        for key, value in given.items()
+        if value not in (getattr(default, key), made.get(key)) and not followed[key]
+    ]
+    if not names:
+        return None
+    told = (
+        "rendered people are as they are"
+        if subject.rendered
+        else "it was prepared before; name its video, or prepare it again with python -m src.prepare"
+    )
+    return f"{', '.join(names)}: no effect on the subject {subject.name}, {told}"
 
 
 def known_subjects(root: str | Path) -> list[str]:

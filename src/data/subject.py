@@ -204,6 +204,12 @@ def check_name(name: str) -> None:
         raise UserError(f"the name {name} is kept for a rendered person: choose another one")
 
 
+def check_prompt(prompt: str | None) -> None:
+    """Raise UserError where a source prompt is given and says nothing."""
+    if prompt is not None and not prompt.strip():
+        raise UserError(f"prompt={prompt!r} is blank: say in a line of text what the clip shows, or leave prompt= out")
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """What `subject.yaml` of a prepared subject says, checked.
 

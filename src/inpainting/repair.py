@@ -9,7 +9,7 @@ import numpy as np
 
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_json, write_json
-from src.data.resolve import resolve_subject
+from src.data.resolve import resolve_video
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
 from src.inpainting.repaired_clip import blend_segment, write_repaired
@@ -48,8 +48,9 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
     _check_segments(run.path, pairs)
-    subject = resolve_subject(
-        settings.video,
+    # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
+    subject = resolve_video(
+        reader.path,
         settings=settings.data.clip,
         root=settings.data.root,
         extractor=settings.pose.build,

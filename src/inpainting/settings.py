@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from src.common.errors import UserError
 from src.common.typed import FileName, Raw, check_range, setting
+from src.data.subject import check_prompt
 from src.models.settings import refuse_controlnets
 from src.pose.extractors.settings import ExtractorSettings
 from src.runs.settings import LearningSettings, RunSettings
@@ -42,6 +43,7 @@ class RepairSettings(LearningSettings):
         for key, default in (("fps", None), ("start", 0), ("max_frames", None)):
             if (value := getattr(self.data, key)) != default:
                 raise UserError(f"data.{key}={value}: a repair keeps the whole clip at its own rate, leave it unset")
+        check_prompt(self.prompt)
         check_range("blend_frames", self.blend_frames, least=0)
         check_range("crf", self.crf, least=0, most=51)
 

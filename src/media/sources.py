@@ -31,6 +31,7 @@ MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)
 MAX_PIXELS = 2**26  # of a frame; 8K has half as many
 MAX_FRAMES = 2_000_000  # of a clip; nine hours at 60 a second
 MAX_GAP_SECONDS = 600  # from one frame to the next
+STATED_TOLERANCE = 0.1  # of a stated rate, which is exact (29.97), from what the times of the frames give
 MAX_IMAGE_BYTES = 512 * MEBIBYTE
 # FFmpeg's names; left out is what reads other files (hls, concat, dash, image2) or is no video (tty renders any text).
 _CONTAINERS = (
@@ -109,7 +110,9 @@ def check_pixels(path: str | Path, width: int, height: int) -> None:
 
 
 def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
-    """Start of every frame in seconds, rising, and the average rate; reads no pixels.
+    """Start of every frame in seconds, rising, and the average rate: as stated where their times agree, else measured.
+
+    Reads no pixels.
 
     Raises:
         UserError: not readable, no frames, too many, or times that cannot be true.
@@ -137,11 +140,12 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
             f"{path}: frame {gaps.argmax()} is shown {gaps.max():.0f} seconds after the one before it: its times are "
             "damaged; re-encode it, or cut it before that frame"
         )
-    if not known and times[-1] > times[0]:
+    if times[-1] > times[0]:
+        # What a file states may be no rate of its frames: of WebM as browsers record it FFmpeg guesses its clock's.
         measured = Fraction((len(times) - 1) / (times[-1] - times[0]))
-        if not MIN_FPS <= measured <= MAX_FPS:
+        known = [rate for rate in known if abs(rate / measured - 1) <= STATED_TOLERANCE] or [measured]
+        if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
-        known = [measured]
     return times, known[0] if known else FOLDER_FPS
 
 

@@ -12,7 +12,7 @@ from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.files import atomic_path, natural_key, read_json
 from src.common.reading import MEBIBYTE, Limits
 from src.pose.keypoints import PoseSequence
-from src.pose.openpose_json import MAX_COORDINATE, parse_frames, to_documents
+from src.pose.openpose_json import MAX_CANVAS, MAX_COORDINATE, canvas_size, parse_frames, to_documents
 from src.pose.tracking import Crowd, PersonChoice, select_person
 
 NPZ_VERSION = 1
@@ -25,16 +25,17 @@ FPS_RANGE = (0.01, 1000.0)
 
 
 def save_poses(
-    path: str | Path, poses: PoseSequence, *, fps: float | None = None, size: tuple[int, int] = (512, 512)
+    path: str | Path, poses: PoseSequence, *, fps: float | None = None, size: tuple[int, int] | None = None
 ) -> None:
     """Write poses, whole or not at all.
 
     Args:
-        path: `.npz` (xy, confidence, mask, version, and fps if given; bit-exact), `.json` (a list of frames as web
-            pose editors read it), or a name without suffix (a folder of one JSON a frame, as OpenPose writes it).
+        path: `.npz` (xy, confidence, mask, version, and fps and size if given; bit-exact), `.json` (a list of frames as
+            web pose editors read it), or a name without suffix (a folder of one JSON a frame, as OpenPose writes it).
         poses: F poses.
         fps: frames per second, kept for `load_fps`.
-        size: (height, width) of the canvas whose pixels the JSON counts; the video's own keeps its aspect ratio.
+        size: (height, width) of the picture that the poses are of, kept for `load_size`; JSON counts in its pixels.
+            None: not known; JSON says 512x512.
 
     Raises:
         UserError: another suffix.
@@ -42,11 +43,12 @@ def save_poses(
     path = Path(path)
     if path.suffix == ".npz":
         extra = {} if fps is None else {"fps": np.float64(fps)}
+        extra |= {} if size is None else {"size": np.array(size, np.int64)}
         with atomic_path(path) as temporary:
             arrays = {"xy": poses.xy, "confidence": poses.confidence, "mask": poses.mask}
             np.savez_compressed(temporary, version=np.int64(NPZ_VERSION), **arrays, **extra)
         return
-    documents = to_documents(poses, size=size, fps=fps)
+    documents = to_documents(poses, size=size or (512, 512), fps=fps)
     if path.suffix == ".json":
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(documents, allow_nan=False) + "\n")
@@ -111,6 +113,23 @@ def load_fps(path: str | Path) -> float | None:
     if not number:
         raise DamagedFile(f"{path}: fps is {fps!r:.60}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g} frames a second")
     return float(fps)
+
+
+def load_size(path: str | Path) -> tuple[int, int] | None:
+    """(height, width) of the picture that the poses are of, or None if the file does not say.
+
+    Raises:
+        UserError: missing or unreadable, no size that a picture has, or, in JSON, pictures of several shapes.
+    """
+    path = Path(path)
+    if not _is_npz(path):
+        return canvas_size(path, _documents(path))
+    size = read_npz(path).get("size")
+    if size is None:
+        return None
+    if size.shape != (2,) or size.dtype.kind not in "iu" or not (size.min() >= 1 and size.max() <= MAX_CANVAS):
+        raise DamagedFile(f"{path}: size must be a picture's height and width, from 1 to {MAX_CANVAS} pixels")
+    return int(size[0]), int(size[1])
 
 
 def _is_npz(path: Path) -> bool:

@@ -66,11 +66,34 @@ def parse_frames(path: Path, documents: list[Any], *, size: tuple[int, int] | No
         if canvas is None:
             raise UserError(
                 f"{path}: coordinates are pixels, and the file does not say of how large a picture; expected"
-                " canvas_width and canvas_height in each frame, or give the picture's size"
+                " canvas_width and canvas_height in each frame, or the picture's height and width beside poses=, as"
+                " poses_size=[1080,1920]"
             )
         height, width = canvas
         scaled.append([Person(person.xy / (width, height), person.confidence) for person in people])
     return scaled
+
+
+def canvas_size(path: Path, documents: list[Any]) -> tuple[int, int] | None:
+    """(height, width) of the picture that a clip's coordinates are of, None where the file does not say.
+
+    Raises:
+        UserError: no canvas that can be, or pictures of several shapes.
+    """
+    found = [
+        canvas
+        for i, document in enumerate(documents)
+        if isinstance(document, dict) and (canvas := _canvas(f"{path}: frame {i}", document)) is not None
+    ]
+    if not found:
+        return None
+    height, width = found[0]
+    if other := next((canvas for canvas in found if canvas[0] * width != canvas[1] * height), None):
+        raise UserError(
+            f"{path}: canvases of {width}x{height} and of {other[1]}x{other[0]} pixels: expected one shape in all,"
+            " put the poses on one canvas"
+        )
+    return found[0]
 
 
 def to_documents(poses: PoseSequence, *, size: tuple[int, int], fps: float | None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.arrays import height_width
 from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile
 from src.common.files import write_json
@@ -60,7 +61,7 @@ def read_training(folder: Path) -> TrainingClip:
 
 def _write(folder: Path, frames: np.ndarray, poses: PoseSequence, fps: float, conditions: Sequence[np.ndarray]) -> None:
     write_frames(folder / FRAMES, frames)
-    save_poses(folder / POSES, poses, fps=fps)
+    save_poses(folder / POSES, poses, fps=fps, size=height_width(frames))
     for number, images in enumerate(conditions):
         write_frames(folder / f"{CONDITIONS}{number}", images)
 

@@ -50,14 +50,15 @@ def write_generated(
         conditions: likewise what ControlNets beside the pose one were shown.
         sound: of both videos; None: none.
     """
-    drawn = Row("pose", drawings(clip.poses, height_width(clip.frames)))
+    size = height_width(clip.frames)
+    drawn = Row("pose", drawings(clip.poses, size))
     rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
     write_frames(folder / FRAMES, clip.frames)
     write_video(folder / VIDEO, clip.frames, clip.fps, sound=sound)
     write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=sound)
     shown = [drawn, *conditions, *rows[1:], Row("reference", clip.reference_frame[None])]
     contact_sheet(shown, folder / SHEET, columns=SHEET_COLUMNS)
-    save_poses(folder / POSES, clip.poses, fps=clip.fps)
+    save_poses(folder / POSES, clip.poses, fps=clip.fps, size=size)
     if clip.references:
         write_json(folder / REFERENCE, describe_references(clip.references))
     log.info("video: %s; contact sheet: %s", folder / COMPARISON, folder / SHEET)

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from src.common.arrays import height_width
 from src.common.digests import digest
-from src.data.resolve import resolve_subject
+from src.data.resolve import resolve_subject, without_effect
 from src.data.subject import Subject
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
@@ -69,6 +69,8 @@ def make_run(
     started = time.perf_counter()
     run.check_same_fine_tune(settings)
     subject = find_subject(settings)
+    if warning := without_effect(settings.data, subject):
+        log.warning("%s", warning)
     split = split_subject(subject, settings.data)
     inputs = split.checksums() | given_checksums(settings.model) | {"weights": digest(weights_identity(settings.model))}
     if (finished := run.finished(settings, inputs)) is not None:

@@ -134,7 +134,7 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     blocks = good[first : last + 1, _BLOCK // 2 :: _BLOCK, _BLOCK // 2 :: _BLOCK]
     damaged[first : last + 1] = blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)
     write_frames(folder / "damaged", damaged)
-    save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps)
+    save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps, size=original.size)
     shared: dict[str, Any] = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
     shared["data"] = replace(context.settings.data, root=str(folder / "data"))
     settings = RepairSettings(

@@ -76,7 +76,7 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     summary: dict[str, Any] = {"poses": settings.poses, "subject": name, "frames": len(target.poses), "fps": target.fps}
     if size is None:
         resolution = settings.data.resolution
-        size = (resolution, resolution) if target.beside is None else height_width(target.beside.frames)
+        size = target.size or (resolution, resolution)
     rows = [Row("pose", drawings(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)
@@ -96,7 +96,7 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
             _plot(distance, target, folder / PLOT)
         write_video(folder / VIDEO, side_by_side(rows), target.fps)
         contact_sheet(rows, folder / SHEET)
-        save_poses(folder / POSES, target.poses, fps=target.fps)
+        save_poses(folder / POSES, target.poses, fps=target.fps, size=target.size)
         write_json(folder / RECORD, summary)
     log.info("video: %s; contact sheet: %s", folder / VIDEO, folder / SHEET)
     return summary

@@ -30,6 +30,7 @@ class LookSettings(PoseSourceSettings):
     output: FileName | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.run is not None and self.subject is not None:
             raise UserError(
                 f"run={self.run} and subject={self.subject} both say who the poses are for: give one of them"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.data.crop import CropBox, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size, shape_warning
+from src.data.crop import CropBox, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size, pad_poses, shape_warning
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 
 
@@ -174,3 +174,16 @@ def test_a_shape_that_multiples_of_64_change_is_said(aspect, resolution, crop, s
     box = crop_box(sequence([[(0.5, 0.5)]]), width=1080, height=1920, mode=crop, size=size)
     found = shape_warning(aspect, resolution, box, size)
     assert found is None if said is None else said in found
+
+
+@pytest.mark.parametrize(
+    ("picture", "size"), [((1080, 1920), (128, 64)), ((1920, 1080), (896, 512)), ((2, 3), (64, 64))]
+)
+def test_padding_keypoints_alone_is_padding_their_picture(picture, size):
+    poses = sequence(np.random.default_rng(0).uniform(0, 1, (3, 5, 2)))
+    large = 1000 * picture[0], 1000 * picture[1]
+    box = crop_box(poses, width=large[1], height=large[0], mode="pad", size=size)
+    padded = pad_poses(poses, picture=picture, size=size)
+    np.testing.assert_allclose(padded.xy, crop_poses(poses, box, width=large[1], height=large[0]).xy, atol=1e-3)
+    assert padded.mask.all(where=poses.mask), "nothing of the picture is lost"
+    assert pad_poses(poses, picture=picture, size=(3 * picture[0], 3 * picture[1])) is poses

@@ -10,10 +10,14 @@ from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.data.subject import load_subject
 from src.media.video import write_video
-from src.pose.formats import save_poses
+from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.poses import main as poses_main
 from src.prepare import PrepareSettings
+from src.prepare import main as prepare_main
 from src.prepare import prepare as prepare_clips
+from src.repair import main as repair_main
+from src.train import main as train_main
 
 
 def inputs(folder: Path) -> tuple[Path, Path]:
@@ -49,6 +53,39 @@ def test_every_option_reaches_the_subject(prepare, tmp_path):
         "resolution": 32, "aspect": "square", "crop": "pad", "fps": 10, "start": 0, "max_frames": 6,
     }  # fmt: skip
     assert unnamed.name == "clip" and unnamed.size == (512, 704), "its own shape, as near as multiples of 64 are"
+
+
+def test_what_is_prepared_stays_where_its_video_is_named_with_other_settings(call_main, tmp_path):
+    _, poses = inputs(tmp_path)
+    save_poses(tmp_path / "four.npz", load_poses(poses)[:4])
+    pose, small = ("pose=file", "pose.path=poses.npz"), "data.resolution=64"
+    assert call_main(prepare_main, "video=clip.mp4", small, *pose, "prompt=somebody") == (0, "")
+    named = ("poses=clip.mp4", "data.max_frames=4", small, "pose=file", "pose.path=four.npz")
+    for output in ("once", "again"):
+        assert call_main(poses_main, "show", *named, f"output={output}") == (0, "")
+    assert len(load_poses(tmp_path / "once/poses.npz")) == 4 and len(load_subject("clip", tmp_path / "data")) == 6
+    beside = [path.name for path in (tmp_path / "data").glob("clip-??????")]
+    assert len(beside) == 1 and len(load_subject(beside[0], tmp_path / "data")) == 4
+    assert call_main(prepare_main, "video=clip.mp4", "data.resolution=32", *pose) == (0, "")
+    assert load_subject("clip", tmp_path / "data").resolution == 32, "src.prepare itself replaces"
+    assert load_subject("clip", tmp_path / "data").prompt == "somebody"
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "\t\u3000"])
+def test_a_blank_prompt_is_refused_before_anything_is_written(call_main, tmp_path, prompt):
+    inputs(tmp_path)
+    pose = ("pose=file", "pose.path=poses.npz", f"prompt={prompt}")
+    commands = (
+        (prepare_main, "video=clip.mp4"),
+        (repair_main, "video=clip.mp4", "segments=[[2,3]]", "model=tiny", "trainer=cpu"),
+        (train_main, "subject=clip.mp4", "model=tiny", "trainer=cpu", "run_dir=run"),
+    )
+    for main, *options in commands:
+        status, stderr = call_main(main, *options, *pose)
+        assert status == 2 and stderr == (
+            f"error: prompt={prompt!r} is blank: say in a line of text what the clip shows, or leave prompt= out\n"
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "poses.npz"]
 
 
 def test_a_missing_video_is_one_line(prepare, tmp_path):

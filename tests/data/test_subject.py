@@ -227,6 +227,34 @@ def test_videos_of_one_name_are_kept_apart(video, tmp_path):
     assert resolve(str(other), tmp_path / "data", again).name == second.name and again.runs == 0
 
 
+def test_naming_a_video_replaces_nothing_that_is_prepared_of_it(video, tmp_path):
+    root, extractor = tmp_path / "data", BrightestSpot()
+    prepare(video, root, name="clip", extractor=extractor, prompt="a square")
+    few = {"settings": ClipSettings(resolution=16, max_frames=4)}
+    beside = resolve(str(video), root, extractor, **few)
+    assert len(beside) == 4 and beside.name.startswith("clip-") and beside.prompt == "a square"
+    assert len(load_subject("clip", root)) == 12 and load_subject("clip", root).resolution == 32
+    runs = extractor.runs
+    assert resolve(str(video), root, extractor, **few).name == beside.name and extractor.runs == runs, "found again"
+    assert resolve(str(video), root, extractor).name == "clip"
+    other = resolve(str(video), root, BrightestSpot("2"))
+    assert other.name not in ("clip", beside.name) and load_subject("clip", root).provenance["extractor"] == {
+        "name": "spot", "fingerprint": "spot 1",
+    }  # fmt: skip
+    assert prepare(video, root, name="clip", extractor=extractor, **few).resolution == 16, "src.prepare replaces"
+    assert resolve(str(video), root, extractor, **few).name == "clip"
+
+
+def test_a_prompt_edited_beside_stays(video, tmp_path):
+    root, few = tmp_path / "data", {"settings": ClipSettings(resolution=16)}
+    prepare(video, root, name="clip")
+    name = resolve(str(video), root, BrightestSpot(), **few).name
+    record = root / name / "subject.yaml"
+    record.write_text(record.read_text().replace(DEFAULT_PROMPT, "edited"))
+    assert resolve(str(video), root, BrightestSpot(), **few).prompt == "edited"
+    assert load_subject("clip", root).prompt == DEFAULT_PROMPT
+
+
 def test_a_folder_of_images_is_a_subject(tmp_path):
     write_frames(tmp_path / "shots", np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8))
     subject = resolve(str(tmp_path / "shots"), tmp_path / "data", BrightestSpot())

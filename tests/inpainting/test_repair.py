@@ -7,10 +7,13 @@ import pytest
 
 from src.common.errors import UserError
 from src.data.crop import CropBox
+from src.data.prepare import prepare_subject
+from src.data.subject import ClipSettings, load_subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
 from src.inpainting.segments import Segment, parse_segments, segment_poses
 from src.media.video import read_video, write_frames
-from src.pose.formats import save_poses
+from src.pose.extractors.base import FileExtractor
+from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.runs.run_folder import RunFolder
 from tests.media.test_reencode import sound_packets, with_sound
@@ -140,3 +143,22 @@ def test_a_repair_leaves_a_run_of_the_same_clip(clip, mended, sample):
     assert settings.pose.kind == "file" and settings.pose.build().name == "file" and settings.subject == str(video)
     sample(f"run={folder / 'run'}", f"poses={folder / 'poses.npz'}", "sampling.num_steps=1", f"output={folder / 'out'}")
     assert read_video(folder / "out/frames").frames.shape == (12, 64, 64, 3)
+
+
+def test_a_folder_is_repaired_from_its_own_frames_whatever_is_prepared_under_its_name(clip, mended, monkeypatch):
+    video, folder = clip
+    images = read_video(video).frames
+    namesake = ClipSettings(resolution=64, crop="pad")
+    write_frames(folder / "dance.tmp", images[:4])
+    save_poses(folder / "four.npz", load_poses(folder / "poses.npz")[:4])
+    extractor = FileExtractor(path=folder / "four.npz")
+    other = {"name": "dance", "extractor": extractor, "settings": namesake, "root": folder / "data"}
+    prepare_subject(folder / "dance.tmp", **other)
+    write_frames(folder / "dance", images)
+    monkeypatch.chdir(folder)
+    summary = mended("segments=[[5,7]]", video="dance")
+    assert max(summary["training_frames"]) > 3, "there are frames that the namesake lacks"
+    repaired = read_video(folder / "run/frames").frames
+    kept = [0, 1, 2, 3, 4, 8, 9, 10, 11]
+    assert (repaired[kept] == images[kept]).all() and len(load_subject("dance", folder / "data")) == 4
+    assert {path.name[:6] for path in (folder / "data").iterdir() if path.name[0] != "."} == {"dance", "dance-"}

@@ -36,10 +36,10 @@ def indices(frames: np.ndarray) -> list[int]:
     return [round(float(frame.mean()) / 10) for frame in frames]
 
 
-def write_at(path: Path, frames: np.ndarray, milliseconds: list[int]) -> None:
+def write_at(path: Path, frames: np.ndarray, milliseconds: list[int], *, codec: str = "libx264") -> None:
     """Write frames with explicit times."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
+        stream = container.add_stream(codec, rate=30)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
@@ -154,6 +154,38 @@ def test_variable_frame_rate_keeps_its_timing(tmp_path):
     seconds = np.arange(len(shown)) / float(video.fps)
     for index, second in zip(shown, seconds, strict=True):
         assert abs(times[index] / 1000 - second) <= min(abs(t / 1000 - second) for t in times) + 1e-3
+
+
+def as_browsers_record(path: Path, frames: np.ndarray, milliseconds: list[int]) -> None:
+    """WebM that does not say how long a frame is (DefaultDuration, made a Void of EBML), so that FFmpeg guesses."""
+    write_at(path, frames, milliseconds, codec="libvpx")
+    stated = bytes.fromhex("23e38384") + int(1e9 / 30).to_bytes(4)
+    data = path.read_bytes()
+    assert data.count(stated) == 1
+    path.write_bytes(data.replace(stated, b"\xec\x86" + bytes(6)))
+
+
+def test_a_guessed_rate_gives_way_to_the_times_of_the_frames(tmp_path):
+    shaken = [0, 37, 69, 97, 130, 166, 201, 237, 262, 295, 329, 370, 401, 437, 463, 498, 533, 564, 606, 630]
+    as_browsers_record(tmp_path / "camera.webm", numbered_frames(20), shaken)
+    with av.open(str(tmp_path / "camera.webm")) as container:
+        assert container.streams.video[0].guessed_rate == 1000, "its clock's"
+    video = read_video(tmp_path / "camera.webm")
+    assert float(video.fps) == pytest.approx(19 / 0.63, rel=1e-3) and indices(video.frames) == list(range(20))
+    # FFmpeg takes the 10 a second of the first second for the rate of all four.
+    as_browsers_record(tmp_path / "slower.webm", numbered_frames(13), [*range(0, 1000, 100), 1000, 2000, 3000])
+    slower = read_video(tmp_path / "slower.webm")
+    assert slower.fps == 4 and indices(slower.frames)[4:] == [10] * 3 + [11] * 4 + [12]
+
+
+def test_a_stated_rate_is_taken_where_the_times_agree(tmp_path):
+    for stated in (Fraction(24000, 1001), Fraction(30000, 1001)):
+        write_video(tmp_path / "film.mp4", numbered_frames(12), stated)
+        assert read_video(tmp_path / "film.mp4").fps == stated
+    write_at(tmp_path / "near.mkv", numbered_frames(12), [round(i * 1001 / 30) for i in range(12)])
+    assert read_video(tmp_path / "near.mkv").fps == 30
+    write_at(tmp_path / "other.mkv", numbered_frames(12), [i * 50 for i in range(12)])
+    assert read_video(tmp_path / "other.mkv").fps == 20, "30 is stated"
 
 
 def test_resampling_to_the_own_rate_changes_nothing():

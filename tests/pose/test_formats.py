@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.pose.formats import load_fps, load_poses, save_poses
+from src.pose.formats import load_fps, load_poses, load_size, save_poses
 from src.pose.keypoints import PARTS, PoseSequence
 
 BODY_25_TO_18 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
@@ -61,6 +61,32 @@ def test_json_round_trip(tmp_path, name, size):
     np.testing.assert_allclose(loaded.xy, poses.xy, rtol=1e-6)
     np.testing.assert_allclose(loaded.confidence, poses.confidence, rtol=1e-6)
     assert load_fps(tmp_path / name) == 25
+
+
+@pytest.mark.parametrize("name", ["p.npz", "p.json", "folder"])
+def test_the_size_of_the_picture_is_kept(tmp_path, name):
+    save_poses(tmp_path / name, random_poses(), size=(1080, 1920))
+    assert load_size(tmp_path / name) == (1080, 1920) and len(load_poses(tmp_path / name)) == 5
+
+
+def test_sizes_that_are_not_said_or_cannot_be(tmp_path):
+    save_poses(tmp_path / "old.npz", random_poses())
+    people = {"people": [person_json(np.full((128, 2), 0.5))]}
+    canvas = {"canvas_width": 640, "canvas_height": 480}
+    write(tmp_path / "plain.json", [people, {"people": []}])
+    assert load_size(tmp_path / "old.npz") is None and load_size(tmp_path / "plain.json") is None
+    write(
+        tmp_path / "gaps.json", [{"people": []}, people | canvas, people | {"canvas_width": 320, "canvas_height": 240}]
+    )
+    assert load_size(tmp_path / "gaps.json") == (480, 640)
+    write(tmp_path / "mixed.json", [people | canvas, people | {"canvas_width": 480, "canvas_height": 480}])
+    with pytest.raises(UserError, match=r"mixed\.json: canvases of 640x480 and of 480x480 pixels: expected one shape"):
+        load_size(tmp_path / "mixed.json")
+    arrays = dict(np.load(tmp_path / "old.npz"))
+    for size in ([1, 2, 3], [0, 5], [0.5, 2], [10, 10**9], 7):
+        np.savez(tmp_path / "bad.npz", **arrays, size=size)
+        with pytest.raises(UserError, match=r"bad\.npz: size must be a picture's height and width"):
+            load_size(tmp_path / "bad.npz")
 
 
 def test_fps_is_none_where_the_file_does_not_say(tmp_path):

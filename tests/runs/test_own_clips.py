@@ -9,13 +9,15 @@ from eval.score import main as score_main
 from eval.scoring.clips import ClipPaths
 from eval.scoring.reading import read_clip
 from src.data.pose_sources import PoseSourceSettings, fit_driver, target_poses
+from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
+from src.data.resolve import without_effect
 from src.data.settings import DataSettings
 from src.data.subject import load_subject
 from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.settings import FileSettings
-from src.pose.formats import save_poses
+from src.pose.formats import load_poses, load_size, save_poses
 from src.pose.keypoints import PoseSequence
 from src.sample import main as sample_main
 from src.train import main as train_main
@@ -60,6 +62,69 @@ def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
             assert list(streams(video)) == ["video"]
     assert summary["drift"]["colour"]["mean"] > 0 and "drift.png" in summary["files"]
     assert summary["sound_of"] == ("driver.mp4" if audio == "driver" else None) and summary["fps"] == 10
+
+
+def test_keypoints_of_another_shape_are_filmed_as_a_driver_of_that_shape_is(run, call_main, tmp_path):
+    _, poses = render_clip(sample_identity(3), "talk", 3, 64, 3)
+    save_poses(tmp_path / "wide.npz", poses)
+    options = (f"run={run}", "poses=wide.npz", "poses_size=[360,640]", "sampling.num_steps=1", "output=out")
+    assert call_main(sample_main, *options) == (0, "")
+    filmed, expected = load_poses(tmp_path / "out/poses.npz"), poses.xy * (1, 360 / 640) + (0, (1 - 360 / 640) / 2)
+    np.testing.assert_allclose(filmed.xy[poses.mask], expected[poses.mask], atol=1e-5)
+    assert load_size(tmp_path / "out/poses.npz") == read_video(tmp_path / "out/frames").frames.shape[1:3]
+
+
+def test_a_part_of_a_known_driver_has_its_own_frames_alone(tmp_path):
+    settings = PoseSourceSettings(
+        poses="people_002", data=DataSettings(start=5, max_frames=4), pose=FileSettings(kind="file")
+    )
+    whole = people_subject("people_002", resolution=64)
+    for size in ((64, 64), (128, 64)):
+        target = target_poses(settings, size=size, fps=10, training=None, subject=None)
+        assert len(target.poses) == 4 and target.beside is not None
+        frames, poses = fit_driver(whole, size)
+        np.testing.assert_array_equal(target.poses.xy, poses.xy[5:9])
+        np.testing.assert_array_equal(np.stack(list(target.beside.frames)), np.stack([frames[i] for i in range(5, 9)]))
+        assert (target.driver is None) == (size != (64, 64)) and len(target.driver or target.poses) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), None),
+        (("data.fps=10", "data.aspect=square", "data.max_frames=56"), None),
+        (
+            ("data.start=2", "data.max_frames=9", "data.fps=5", "data.aspect=1:2", "data.crop=pad"),
+            "data.start=2, data.max_frames=9, data.fps=5.0, data.aspect=1:2, data.crop=pad: no effect on the subject "
+            "people_001, rendered people are as they are",
+        ),
+    ],
+)
+def test_what_a_rendered_person_does_not_follow_is_said(train, tmp_path, caplog, options, said):
+    call = (
+        "subject=people_001",
+        *FAST,
+        "data.resolution=64",
+        "sample_after_train=false",
+        f"run_dir={tmp_path / 'run'}",
+    )
+    train(*call, "data.num_test_frames=1", *options)
+    told = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert told == ([] if said is None else [said])
+
+
+def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path):
+    frames, poses = render_clip(sample_identity(3), "talk", 12, 64, 3)
+    write_video(tmp_path / "clip.mp4", frames, 10)
+    save_poses(tmp_path / "clip.npz", poses)
+    extractor = FileSettings(kind="file", path=str(tmp_path / "clip.npz")).build()
+    made = DataSettings(resolution=64, crop="pad")
+    where = {"name": "clip", "root": tmp_path / "data", "extractor": extractor}
+    subject = prepare_subject(tmp_path / "clip.mp4", settings=made.clip, **where)
+    for followed in (made, DataSettings(), DataSettings(crop="pad", aspect="source", fps=10, max_frames=20)):
+        assert without_effect(followed, subject) is None
+    said = without_effect(DataSettings(crop="center", start=3, max_frames=6), subject)
+    assert said and said.startswith("data.start=3, data.max_frames=6, data.crop=center: no effect on the subject clip,")
 
 
 def test_a_clip_of_ones_own_keeps_its_shape_and_can_be_scored(call_main, tmp_path):

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
 from src.data.split import split_frames
-from src.media.video import read_video
+from src.data.subject import ClipSettings
+from src.media.video import read_video, write_frames
 from src.pose.distance import distance_to_training
-from src.pose.formats import load_poses, save_poses
+from src.pose.extractors.base import FileExtractor
+from src.pose.formats import load_poses, load_size, save_poses
+from src.pose.keypoints import PoseSequence
 from src.pose.retarget import retarget
+from src.poses import main as poses_main
 from src.runs.run_folder import RunFolder
 
 SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
@@ -58,6 +63,77 @@ def test_show_without_a_subject_draws_the_poses_and_measures_nothing(show, tmp_p
     summary = show(f"poses={tmp_path / 'poses.npz'}")
     assert (summary["frames"], summary["fps"]) == (5, 12) and "distance" not in summary
     assert not (tmp_path / "out/distance.png").exists()
+
+
+def check_padded(fitted: PoseSequence, poses: PoseSequence) -> None:
+    """Keypoints of a picture of 1920x1080 lie in a square frame as if black bars had been put above and below it."""
+    expected = poses.xy * (1, 1080 / 1920) + (0, (1 - 1080 / 1920) / 2)
+    assert np.array_equal(fitted.mask, poses.mask)
+    np.testing.assert_allclose(fitted.xy[poses.mask], expected[poses.mask], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wide.json", "wide.npz"])
+def test_keypoints_of_another_shape_are_fitted_and_not_squashed(call_main, tmp_path, name):
+    poses = people("people_003").poses[:5]
+    save_poses(tmp_path / name, poses, fps=12, size=(1080, 1920))
+    call = ("show", f"poses={name}", *SMALL)
+    assert call_main(poses_main, *call, "subject=people_001", "output=out") == (0, "")
+    check_padded(load_poses(tmp_path / "out/poses.npz"), poses)
+    assert load_size(tmp_path / "out/poses.npz") == (64, 64)
+    assert call_main(poses_main, *call, "output=alone") == (0, "")
+    assert load_size(tmp_path / "alone/poses.npz") == (64, 128), "the shape of their own picture, near enough"
+    status, stderr = call_main(poses_main, *call, "poses_size=[64,64]", "output=not")
+    assert status == 2 and "poses_size=[64, 64]: poses=" in stderr and stderr.count("\n") == 1
+
+
+def test_keypoints_of_another_shape_are_retargeted_in_one_unit(show, tmp_path):
+    """Stretched as their picture's shape asks for, and then as a video's are: bones keep their lengths."""
+    own = people("people_001").poses
+    upright = PoseSequence((own.xy - (0.25, 0)) / (0.5, 1), own.confidence, own.mask)
+    save_poses(tmp_path / "upright.npz", upright, size=(128, 64))
+    show(f"poses={tmp_path / 'upright.npz'}", "subject=people_001", "retarget=bones")
+    fitted = load_poses(tmp_path / "out/poses.npz")
+    show("poses=people_001", "subject=people_001", "retarget=bones")
+    same = load_poses(tmp_path / "out/poses.npz")
+    np.testing.assert_allclose(fitted.xy[fitted.mask], same.xy[same.mask], atol=1e-4)
+
+
+def test_pixels_of_openpose_itself_need_the_size_of_their_picture(call_main, tmp_path):
+    poses = people("people_003").poses[:3]
+    save_poses(tmp_path / "written", poses, size=(1080, 1920))
+    for file in (tmp_path / "written").iterdir():
+        document = json.loads(file.read_text())
+        file.write_text(json.dumps({"version": 1.3, "people": document["people"]}))
+    call = ("show", "poses=written", "subject=people_001", *SMALL, "output=out")
+    status, stderr = call_main(poses_main, *call)
+    assert status == 2 and "beside poses=, as poses_size=[1080,1920]" in stderr and stderr.count("\n") == 1
+    assert call_main(poses_main, *call, "poses_size=[1080,1920]") == (0, "")
+    check_padded(load_poses(tmp_path / "out/poses.npz"), poses)
+    for given, said in (("[0,1920]", "poses_size=0 must be at least 1"), ("1080", "poses_size=1080")):
+        status, stderr = call_main(poses_main, *call, f"poses_size={given}")
+        assert status == 2 and said in stderr and stderr.count("\n") == 1
+    status, stderr = call_main(poses_main, "show", "poses=people_002", *SMALL, "poses_size=[64,64]")
+    assert status == 2 and "poses_size=[64, 64] goes with keypoints" in stderr
+
+
+@pytest.mark.parametrize("source", ["people_003", "me", "keypoints.npz", "conf/pose_script/blink_right.yaml"])
+def test_start_and_max_frames_cut_poses_from_anywhere(call_main, tmp_path, source):
+    driver = people("people_003")
+    write_frames(tmp_path / "frames", driver.frames)
+    save_poses(tmp_path / "keypoints.npz", driver.poses, fps=10)
+    made = ClipSettings(resolution=64)
+    extractor = FileExtractor(path=tmp_path / "keypoints.npz")
+    prepare_subject(tmp_path / "frames", name="me", extractor=extractor, settings=made, root=tmp_path / "data")
+    call = ("show", f"poses={source}", "subject=people_001", *SMALL, "retarget=none")
+    assert call_main(poses_main, *call, "output=whole") == (0, "")
+    assert call_main(poses_main, *call, "data.start=2", "data.max_frames=3", "output=part") == (0, "")
+    whole, part = (load_poses(tmp_path / name / "poses.npz") for name in ("whole", "part"))
+    assert np.array_equal(part.xy, whole.xy[2:5]) and np.array_equal(part.mask, whole.mask[2:5])
+    shown = [read_video(tmp_path / name / "poses.mp4").frames.astype(int) for name in ("whole", "part")]
+    assert len(shown[1]) == 3 and np.abs(shown[1] - shown[0][2:5]).mean() < 2, "frames beside go with them"
+    status, stderr = call_main(poses_main, *call, "data.start=500", "output=none")
+    assert status == 2 and f"data.start=500: poses={source} has {len(whole)} poses" in stderr
+    assert stderr.count("\n") == 1
 
 
 def test_own_poses_are_kept_and_others_are_fitted(show, caplog, tmp_path):

@@ -113,7 +113,7 @@ def export_subject(
     if before is None:
         write_frames(task.folder / TRAINING, subject.frames[seen])
         write_frames(task.folder / HELD_OUT, subject.frames[test])
-        save_poses(task.folder / POSES, task.test_poses, fps=task.fps)
+        save_poses(task.folder / POSES, task.test_poses, fps=task.fps, size=(task.size, task.size))
         write_json(path, record)
     elif changed := [key for key, value in before.items() if record.get(key) != value]:
         raise UserError(
