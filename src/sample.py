@@ -3,7 +3,6 @@ whom there is a picture, `python -m src.sample method=magicanimate subject=me po
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -77,6 +76,7 @@ def sample(
     from src.runs.conditions import condition_rows, following, target_conditions
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
+    from src.runs.samples import own_folder
 
     assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
@@ -86,8 +86,7 @@ def sample(
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)
     target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, subject=trained.subject)
     conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
-    default = run.path / "samples" / Path(settings.poses).stem
-    output = RunFolder(default if settings.output is None else settings.output)
+    output = own_folder(run, settings.poses) if settings.output is None else RunFolder(settings.output)
     person = Person.load(run)
     job = person.job(
         target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling, conditions=conditions
