@@ -23,6 +23,7 @@ from src.pose.extractors.settings import FileSettings
 from src.pose.formats import load_fps, load_poses, save_poses
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
+from src.runs.samples import save_sample
 from src.runs.settings import LearningSettings
 from src.showcase.look import look
 from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
@@ -103,7 +104,7 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         job = person.job(target, prompt=variant.prompt, method=method, sampling=sampling)
         with output.only_writer():
             generated = person.generate(job, output=output)
-            output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)
+            save_sample(*(output, generated, job), run=str(context.run.path), poses=variant.poses, beside=target.beside)
     return output.path
 
 
