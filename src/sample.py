@@ -58,6 +58,7 @@ class CommandLine(SampleSettings):
 
     method: AnyMethodSettings
     model: ModelSettings
+    sampling: SamplingSettings
 
 
 def sample(

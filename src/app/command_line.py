@@ -1,7 +1,7 @@
 """The command line before Hydra reads it, and what Hydra says of it, in one line.
 
 Hydra gives a meaning to brackets, commas, quotes, `=` and words such as `true`. A path or a prompt has none of that:
-what the shell passes on is what is meant.
+what the shell passes on is what is meant. Of paths there may be several, in a list or in a sweep.
 """
 
 import re
@@ -65,7 +65,7 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
     Args:
         settings: says which keys hold plain text (`raw_keys`).
     """
-    raw, multirun = set(raw_keys(settings)), any(argument in _MULTIRUN for argument in arguments)
+    raw, multirun = dict(raw_keys(settings)), any(argument in _MULTIRUN for argument in arguments)
     out, after = [], ""
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -75,7 +75,8 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         elif key in ("--config-path", "-cp") and equals:
             out.append(f"{key}={_config_path(value)}")
         elif equals and key.lstrip("+") in raw:
-            out.append(f"{key}={quoted(value, multirun=multirun)}")
+            quote = quoted if raw[key.lstrip("+")] else quoted_text
+            out.append(f"{key}={quote(value, multirun=multirun)}")
         else:
             out.append(argument)
         after = argument
@@ -110,7 +111,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def quoted(value: str, *, multirun: bool = False) -> str:
-    """A value as Hydra reads it back to the same text.
+    """The name of a file, or several, as Hydra reads it back to the same text.
 
     What is quoted already, `null`, an interpolation and, unless a file has that name, a list in brackets stay; so do,
     in a multirun, the commas and functions that sweep.
@@ -128,6 +129,21 @@ def quoted(value: str, *, multirun: bool = False) -> str:
             return value
         if multirun and "," in value:
             return ",".join(quoted(part) for part in value.split(","))
+    return _in_quotes(value)
+
+
+def quoted_text(value: str, *, multirun: bool = False) -> str:
+    """A prompt as Hydra reads it back to the same text; `null` stays, and in a multirun so does `choice(...)`.
+
+    >>> quoted_text("a man, [red] hair", multirun=True), quoted_text("null")
+    ("'a man, [red] hair'", 'null')
+    """
+    if value == "null" or (multirun and value.startswith("choice(") and value.endswith(")")):
+        return value
+    return _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
     # Hydra takes a backslash for an escape only before a quote, OmegaConf before what it would interpolate.
     text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
     text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)

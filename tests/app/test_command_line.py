@@ -24,7 +24,8 @@ FILES = (
     *('say "hi".mp4', "100%.mp4", "a\\b.mp4", "$HOME.mp4", "${seed}.mp4", "#1.mp4", "a:b.mp4", "~x.mp4", "+x.mp4"),
 )
 FOLDERS = ("true", "1e5", "./null", "two words", "a,b", "[a]", "(b)", "-1", "None", "it's", "x=y")
-PROMPTS = (
+# Those that a file can be called by as well.
+PLAIN_PROMPTS = (
     'a person in a "red" hat, it\'s raining',
     "hair: blond, eyes: blue",
     "a (very) tall [young] person {smiling}",
@@ -32,6 +33,17 @@ PROMPTS = (
     "12",
     "a\\b 'c'",
     "50% off = yes; #1 ~ $HOME",
+)
+PROMPTS = (
+    *PLAIN_PROMPTS,
+    "[red] hair and a [hat]",
+    "[red, blond]",
+    '"50s" style, a "hat"',
+    '"a woman"',
+    "'a woman'",
+    "${seed}",
+    "tag(1)",
+    "",
 )
 NUM_FRAMES = 4
 
@@ -85,14 +97,21 @@ def test_a_folder_is_found_under_any_name(name, pictures, poses, call_main, tmp_
 
 
 def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, tmp_path):
-    for text in (*FILES, *PROMPTS):
-        (tmp_path / text.replace("/", "")).touch()
+    for text in (*FILES, *PLAIN_PROMPTS):
+        (tmp_path / text).touch()
         [settings] = train_settings(f"subject={text}", f"prompt={text}", f"run_dir=runs of {text}")
         assert (settings.subject, settings.prompt, settings.run_dir) == (text, text, f"runs of {text}")
-    for text in PROMPTS:
+    for text in PLAIN_PROMPTS:
         (tmp_path / text).unlink()
-        [settings] = train_settings("subject=x", f"prompt={text}", f"target_prompt={text}", f"fine_tune_cache={text}")
-        assert (settings.prompt, settings.target_prompt, settings.fine_tune_cache) == (text,) * 3
+        [settings] = train_settings("subject=x", f"fine_tune_cache={text}", "run_dir=some")
+        assert settings.fine_tune_cache == text
+    for text in PROMPTS:
+        for multirun in ((), ("-m",)):
+            said = (f"prompt={text}", f"target_prompt={text}", f"sampling.negative_prompt={text}")
+            [settings] = train_settings(*multirun, "subject=x", *said, "run_dir=null")
+            assert (settings.prompt, settings.target_prompt, settings.sampling.negative_prompt) == (text,) * 3
+    swept = train_settings("-m", "subject=people_001,people_002", "prompt=a man, red hair", "run_dir=null")
+    assert [(s.subject, s.prompt) for s in swept] == [(f"people_00{n}", "a man, red hair") for n in (1, 2)]
     [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
     assert settings.prompt is None
 
