@@ -39,9 +39,11 @@ def repeated(cfg: DictConfig) -> RunSettings:
 
 
 def _set(values: dict[str, Any], key: str, given: Any) -> None:
-    """Put a value under a dotted key."""
+    """Put a value under a dotted key; a group that is not there is made, and refused with the settings."""
     *above, last = key.split(".")
     for part in above:
+        if not isinstance(values.get(part), dict):
+            values[part] = {}
         values = values[part]
     values[last] = _filled(given, values.get(last))
 
