@@ -14,6 +14,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
+from src.common.raw import at_home
 from src.common.typed import raw_keys
 
 _MULTIRUN = ("-m", "--multirun")
@@ -91,7 +92,7 @@ def _config_path(value: str) -> Path:
     """
     from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
 
-    folder = Path(value).resolve()
+    folder = Path(at_home(value)).resolve()
     if sum((folder / name).exists() for name in WRITTEN) > 1:
         raise UserError(
             f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
@@ -176,6 +177,6 @@ def _quoted_list(value: str) -> str:
 
 def _exists(value: str) -> bool:
     try:
-        return bool(value) and Path(value).exists()
+        return bool(value) and Path(at_home(value)).exists()
     except (OSError, ValueError):
         return False

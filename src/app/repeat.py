@@ -6,6 +6,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.app.entry import OF_THE_COMMAND, overrides
 from src.common.errors import UserError
+from src.common.raw import at_home
 from src.common.typed import plain, typed
 from src.runs.settings import RunSettings
 
@@ -23,7 +24,7 @@ def repeated(cfg: DictConfig) -> RunSettings:
     """
     from src.runs.run_folder import RunFolder
 
-    values = plain(RunFolder(str(cfg.repeat)).settings())
+    values = plain(RunFolder(at_home(str(cfg.repeat))).settings())
     for key in _PLACES:
         _set(values, key, OmegaConf.select(cfg, key))
     for override in overrides():

@@ -15,6 +15,7 @@ from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.poses import main as poses_main
 from src.prepare import main as prepare_main
 from src.repair import main as repair_main
+from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sample import main as sample_main
 from src.train import main as train_main
@@ -114,6 +115,24 @@ def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, 
     assert [(s.subject, s.prompt) for s in swept] == [(f"people_00{n}", "a man, red hair") for n in (1, 2)]
     [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
     assert settings.prompt is None
+
+
+def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call_main, tmp_path, monkeypatch):
+    home = tmp_path / "home of, me"
+    monkeypatch.setenv("HOME", str(home))
+    places = ("run_dir=~/runs/one", "fine_tune_cache=~/cache", "data.root=~/data", "pose=file", "pose.path=~/p.npz")
+    [settings] = train_settings("subject=~/clip.mp4", "prompt=~/a person", "model.base=some/model", *places)
+    found = (settings.subject, settings.run_dir, settings.fine_tune_cache, settings.data.root, settings.pose.path)
+    assert found == tuple(str(home / name) for name in ("clip.mp4", "runs/one", "cache", "data", "p.npz"))
+    assert (settings.prompt, settings.model.base) == ("~/a person", "some/model")
+    [settings] = train_settings("subject=~x.mp4", "run_dir=~")
+    assert (settings.subject, settings.run_dir) == ("~x.mp4", "~"), "a name of its own"
+    RunFolder(home / "runs, [one]").save_settings(settings)
+    [settings] = train_settings("repeat=~/runs, [one]", "run_dir=again")
+    assert settings.subject == "~x.mp4"
+    write_frames(home / "a,b", pictures)
+    assert call_main(score_main, "generated=~/a,b", "real=~/a,b", "metrics=[psnr]", "output=~/o.json")[0] == 0
+    assert (home / "o.json").is_file() and not (tmp_path / "~").exists()
 
 
 def test_a_multirun_sweeps_over_commas(train_settings, tmp_path):
