@@ -1,5 +1,6 @@
 """File names, prompts and settings as people give them, through the real command lines."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,17 @@ def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call
     write_frames(home / "a,b", pictures)
     assert call_main(score_main, "generated=~/a,b", "real=~/a,b", "metrics=[psnr]", "output=~/o.json")[0] == 0
     assert (home / "o.json").is_file() and not (tmp_path / "~").exists()
+
+
+def test_a_name_in_another_encoding_is_refused_in_a_line(pictures, call_main, tmp_path):
+    name = os.fsdecode(b"lat\xe9.mp4")
+    write_video(tmp_path / "plain.mp4", pictures, 10)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    for main, arguments in ((prepare_main, (f"video={name}",)), (score_main, (name, "real=b"))):
+        status, stderr = call_main(main, *arguments)
+        assert status == 2 and stderr.count("\n") == 1 and stderr.endswith(": rename it\n"), stderr
+        assert stderr.startswith(f"error: {ascii(arguments[0])[1:-1]} is not in UTF-8")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_multirun_sweeps_over_commas(train_settings, tmp_path):
