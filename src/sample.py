@@ -3,7 +3,6 @@ whom there is a picture, `python -m src.sample method=magicanimate subject=me po
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -35,7 +34,8 @@ class SampleSettings(PoseSourceSettings):
         mask: of the person in the picture, for a method that takes it; null: by MediaPipe.
         prompt: target prompt p_t; null: the prompt of the fine-tune.
         seed: null: the run's, or the public code's of another method.
-        output: null: `<run>/samples/<name of the poses>`, or `outputs/<subject>_<method>_<name of the poses>`.
+        output: null: `<run>/samples/<name of the poses>`, with a number behind it where another video is there; of a
+            picture `outputs/<subject>_<method>_<name of the poses>`.
         audio: of a driver that is a video file: its sound under the videos, or none.
     """
 
@@ -59,6 +59,7 @@ class CommandLine(SampleSettings):
 
     method: AnyMethodSettings
     model: ModelSettings
+    sampling: SamplingSettings
 
 
 def sample(
@@ -78,6 +79,7 @@ def sample(
     from src.runs.conditions import condition_rows, following, target_conditions
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
+    from src.runs.samples import own_folder, save_sample
 
     assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
@@ -87,16 +89,17 @@ def sample(
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)
     target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, subject=trained.subject)
     conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
-    default = run.path / "samples" / Path(settings.poses).stem
-    output = RunFolder(default if settings.output is None else settings.output)
     person = Person.load(run)
     job = person.job(
         target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling, conditions=conditions
     )
+    key = person.video_key(job, trainer)
+    output = own_folder(run, settings.poses, key) if settings.output is None else RunFolder(settings.output)
     with output.only_writer():
         generated = person.generate(job, trainer, output=output)
-        return output.save_sample(
-            *(generated, job),
+        return save_sample(
+            *(output, generated, job),
+            key=key,
             run=settings.run,
             poses=settings.poses,
             beside=target.beside,
@@ -108,7 +111,11 @@ def sample(
 @entry("sample", CommandLine)
 def main(cfg: DictConfig) -> None:
     """Command line."""
+    from src.runs.samples import refuse_run_folder
+
     settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
+    if settings.output is not None:
+        refuse_run_folder(settings.output)
     kind = OWN if OmegaConf.is_missing(cfg.method, "kind") else cfg.method.kind
     if kind == OWN:
         from src.runs.run_folder import RunFolder

@@ -1,15 +1,25 @@
 """`python -m src.train subject=…`: prepare, fine-tune on N frames (Sec. 4.1), generate the held-out poses."""
 
+from dataclasses import dataclass
+
 from omegaconf import DictConfig
 
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
 from src.app.run_dir import choose_run_dir
+from src.common.typed import FileName
 from src.runs.settings import RunSettings
 
 
-@entry("train", RunSettings)
+@dataclass(frozen=True, kw_only=True)
+class CommandLine(RunSettings):
+    """All that the command line may hold; `repeat`: see `conf/train.yaml`."""
+
+    repeat: FileName | None = None
+
+
+@entry("train", CommandLine)
 def main(cfg: DictConfig) -> None:
     """Command line."""
     # Seconds of imports that `--help` and a misspelt setting need not wait for.

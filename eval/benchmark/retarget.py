@@ -32,6 +32,7 @@ from src.runs.identity import generation_key
 from src.runs.make_run import make_run
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
+from src.runs.samples import save_sample
 from src.runs.settings import LearningSettings, RunSettings
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
             person = Person.load(run) if person is None else person
             job = person.job(TargetPoses(poses, float(theirs.fps), None))
             with folder.only_writer():
-                folder.save_sample(person.generate(job), job, run=str(run.path), poses=driver, beside=None)
+                save_sample(folder, person.generate(job), job, run=str(run.path), poses=driver, beside=None)
         generated_FHWC = read_video(folder.path / FRAMES).frames
         pictures = (torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (generated_FHWC, true_FHWC))
         figures[mode] = {

@@ -1,7 +1,7 @@
 """The command line before Hydra reads it, and what Hydra says of it, in one line.
 
 Hydra gives a meaning to brackets, commas, quotes, `=` and words such as `true`. A path or a prompt has none of that:
-what the shell passes on is what is meant.
+what the shell passes on is what is meant. Of paths there may be several, in a list or in a sweep.
 """
 
 import re
@@ -14,6 +14,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
+from src.common.raw import at_home
 from src.common.typed import raw_keys
 
 _MULTIRUN = ("-m", "--multirun")
@@ -34,6 +35,17 @@ _TAKES_A_WORD = (
     "-p",
 )
 _KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=")
+
+
+def check_encoding(arguments: Sequence[str]) -> None:
+    """Raise a UserError where an argument holds bytes that are no UTF-8: no settings, records or logs can hold it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{argument} is not in UTF-8 and cannot be encoded, though every name and text here must be: rename it"
+            ) from None
 
 
 def with_keys(arguments: Sequence[str], positional: Sequence[str]) -> list[str]:
@@ -65,7 +77,7 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
     Args:
         settings: says which keys hold plain text (`raw_keys`).
     """
-    raw, multirun = set(raw_keys(settings)), any(argument in _MULTIRUN for argument in arguments)
+    raw, multirun = dict(raw_keys(settings)), any(argument in _MULTIRUN for argument in arguments)
     out, after = [], ""
     for argument in arguments:
         key, equals, value = argument.partition("=")
@@ -75,7 +87,8 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         elif key in ("--config-path", "-cp") and equals:
             out.append(f"{key}={_config_path(value)}")
         elif equals and key.lstrip("+") in raw:
-            out.append(f"{key}={quoted(value, multirun=multirun)}")
+            quote = quoted if raw[key.lstrip("+")] else quoted_text
+            out.append(f"{key}={quote(value, multirun=multirun)}")
         else:
             out.append(argument)
         after = argument
@@ -90,7 +103,7 @@ def _config_path(value: str) -> Path:
     """
     from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
 
-    folder = Path(value).resolve()
+    folder = Path(at_home(value)).resolve()
     if sum((folder / name).exists() for name in WRITTEN) > 1:
         raise UserError(
             f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
@@ -110,7 +123,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def quoted(value: str, *, multirun: bool = False) -> str:
-    """A value as Hydra reads it back to the same text.
+    """The name of a file, or several, as Hydra reads it back to the same text.
 
     What is quoted already, `null`, an interpolation and, unless a file has that name, a list in brackets stay; so do,
     in a multirun, the commas and functions that sweep.
@@ -128,6 +141,21 @@ def quoted(value: str, *, multirun: bool = False) -> str:
             return value
         if multirun and "," in value:
             return ",".join(quoted(part) for part in value.split(","))
+    return _in_quotes(value)
+
+
+def quoted_text(value: str, *, multirun: bool = False) -> str:
+    """A prompt as Hydra reads it back to the same text; `null` stays, and in a multirun so does `choice(...)`.
+
+    >>> quoted_text("a man, [red] hair", multirun=True), quoted_text("null")
+    ("'a man, [red] hair'", 'null')
+    """
+    if value == "null" or (multirun and value.startswith("choice(") and value.endswith(")")):
+        return value
+    return _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
     # Hydra takes a backslash for an escape only before a quote, OmegaConf before what it would interpolate.
     text = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", value)
     text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
@@ -160,6 +188,6 @@ def _quoted_list(value: str) -> str:
 
 def _exists(value: str) -> bool:
     try:
-        return bool(value) and Path(value).exists()
+        return bool(value) and Path(at_home(value)).exists()
     except (OSError, ValueError):
         return False

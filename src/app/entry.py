@@ -112,6 +112,7 @@ def entry(
             given = sys.argv[1:]
             try:
                 with raising_stops():
+                    command_line.check_encoding(given)
                     named = command_line.with_keys(_without_word(given, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])

@@ -13,40 +13,23 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import MISSING as NOT_GIVEN
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from src.common.errors import UserError
+from src.common.raw import FileName as FileName
+from src.common.raw import FilePath as FilePath
+from src.common.raw import Raw as Raw
+from src.common.raw import RawMark
 
 T = TypeVar("T")
 Counts = Literal["fine_tune", "sampling", "nothing"]
 _UNIONS = (typing.Union, types.UnionType)
 # What a video depends on is all that its fine-tune depends on, and more.
 SCOPES = {"fine_tune": frozenset({"fine_tune"}), "sampling": frozenset({"fine_tune", "sampling"})}
-
-
-class _Raw:
-    """Mark of text that the command line takes as the shell passes it on."""
-
-
-# A path or a prompt: never parsed, so that brackets, commas, quotes and words such as `true` are only characters.
-Raw = Annotated[str, _Raw()]
-
-
-def _not_empty(text: T) -> T:
-    if isinstance(text, str) and not text.strip():
-        raise ValueError("an empty name would be the working directory: name a file or folder, or leave it out")
-    return text
-
-
-# The same of a file, a folder or what is called like one, as text or as a path: never empty, which would be the
-# working directory.
-FileName = Annotated[str, _Raw(), BeforeValidator(_not_empty)]
-FilePath = Annotated[Path, _Raw(), BeforeValidator(_not_empty)]
 
 
 def setting(
@@ -127,13 +110,13 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
     return None
 
 
-def raw_keys(cls: type, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the fields whose values the command line must not parse (`Raw`), names of files among them."""
+def raw_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Dotted names of the fields whose values the command line must not parse (`Raw`), and which are names of files."""
     for name, kind in _hints(cls).items():
-        marks = [mark for part in _parts(kind) for mark in getattr(part, "__metadata__", ())]
-        if any(isinstance(mark, _Raw) for mark in marks):
-            yield _join(prefix, name)
         for part in _parts(kind):
+            for mark in getattr(part, "__metadata__", ()):
+                if isinstance(mark, RawMark):
+                    yield _join(prefix, name), mark.is_name
             if isinstance(part, type) and is_dataclass(part):
                 yield from raw_keys(part, _join(prefix, name))
 

@@ -1,4 +1,4 @@
-"""Where the windows of a long video are kept, and what they depend on."""
+"""What a video depends on, and where the windows of a long one are kept."""
 
 from src.common.digests import arrays_sha256, digest
 from src.common.trainer import TrainerSettings
@@ -12,22 +12,30 @@ from src.sampling.generate import KeepIn
 from src.sampling.jobs import GenerationJob
 
 
-def keep_in(
-    run: RunFolder, settings: LearningSettings, job: GenerationJob, trainer: TrainerSettings, backbone: VideoBackbone
-) -> KeepIn | None:
-    """The place in a run folder where `generate` keeps windows; None of a video that is sampled as a whole.
+def video_key(settings: LearningSettings, job: GenerationJob, trainer: TrainerSettings, backbone: VideoBackbone) -> str:
+    """SHA-256 of everything that a video depends on, and nothing that only its files do.
 
     Args:
         settings: of the fine-tune; its model is the one that is sampled.
         job, trainer: of the video.
         backbone: with what was learnt, which counts by content.
     """
-    if job.sampling.window_frames is None:
-        return None
     learnt = [tensor.detach().float().cpu().numpy() for _, tensor in sorted(backbone.trainable_state().items())]
     made_from = [identity(part, "sampling") for part in (settings.model, job.method, job.sampling)]
     made_from += [job.seed, job.target_poses.sha256(), job.target_prompt]
     made_from += [None if c is None else images_sha256(c) for c in job.target_conditions]
     device = [trainer.accelerator, trainer.precision]
-    key = digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])
-    return KeepIn(run.path / UNFINISHED, key)
+    return digest([fine_tune_key(settings, job.clip), arrays_sha256(*learnt), *made_from, device])
+
+
+def keep_in(
+    run: RunFolder, settings: LearningSettings, job: GenerationJob, trainer: TrainerSettings, backbone: VideoBackbone
+) -> KeepIn | None:
+    """The place in a run folder where `generate` keeps windows; None of a video that is sampled as a whole.
+
+    Args:
+        settings, job, trainer, backbone: as of `video_key`.
+    """
+    if job.sampling.window_frames is None:
+        return None
+    return KeepIn(run.path / UNFINISHED, video_key(settings, job, trainer, backbone))

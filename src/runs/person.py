@@ -10,7 +10,7 @@ from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
-from src.runs.keeping import keep_in
+from src.runs.keeping import keep_in, video_key
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
@@ -75,6 +75,10 @@ class Person:
             fps=target.fps,
             target_conditions=conditions,
         )
+
+    def video_key(self, job: GenerationJob, trainer: TrainerSettings | None = None) -> str:
+        """SHA-256 of everything that the video of a job depends on; see `generate`."""
+        return video_key(self.settings, job, trainer or self.settings.trainer, self.backbone)
 
     def generate(
         self, job: GenerationJob, trainer: TrainerSettings | None = None, *, output: RunFolder | None = None

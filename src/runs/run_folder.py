@@ -40,7 +40,7 @@ from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
 from src.runs.records import is_fine_tune, is_summary
 from src.runs.settings import RunSettings
-from src.sampling.jobs import GeneratedClip, GenerationJob
+from src.sampling.jobs import GeneratedClip
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -208,26 +208,6 @@ class RunFolder:
     ) -> None:
         """Write what was generated; see `write_generated`."""
         write_generated(self.path, clip, beside=beside, conditions=conditions, sound=sound)
-
-    def save_sample(
-        self,
-        clip: GeneratedClip,
-        job: GenerationJob,
-        *,
-        run: str,
-        poses: str,
-        beside: Row | None,
-        conditions: Sequence[Row] = (),
-        sound: Soundtrack | None = None,
-    ) -> dict[str, Any]:
-        """Write what `src.sample` leaves of a person who was learnt, and return its `summary.json`.
-
-        Args:
-            run, poses: what the command line called them.
-            beside, conditions, sound: see `save_generated`.
-        """
-        said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
-        return self.save_clip(clip, said, beside=beside, conditions=conditions, sound=sound)
 
     def save_clip(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 from src.common.arrays import height_width
 from src.common.digests import digest
-from src.common.typed import changed, plain
+from src.common.typed import changed, identity, plain
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.rendered import people_subject
 from src.inpainting.repair import repair
@@ -23,6 +23,7 @@ from src.pose.extractors.settings import FileSettings
 from src.pose.formats import load_fps, load_poses, save_poses
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
+from src.runs.samples import save_sample
 from src.runs.settings import LearningSettings
 from src.showcase.look import look
 from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
@@ -43,6 +44,7 @@ class GalleryContext:
     settings: GallerySettings
     run: RunFolder
     _person: Person | None = field(default=None, init=False)
+    _adapter: str | None = field(default=None, init=False)
 
     @property
     def folder(self) -> Path:
@@ -55,6 +57,22 @@ class GalleryContext:
         if self._person is None:
             self._person = Person.load(self.run)
         return self._person
+
+    def key(self, made: Any) -> str | None:
+        """SHA-256 of what a part of the gallery is made from; None: nobody was learnt yet.
+
+        Args:
+            made: what is asked for, as plain values, beside the gallery's settings and the subject's fine-tune.
+        """
+        if self._adapter is None and (record := self.run.fine_tune_record()) is not None:
+            self._adapter = record.get("adapter_sha256")
+        return None if self._adapter is None else digest([identity(self.settings, "sampling"), self._adapter, made])
+
+    def place(self, kind: str, made: Any) -> Path:
+        """The folder of what is made from that, once the subject was learnt."""
+        key = self.key(made)
+        assert key is not None, "the run is made first"
+        return self.folder / kind / key[:10]
 
 
 def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:
@@ -89,7 +107,7 @@ def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], 
 
 def _variant(context: GalleryContext, variant: Variant) -> Path:
     """Folder of a variant, made unless it is there."""
-    output = RunFolder(context.folder / "variants" / digest(plain(variant))[:10])
+    output = RunFolder(context.place("variants", plain(variant)))
     summary = output.summary()
     if summary is None or not output.is_whole(summary):
         person = context.person
@@ -103,13 +121,13 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         job = person.job(target, prompt=variant.prompt, method=method, sampling=sampling)
         with output.only_writer():
             generated = person.generate(job, output=output)
-            output.save_sample(generated, job, run=str(context.run.path), poses=variant.poses, beside=target.beside)
+            save_sample(*(output, generated, job), run=str(context.run.path), poses=variant.poses, beside=target.beside)
     return output.path
 
 
 def _look(context: GalleryContext, item: LookItem) -> tuple[list[Row], float]:
     """Target poses and the training frames nearest to them."""
-    folder, clip = context.folder / "looks" / digest(item.poses)[:10], context.run.training()
+    folder, clip = context.place("looks", item.poses), context.run.training()
     size = clip.frames.shape[1]
     settings = LookSettings(
         poses=item.poses,
@@ -126,7 +144,7 @@ def _look(context: GalleryContext, item: LookItem) -> tuple[list[Row], float]:
 def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], float]:
     """The damaged, the repaired and the undamaged frames around the segment."""
     first, last = item.segment
-    folder = context.folder / "repair"
+    folder = context.place("repairs", [item.frames, item.segment])
     size = context.run.training().frames.shape[1]
     original = people_subject(context.settings.subject, resolution=size)
     good, fps = original.frames[: item.frames], float(original.fps)

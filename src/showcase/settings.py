@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from src.common.errors import UserError
-from src.common.typed import FileName, Raw, check_choice, check_range
+from src.common.typed import FileName, Raw, check_choice, check_range, setting
 from src.data.pose_sources import PoseSourceSettings
 from src.data.rendered import SEEDS
 from src.models.settings import refuse_controlnets
@@ -96,14 +96,14 @@ class GallerySettings(LearningSettings):
         folder: of the pictures.
         columns: pictures in a row.
         cell: their side in pixels.
-        pictures: by name.
+        pictures: by name; each counts for itself.
     """
 
     subject: str
-    folder: FileName
-    columns: int = 8
-    cell: int = 104
-    pictures: Mapping[str, Item]
+    folder: FileName = setting(counts="nothing")
+    columns: int = setting(8, counts="nothing")
+    cell: int = setting(104, counts="nothing")
+    pictures: Mapping[str, Item] = setting(counts="nothing")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,6 @@
 """File names, prompts and settings as people give them, through the real command lines."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.poses import main as poses_main
 from src.prepare import main as prepare_main
 from src.repair import main as repair_main
+from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sample import main as sample_main
 from src.train import main as train_main
@@ -24,7 +26,8 @@ FILES = (
     *('say "hi".mp4', "100%.mp4", "a\\b.mp4", "$HOME.mp4", "${seed}.mp4", "#1.mp4", "a:b.mp4", "~x.mp4", "+x.mp4"),
 )
 FOLDERS = ("true", "1e5", "./null", "two words", "a,b", "[a]", "(b)", "-1", "None", "it's", "x=y")
-PROMPTS = (
+# Those that a file can be called by as well.
+PLAIN_PROMPTS = (
     'a person in a "red" hat, it\'s raining',
     "hair: blond, eyes: blue",
     "a (very) tall [young] person {smiling}",
@@ -32,6 +35,17 @@ PROMPTS = (
     "12",
     "a\\b 'c'",
     "50% off = yes; #1 ~ $HOME",
+)
+PROMPTS = (
+    *PLAIN_PROMPTS,
+    "[red] hair and a [hat]",
+    "[red, blond]",
+    '"50s" style, a "hat"',
+    '"a woman"',
+    "'a woman'",
+    "${seed}",
+    "tag(1)",
+    "",
 )
 NUM_FRAMES = 4
 
@@ -85,16 +99,52 @@ def test_a_folder_is_found_under_any_name(name, pictures, poses, call_main, tmp_
 
 
 def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, tmp_path):
-    for text in (*FILES, *PROMPTS):
-        (tmp_path / text.replace("/", "")).touch()
+    for text in (*FILES, *PLAIN_PROMPTS):
+        (tmp_path / text).touch()
         [settings] = train_settings(f"subject={text}", f"prompt={text}", f"run_dir=runs of {text}")
         assert (settings.subject, settings.prompt, settings.run_dir) == (text, text, f"runs of {text}")
-    for text in PROMPTS:
+    for text in PLAIN_PROMPTS:
         (tmp_path / text).unlink()
-        [settings] = train_settings("subject=x", f"prompt={text}", f"target_prompt={text}", f"fine_tune_cache={text}")
-        assert (settings.prompt, settings.target_prompt, settings.fine_tune_cache) == (text,) * 3
+        [settings] = train_settings("subject=x", f"fine_tune_cache={text}", "run_dir=some")
+        assert settings.fine_tune_cache == text
+    for text in PROMPTS:
+        for multirun in ((), ("-m",)):
+            said = (f"prompt={text}", f"target_prompt={text}", f"sampling.negative_prompt={text}")
+            [settings] = train_settings(*multirun, "subject=x", *said, "run_dir=null")
+            assert (settings.prompt, settings.target_prompt, settings.sampling.negative_prompt) == (text,) * 3
+    swept = train_settings("-m", "subject=people_001,people_002", "prompt=a man, red hair", "run_dir=null")
+    assert [(s.subject, s.prompt) for s in swept] == [(f"people_00{n}", "a man, red hair") for n in (1, 2)]
     [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
     assert settings.prompt is None
+
+
+def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call_main, tmp_path, monkeypatch):
+    home = tmp_path / "home of, me"
+    monkeypatch.setenv("HOME", str(home))
+    places = ("run_dir=~/runs/one", "fine_tune_cache=~/cache", "data.root=~/data", "pose=file", "pose.path=~/p.npz")
+    [settings] = train_settings("subject=~/clip.mp4", "prompt=~/a person", "model.base=some/model", *places)
+    found = (settings.subject, settings.run_dir, settings.fine_tune_cache, settings.data.root, settings.pose.path)
+    assert found == tuple(str(home / name) for name in ("clip.mp4", "runs/one", "cache", "data", "p.npz"))
+    assert (settings.prompt, settings.model.base) == ("~/a person", "some/model")
+    [settings] = train_settings("subject=~x.mp4", "run_dir=~")
+    assert (settings.subject, settings.run_dir) == ("~x.mp4", "~"), "a name of its own"
+    RunFolder(home / "runs, [one]").save_settings(settings)
+    [settings] = train_settings("repeat=~/runs, [one]", "run_dir=again")
+    assert settings.subject == "~x.mp4"
+    write_frames(home / "a,b", pictures)
+    assert call_main(score_main, "generated=~/a,b", "real=~/a,b", "metrics=[psnr]", "output=~/o.json")[0] == 0
+    assert (home / "o.json").is_file() and not (tmp_path / "~").exists()
+
+
+def test_a_name_in_another_encoding_is_refused_in_a_line(pictures, call_main, tmp_path):
+    name = os.fsdecode(b"lat\xe9.mp4")
+    write_video(tmp_path / "plain.mp4", pictures, 10)
+    (tmp_path / "plain.mp4").rename(tmp_path / name)
+    for main, arguments in ((prepare_main, (f"video={name}",)), (score_main, (name, "real=b"))):
+        status, stderr = call_main(main, *arguments)
+        assert status == 2 and stderr.count("\n") == 1 and stderr.endswith(": rename it\n"), stderr
+        assert stderr.startswith(f"error: {ascii(arguments[0])[1:-1]} is not in UTF-8")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_multirun_sweeps_over_commas(train_settings, tmp_path):

@@ -5,6 +5,7 @@ The fine-tune's own stop is in `tests/training/test_resume.py`.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,20 @@ def test_a_long_video_goes_on_after_its_last_window(signum, run, call_main, stop
     assert [tree_sha256(tmp_path / "cut" / name) for name in names] == [
         tree_sha256(tmp_path / "whole" / name) for name in names
     ]
+
+
+def test_a_long_video_is_found_again_in_its_run(run, call_main, stop_in, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    save_poses(tmp_path / "poses.npz", render_clip(sample_identity(3), "talk", 6, 64, 3)[1])
+    command = ("run=run", "poses=poses.npz", "sampling.window_frames=2")
+    stop_in(src.sampling.sampler, "ddim_sample", signal.SIGTERM)
+    assert_stopped(*call_main(sample_main, *command), signal.SIGTERM)
+    assert call_main(sample_main, *command, "prompt=red hair") == (0, "")
+    samples = tmp_path / "run/samples"
+    assert len(json.loads((samples / "poses/unfinished/windows.json").read_text())["windows"]) == 1, "still there"
+    assert (samples / "poses-2/summary.json").is_file()
+    assert call_main(sample_main, *command) == (0, "")
+    assert (samples / "poses/summary.json").is_file() and len(list(samples.iterdir())) == 2
 
 
 def test_the_video_of_a_run_goes_on_after_its_last_window(call_main, stop_in, tmp_path):

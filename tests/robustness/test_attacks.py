@@ -278,6 +278,30 @@ def test_names_in_a_manifest_lead_nowhere(shared: Path, call_main, name: str) ->
     assert not (shared.parent / "x").exists() and not Path("/x").exists()
 
 
+def test_a_run_does_not_say_where_it_is_repeated(shared: Path, call_main) -> None:
+    """Neither the run, nor its fine-tune for others, nor what is prepared."""
+    theirs = {"run_dir": "../theirs/run", "fine_tune_cache": str(shared.parent / "theirs/cache")}
+    edit(shared / "run/config.yaml", subject="clip.mp4", pose={"kind": "file", "path": "clip.npz"}, **theirs)
+    edit(shared / "run/config.yaml", **{"data.root": "../theirs/data"})
+    before = set(shared.parent.iterdir())
+    assert call_main(train, "repeat=run", "data.root=mine", "sample_after_train=false") == (0, "")
+    assert set(shared.parent.iterdir()) == before
+    [again] = (shared / "outputs").iterdir()
+    assert (again / "adapter.safetensors").exists() and list((shared / "mine").iterdir())
+    assert call_main(train, "repeat=run", "sample_after_train=false", "run_dir=new", "fine_tune_cache=kept") == (0, "")
+    assert len(list((shared / "kept").iterdir())) == 1 and set(shared.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["samples", "samples/clip", "samples/clip/unfinished"])
+def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str) -> None:
+    (shared / "theirs").mkdir()
+    (shared / "run" / name).parent.mkdir(parents=True, exist_ok=True)
+    (shared / "run" / name).symlink_to(shared / "theirs")
+    line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz", "sampling.window_frames=3")))
+    assert f"run/{name} is a link, which may lead out of the run folder" in line
+    assert not list((shared / "theirs").iterdir())
+
+
 def test_a_folder_that_is_not_ours_stays(shared: Path, call_main) -> None:
     (shared / "mine/frames").mkdir(parents=True)
     (shared / "mine/frames/holiday.png").write_bytes(b"mine")

@@ -131,6 +131,20 @@ def test_a_run_is_repeated_from_plain_values_alone(run, call_main, tmp_path, mon
     assert not (tmp_path / "owned").exists() and not (tmp_path / "third").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("+method.foo.bar=1", "error: method.foo is unknown: there are "),
+        ("+method.init.bar=1", "error: method.init"),
+        ("+foo.bar.baz=1", "error: foo is unknown: there are "),
+    ],
+)
+def test_a_change_that_the_repeated_run_has_no_place_for(run, call_main, tmp_path, change, message):
+    status, stderr = call_main(train_main, "repeat=run", "run_dir=again", change)
+    assert status == 2 and stderr.startswith(message) and stderr.count("\n") == 1, stderr
+    assert not (tmp_path / "again").exists()
+
+
 OLD = """
 defaults:
 - override hydra/job_logging: stdout

@@ -39,7 +39,7 @@ def test_every_kind_of_item_is_made_once(made, compose_config, tmp_path, monkeyp
     variants = [read_json(path) for path in folder.glob("variants/*/summary.json")]
     assert sorted(len(variant["method"]["latent_editing"]["parts"]) for variant in variants) == [3, 6]
     original = people_subject("people_001", resolution=64).frames[:32]
-    repaired, damaged = (read_video(folder / "repair" / name).frames for name in ("run/frames", "damaged"))
+    repaired, damaged = (read_video(next(folder.glob("repairs/*")) / name).frames for name in ("run/frames", "damaged"))
     bad = np.arange(12, 18)
     good = np.setdiff1d(np.arange(32), bad)
     assert (repaired[good] == original[good]).all() and (damaged[bad] != original[bad]).any((1, 2, 3)).all()
@@ -65,3 +65,27 @@ def test_bad_items_are_refused_before_anything_is_trained(made, tmp_path):
     with pytest.raises(UserError, match="pictures.look.driver=nobody is unknown"):
         made("pictures.look.driver=nobody")
     assert not (tmp_path / "gallery").exists()
+
+
+def test_other_settings_make_other_pictures(made, compose_config, tmp_path):
+    """And what the pictures show is kept for when the settings come back."""
+    few = [f"~pictures.{name}" for name in compose_config("gallery").pictures if name not in ("wave_left", "look")]
+    folder = tmp_path / "gallery"
+    seen = {}
+
+    def pictures(*changes: str) -> tuple[bytes, ...]:
+        return tuple(path.read_bytes() for path in made(*few, *changes))
+
+    for changes in ((), ("subject=people_002",), ("seed=1",), ("sampling.guidance_scale=3",), ("cell=48",)):
+        seen[changes] = pictures(*changes)
+    waves, looks = zip(*seen.values(), strict=True)
+    assert len(set(waves)) == 5 and len(set(looks)) == 3, "guidance and seed change no training frame"
+    assert len(list(folder.glob("runs/*"))) == 3 and len(list(folder.glob("variants/*"))) == 4
+
+    variants = {path: path.stat().st_mtime_ns for path in folder.glob("variants/*/summary.json")}
+    assert pictures() == seen[()]
+    stamp = (folder / "look.png").stat().st_mtime_ns
+    (folder / "wave_left.mp4").write_bytes(b"half")
+    assert pictures() == seen[()] and len(read_video(folder / "wave_left.mp4").frames) >= 8
+    assert (folder / "look.png").stat().st_mtime_ns == stamp
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("variants/*/summary.json")} == variants

@@ -1,0 +1,83 @@
+"""What `src.sample` leaves of a person who was learnt, and where: each video has a folder, which its command finds."""
+
+import itertools
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from src.common.errors import UserError
+from src.common.files import read_record
+from src.common.typed import plain
+from src.media.contact_sheet import Row
+from src.media.sound import Soundtrack
+from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, UNFINISHED, RunFolder
+from src.sampling.jobs import GeneratedClip, GenerationJob
+from src.sampling.kept_frames import RECORD
+
+log = logging.getLogger(__name__)
+SAMPLES = "samples"
+
+
+def own_folder(run: RunFolder, poses: str, key: str) -> RunFolder:
+    """The folder of a video within its run: `samples/<name of the poses>`, with a number where another video is there.
+
+    Args:
+        poses: what the command line calls them.
+        key: of everything that the video depends on (`video_key`).
+
+    Raises:
+        UserError: the way there leads out of the run, which may have come from anyone.
+    """
+    # The stem of `..` would be the run itself.
+    first = run.path / SAMPLES / Path(os.path.abspath(poses)).stem
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        for path in (folder.parent, folder, folder / UNFINISHED):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link, which may lead out of the run folder: remove it, or give output=FOLDER"
+                )
+        # A long video that was stopped has no summary yet, but windows.
+        if (known := RunFolder(folder).summary() or read_record(folder / UNFINISHED / RECORD)) is None:
+            break
+        if known.get("key") == key:
+            break
+    if folder != first:
+        log.info("%s holds another video (prompt, seed, settings or poses): this one goes to %s", first, folder)
+    return RunFolder(folder)
+
+
+def refuse_run_folder(output: str) -> None:
+    """Raise a UserError where a video would take the place of what a run holds."""
+    found = [name for name in (ADAPTER, FINE_TUNE_RECORD, CONFIG) if (Path(output) / name).exists()]
+    if found:
+        raise UserError(
+            f"output={output} is a run folder ({found[0]} in it), whose own video would be replaced: give another "
+            f"folder, or leave output out for {SAMPLES}/ in the run"
+        )
+
+
+def save_sample(
+    output: RunFolder,
+    clip: GeneratedClip,
+    job: GenerationJob,
+    *,
+    run: str,
+    poses: str,
+    beside: Row | None,
+    key: str | None = None,
+    conditions: Sequence[Row] = (),
+    sound: Soundtrack | None = None,
+) -> dict[str, Any]:
+    """Write the video of a person who was learnt, and return its `summary.json`.
+
+    Args:
+        run, poses: what the command line called them.
+        key: by which `own_folder` finds it again; None: it does not look here.
+        beside, conditions, sound: see `RunFolder.save_generated`.
+    """
+    said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
+    said |= {} if key is None else {"key": key}
+    return output.save_clip(clip, said, beside=beside, conditions=conditions, sound=sound)

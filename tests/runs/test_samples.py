@@ -1,0 +1,68 @@
+"""The folders of `src.sample`: one for each video, the same for the same command, none in place of a run's own."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from src.common.files import read_json
+from src.media.video import read_video, write_video
+from src.people.render import render_clip, sample_identity
+from src.pose.formats import save_poses
+from src.sample import main
+
+FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=3")
+
+
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    train("subject=people_001", *FAST, "data.num_test_frames=2", f"run_dir={folder}", "sample_after_train=false")
+    return folder
+
+
+@pytest.fixture
+def world(trained: Path, tmp_path: Path) -> Path:
+    """A run of its own, and two drivers of one name."""
+    shutil.copytree(trained, tmp_path / "run")
+    poses = render_clip(sample_identity(3), "talk", 4, 64, 3)[1]
+    (tmp_path / "other").mkdir()
+    save_poses(tmp_path / "dance.npz", poses[:3])
+    save_poses(tmp_path / "other/dance.npz", poses[1:])
+    return tmp_path
+
+
+def test_another_video_does_not_take_the_place_of_an_earlier_one(world, call_main, monkeypatch):
+    commands = {
+        "dance": ("poses=dance.npz",),
+        "dance-2": ("poses=dance.npz", "prompt=red hair"),
+        "dance-3": ("poses=dance.npz", "prompt=red hair", "seed=5"),
+        "dance-4": ("poses=dance.npz", "method.latent_editing.parts=[]"),
+        "dance-5": ("poses=dance.npz", "sampling.guidance_scale=3"),
+        "dance-6": ("poses=other/dance.npz",),
+    }
+    for name, command in commands.items():
+        said = []
+        monkeypatch.setattr("src.runs.samples.log.info", lambda text, *names, said=said: said.append(text % names))
+        assert call_main(main, "run=run", *command) == (0, "")
+        assert [line.rpartition("/")[2] for line in said] == [name][name == "dance" :]
+        assert len(list((world / "run/samples").iterdir())) == list(commands).index(name) + 1
+    assert read_json(world / "run/samples/dance-2/summary.json")["prompt"] == "red hair"
+    frames = {name: read_video(world / "run/samples" / name / "frames").frames for name in commands}
+    # What only the files depend on is no other video.
+    for name in ("dance-6", "dance-3", "dance"):
+        assert call_main(main, "run=run", *commands[name], "audio=none") == (0, "")
+    assert sorted(path.name for path in (world / "run/samples").iterdir()) == sorted(commands)
+    for name in commands:
+        assert np.array_equal(frames[name], read_video(world / "run/samples" / name / "frames").frames)
+
+
+def test_no_sample_takes_the_place_of_a_runs_own_video(world, call_main):
+    before = {path: path.stat().st_mtime_ns for path in (world / "run").rglob("*")}
+    write_video(world / "me.mp4", np.zeros((2, 64, 64, 3), np.uint8), 10)
+    for command in (("run=run", "poses=dance.npz"), ("method=magicanimate", "subject=me.mp4", "poses=dance.npz")):
+        status, stderr = call_main(main, *command, "output=run")
+        assert status == 2 and stderr.count("\n") == 1
+        assert stderr.startswith("error: output=run is a run folder (adapter.safetensors in it), whose own video")
+    assert {path: path.stat().st_mtime_ns for path in (world / "run").rglob("*")} == before
