@@ -1,7 +1,7 @@
-"""Networks whose publisher gives no checksum: what file judges, as a part of a result's identity."""
+"""What file judges, as a part of a result's identity, where no publisher's checksum says it."""
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +9,14 @@ import torch
 
 from eval.metrics.registry import REGISTRY
 from eval.networks.clip import CLIP
-from eval.networks.networks import Networks, mini_folder
-from eval.networks.weights import FILES, WeightsMissing, WeightStore
+from eval.networks.networks import Networks
+from eval.networks.weights import FILES, HUB, WeightsMissing, WeightStore, mini_folder
 from eval.scoring.protocol import Protocol
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
-MINI_JUDGES = {"mini-clip", "mini-keypoints"}
 
 
 class _Named(Exception):
@@ -44,27 +43,20 @@ class _Asked(Networks):
         raise _Named("mini-keypoints")
 
 
-def judged_by(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor, store: WeightStore) -> list[Any]:
-    """What the values depend on that no setting and no publisher's checksum says.
-
-    Returns:
-        Checksums of networks without a published one, and of those that ship with the repository; and the extractor.
-    """
-    asked = _asked(metrics, protocol, extractor)
-    shipped = {name: sha256(mini_folder(name) / "model.safetensors") for name in sorted(asked & MINI_JUDGES)}
+def shipped_and_extractor(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> list[Any]:
+    """Checksums of the networks that ship with the repository, by name, and the extractor's fingerprint."""
+    names = _asked(metrics, protocol, extractor) - FILES.keys() - HUB.keys()
+    shipped = {name: sha256(mini_folder(name) / "model.safetensors") for name in sorted(names)}
     try:
         finds_poses = extractor.fingerprint()
     except UserError:  # it has no weights, and so no value that would depend on them
         finds_poses = None
-    return [checksums(_unpublished(asked), store), shipped, finds_poses]
+    return [shipped, finds_poses]
 
 
 def unpublished(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> list[str]:
     """Names in `FILES` of the networks that these metrics ask for and nobody gives a checksum of."""
-    return _unpublished(_asked(metrics, protocol, extractor))
-
-
-def _unpublished(names: Set[str]) -> list[str]:
+    names = _asked(metrics, protocol, extractor)
     return sorted(name for name in names if name in FILES and FILES[name].sha256 is None)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from eval.benchmark.external.exchange import exchange
-from eval.benchmark.judges import fetch, judged_by, unpublished
+from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
 from eval.networks.weights import WeightStore
@@ -87,7 +87,7 @@ def _run_benchmark(
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
     made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
-    judged = judged_by(settings.metrics, settings.protocol, extractor, WeightStore(settings.weights, settings.download))
+    judged = shipped_and_extractor(settings.metrics, settings.protocol, extractor)
     key = digest([*decisive, judged, made])
     if (done := _finished(path, key)) is not None:
         log.info("scored before: %s", path)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.benchmark.judges import judged_by
+from eval.benchmark.judges import checksums, shipped_and_extractor, unpublished
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.reporting.notes import published_clips
@@ -122,7 +122,8 @@ def score_sweep(
         UserError: files that do not belong together.
     """
     paths, protocol = [], scoring.protocol
-    judged = judged_by(scoring.metrics, protocol, networks.extractor, networks.store)
+    asked = (scoring.metrics, protocol, networks.extractor)
+    judged = [checksums(unpublished(*asked), networks.store), *shipped_and_extractor(*asked)]
     names = _file_names(sweep.variants)
     for variant in track(sweep.variants, "Scoring"):
         runs = [run for run in sweep.runs if run.variant == variant]

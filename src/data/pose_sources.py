@@ -193,9 +193,9 @@ def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tup
     """Poses of a file, fitted into the subject's frames as a driver is, where the shape of their picture is known."""
     given = settings.poses_size
     poses = load_poses(source, size=given, person=settings.pose.person)
-    picture = load_size(source) or given
+    fps, picture = load_fps(source) or fps, load_size(source) or given
     if picture is None:
-        return TargetPoses(poses, load_fps(source) or fps, None, size=size)
+        return TargetPoses(poses, fps, None, size=size)
     height, width = picture
     if given and given[0] * width != given[1] * height:
         raise UserError(
@@ -207,7 +207,7 @@ def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tup
     fitted = pad_poses(poses, picture=picture, size=size)
     if fitted is not poses:
         log.info("poses of %s: a picture of %dx%d fitted into %dx%d pixels", source, width, height, *size[::-1])
-    return TargetPoses(fitted, load_fps(source) or fps, None, size=size)
+    return TargetPoses(fitted, fps, None, size=size)
 
 
 def fit_driver(driver: Subject, size: tuple[int, int]) -> tuple[Frames, PoseSequence]:

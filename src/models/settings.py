@@ -23,7 +23,7 @@ PRECISIONS = {
 
 
 # Of a mixed precision the format in which frozen weights are used, whatever they are kept in.
-USED_AS = {"bf16-mixed": "bfloat16", "16-mixed": "float16"}
+USED_AS = {precision: dtype for dtype in ("bfloat16", "float16") for precision in PRECISIONS[dtype]}
 
 
 # Models of ours that stand in for Stable Diffusion.
