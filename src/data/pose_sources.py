@@ -19,7 +19,7 @@ from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
-from src.pose.formats import load_fps, load_poses, load_size
+from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import MAX_CANVAS
 from src.pose.retarget import RetargetMode, retarget
@@ -191,9 +191,9 @@ def _from_file(
 
 def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
     """Poses of a file, fitted into the subject's frames as a driver is, where the shape of their picture is known."""
-    given = settings.poses_size
-    poses = load_poses(source, size=given, person=settings.pose.person)
-    fps, picture = load_fps(source) or fps, load_size(source) or given
+    given, file = settings.poses_size, PoseFile(source)
+    poses, _ = file.people(size=given, person=settings.pose.person)
+    fps, picture = file.fps() or fps, file.size() or given
     if picture is None:
         return TargetPoses(poses, fps, None, size=size)
     height, width = picture

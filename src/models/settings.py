@@ -41,7 +41,7 @@ class LoraSettings:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    path: str
+    path: FileName
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -64,16 +64,13 @@ class ControlNetSettings:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    path: str
+    path: FileName
     condition: Condition
     scale: float = 1.0
-    images: str | None = None
-    detector: str = "lllyasviel/Annotators"
+    images: FileName | None = None
+    detector: FileName = "lllyasviel/Annotators"
 
     def __post_init__(self) -> None:
-        for name in ("path", "images", "detector"):
-            if (value := getattr(self, name)) is not None and not value.strip():
-                raise UserError(f"model.controlnets: an empty {name} names nothing: give a file, a folder or a hub id")
         check_range(f"model.controlnets: scale of {self.path}", self.scale, least=0)
         if (self.images is not None) != (self.condition == "images"):
             raise UserError(
@@ -123,7 +120,7 @@ class ModelSettings:
     prediction_type: PredictionType | None = setting(None, counts="fine_tune")
     zero_terminal_snr: bool | None = setting(None, counts="fine_tune")
     loras: list[LoraSettings] = setting(default_factory=list, counts="fine_tune")
-    embeddings: list[str] = setting(default_factory=list, counts="fine_tune")
+    embeddings: list[FileName] = setting(default_factory=list, counts="fine_tune")
     clip_skip: int = setting(0, counts="fine_tune")
     group_norm: Literal["clip", "frame"] = setting("clip", counts="fine_tune")
     conditioning_scale: float = setting(1.0, counts="fine_tune")

@@ -33,8 +33,8 @@ def save_poses(
         path: `.npz` (xy, confidence, mask, version, and fps and size if given; bit-exact), `.json` (a list of frames as
             web pose editors read it), or a name without suffix (a folder of one JSON a frame, as OpenPose writes it).
         poses: F poses.
-        fps: frames per second, kept for `load_fps`.
-        size: (height, width) of the picture that the poses are of, kept for `load_size`; JSON counts in its pixels.
+        fps: frames per second, kept for `PoseFile.fps`.
+        size: (height, width) of the picture that the poses are of, kept for `PoseFile.size`; JSON counts in its pixels.
             None: not known; JSON says 512x512.
 
     Raises:
@@ -62,74 +62,84 @@ def save_poses(
         raise UserError(f"{path}: cannot write poses as {path.suffix}; {EXPECTED}")
 
 
-def load_poses(
-    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
-) -> PoseSequence:
-    """The poses of `load_people`, whose arguments and errors these are."""
-    return load_people(path, size=size, person=person)[0]
+class PoseFile:
+    """Poses on disk, read once: `.npz`, a JSON file of one frame or a list of frames, or a folder of JSON files.
 
-
-def load_people(
-    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
-) -> tuple[PoseSequence, Crowd | None]:
-    """Read poses from `.npz`, a JSON file of one frame or a list of frames, or a folder of JSON files.
-
-    Files of a folder are taken in natural order ("2" before "10"). With several people one is followed
-    (`src.pose.tracking`), which the log says.
+    Files of a folder are taken in natural order ("2" before "10").
 
     Args:
         path: file or folder.
-        size: (height, width) of the picture, for pixel coordinates in JSON that does not state its canvas.
-        person: of several in JSON, see `src.pose.tracking.follow`.
-
-    Returns:
-        The poses, and everybody who was found; None of `.npz`, which holds one person.
 
     Raises:
-        UserError: missing, unreadable, of another format or shape, or without any person.
+        UserError: missing, unreadable or of another format.
     """
-    path = Path(path)
-    if _is_npz(path):
-        return _load_npz(path), None
-    return select_person(parse_frames(path, _documents(path), size=size), source=str(path), person=person)
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._arrays = read_npz(self.path) if _is_npz(self.path) else None
+        self._documents = [] if self._arrays is not None else _documents(self.path)
+
+    def people(
+        self, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
+    ) -> tuple[PoseSequence, Crowd | None]:
+        """The poses. With several people one is followed (`src.pose.tracking`), which the log says.
+
+        Args:
+            size: (height, width) of the picture, for pixel coordinates in JSON that does not state its canvas.
+            person: of several in JSON, see `src.pose.tracking.follow`.
+
+        Returns:
+            The poses, and everybody who was found; None of `.npz`, which holds one person.
+
+        Raises:
+            UserError: of another shape, or without any person.
+        """
+        if self._arrays is not None:
+            return _of_arrays(self.path, self._arrays), None
+        frames = parse_frames(self.path, self._documents, size=size)
+        return select_person(frames, source=str(self.path), person=person)
+
+    def fps(self) -> float | None:
+        """Frames per second that `save_poses` was given, or None if the file does not say.
+
+        Raises:
+            UserError: a rate that no clip has.
+        """
+        if self._arrays is not None:
+            array = self._arrays.get("fps")
+            fps = None if array is None else array.item() if array.size == 1 else str(array.shape)
+        else:
+            first = next(iter(self._documents), None)
+            fps = first.get("fps") if isinstance(first, dict) else None
+        if fps is None:
+            return None
+        number = isinstance(fps, (int, float)) and not isinstance(fps, bool) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
+        if not number:
+            least, most = FPS_RANGE
+            raise DamagedFile(f"{self.path}: fps is {fps!r:.60}: expected {least:g} to {most:g} frames a second")
+        return float(fps)
+
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the picture that the poses are of, or None if the file does not say.
+
+        Raises:
+            UserError: no size that a picture has, or, in JSON, pictures of several shapes.
+        """
+        if self._arrays is None:
+            return canvas_size(self.path, self._documents)
+        size = self._arrays.get("size")
+        if size is None:
+            return None
+        if size.shape != (2,) or size.dtype.kind not in "iu" or not (size.min() >= 1 and size.max() <= MAX_CANVAS):
+            raise DamagedFile(f"{self.path}: size must be a picture's height and width, from 1 to {MAX_CANVAS} pixels")
+        return int(size[0]), int(size[1])
 
 
-def load_fps(path: str | Path) -> float | None:
-    """Frames per second that `save_poses` was given, or None if the file does not say.
-
-    Raises:
-        UserError: missing or unreadable, or a rate that no clip has.
-    """
-    path = Path(path)
-    if _is_npz(path):
-        array = read_npz(path).get("fps")
-        fps = None if array is None else array.item() if array.size == 1 else str(array.shape)
-    else:
-        first = next(iter(_documents(path)), None)
-        fps = first.get("fps") if isinstance(first, dict) else None
-    if fps is None:
-        return None
-    number = isinstance(fps, (int, float)) and not isinstance(fps, bool) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
-    if not number:
-        raise DamagedFile(f"{path}: fps is {fps!r:.60}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g} frames a second")
-    return float(fps)
-
-
-def load_size(path: str | Path) -> tuple[int, int] | None:
-    """(height, width) of the picture that the poses are of, or None if the file does not say.
-
-    Raises:
-        UserError: missing or unreadable, no size that a picture has, or, in JSON, pictures of several shapes.
-    """
-    path = Path(path)
-    if not _is_npz(path):
-        return canvas_size(path, _documents(path))
-    size = read_npz(path).get("size")
-    if size is None:
-        return None
-    if size.shape != (2,) or size.dtype.kind not in "iu" or not (size.min() >= 1 and size.max() <= MAX_CANVAS):
-        raise DamagedFile(f"{path}: size must be a picture's height and width, from 1 to {MAX_CANVAS} pixels")
-    return int(size[0]), int(size[1])
+def load_poses(
+    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
+) -> PoseSequence:
+    """The poses of `PoseFile.people` alone, whose arguments and errors these are."""
+    return PoseFile(path).people(size=size, person=person)[0]
 
 
 def _is_npz(path: Path) -> bool:
@@ -137,8 +147,7 @@ def _is_npz(path: Path) -> bool:
         return path.suffix == ".npz" and path.exists() and not path.is_dir()
 
 
-def _load_npz(path: Path) -> PoseSequence:
-    arrays = read_npz(path)
+def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> PoseSequence:
     missing = [key for key in ("xy", "confidence", "mask", "version") if key not in arrays]
     if missing:
         raise DamagedFile(f"{path}: {', '.join(missing)} missing; expected the arrays xy, confidence, mask and version")

@@ -20,7 +20,7 @@ from src.media.contact_sheet import Row
 from src.media.video import read_video, write_frames
 from src.pose.draw import draw_poses
 from src.pose.extractors.settings import FileSettings
-from src.pose.formats import load_fps, load_poses, save_poses
+from src.pose.formats import PoseFile, load_poses, save_poses
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.runs.samples import save_sample
@@ -96,7 +96,8 @@ def _generated(context: GalleryContext, item: GenerateItem) -> tuple[list[Row], 
     rows, fps, shown = [], 10.0, None
     for label, variant in item.variants.items():
         folder = _variant(context, variant)
-        poses, fps = load_poses(folder / "poses.npz"), load_fps(folder / "poses.npz") or fps
+        written = PoseFile(folder / "poses.npz")
+        (poses, _), fps = written.people(), written.fps() or fps
         frames = read_video(folder / "frames").frames
         if shown is None or not np.array_equal(shown.xy, poses.xy):
             rows.append(Row("target pose", draw_poses(poses, height_width(frames))))

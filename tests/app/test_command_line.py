@@ -126,6 +126,13 @@ def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call
     found = (settings.subject, settings.run_dir, settings.fine_tune_cache, settings.data.root, settings.pose.path)
     assert found == tuple(str(home / name) for name in ("clip.mp4", "runs/one", "cache", "data", "p.npz"))
     assert (settings.prompt, settings.model.base) == ("~/a person", "some/model")
+    lists = ("model.loras=[{path: '~/l.pt'}]", "model.embeddings=['~/e.pt']")
+    nets = "model.controlnets=[{path: '~/net', condition: images, images: '~/edges', detector: '~/d'}]"
+    [settings] = train_settings("subject=x", *lists, nets, "run_dir=null")
+    model = settings.model
+    assert (model.loras[0].path, *model.embeddings) == (str(home / "l.pt"), str(home / "e.pt"))
+    net = model.controlnets[0]
+    assert (net.path, net.images, net.detector) == tuple(str(home / name) for name in ("net", "edges", "d"))
     [settings] = train_settings("subject=~x.mp4", "run_dir=~")
     assert (settings.subject, settings.run_dir) == ("~x.mp4", "~"), "a name of its own"
     RunFolder(home / "runs, [one]").save_settings(settings)

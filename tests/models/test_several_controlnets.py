@@ -235,7 +235,7 @@ def test_drawn_images_are_told_apart_by_frames_kind_and_file_without_drawing(peo
         ({"condition": "lineart"}, r"model.controlnets.0.condition=lineart is unknown"),
         ({"scale": -1.0}, "scale of edges=-1.0 must be at least 0"),
         ({"scale": float("nan")}, "scale"),
-        ({"path": " "}, "an empty path names nothing"),
+        ({"path": " "}, "controlnets.0.path= : an empty name would be the working directory"),
         ({"images": "a.mp4"}, "condition=canny and images=a.mp4: images are given with condition=images"),
         ({"condition": "images"}, "condition=images and images=None"),
         ({"weight": 0.5}, "weight"),

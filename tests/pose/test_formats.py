@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.pose.formats import load_fps, load_poses, load_size, save_poses
+from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import PARTS, PoseSequence
 
 BODY_25_TO_18 = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18]
@@ -48,7 +48,7 @@ def test_npz_round_trip_is_bit_exact(tmp_path):
     loaded = load_poses(tmp_path / "p.npz")
     for name in ("xy", "confidence", "mask"):
         assert getattr(loaded, name).tobytes() == getattr(poses, name).tobytes()
-    assert load_fps(tmp_path / "p.npz") == 29.97
+    assert PoseFile(tmp_path / "p.npz").fps() == 29.97
 
 
 @pytest.mark.parametrize("name", ["p.json", "folder"])
@@ -60,13 +60,13 @@ def test_json_round_trip(tmp_path, name, size):
     assert np.array_equal(loaded.mask, poses.mask)
     np.testing.assert_allclose(loaded.xy, poses.xy, rtol=1e-6)
     np.testing.assert_allclose(loaded.confidence, poses.confidence, rtol=1e-6)
-    assert load_fps(tmp_path / name) == 25
+    assert PoseFile(tmp_path / name).fps() == 25
 
 
 @pytest.mark.parametrize("name", ["p.npz", "p.json", "folder"])
 def test_the_size_of_the_picture_is_kept(tmp_path, name):
     save_poses(tmp_path / name, random_poses(), size=(1080, 1920))
-    assert load_size(tmp_path / name) == (1080, 1920) and len(load_poses(tmp_path / name)) == 5
+    assert PoseFile(tmp_path / name).size() == (1080, 1920) and len(load_poses(tmp_path / name)) == 5
 
 
 def test_sizes_that_are_not_said_or_cannot_be(tmp_path):
@@ -74,25 +74,25 @@ def test_sizes_that_are_not_said_or_cannot_be(tmp_path):
     people = {"people": [person_json(np.full((128, 2), 0.5))]}
     canvas = {"canvas_width": 640, "canvas_height": 480}
     write(tmp_path / "plain.json", [people, {"people": []}])
-    assert load_size(tmp_path / "old.npz") is None and load_size(tmp_path / "plain.json") is None
+    assert PoseFile(tmp_path / "old.npz").size() is None and PoseFile(tmp_path / "plain.json").size() is None
     write(
         tmp_path / "gaps.json", [{"people": []}, people | canvas, people | {"canvas_width": 320, "canvas_height": 240}]
     )
-    assert load_size(tmp_path / "gaps.json") == (480, 640)
+    assert PoseFile(tmp_path / "gaps.json").size() == (480, 640)
     write(tmp_path / "mixed.json", [people | canvas, people | {"canvas_width": 480, "canvas_height": 480}])
     with pytest.raises(UserError, match=r"mixed\.json: canvases of 640x480 and of 480x480 pixels: expected one shape"):
-        load_size(tmp_path / "mixed.json")
+        PoseFile(tmp_path / "mixed.json").size()
     arrays = dict(np.load(tmp_path / "old.npz"))
     for size in ([1, 2, 3], [0, 5], [0.5, 2], [10, 10**9], 7):
         np.savez(tmp_path / "bad.npz", **arrays, size=size)
         with pytest.raises(UserError, match=r"bad\.npz: size must be a picture's height and width"):
-            load_size(tmp_path / "bad.npz")
+            PoseFile(tmp_path / "bad.npz").size()
 
 
 def test_fps_is_none_where_the_file_does_not_say(tmp_path):
     for name in ("p.npz", "p.json"):
         save_poses(tmp_path / name, random_poses())
-        assert load_fps(tmp_path / name) is None
+        assert PoseFile(tmp_path / name).fps() is None
 
 
 def test_seen_survives_a_confidence_of_zero(tmp_path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from src.common.errors import UserError
-from src.pose.formats import load_fps, load_poses, save_poses
+from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.script import EDITS, load_script, perform_script
 from tests.robustness.malformed import as_json, exchanged, fuzzed, mutated, outcome, time_limit, values
@@ -43,7 +43,7 @@ def check(path: Path) -> None:
     if found is not None:
         assert len(found) >= 1 and np.isfinite(found.xy).all() and np.isfinite(found.confidence).all()
         assert np.abs(found.xy).max() <= 1e6 and found.confidence.min() >= 0 and found.confidence.max() <= 1
-    rate = outcome(lambda: load_fps(path))
+    rate = outcome(lambda: PoseFile(path).fps())
     assert rate is None or 0.01 <= rate <= 1000
 
 

@@ -17,7 +17,7 @@ from src.data.subject import load_subject
 from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.extractors.settings import FileSettings
-from src.pose.formats import load_poses, load_size, save_poses
+from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.sample import main as sample_main
 from src.train import main as train_main
@@ -71,7 +71,7 @@ def test_keypoints_of_another_shape_are_filmed_as_a_driver_of_that_shape_is(run,
     assert call_main(sample_main, *options) == (0, "")
     filmed, expected = load_poses(tmp_path / "out/poses.npz"), poses.xy * (1, 360 / 640) + (0, (1 - 360 / 640) / 2)
     np.testing.assert_allclose(filmed.xy[poses.mask], expected[poses.mask], atol=1e-5)
-    assert load_size(tmp_path / "out/poses.npz") == read_video(tmp_path / "out/frames").frames.shape[1:3]
+    assert PoseFile(tmp_path / "out/poses.npz").size() == read_video(tmp_path / "out/frames").frames.shape[1:3]
 
 
 def test_a_part_of_a_known_driver_has_its_own_frames_alone(tmp_path):

@@ -14,7 +14,7 @@ from src.data.subject import ClipSettings
 from src.media.video import read_video, write_frames
 from src.pose.distance import distance_to_training
 from src.pose.extractors.base import FileExtractor
-from src.pose.formats import load_poses, load_size, save_poses
+from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import retarget
 from src.poses import main as poses_main
@@ -79,9 +79,9 @@ def test_keypoints_of_another_shape_are_fitted_and_not_squashed(call_main, tmp_p
     call = ("show", f"poses={name}", *SMALL)
     assert call_main(poses_main, *call, "subject=people_001", "output=out") == (0, "")
     check_padded(load_poses(tmp_path / "out/poses.npz"), poses)
-    assert load_size(tmp_path / "out/poses.npz") == (64, 64)
+    assert PoseFile(tmp_path / "out/poses.npz").size() == (64, 64)
     assert call_main(poses_main, *call, "output=alone") == (0, "")
-    assert load_size(tmp_path / "alone/poses.npz") == (64, 128), "the shape of their own picture, near enough"
+    assert PoseFile(tmp_path / "alone/poses.npz").size() == (64, 128), "the shape of their own picture, near enough"
     status, stderr = call_main(poses_main, *call, "poses_size=[64,64]", "output=not")
     assert status == 2 and "poses_size=[64, 64]: poses=" in stderr and stderr.count("\n") == 1
 

@@ -1,5 +1,6 @@
 """One interface for whatever turns frames into poses."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,9 +11,14 @@ from src.common.arrays import height_width
 from src.common.errors import UserError, in_one_line
 from src.common.files import sha256
 from src.common.progress import track
-from src.pose.formats import load_people
+from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence
 from src.pose.tracking import Crowd, Person, PersonChoice, select_person
+
+log = logging.getLogger(__name__)
+
+# Rounding of sides changes a shape by less.
+SHAPE_TOLERANCE = 0.02
 
 
 class PoseExtractor(ABC):
@@ -74,10 +80,17 @@ class FileExtractor(PoseExtractor):
         size: tuple[int, int] | None = None
         for frame in frames:
             count, size = count + 1, height_width(frame)
-        poses, self.crowd = load_people(path, size=size, person=self.person)
+        file = PoseFile(path)
+        poses, self.crowd = file.people(size=size, person=self.person)
         if len(poses) != count:
             raise UserError(
                 f"{path}: {len(poses)} poses for a clip of {count} frames; expected one pose for each frame"
+            )
+        picture = file.size()
+        if picture and size and abs(picture[1] * size[0] / (picture[0] * size[1]) - 1) > SHAPE_TOLERANCE:
+            log.warning(
+                "%s is of a picture of %dx%d pixels, and the clip has %dx%d (width x height): poses are stretched",
+                *(path, *picture[::-1], *size[::-1]),
             )
         return poses
 

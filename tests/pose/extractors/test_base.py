@@ -79,6 +79,13 @@ def test_file_in_pixels_takes_the_size_of_the_frames(tmp_path):
     assert np.allclose(poses.xy[0, :18], (0.5, 0.25)) and not poses.mask[0, 18:].any()
 
 
+@pytest.mark.parametrize(("size", "warned"), [((48, 64), False), ((360, 480), False), ((48, 48), True)])
+def test_file_of_a_picture_of_another_shape_is_told(tmp_path, caplog, size, warned):
+    save_poses(tmp_path / "p.json", some_poses(1), size=size)
+    FileExtractor(path=tmp_path / "p.json").extract(blank(1))
+    assert ("48x48 pixels, and the clip has 64x48" in caplog.text) == warned
+
+
 def test_file_without_a_path_or_a_file(tmp_path):
     with pytest.raises(UserError, match=r"set pose\.path="):
         FileExtractor(path=None).extract(blank(1))
