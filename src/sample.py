@@ -34,8 +34,8 @@ class SampleSettings(PoseSourceSettings):
         mask: of the person in the picture, for a method that takes it; null: by MediaPipe.
         prompt: target prompt p_t; null: the prompt of the fine-tune.
         seed: null: the run's, or the public code's of another method.
-        output: null: `<run>/samples/<name of the poses>`, with a number behind it where another video is there; of a
-            picture `outputs/<subject>_<method>_<name of the poses>`.
+        output: null: `<run>/samples/<name of the poses>`, of a picture `outputs/<subject>_<method>_<name of the
+            poses>`, with a number behind it where another video is there.
         audio: of a driver that is a video file: its sound under the videos, or none.
     """
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from src.baselines.per_frame import FrameGeometry
 from src.common.arrays import height_width
+from src.common.digests import digest
 from src.common.trainer import TrainerSettings
-from src.common.typed import plain
+from src.common.typed import identity, plain
 from src.data.crop import CropBox, crop_frame
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.resolve import resolve_subject
@@ -21,6 +22,7 @@ from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
 from src.pose.keypoints import PoseSequence
 from src.runs.run_folder import RunFolder
+from src.runs.samples import free_folder
 
 FPS = 25.0  # where poses come without a rate
 
@@ -44,7 +46,8 @@ def film_picture(
         subject: an image, of which the middle square counts; or a video or subject, of which the first frame does.
         condition, mask: see `picture_material`.
         seed: None: that of the method's public code.
-        output: folder; None: `outputs/<subject>_<method>_<name of the poses>`.
+        output: folder; None: `outputs/<subject>_<method>_<name of the poses>`, with a number behind it where a video of
+            other settings is there.
         audio: put the sound of the poses' video under the videos, where these have its rate.
 
     Returns:
@@ -63,11 +66,12 @@ def film_picture(
     target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, subject=subject)
     material = picture_material(picture, target, kind, condition=condition, mask=mask, geometry=geometry)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
-    folder = RunFolder(Path("outputs") / name if output is None else output)
+    said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
+    said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
+    folder = free_folder(Path("outputs") / name, said["key"]) if output is None else RunFolder(output)
     built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)
-        said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
         # At another rate than the poses' the sound would run away from the person.
         sound = target.sound if audio and clip.fps == target.fps else None
         return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)

@@ -31,7 +31,15 @@ def own_folder(run: RunFolder, poses: str, key: str) -> RunFolder:
         UserError: the way there leads out of the run, which may have come from anyone.
     """
     # The stem of `..` would be the run itself.
-    first = run.path / SAMPLES / Path(os.path.abspath(poses)).stem
+    return free_folder(run.path / SAMPLES / Path(os.path.abspath(poses)).stem, key)
+
+
+def free_folder(first: Path, key: str) -> RunFolder:
+    """`first`, with a number behind its name where another video is there; the folder of the video of that key, if any.
+
+    Raises:
+        UserError: it, or the folder that holds it, is a link.
+    """
     for number in itertools.count(1):
         folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
         for path in (folder.parent, folder, folder / UNFINISHED):

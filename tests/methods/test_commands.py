@@ -63,6 +63,10 @@ def test_disco_films_a_picture(call_main, tmp_path, rendered_picture, dance, dis
     summary = json.loads((output / "summary.json").read_text())
     assert summary["seed"] == 42 and summary["sampling"]["sources"] == {"masks": "file"}
     assert summary["stand_in"].startswith("weights of a UNet of")
+    # Another seed, another video; the first command finds its own again.
+    assert call_main(src.sample.main, *given, "seed=3")[0] == 0 and call_main(src.sample.main, *given)[0] == 0
+    found = {path.name: json.loads((path / "summary.json").read_text())["seed"] for path in output.parent.iterdir()}
+    assert found == {"me_disco_dance": 42, "me_disco_dance-2": 3}
 
 
 def test_a_mask_of_the_whole_picture_is_cut_as_the_picture_is(
