@@ -179,7 +179,7 @@ def _from_file(
     if source.suffix in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
-        script = load_script(_shipped(source))
+        script = load_script(shipped(source))
         performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
         return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
@@ -241,7 +241,7 @@ def _stretched(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool 
     return poses.transformed((x, y), (0, 0))
 
 
-def _shipped(path: Path) -> Path:
+def shipped(path: Path) -> Path:
     """A script of the package where the working directory has none of that name."""
     return path if path.exists() or not (PACKAGE_ROOT / path).exists() else PACKAGE_ROOT / path
 

@@ -3,6 +3,7 @@
 Dimensions: F frames of one item, H×W pixels, RGB uint8.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from src.common.arrays import height_width
-from src.common.digests import digest
+from src.common.digests import digest, sha256
 from src.common.typed import changed, identity, plain
-from src.data.pose_sources import PoseSourceSettings, target_poses
+from src.data.pose_sources import PoseSourceSettings, shipped, target_poses
 from src.data.rendered import people_subject
 from src.inpainting.repair import repair
 from src.inpainting.settings import RepairSettings
@@ -21,6 +22,7 @@ from src.media.video import read_video, write_frames
 from src.pose.draw import draw_poses
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
+from src.pose.script import SUFFIXES
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.runs.samples import save_sample
@@ -62,17 +64,32 @@ class GalleryContext:
         """SHA-256 of what a part of the gallery is made from; None: nobody was learnt yet.
 
         Args:
-            made: what is asked for, as plain values, beside the gallery's settings and the subject's fine-tune.
+            made: what is asked for, as plain values, beside the gallery's settings and the subject's fine-tune. Pose
+                scripts count by their content.
         """
         if self._adapter is None and (record := self.run.fine_tune_record()) is not None:
             self._adapter = record.get("adapter_sha256")
-        return None if self._adapter is None else digest([identity(self.settings, "sampling"), self._adapter, made])
+        return (
+            None
+            if self._adapter is None
+            else digest([identity(self.settings, "sampling"), self._adapter, _with_scripts(made)])
+        )
 
     def place(self, kind: str, made: Any) -> Path:
         """The folder of what is made from that, once the subject was learnt."""
         key = self.key(made)
         assert key is not None, "the run is made first"
         return self.folder / kind / key[:10]
+
+
+def _with_scripts(made: Any) -> Any:
+    if isinstance(made, Mapping):
+        return {key: _with_scripts(value) for key, value in made.items()}
+    if isinstance(made, list):
+        return [_with_scripts(value) for value in made]
+    if isinstance(made, str) and Path(made).suffix in SUFFIXES and (script := shipped(Path(made))).is_file():
+        return [made, sha256(script)]
+    return made
 
 
 def make_item(context: GalleryContext, item: Item) -> tuple[list[Row], float]:

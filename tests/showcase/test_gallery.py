@@ -9,6 +9,7 @@ from PIL import Image
 from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.files import read_json
+from src.common.paths import PACKAGE_ROOT
 from src.common.typed import changed
 from src.data.rendered import SEEDS, people_subject
 from src.media.video import read_video
@@ -67,7 +68,7 @@ def test_bad_items_are_refused_before_anything_is_trained(made, tmp_path):
     assert not (tmp_path / "gallery").exists()
 
 
-def test_other_settings_make_other_pictures(made, compose_config, tmp_path):
+def test_other_settings_make_other_pictures(made, compose_config, tmp_path, monkeypatch):
     """And what the pictures show is kept for when the settings come back."""
     few = [f"~pictures.{name}" for name in compose_config("gallery").pictures if name not in ("wave_left", "look")]
     folder = tmp_path / "gallery"
@@ -89,3 +90,11 @@ def test_other_settings_make_other_pictures(made, compose_config, tmp_path):
     assert pictures() == seen[()] and len(read_video(folder / "wave_left.mp4").frames) >= 8
     assert (folder / "look.png").stat().st_mtime_ns == stamp
     assert {path: path.stat().st_mtime_ns for path in folder.glob("variants/*/summary.json")} == variants
+
+    # A script of one's own in the place of the one that ships.
+    script = Path(compose_config("gallery").pictures.wave_left.variants.generated.poses)
+    (tmp_path / script).parent.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / script).write_bytes((PACKAGE_ROOT / script).read_bytes() + b"# changed\n")
+    pictures()
+    assert len(list(folder.glob("variants/*/summary.json"))) == len(variants) + 1
