@@ -35,7 +35,7 @@ def describe_magicanimate(configs: str | Path) -> dict[str, Any]:
     motion = sum(p.numel() for p in motion_parameters(video_unet))
     return {
         "model": "magicanimate",
-        "trainable_parameters": motion,
+        "trainable_parameters": 0,
         "parameters": {
             "unet": _count(video_unet) - motion,
             "motion_modules": motion,

@@ -55,6 +55,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary = path.with_name(_temporary_name("tmp") + path.suffix)
         try:
             yield temporary
+            if temporary.is_file():
+                os.chmod(temporary, _mode_of_files())  # some libraries write for the user alone
             _flush(temporary)
             _put(temporary, path)
             _flush_folder(path.parent)
@@ -114,6 +116,13 @@ def is_temporary(name: str) -> bool:
 def _clear_once(folder: Path) -> None:
     """What killed processes left in a folder goes when the next one first writes there."""
     clear_leftovers(folder, below=False)
+
+
+@functools.cache
+def _mode_of_files() -> int:
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def _temporary_name(kind: str) -> str:

@@ -183,7 +183,7 @@ def perform_script(script: PoseScript, training: PoseSequence, *, frame: int | N
     if not performed:
         raise UserError(f"{failure} (so it is in each of the {len(training)} training frames)")
     best = max(performed, key=lambda i: _path_length(performed[i]))
-    log.info("%s starts from training frame %d; pose_script.frame= chooses another", script.path, best)
+    log.info("%s starts from training frame %d, counted from 0; pose_script.frame= chooses another", script.path, best)
     return performed[best]
 
 

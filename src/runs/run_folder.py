@@ -95,7 +95,7 @@ class RunFolder:
         """
         if not (self.path / CONFIG).is_file():
             raise UserError(
-                f"run={self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
+                f"{self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
             )
         values = read_yaml(self.path / CONFIG)
         where = str(self.path / CONFIG)

@@ -145,7 +145,7 @@ class Sampler(LightningModule):
         # 1. Reference frame (Eq. 5).
         r, distances = _choose_reference(job)
         if job.method.reference_selection:
-            log.info("reference frame: training frame %d of %d (Eq. 5)", r, len(distances))
+            log.info("reference frame: number %d of 0 to %d (Eq. 5)", r, len(distances) - 1)
 
         # 2. Initial latent (Eq. 4).
         clean_Chw = self.image_model.encode_frames(job.clip.frames[r : r + 1])[0]
@@ -165,7 +165,12 @@ class Sampler(LightningModule):
         edits, skipped = self._plan_edits(job, start.index)
         edit_step = self._edit_step(job)
         if any(skipped.values()):
-            log.info("latent editing skipped, of %d frames: %s", len(job.target_poses), dict(skipped))
+            told = ", ".join(f"{piece} in {count}" for piece, count in skipped.items() if count)
+            log.info(
+                "latent editing: %s of %d frames left as they are, where a pose shows too little",
+                told,
+                len(job.target_poses),
+            )
 
         def edit_latents(latents_1FChw: Tensor, step: int) -> Tensor:
             if step != edit_step or not edits:

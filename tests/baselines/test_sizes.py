@@ -14,7 +14,7 @@ def test_magicanimate():
         "controlnet": CONTROLNET,
         "appearance_encoder": 857_066_560,
     }
-    assert found["trainable_parameters"] == 417_137_600
+    assert found["trainable_parameters"] == 0, "nothing is learnt of a subject"
 
 
 def test_disco():

@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -201,3 +202,12 @@ def test_a_stop_while_the_temporary_is_removed_leaves_nothing(tmp_path: Path, mo
         temporary.mkdir()
         raise UserError("given up")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_for_whom_the_user_shares_with(tmp_path):
+    """Some libraries write for the user alone."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    with atomic_path(tmp_path / "weights") as temporary:
+        temporary.touch(mode=0o600)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o666 & ~umask
