@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.app import command_line
+from src.app.help import help_text, wants_help
 from src.app.launchers import require_launcher
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
@@ -113,6 +114,12 @@ def entry(
             try:
                 with raising_stops():
                     command_line.check_encoding(given)
+                    if wants_help(given):
+                        asked = help_text(
+                            *(config_name, main.__module__), word=word, positional=positional, arguments=given
+                        )
+                        sys.stdout.write(asked)
+                        return
                     named = command_line.with_keys(_without_word(given, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
@@ -152,7 +159,7 @@ def exit_with(message: str, status: int) -> NoReturn:
 
 
 def _without_word(arguments: list[str], word: str | None) -> list[str]:
-    if word is None or {"-h", "--help", "--hydra-help"} & set(arguments):
+    if word is None or "--hydra-help" in arguments:
         return arguments
     if arguments[:1] != [word]:
         given = f"not {arguments[0]}" if arguments else "nothing was given"
