@@ -175,7 +175,13 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "sampling.num_steps=[1"), "error: "),
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),
-        (("subject=people_001", "metod=posecrafter"), "error: Could not override 'metod'"),
+        (("subject=people_001", "metod=posecrafter"), "error: metod is unknown: did you mean method?"),
+        (
+            ("subject=people_001", "trainer.max_step=3"),
+            "error: trainer.max_step is unknown: did you mean trainer.max_s",
+        ),
+        (("subject=people_001", "colour=red"), "error: colour is unknown: --help lists the settings"),
+        (("subject=people_001", "logger.colour=red"), "append to your config use +logger.colour=red"),
     ],
 )
 def test_bad_input_is_one_clear_line(call_main, arguments, message, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Hydra gives a meaning to brackets, commas, quotes, `=` and words such as `true`.
 what the shell passes on is what is meant. Of paths there may be several, in a list or in a sweep.
 """
 
+import difflib
 import re
 import traceback
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
 from src.common.raw import at_home
-from src.common.typed import raw_keys
+from src.common.typed import dotted_keys, raw_keys
 
 _MULTIRUN = ("-m", "--multirun")
 _SWEEP_FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|str)\(.*\)", re.DOTALL)
@@ -163,14 +164,24 @@ def _in_quotes(value: str) -> str:
     return f"'{text}{chr(92) * trailing}'"
 
 
-def one_line(error: Exception) -> str:
-    """What Hydra says of a command line that it cannot follow, without its search path and bookkeeping."""
+def one_line(error: Exception, settings: type | None = None) -> str:
+    """What Hydra says of a command line that it cannot follow, without its search path and bookkeeping.
+
+    Args:
+        settings: of the command, of which a key that is unknown may have been meant; None: not known.
+    """
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
     if alien := re.search(r"In '(\w+)/(\w+)': Could not override '(\w+)'", str(error)):
         group, name, other = alien.groups()
         return f"{group}={name} is not for this command: it comes with a choice of {other}, which is not made here"
+    unknown = re.match(r"Could not override '([\w.]+)'", str(error))
+    # What names code takes arguments that no dataclass knows, by Hydra's own `+`.
+    if settings is not None and unknown and unknown[1].split(".")[0] not in ("logger", "hydra"):
+        key = unknown[1]
+        close = difflib.get_close_matches(key, dotted_keys(settings), n=1)
+        return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 

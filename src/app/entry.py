@@ -130,7 +130,7 @@ def entry(
             except (HydraException, OmegaConfBaseException) as error:
                 if running:
                     raise
-                exit_with(f"error: {command_line.one_line(error)}", USER_ERROR_STATUS)
+                exit_with(f"error: {command_line.one_line(error, settings)}", USER_ERROR_STATUS)
             except Stopped as stop:
                 what = f"stopped by {stop}"
                 exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)

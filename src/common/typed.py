@@ -121,6 +121,15 @@ def raw_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
                 yield from raw_keys(part, _join(prefix, name))
 
 
+def dotted_keys(cls: type, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all settings of a dataclass, groups included."""
+    for name, kind in _hints(cls).items():
+        yield _join(prefix, name)
+        for part in _parts(kind):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from dotted_keys(part, _join(prefix, name))
+
+
 def is_number(value: Any) -> bool:
     """Whether a plain value is a finite number, which true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -150,7 +150,7 @@ def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_
     found = read_sweep(tmp_path / "sweep")
     assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
     status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
-    assert status == 2 and stderr.startswith("error: Could not override 'metod'") and stderr.count("\n") == 1
+    assert status == 2 and stderr.startswith("error: metod is unknown: did you mean") and stderr.count("\n") == 1
 
 
 def test_bad_sweeps_are_named(tmp_path):
