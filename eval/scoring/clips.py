@@ -14,7 +14,7 @@ import numpy as np
 
 from src.common.digests import arrays_sha256
 from src.common.errors import UserError
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import IMAGE_SUFFIXES
 from src.pose.keypoints import PoseSequence
 
 # Of videos; what images may be animated is `eval.scoring.images`' concern.

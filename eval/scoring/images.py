@@ -17,8 +17,8 @@ from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, without_animation
+from src.media.sources import check_pixels
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24

@@ -31,7 +31,8 @@ from src.data.subject import (
     write_record,
 )
 from src.media.contact_sheet import Row, contact_sheet, evenly_spaced
-from src.media.video import IMAGE_SUFFIXES, VideoReader
+from src.media.pictures import IMAGE_SUFFIXES
+from src.media.video import VideoReader
 from src.pose.draw import draw_overlay
 from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import load_poses, save_poses

@@ -6,7 +6,7 @@ from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
 from src.data.datasets.base import Dataset, DatasetClip, numbered
 from src.data.resolve import VIDEO_SUFFIXES
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import IMAGE_SUFFIXES
 
 # The TikTok data set keeps a clip's frames in <clip>/images, beside masks and dense poses.
 FRAMES = "images"
