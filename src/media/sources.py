@@ -26,11 +26,27 @@ MAX_PIXELS = 2**26  # of a frame; 8K has half as many
 MAX_FRAMES = 2_000_000  # of a clip; nine hours at 60 a second
 MAX_GAP_SECONDS = 600  # from one frame to the next
 STATED_TOLERANCE = 0.1  # of a stated rate, which is exact (29.97), from what the times of the frames give
-# FFmpeg's names; left out is what reads other files (hls, concat, dash, image2) or is no video (tty renders any text).
-_CONTAINERS = (
-    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "gif", "apng", "webp_pipe"),
-    *("asf", "flv", "ogg", "mxf", "nut", "dv", "ivf", "yuv4mpegpipe", "m4v", "h264", "hevc", "av1", "obu", "vob"),
-)
+# FFmpeg's names, with the suffixes by which a file in a folder is known for a video; left out is what reads other files
+# (hls, concat, dash, image2) or is no video (tty renders any text).
+_CONTAINERS = {
+    "mov,mp4,m4a,3gp,3g2,mj2": (".mp4", ".mov", ".m4v", ".3gp", ".3g2", ".qt"),
+    "matroska,webm": (".mkv", ".webm"),
+    "avi": (".avi",),
+    "mpeg": (".mpg", ".mpeg", ".vob"),
+    "mpegvideo": (".m1v", ".m2v"),
+    "mpegts": (".ts", ".mts", ".m2ts"),
+    "asf": (".wmv", ".asf"),
+    "flv": (".flv",),
+    "ogg": (".ogv",),
+    "mxf": (".mxf",),
+    "gif": (".gif",),
+    "apng": (".apng",),
+    "dv": (".dv",),
+    "nut": (".nut",),
+    "ivf": (".ivf",),
+    "yuv4mpegpipe": (".y4m",),
+} | dict.fromkeys(("webp_pipe", "m4v", "h264", "hevc", "av1", "obu", "vob"), ())
+VIDEO_SUFFIXES = frozenset(suffix for suffixes in _CONTAINERS.values() for suffix in suffixes)
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
