@@ -9,12 +9,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from src.common.errors import UserError, explained, in_one_line
 from src.common.files import natural_key
 from src.common.reading import MEBIBYTE, read_bytes
-from src.media.sources import MAX_FRAMES, MAX_PIXELS, check_pixels
+from src.media.sources import MAX_FRAMES, MAX_PIXELS, check_pixels, over_black
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_IMAGE_BYTES = 512 * MEBIBYTE
@@ -38,22 +38,49 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as (H, W, 3), turned as its EXIF orientation says.
+    """Read a picture as (H, W, 3), turned as its EXIF orientation says, on black where it is transparent.
 
     Raises:
         ResourceError: it cannot be read.
         UserError: it is no picture, or too large.
     """
-    data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
-    check_image(data, str(path))
+    data = without_animation(read_bytes(path, max_bytes=MAX_IMAGE_BYTES))
+    with _opened(data, str(path)) as picture:
+        by_pillow = _see_through(picture) or (picture.format == "WEBP" and _is_turned(picture))
     with in_one_line(path, "read"):
         try:
-            image = cv2.imdecode(np.frombuffer(without_animation(data), np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error as error:
+            image = _by_pillow(data, Path(path)) if by_pillow else _by_opencv(data)
+        except Exception as error:
             raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error
+    return np.ascontiguousarray(image)
+
+
+def _by_opencv(data: bytes) -> np.ndarray:
+    """(H, W, 3): what is quicker, but has the alpha neither applied nor kept, and turns no WebP."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise UserError(f"{path} is not a readable image: it is damaged")
-    return np.ascontiguousarray(image[..., ::-1])
+        raise ValueError("it is damaged")
+    return image[..., ::-1]
+
+
+def _by_pillow(data: bytes, path: Path) -> np.ndarray:
+    with warnings.catch_warnings(action="ignore"), _opened(data, str(path)) as picture:
+        # Turns a TIFF, whose tag is gone then.
+        picture.load()
+        upright = ImageOps.exif_transpose(picture) if _is_turned(picture) else picture
+        return over_black(np.asarray(upright.convert("RGBA")), f"pictures in {path.parent}")
+
+
+def _see_through(picture: Image.Image) -> bool:
+    # Pillow cannot apply the one grey of 16 bits that a PNG may say is transparent.
+    return picture.has_transparency_data and not picture.mode.startswith("I")
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # of any kind, of broken tags, which turn nothing
+        return False
 
 
 def without_animation(data: bytes) -> bytes:
@@ -75,17 +102,22 @@ def check_image(data: bytes, where: str) -> tuple[int, int]:
     Raises:
         UserError: it is of no known format, or too large.
     """
+    with _opened(data, where) as picture:
+        return picture.size
+
+
+def _opened(data: bytes, where: str) -> Image.Image:
+    """A picture whose header is read and checked; raises what `check_image` says."""
     try:
         with warnings.catch_warnings():
             # Of broken tags, which matter here as little as the tags.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                width, height = image.size
+            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{where} has more than the {MAX_PIXELS} pixels that are read: scale it down") from None
     except Exception as error:
         # Pillow's readers of headers raise what they meet.
         raise UserError(f"{where} is not a readable image: expected {', '.join(_FORMATS)}") from error
-    check_pixels(where, width, height)
-    return width, height
+    check_pixels(where, *picture.size)
+    return picture

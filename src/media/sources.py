@@ -7,6 +7,8 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import contextlib
+import functools
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,8 @@ from av.video.reformatter import Interpolation
 
 from src.common.errors import UserError, explained
 from src.common.reading import open_regular
+
+log = logging.getLogger(__name__)
 
 FOLDER_FPS = Fraction(10)
 MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)
@@ -54,6 +58,8 @@ EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.
 _MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020"}
 _HDR = {16: "PQ", 18: "HLG"}
 _FULL_RANGE = 2
+# FFmpeg's own decoders of these leave out the alpha that Matroska keeps beside the picture.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def file_url(path: str | Path) -> str:
@@ -195,7 +201,7 @@ def _silence_ffmpeg() -> None:
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:
-    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown.
+    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown, on black.
 
     Raises:
         UserError: damaged, or frames that are too large.
@@ -203,8 +209,50 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         aspect = stream.sample_aspect_ratio or 1
-        for frame in container.decode(stream):
+        # Of uncompressed pixels the fourth byte is as often left empty.
+        may_see_through = stream.codec_context.name != "rawvideo"
+        for frame in _frames(container):
             width = max(round(frame.width * aspect), 1)
             check_pixels(path, width, frame.height)
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height, interpolation=EXACT)
+            see_through = may_see_through and any(component.is_alpha for component in frame.format.components)
+            form = "rgba" if see_through else "rgb24"
+            picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
+            rgb = over_black(picture, str(path)) if see_through else picture
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+
+def _frames(container: InputContainer) -> Iterator[av.VideoFrame]:
+    """The decoded frames of the first video stream, with their alpha where they have any."""
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.extradata, decoder.options, decoder.thread_type = context.extradata, context.options, "AUTO"
+    for name in ("colorspace", "color_range"):
+        setattr(decoder, name, getattr(context, name))
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet)
+
+
+def over_black(rgba: np.ndarray, where: str) -> np.ndarray:
+    """(H, W, 3) uint8 of a (H, W, 4) picture on black: what is hidden behind transparent pixels is not to be seen.
+
+    Args:
+        rgba: uint8, the colours not multiplied by their alpha yet.
+        where: it is from; said once.
+    """
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgb)
+    _say_black(where)
+    return ((rgb.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+
+
+@functools.cache
+def _say_black(where: str) -> None:
+    log.info(
+        "%s: with transparent pixels, which are read on black; lay it on another background first if need be", where
+    )
