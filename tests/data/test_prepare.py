@@ -93,6 +93,15 @@ def test_a_missing_video_is_one_line(prepare, tmp_path):
         prepare(f"video={tmp_path / 'absent.mp4'}", "pose=mediapipe")
 
 
+def test_subjects_go_with_a_data_set(call_main, tmp_path):
+    inputs(tmp_path)
+    status, stderr = call_main(
+        prepare_main, "video=clip.mp4", "subjects=[nonsense]", "pose=file", "pose.path=poses.npz"
+    )
+    assert status == 2 and "chooses among the clips of a data set" in stderr and stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
 def test_one_of_several_people_is_chosen_and_shown(prepare, tmp_path):
     video, _ = inputs(tmp_path)
     rng = np.random.default_rng(1)
