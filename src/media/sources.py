@@ -29,7 +29,8 @@ MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)
 MAX_PIXELS = 2**26  # of a frame; 8K has half as many
 MAX_FRAMES = 2_000_000  # of a clip; nine hours at 60 a second
 MAX_GAP_SECONDS = 600  # from one frame to the next
-STATED_TOLERANCE = 0.1  # of a stated rate, which is exact (29.97), from what the times of the frames give
+# Of a stated rate, which is exact (29.97), from what the times of the frames give; their rounding is allowed beside it.
+STATED_TOLERANCE = 0.01
 # FFmpeg's names, with the suffixes by which a file in a folder is known for a video; left out is what reads other files
 # (hls, concat, dash, image2) or is no video (tty renders any text).
 _CONTAINERS = {
@@ -155,8 +156,9 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         )
     if times[-1] > times[0]:
         # What a file states may be no rate of its frames: of WebM as browsers record it FFmpeg guesses its clock's.
-        measured = Fraction((len(times) - 1) / (times[-1] - times[0]))
-        known = [rate for rate in known if abs(rate / measured - 1) <= STATED_TOLERANCE] or [measured]
+        count, seconds = len(times) - 1, times[-1] - times[0]
+        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + float(stream.time_base)
+        known = [rate for rate in known if abs(count / rate - seconds) <= allowed] or [measured]
         if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
     return times, known[0] if known else FOLDER_FPS

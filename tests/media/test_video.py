@@ -188,6 +188,11 @@ def test_a_stated_rate_is_taken_where_the_times_agree(tmp_path):
     assert read_video(tmp_path / "near.mkv").fps == 30
     write_at(tmp_path / "other.mkv", numbered_frames(12), [i * 50 for i in range(12)])
     assert read_video(tmp_path / "other.mkv").fps == 20, "30 is stated"
+    write_at(tmp_path / "slow.mkv", numbered_frames(25), [round(i * 1000 / 27.6) for i in range(25)])
+    slow = VideoReader(tmp_path / "slow.mkv")
+    assert float(slow.fps) == pytest.approx(27.6, rel=1e-3) and len(slow) == 25, "30 is stated"
+    write_at(tmp_path / "two.mkv", numbered_frames(2), [0, 33])
+    assert read_video(tmp_path / "two.mkv").fps == 30, "in whole milliseconds"
 
 
 def test_resampling_to_the_own_rate_changes_nothing():
