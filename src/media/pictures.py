@@ -22,15 +22,19 @@ _PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
+def images_in(folder: Path) -> list[Path]:
+    """The images that lie in a folder, in any order; hidden ones, such as macOS's `._1.png`, are none."""
+    with in_one_line(folder, "read"):
+        return [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """The images of a folder in natural order ("2.png" before "10.png").
 
     Raises:
         UserError: there is none, or more than `MAX_FRAMES`.
     """
-    folder = Path(folder)
-    with in_one_line(folder, "read"):
-        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    found = images_in(Path(folder))
     if not 0 < len(found) <= MAX_FRAMES:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"the folder {folder} holds {f'{len(found)} images' if found else f'no images ({kinds})'}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
 from src.data.datasets.base import Dataset, DatasetClip, numbered
-from src.media.pictures import IMAGE_SUFFIXES
+from src.media.pictures import images_in
 from src.media.sources import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,6 @@ def _clip(entry: Path) -> Path | None:
     if entry.is_file():
         return entry if entry.suffix.lower() in VIDEO_SUFFIXES else None
     for folder in (entry, entry / FRAMES):
-        if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+        if folder.is_dir() and images_in(folder):
             return folder
     return None

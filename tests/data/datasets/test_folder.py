@@ -26,6 +26,7 @@ def test_videos_and_folders_in_natural_order(tmp_path: Path) -> None:
     write_frames(tmp_path / "a", FRAMES)
     (tmp_path / "notes.txt").write_text("no clip")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/._1.png").write_bytes(b"macOS")
     assert files(tmp_path) == {"clips_001": "a", "clips_002": "b2.mp4", "clips_003": "b10.mp4"}
     assert files(tmp_path, "b*") == {"clips_001": "b2.mp4", "clips_002": "b10.mp4"}
 
