@@ -11,10 +11,10 @@ from src.showcase.settings import LookSettings
 @entry("poses", LookSettings, word="show")
 def main(cfg: DictConfig) -> None:
     """Command line."""
-    from src.showcase.look import look
+    from src.showcase.look import look, own_folder
 
     settings = settings_of(LookSettings, cfg)
-    look(settings, Path(settings.output or Path("outputs/poses") / Path(settings.poses).stem))
+    look(settings, own_folder(settings.poses) if settings.output is None else Path(settings.output))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,10 @@ class PrepareSettings:
             raise UserError("dataset= names its clips and their subjects itself: leave out video= and name=")
         if self.dataset is None and not self.video:
             raise UserError("nothing to prepare: give video=<file or folder of images>, or dataset=<data set>")
+        if self.dataset is None and self.subjects is not None:
+            raise UserError(
+                f"subjects={self.subjects} chooses among the clips of a data set, and video= is one clip: leave it out"
+            )
         check_prompt(self.prompt)
 
 

@@ -14,11 +14,10 @@ import numpy as np
 
 from src.common.digests import arrays_sha256
 from src.common.errors import UserError
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import IMAGE_SUFFIXES
+from src.media.sources import VIDEO_SUFFIXES
 from src.pose.keypoints import PoseSequence
 
-# Of videos; what images may be animated is `eval.scoring.images`' concern.
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif", ".apng"})
 ROLES = frozenset({"generated", "real", "frames", "held_out", "video", "prediction", "truth", "gt"})
 Pairing = Literal["name", "order"]
 # Folders in one another on the way to a clip.

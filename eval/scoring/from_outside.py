@@ -30,7 +30,7 @@ from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
 from src.common.typed import check_choice, typed
-from src.media.sources import read_image
+from src.media.pictures import read_image
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import ExtractorSettings
 

@@ -17,8 +17,8 @@ from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_pixels, without_animation
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, images_in, without_animation
+from src.media.sources import check_pixels
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24
@@ -35,7 +35,7 @@ def frame_numbers(folder: Path) -> dict[int, Path]:
     Raises:
         UserError: no image, a link to nothing, several formats, or names that do not say the order of one clip.
     """
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    found = images_in(folder)
     if not found:
         raise UserError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     if broken := sorted(path for path in found if not path.exists()):

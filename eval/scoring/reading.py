@@ -16,8 +16,9 @@ from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, number_of, read_image, read_images, read_pictures
 from src.common.arrays import collected
 from src.common.errors import UserError
+from src.media.pictures import IMAGE_SUFFIXES
 from src.media.sources import open_video
-from src.media.video import IMAGE_SUFFIXES, VideoReader, read_video
+from src.media.video import VideoReader, read_video
 from src.pose.formats import load_poses
 
 log = logging.getLogger(__name__)

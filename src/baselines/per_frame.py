@@ -12,7 +12,7 @@ from PIL import Image
 from src.common.arrays import map_npy, read_npz
 from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.media.sources import IMAGE_SUFFIXES, read_image
+from src.media.pictures import IMAGE_SUFFIXES, read_image
 from src.media.video import read_video
 
 ARRAYS = (".npz", ".npy")

@@ -80,6 +80,15 @@ def frame_size(aspect: str, resolution: int, *, width: int, height: int) -> tupl
     return (longer, resolution) if ratio < 1 else (resolution, longer)
 
 
+def check_crop(mode: CropMode, *, width: int, height: int) -> None:
+    """Raise UserError where `mode` keeps whole frames of that size, and none so far from a square are made."""
+    if mode == "none" and not 1 / MAX_RATIO <= width / height <= MAX_RATIO:
+        raise UserError(
+            f"data.crop=none: frames of {width}x{height} pixels are further from a square than {MAX_RATIO}:1, the most "
+            "that is made: data.crop=person or center cuts them to that, pad keeps them whole with black bars"
+        )
+
+
 def shape_warning(aspect: str, resolution: int, box: CropBox, size: tuple[int, int]) -> str | None:
     """What multiples of 64 do to the shape that was asked for, if it can be seen; None: it cannot.
 

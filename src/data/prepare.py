@@ -17,7 +17,7 @@ from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
 from src.common.writers import only_writer
-from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, shape_warning
+from src.data.crop import check_crop, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
 from src.data.subject import (
     DEFAULT_PROMPT,
@@ -31,7 +31,8 @@ from src.data.subject import (
     write_record,
 )
 from src.media.contact_sheet import Row, contact_sheet, evenly_spaced
-from src.media.video import IMAGE_SUFFIXES, VideoReader
+from src.media.pictures import images_in
+from src.media.video import VideoReader
 from src.pose.draw import draw_overlay
 from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import load_poses, save_poses
@@ -115,8 +116,9 @@ def _prepare(
         stop=None if settings.max_frames is None else settings.start + settings.max_frames,
         fps=settings.fps,
     )
-    full_poses, people = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
     size = {"width": reader.width, "height": reader.height}
+    check_crop(settings.crop, **size)
+    full_poses, people = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
     shape = frame_size(settings.aspect, settings.resolution, **size)
     box = crop_box(full_poses, **size, mode=settings.crop, size=shape)
     log.info(
@@ -195,16 +197,14 @@ def _not_to_replace(folder: Path, made_from: dict[str, Any]) -> tuple[Path, str 
 
 
 def content_sha256(video: Path) -> str:
-    """Hexadecimal SHA-256 of a video file, or of the names and contents of a folder's images."""
+    """Hexadecimal SHA-256 of a video file, or of the names and contents of the images that are read of a folder."""
     with in_one_line(video, "read"):
         there = video.exists()
     if not there:
         raise UserError(f"no video at {video}: expected a video file or a folder of images")
     if not video.is_dir():
         return sha256(video)
-    with in_one_line(video, "read"):
-        images = sorted(path for path in video.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return digest([[path.name, sha256(path)] for path in images])
+    return digest([[path.name, sha256(path)] for path in sorted(images_in(video))])
 
 
 def _full_frame_poses(

@@ -13,11 +13,10 @@ from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject, check_prompt, load_subject, read_record, resized
+from src.media.sources import VIDEO_SUFFIXES
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".gif", ".ts"})
 
 
 def resolve_subject(

@@ -12,7 +12,7 @@ from src.common.files import read_json, write_json
 from src.data.resolve import resolve_video
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
-from src.inpainting.repaired_clip import blend_segment, write_repaired
+from src.inpainting.repaired_clip import blend_segment, frames_at, write_repaired
 from src.inpainting.segments import parse_segments, segment_poses
 from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
@@ -75,6 +75,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         run.save_settings(settings.run)
         write_json(run.path / SEGMENTS, pairs)
         summary["training"] = learn(run, settings, clip, image_model, backbone)
+        full = frames_at(reader, {f for segment in segments for f in segment.beside})
         repaired: dict[int, np.ndarray] = {}
         costs = []
         for segment, target in zip(segments, poses, strict=True):
@@ -91,7 +92,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             part = RunFolder(run.path / "segments" / f"{segment.first:05d}-{segment.last:05d}")
             part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
             costs.append(generated.cost)
-            repaired |= blend_segment(reader, subject, segment, generated.frames, settings.blend_frames)
+            repaired |= blend_segment(full, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary = run.save_summary(summary | {"git": git_revision()})

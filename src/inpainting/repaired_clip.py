@@ -3,7 +3,8 @@
 Dimensions: L frames of a segment and its good neighbours, h×w pixels of the generated frames; RGB uint8.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +18,28 @@ from src.media.reencode import MP4_SUFFIXES, replace_frames
 from src.media.video import VideoReader, write_frames, write_video
 
 
+def frames_at(reader: VideoReader, wanted: Collection[int]) -> dict[int, np.ndarray]:
+    """Frames by their numbers, in the video's own size; it is read once, and no further than the last of them."""
+    return {f: frame for f, frame in enumerate(islice(reader, max(wanted) + 1)) if f in wanted}
+
+
 def blend_segment(
-    reader: VideoReader, subject: Subject, segment: Segment, generated_LhwC: np.ndarray, blend_frames: int
+    full: Mapping[int, np.ndarray], subject: Subject, segment: Segment, generated_LhwC: np.ndarray, blend_frames: int
 ) -> dict[int, np.ndarray]:
-    """The repaired frames of a segment, in the video's own size."""
-    wanted = {f for f in (segment.before, segment.after) if f is not None}
-    full: dict[int | None, np.ndarray] = {f: frame for f, frame in enumerate(reader) if f in wanted}
+    """The repaired frames of a segment, in the video's own size.
+
+    Args:
+        full: the video's frames, at least the good neighbours of the segment.
+    """
+    beside = segment.before, segment.after
     at = {f: i for i, f in enumerate(segment.generated)}
-    difference: dict[int | None, np.ndarray] = {
-        f: subject.frames[f].astype(np.float32) - generated_LhwC[at[f]] for f in wanted
-    }
-    patches = generated_LhwC[[at[f] for f in segment.bad]]
-    before, after = segment.before, segment.after
-    patches = blend_in_time(patches, difference.get(before), difference.get(after), blend_frames=blend_frames)
+    good_before, good_after = (None if f is None else full[f] for f in beside)
+    differences = (None if f is None else subject.frames[f].astype(np.float32) - generated_LhwC[at[f]] for f in beside)
+    patches = blend_in_time(generated_LhwC[[at[f] for f in segment.bad]], *differences, blend_frames=blend_frames)
     box = CropBox(**subject.provenance["crop_box"])
     repaired = {}
     for i, f in enumerate(segment.bad):
-        behind = background(full.get(before), full.get(after), (i + 1) / (len(segment.bad) + 1))
+        behind = background(good_before, good_after, (i + 1) / (len(segment.bad) + 1))
         repaired[f] = paste_feathered(behind, patches[i], box)
     return repaired
 
@@ -51,7 +57,7 @@ def write_repaired(reader: VideoReader, repaired: dict[int, np.ndarray], folder:
     else:
         output = folder / f"repaired{'.mp4' if reader.path.suffix.lower() in MP4_SUFFIXES else '.mkv'}"
         replace_frames(reader.path, output, repaired, crf=crf)
-    old = np.stack([frame for f, frame in enumerate(reader) if f in repaired])
+    old = np.stack(list(frames_at(reader, repaired).values()))
     new = np.stack(list(repaired.values()))
     contact_sheet([Row("original", old), Row("repaired", new)], folder / "contact_sheet.png")
     return output

@@ -36,6 +36,11 @@ class Segment:
         return list(range(self.first, self.last + 1))
 
     @property
+    def beside(self) -> list[int]:
+        """The good frames before and after, as many as there are."""
+        return [f for f in (self.before, self.after) if f is not None]
+
+    @property
     def generated(self) -> list[int]:
         """The bad frames and their good neighbours, which show what the borders have to bridge."""
         return [f for f in (self.before, *self.bad, self.after) if f is not None]
@@ -83,7 +88,7 @@ def segment_poses(poses: PoseSequence, segment: Segment, source: SegmentPoses) -
         if unseen:
             raise UserError(f"no person is seen in frames {frame_ranges(unseen)}: set segment_poses=interpolate")
         return poses[segment.generated]
-    ends = [f for f in (segment.before, segment.after) if f is not None]
+    ends = segment.beside
     if len(ends) == 1:
         return poses[ends * len(segment.generated)]
     mask = poses.mask.copy()

@@ -1,4 +1,4 @@
-"""Video files and folders of images, opened, timed and decoded within limits.
+"""Video files, opened, timed and decoded within limits.
 
 A file may claim anything: frames of gigapixels, years between two of them, or to be a playlist of other files. Formats
 that name other files are not read, and what is claimed is checked before memory is taken for it.
@@ -7,39 +7,51 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import contextlib
-import io
-import warnings
+import functools
+import logging
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.logging
-import cv2
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Interpolation
-from PIL import Image
 
-from src.common.errors import UserError, explained, in_one_line
-from src.common.files import natural_key
-from src.common.reading import MEBIBYTE, open_regular, read_bytes
+from src.common.errors import UserError, explained
+from src.common.reading import open_regular
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+log = logging.getLogger(__name__)
+
 FOLDER_FPS = Fraction(10)
 MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)
 MAX_PIXELS = 2**26  # of a frame; 8K has half as many
 MAX_FRAMES = 2_000_000  # of a clip; nine hours at 60 a second
 MAX_GAP_SECONDS = 600  # from one frame to the next
-STATED_TOLERANCE = 0.1  # of a stated rate, which is exact (29.97), from what the times of the frames give
-MAX_IMAGE_BYTES = 512 * MEBIBYTE
-# FFmpeg's names; left out is what reads other files (hls, concat, dash, image2) or is no video (tty renders any text).
-_CONTAINERS = (
-    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "gif", "apng", "webp_pipe"),
-    *("asf", "flv", "ogg", "mxf", "nut", "dv", "ivf", "yuv4mpegpipe", "m4v", "h264", "hevc", "av1", "obu", "vob"),
-)
-_PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
-_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+# Of a stated rate, which is exact (29.97), from what the times of the frames give; their rounding is allowed beside it.
+STATED_TOLERANCE = 0.01
+# FFmpeg's names, with the suffixes by which a file in a folder is known for a video; left out is what reads other files
+# (hls, concat, dash, image2) or is no video (tty renders any text).
+_CONTAINERS = {
+    "mov,mp4,m4a,3gp,3g2,mj2": (".mp4", ".mov", ".m4v", ".3gp", ".3g2", ".qt"),
+    "matroska,webm": (".mkv", ".webm"),
+    "avi": (".avi",),
+    "mpeg": (".mpg", ".mpeg", ".vob"),
+    "mpegvideo": (".m1v", ".m2v"),
+    "mpegts": (".ts", ".mts", ".m2ts"),
+    "asf": (".wmv", ".asf"),
+    "flv": (".flv",),
+    "ogg": (".ogv",),
+    "mxf": (".mxf",),
+    "gif": (".gif",),
+    "apng": (".apng",),
+    "dv": (".dv",),
+    "nut": (".nut",),
+    "ivf": (".ivf",),
+    "yuv4mpegpipe": (".y4m",),
+} | dict.fromkeys(("webp_pipe", "m4v", "h264", "hevc", "av1", "obu", "vob"), ())
+VIDEO_SUFFIXES = frozenset(suffix for suffixes in _CONTAINERS.values() for suffix in suffixes)
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
@@ -47,6 +59,8 @@ EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.
 _MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020"}
 _HDR = {16: "PQ", 18: "HLG"}
 _FULL_RANGE = 2
+# FFmpeg's own decoders of these leave out the alpha that Matroska keeps beside the picture.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def file_url(path: str | Path) -> str:
@@ -142,8 +156,9 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         )
     if times[-1] > times[0]:
         # What a file states may be no rate of its frames: of WebM as browsers record it FFmpeg guesses its clock's.
-        measured = Fraction((len(times) - 1) / (times[-1] - times[0]))
-        known = [rate for rate in known if abs(rate / measured - 1) <= STATED_TOLERANCE] or [measured]
+        count, seconds = len(times) - 1, times[-1] - times[0]
+        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + float(stream.time_base)
+        known = [rate for rate in known if abs(count / rate - seconds) <= allowed] or [measured]
         if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
     return times, known[0] if known else FOLDER_FPS
@@ -188,7 +203,7 @@ def _silence_ffmpeg() -> None:
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:
-    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown.
+    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown, on black.
 
     Raises:
         UserError: damaged, or frames that are too large.
@@ -196,77 +211,50 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         aspect = stream.sample_aspect_ratio or 1
-        for frame in container.decode(stream):
+        # Of uncompressed pixels the fourth byte is as often left empty.
+        may_see_through = stream.codec_context.name != "rawvideo"
+        for frame in _frames(container):
             width = max(round(frame.width * aspect), 1)
             check_pixels(path, width, frame.height)
-            rgb = frame.to_ndarray(format="rgb24", width=width, height=frame.height, interpolation=EXACT)
+            see_through = may_see_through and any(component.is_alpha for component in frame.format.components)
+            form = "rgba" if see_through else "rgb24"
+            picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
+            rgb = over_black(picture, str(path)) if see_through else picture
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """The images of a folder in natural order ("2.png" before "10.png").
+def _frames(container: InputContainer) -> Iterator[av.VideoFrame]:
+    """The decoded frames of the first video stream, with their alpha where they have any."""
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+        yield from container.decode(stream)
+        return
+    decoder = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.extradata, decoder.options, decoder.thread_type = context.extradata, context.options, "AUTO"
+    for name in ("colorspace", "color_range"):
+        setattr(decoder, name, getattr(context, name))
+    for packet in container.demux(stream):
+        yield from decoder.decode(packet)
 
-    Raises:
-        UserError: there is none, or more than `MAX_FRAMES`.
+
+def over_black(rgba: np.ndarray, where: str) -> np.ndarray:
+    """(H, W, 3) uint8 of a (H, W, 4) picture on black: what is hidden behind transparent pixels is not to be seen.
+
+    Args:
+        rgba: uint8, the colours not multiplied by their alpha yet.
+        where: it is from; said once.
     """
-    folder = Path(folder)
-    with in_one_line(folder, "read"):
-        found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
-    if not 0 < len(found) <= MAX_FRAMES:
-        kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"the folder {folder} holds {f'{len(found)} images' if found else f'no images ({kinds})'}")
-    return sorted(found, key=lambda path: natural_key(path.name))
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    if alpha.min() == 255:
+        return np.ascontiguousarray(rgb)
+    _say_black(where)
+    return ((rgb.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture as (H, W, 3), turned as its EXIF orientation says.
-
-    Raises:
-        ResourceError: it cannot be read.
-        UserError: it is no picture, or too large.
-    """
-    data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
-    check_image(data, str(path))
-    with in_one_line(path, "read"):
-        try:
-            image = cv2.imdecode(np.frombuffer(without_animation(data), np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error as error:
-            raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error
-    if image is None:
-        raise UserError(f"{path} is not a readable image: it is damaged")
-    return np.ascontiguousarray(image[..., ::-1])
-
-
-def without_animation(data: bytes) -> bytes:
-    """An encoded picture, of an animated PNG the default one alone: OpenCV's decoder crashes in damaged animations."""
-    if not data.startswith(_PNG) or not any(kind in data for kind in _ANIMATION):
-        return data
-    kept, start = [_PNG], len(_PNG)
-    while start + 12 <= len(data):
-        end = start + 12 + int.from_bytes(data[start : start + 4])
-        if data[start + 4 : start + 8] not in _ANIMATION:
-            kept.append(data[start:end])
-        start = end
-    return b"".join(kept)
-
-
-def check_image(data: bytes, where: str) -> tuple[int, int]:
-    """Width and height of an encoded picture; reads only its header.
-
-    Raises:
-        UserError: it is of no known format, or too large.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Of broken tags, which matter here as little as the tags.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
-                width, height = image.size
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise UserError(f"{where} has more than the {MAX_PIXELS} pixels that are read: scale it down") from None
-    except Exception as error:
-        # Pillow's readers of headers raise what they meet.
-        raise UserError(f"{where} is not a readable image: expected {', '.join(_IMAGE_FORMATS)}") from error
-    check_pixels(where, width, height)
-    return width, height
+@functools.cache
+def _say_black(where: str) -> None:
+    log.info(
+        "%s: with transparent pixels, which are read on black; lay it on another background first if need be", where
+    )

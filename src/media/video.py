@@ -20,6 +20,7 @@ from src.common.arrays import collected
 from src.common.errors import UserError, in_one_line
 from src.common.files import atomic_path
 from src.common.reading import size_in_words
+from src.media.pictures import list_images, read_image
 from src.media.sound import Soundtrack, SoundWriter
 from src.media.sources import (
     EXACT,
@@ -29,12 +30,9 @@ from src.media.sources import (
     MIN_FPS,
     create_video,
     decode,
-    list_images,
     read_as,
-    read_image,
     timestamps,
 )
-from src.media.sources import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 

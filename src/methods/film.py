@@ -14,7 +14,7 @@ from src.common.typed import identity, plain
 from src.data.crop import CropBox, crop_frame
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.resolve import resolve_subject
-from src.media.sources import IMAGE_SUFFIXES, read_image
+from src.media.pictures import IMAGE_SUFFIXES, read_image
 from src.methods.base import Surroundings
 from src.methods.material import check_given, geometry_of, picture_material
 from src.methods.registry import build_method

@@ -3,7 +3,9 @@
 Dimensions: N training frames, M target poses, H×W pixels; RGB uint8.
 """
 
+import itertools
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 
 from src.common.arrays import MadeFrames, height_width
 from src.common.atomic import atomic_path
-from src.common.files import write_json
+from src.common.files import read_record, write_json
 from src.common.writers import only_writer
 from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 FPS = 10.0
 PLOT, VIDEO, SHEET = "distance.png", "poses.mp4", "contact_sheet.png"
 POSES, RECORD = "poses.npz", "poses.json"
+FOLDER = Path("outputs/poses")
 WRITTEN = (PLOT, VIDEO, SHEET, POSES, RECORD)
 
 
@@ -49,6 +52,25 @@ class _Subject:
     training: PoseSequence
     fps: float
     numbers: list[int]
+
+
+def own_folder(poses: str) -> Path:
+    """The folder of a look at poses: `outputs/poses/<their name>`, with a number where the look at others is.
+
+    The same poses have the same folder, also where they have changed: looking again is what a look is for.
+
+    Args:
+        poses: what the command line calls them.
+    """
+    first = FOLDER / Path(os.path.abspath(poses)).stem
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        known = (read_record(folder / RECORD) or {}).get("poses")
+        if not isinstance(known, str) or os.path.abspath(known) == os.path.abspath(poses):
+            break
+    if folder != first:
+        log.info("%s holds a look at other poses: this one goes to %s", first, folder)
+    return folder
 
 
 def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
@@ -94,6 +116,9 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
     with only_writer(folder, writes=WRITTEN):
         if distance is not None:
             _plot(distance, target, folder / PLOT)
+        else:
+            # Of another look.
+            (folder / PLOT).unlink(missing_ok=True)
         write_video(folder / VIDEO, side_by_side(rows), target.fps)
         contact_sheet(rows, folder / SHEET)
         save_poses(folder / POSES, target.poses, fps=target.fps, size=target.size)

@@ -22,7 +22,7 @@ class LookSettings(PoseSourceSettings):
     Attributes:
         subject: whom the poses are for: its N training frames are what they are compared with.
         run: or the run that is to generate them: its own training frames.
-        output: null: outputs/poses/<name of the poses>.
+        output: null: outputs/poses/<name of the poses>, with -2, -3, … where a look at others is.
     """
 
     subject: FileName | None = None

@@ -9,7 +9,7 @@ import pytest
 from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.data.subject import load_subject
-from src.media.video import write_video
+from src.media.video import read_video, write_frames, write_video
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.poses import main as poses_main
@@ -91,6 +91,35 @@ def test_a_blank_prompt_is_refused_before_anything_is_written(call_main, tmp_pat
 def test_a_missing_video_is_one_line(prepare, tmp_path):
     with pytest.raises(UserError, match="no video at"):
         prepare(f"video={tmp_path / 'absent.mp4'}", "pose=mediapipe")
+
+
+def test_subjects_go_with_a_data_set(call_main, tmp_path):
+    inputs(tmp_path)
+    status, stderr = call_main(
+        prepare_main, "video=clip.mp4", "subjects=[nonsense]", "pose=file", "pose.path=poses.npz"
+    )
+    assert status == 2 and "chooses among the clips of a data set" in stderr and stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_frames_too_long_to_be_kept_whole_are_refused(call_main, tmp_path):
+    _, poses = inputs(tmp_path)
+    write_video(tmp_path / "long.mp4", np.zeros((6, 32, 192, 3), np.uint8), 10)
+    call = ("video=long.mp4", "data.aspect=source", "data.resolution=64", "pose=file", f"pose.path={poses}")
+    status, stderr = call_main(prepare_main, *call, "data.crop=none")
+    assert status == 2 and "frames of 192x32 pixels are further from a square than 4:1" in stderr
+    assert "pad keeps them whole" in stderr and stderr.count("\n") == 1 and not (tmp_path / "data/long").exists()
+    assert call_main(prepare_main, *call, "data.crop=pad") == (0, "")
+    assert load_subject("long", tmp_path / "data").size == (64, 256)
+
+
+def test_hidden_images_are_no_part_of_a_clip(call_main, tmp_path):
+    video, poses = inputs(tmp_path)
+    write_frames(tmp_path / "im", read_video(video).frames)
+    call = ("video=im", "name=im", "data.resolution=64", "pose=file", f"pose.path={poses}")
+    assert call_main(prepare_main, *call) == (0, "")
+    (tmp_path / "im/._00000.png").write_bytes(b"macOS")
+    assert call_main(prepare_main, *call) == (0, "")
 
 
 def test_one_of_several_people_is_chosen_and_shown(prepare, tmp_path):

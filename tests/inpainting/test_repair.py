@@ -10,8 +10,10 @@ from src.data.crop import CropBox
 from src.data.prepare import prepare_subject
 from src.data.subject import ClipSettings, load_subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
+from src.inpainting.repaired_clip import frames_at
 from src.inpainting.segments import Segment, parse_segments, segment_poses
-from src.media.video import read_video, write_frames
+from src.media.pictures import read_image
+from src.media.video import VideoReader, read_video, write_frames
 from src.pose.extractors.base import FileExtractor
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
@@ -68,6 +70,16 @@ def test_folders_of_images_and_segments_at_the_ends(clip, mended, people_clip):
     assert (repaired[2:10] == people_clip[0][2:10]).all() and (repaired[:2] != people_clip[0][:2]).any()
     with pytest.raises(UserError, match=r"repair of other segments"):
         mended("segments=[[10,11]]", video=folder / "images")
+
+
+def test_good_neighbours_are_read_in_one_pass_that_ends_with_the_last(people_clip, tmp_path, monkeypatch):
+    frames = people_clip[0]
+    write_frames(tmp_path / "images", frames)
+    reader, read = VideoReader(tmp_path / "images"), []
+    monkeypatch.setattr("src.media.video.read_image", lambda path: read.append(path.name) or read_image(path))
+    found = frames_at(reader, {f for segment in parse_segments([[1, 2], [4, 5]], 12) for f in segment.beside})
+    assert list(found) == [0, 3, 6] and (np.stack(list(found.values())) == frames[[0, 3, 6]]).all()
+    assert read == [f"{number:05d}.png" for number in range(7)]
 
 
 @pytest.mark.parametrize(

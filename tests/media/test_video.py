@@ -1,5 +1,6 @@
 """Videos come back with the frames, colours, times and orientation they were written with."""
 
+import logging
 import os
 import struct
 import subprocess
@@ -11,6 +12,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from src.common.errors import UserError
 from src.media.reencode import replace_frames
@@ -186,6 +188,11 @@ def test_a_stated_rate_is_taken_where_the_times_agree(tmp_path):
     assert read_video(tmp_path / "near.mkv").fps == 30
     write_at(tmp_path / "other.mkv", numbered_frames(12), [i * 50 for i in range(12)])
     assert read_video(tmp_path / "other.mkv").fps == 20, "30 is stated"
+    write_at(tmp_path / "slow.mkv", numbered_frames(25), [round(i * 1000 / 27.6) for i in range(25)])
+    slow = VideoReader(tmp_path / "slow.mkv")
+    assert float(slow.fps) == pytest.approx(27.6, rel=1e-3) and len(slow) == 25, "30 is stated"
+    write_at(tmp_path / "two.mkv", numbered_frames(2), [0, 33])
+    assert read_video(tmp_path / "two.mkv").fps == 30, "in whole milliseconds"
 
 
 def test_resampling_to_the_own_rate_changes_nothing():
@@ -349,13 +356,79 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, where):
         read_video(path if path.suffix == ".mp4" else path.parent)
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    from PIL import Image
-
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_exif_orientation_is_applied(tmp_path, suffix):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(smooth_frames(1)[0]).save(tmp_path / "1.jpg", exif=exif)
-    assert read_video(tmp_path).frames.shape == (1, 96, 64, 3)
+    frame = smooth_frames(1)[0]
+    for mode in ["RGB"] if suffix == "jpg" else ["RGB", "RGBA"]:
+        lossless = {"lossless": True} if suffix == "webp" else {}
+        Image.fromarray(frame).convert(mode).save(tmp_path / f"1.{suffix}", exif=exif, **lossless)
+        error = read_video(tmp_path).frames[0].astype(int) - np.rot90(frame, -1)
+        assert np.abs(error).mean() < 4 and (suffix == "jpg" or not error.any())
+
+
+def cut_out(height: int = 64, width: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 4) with colours that are hidden on the left and half seen in the middle, and (H, W, 3) on black."""
+    rgba = np.full((height, width, 4), (200, 90, 30, 255), np.uint8)
+    rgba[:, : width // 3, 3], rgba[:, width // 3 : width // 2, 3] = 0, 128
+    return rgba, np.rint(rgba[..., :3] * (rgba[..., 3:] / 255)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_transparent_pictures_are_read_on_black(tmp_path, suffix, caplog):
+    caplog.set_level(logging.INFO)
+    rgba, on_black = cut_out()
+    for number in range(2):
+        lossless = {"lossless": True, "exact": True} if suffix == "webp" else {}
+        Image.fromarray(rgba).save(tmp_path / f"{number}.{suffix}", **lossless)
+    assert (read_video(tmp_path).frames == on_black).all()
+    assert caplog.text.count("transparent pixels, which are read on black") == 1, "once for all frames"
+
+
+def test_other_transparent_pictures_are_read_on_black_too(tmp_path):
+    rgba, on_black = cut_out()
+    grey = rgba[..., [0, 3]]
+    Image.fromarray(grey, "LA").save(tmp_path / "1.png")
+    assert (read_video(tmp_path).frames[0] == on_black[..., :1]).all()
+    key = Image.fromarray(rgba[..., :3])
+    key.putpixel((0, 0), (1, 2, 3))
+    for picture, transparency in ((key, (200, 90, 30)), (key.convert("P", palette=Image.Palette.ADAPTIVE), b"\0\0")):
+        picture.save(tmp_path / "1.png", transparency=transparency)
+        assert read_video(tmp_path).frames.max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels", "options"),
+    [
+        ("a.mov", "qtrle", "argb", {}),
+        ("b.mov", "prores_ks", "yuva444p10le", {}),
+        ("c.webm", "libvpx-vp9", "yuva420p", {"lossless": "1"}),
+        ("d.webm", "libvpx", "yuva420p", {"auto-alt-ref": "0"}),
+    ],
+)
+def test_transparent_videos_are_read_on_black(tmp_path, name, codec, pixels, options, caplog):
+    caplog.set_level(logging.INFO)
+    rgba, on_black = cut_out()
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, pixels
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
+        container.mux(stream.encode())
+    error = read_video(tmp_path / name).frames.astype(int) - on_black
+    assert error.shape == (3, 64, 96, 3) and np.abs(error).mean() < 2
+    assert caplog.text.count("transparent pixels, which are read on black") == 1
+
+
+def test_the_empty_fourth_byte_of_uncompressed_pixels_is_no_transparency(tmp_path):
+    rgba, _ = cut_out()
+    with av.open(str(tmp_path / "raw.avi"), "w") as container:
+        stream = container.add_stream("rawvideo", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "bgra"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba * np.array((1, 1, 1, 0), np.uint8), format="rgba")))
+        container.mux(stream.encode())
+    assert (read_video(tmp_path / "raw.avi").frames == rgba[..., :3]).all()
 
 
 def test_reads_what_opencv_writes(tmp_path):

@@ -11,7 +11,7 @@ import src.convert
 import src.info
 import src.sample
 from src.baselines.conditions import render_parts
-from src.media.sources import read_image
+from src.media.pictures import read_image
 from src.media.video import read_video, write_image, write_video
 from src.people.parts import render_clip_parts
 from src.people.render import render_clip, sample_identity

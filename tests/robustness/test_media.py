@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from src.common.errors import UserError
+from src.media.pictures import read_image
 from src.media.reencode import check_rewritable, count_frames, replace_frames
-from src.media.sources import read_image
 from src.media.video import VideoReader, read_video
 from tests.robustness.malformed import fuzzed, mutated, outcome
 

@@ -15,10 +15,11 @@ from src.media.video import read_video, write_frames
 from src.pose.distance import distance_to_training
 from src.pose.extractors.base import FileExtractor
 from src.pose.formats import PoseFile, load_poses, save_poses
-from src.pose.keypoints import PoseSequence
+from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.retarget import retarget
 from src.poses import main as poses_main
 from src.runs.run_folder import RunFolder
+from src.showcase.look import own_folder
 
 SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=2", "data.num_test_frames=1")
@@ -63,6 +64,24 @@ def test_show_without_a_subject_draws_the_poses_and_measures_nothing(show, tmp_p
     summary = show(f"poses={tmp_path / 'poses.npz'}")
     assert (summary["frames"], summary["fps"]) == (5, 12) and "distance" not in summary
     assert not (tmp_path / "out/distance.png").exists()
+
+
+def test_a_look_takes_away_what_another_left_and_never_its_place(call_main, tmp_path):
+    seen = np.ones((2, NUM_KEYPOINTS), bool)
+    poses = [PoseSequence(np.full((*seen.shape, 2), at, np.float32), seen, seen) for at in (0.25, 0.75)]
+    for name, some in zip("ab", poses, strict=True):
+        save_poses(tmp_path / name / "clip.npz", some, fps=12)
+    folder = tmp_path / "outputs/poses"
+    assert call_main(poses_main, "show", *SMALL, "poses=a/clip.npz") == (0, "")
+    for name in ("distance.png", "mine.txt"):
+        (folder / "clip" / name).touch()
+    assert call_main(poses_main, "show", *SMALL, "poses=./a/clip.npz") == (0, "")
+    assert not (folder / "clip/distance.png").exists() and (folder / "clip/mine.txt").exists()
+    assert call_main(poses_main, "show", *SMALL, "poses=b/clip.npz") == (0, "")
+    assert own_folder("b/clip.npz").name == "clip-2", "the same again"
+    assert sorted(path.name for path in folder.iterdir()) == ["clip", "clip-2"]
+    for name, some in zip(("clip", "clip-2"), poses, strict=True):
+        np.testing.assert_array_equal(load_poses(folder / name / "poses.npz").xy, some.xy)
 
 
 def check_padded(fitted: PoseSequence, poses: PoseSequence) -> None:

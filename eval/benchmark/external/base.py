@@ -21,8 +21,8 @@ import numpy as np
 from eval.reporting import templates
 from src.common.errors import UserError
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_image
-from src.media.video import IMAGE_SUFFIXES, VideoReader, read_video
+from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, check_image
+from src.media.video import VideoReader, read_video
 from src.pose.keypoints import PoseSequence
 
 TRAINING, HELD_OUT = "training", "held_out"

@@ -23,7 +23,7 @@ from src.common.digests import fingerprint
 from src.common.errors import UserError
 from src.common.files import read_record, write_json
 from src.common.reading import read_bytes
-from src.media.sources import MAX_IMAGE_BYTES, check_image, without_animation
+from src.media.pictures import MAX_IMAGE_BYTES, check_image, without_animation
 
 MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"

@@ -1,12 +1,15 @@
 """Any clips: a folder of videos, or of folders of frames."""
 
+import logging
 from pathlib import Path
 
 from src.common.errors import UserError, in_one_line
 from src.common.files import natural_key
 from src.data.datasets.base import Dataset, DatasetClip, numbered
-from src.data.resolve import VIDEO_SUFFIXES
-from src.media.video import IMAGE_SUFFIXES
+from src.media.pictures import images_in
+from src.media.sources import VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 # The TikTok data set keeps a clip's frames in <clip>/images, beside masks and dense poses.
 FRAMES = "images"
@@ -36,7 +39,13 @@ class Folder(Dataset):
                 raise UserError(
                     f"dataset.root={self.root} is no folder: name one that holds videos or folders of frames"
                 )
-            paths = [found for entry in self._entries() if (found := _clip(entry)) is not None]
+            found = {entry: _clip(entry) for entry in self._entries() if not entry.name.startswith(".")}
+        paths = [path for path in found.values() if path is not None]
+        if others := sorted(entry.relative_to(self.root).as_posix() for entry, path in found.items() if path is None):
+            log.info(
+                "dataset.root=%s: passed over, as neither videos by their suffix nor folders of images: %s%s",
+                *(self.root, ", ".join(others[:10]), f" and {len(others) - 10} more" if len(others) > 10 else ""),
+            )
         if not paths:
             raise UserError(
                 f"dataset.root={self.root} holds no clip that matches dataset.pattern={self.pattern}: expected video "
@@ -63,11 +72,9 @@ class Folder(Dataset):
 
 
 def _clip(entry: Path) -> Path | None:
-    if entry.name.startswith("."):
-        return None
     if entry.is_file():
         return entry if entry.suffix.lower() in VIDEO_SUFFIXES else None
     for folder in (entry, entry / FRAMES):
-        if folder.is_dir() and any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+        if folder.is_dir() and images_in(folder):
             return folder
     return None

@@ -19,7 +19,7 @@ import numpy as np
 from src.common.errors import UserError, in_one_line
 from src.common.files import atomic_path
 from src.common.reading import MEBIBYTE, open_regular, read_bytes, read_text, safe_name
-from src.media.sources import check_image
+from src.media.pictures import check_image
 
 # A frame in base64 takes a few MiB at most, an index some bytes a frame.
 MAX_ROW_BYTES = 64 * MEBIBYTE
