@@ -14,7 +14,7 @@ from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
-from src.common.typed import FilePath
+from src.common.typed import FilePath, Raw
 from src.pose.extractors.settings import ExtractorSettings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ReportCommand(NetworkSettings, PageSettings):
     protocol: Protocol
     pose: ExtractorSettings
     metrics: tuple[str, ...] | str | None
-    baseline: str | None
+    baseline: Raw | None
     benchmark: str | None
     wandb: str | None
 

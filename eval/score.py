@@ -29,7 +29,7 @@ MISSING_STATUS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class TableSettings:
-    """Where the result stands in the tables of eval.report; None: nobody said."""
+    """Where the result stands in the tables of eval.report; None: as a run says of itself, else nobody said."""
 
     benchmark: str | None
     method: str | None
@@ -83,11 +83,11 @@ def main(cfg: DictConfig) -> None:
     settings = settings_of(ScoreCommand, cfg)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
     found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
-    said = vars(settings.table)
+    said: dict[str, Any] = dict(vars(settings.table))
     if settings.run is not None:
-        from eval.scoring.runs import made_by
+        from eval.scoring.runs import said_by
 
-        said = said | {"setup": made_by(settings.run)}
+        said = said_by(settings.run) | {key: value for key, value in said.items() if value is not None}
     result = {**said, **found, "command": command("score")}
     _write(result, settings.output)
     if settings.strict and result["missing"]:

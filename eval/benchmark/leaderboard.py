@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from eval.reporting.results import Result, load_results
+from eval.reporting.results import UNNAMED, Result, load_results
 from eval.scoring.protocol import PROTOCOLS
 from src.common.errors import UserError
 from src.common.files import read_json, write_json
@@ -87,7 +87,8 @@ class Submission:
 
 
 def new_board(folder: Path, result: Path) -> Board:
-    """Write `board.json` as a result asks for it: its benchmark, protocol, clips, metrics and networks.
+    """Write `board.json` as a result asks for it: its benchmark (else the folder's name), protocol, clips, metrics and
+    networks.
 
     Raises:
         UserError: there is a board, the result has a changed protocol, or it was not scored against true frames.
@@ -107,7 +108,7 @@ def new_board(folder: Path, result: Path) -> Board:
     }
     networks = {name: network for name in found.metrics if (network := _network(found, name)) is not None}
     board = Board(
-        benchmark=found.benchmark,
+        benchmark=folder.resolve().name if found.benchmark == UNNAMED else found.benchmark,
         protocol=found.protocol.name,
         sizes=found.sizes,
         metrics=tuple(found.metrics),

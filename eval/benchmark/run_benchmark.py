@@ -73,6 +73,7 @@ def _run_benchmark(
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
+    extractor.download = settings.download
     # Weights that are not there are told before hours of preparing.
     method = None if isinstance(settings.method, ExternalMethod) else build_method(settings.method, settings.around())
     prepared = _prepare(settings, extractor)

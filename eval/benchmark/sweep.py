@@ -19,7 +19,7 @@ from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.libraries import library_versions
 from eval.scoring.reading import read_clip
-from eval.scoring.runs import clip_of_run, made_by
+from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest, sha256
@@ -176,8 +176,7 @@ def default_metrics(sweep: Sweep) -> tuple[str, ...]:
 
 def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
-    names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else "" for name in sweep.subjects}
-    return names.pop() if len(names) == 1 and "" not in names else sweep.name
+    return benchmark_of_subjects(sweep.subjects) or sweep.name
 
 
 def _file_names(variants: Sequence[str]) -> dict[str, str]:

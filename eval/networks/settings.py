@@ -18,7 +18,7 @@ class NetworkSettings:
 
     Attributes:
         weights: folder with the networks' files; None: torch's and the Hugging Face hub's caches.
-        download: fetch what is in neither place.
+        download: fetch what is in neither place; also of a pose extractor.
         device: auto, cpu, cuda or cuda:N.
         batch_size: frames a forward pass.
     """
@@ -41,4 +41,5 @@ class NetworkSettings:
         from eval.networks.weights import WeightStore
 
         store = WeightStore(self.weights, self.download)
+        extractor.download = self.download
         return Networks(store, extractor=extractor, device=choose_device(self.device), batch_size=self.batch_size)

@@ -1,5 +1,6 @@
 """A result as a table on the terminal."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,10 @@ from rich.table import Table
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.writers import format_value
+
+# What clip and which side of it a reason is about.
+_PLACE = re.compile(r"(clip|(real|generated) frames of|reference image of) ")
+SHORT = 70
 
 
 def print_scores(result: Mapping[str, Any]) -> None:
@@ -22,9 +27,17 @@ def print_scores(result: Mapping[str, Any]) -> None:
             entry = result["metrics"][name]
             table.add_row(spec.heading, format_value(name, float(entry["value"])), _beside(entry, spec.seen))
         elif name in result["missing"]:
-            # The log has the whole reason.
-            table.add_row(spec.title, "missing", result["missing"][name].split(": ")[0], style="dim")
+            table.add_row(spec.title, "missing", _cause(result["missing"][name]), style="dim")
     Console(stderr=True).print(table)
+
+
+def _cause(reason: str) -> str:
+    """The last cause of a reason, which begins with where it was met; the log has the whole."""
+    parts = reason.split(": ")
+    while len(parts) > 1 and _PLACE.match(parts[0]):
+        parts = parts[1:]
+    whole = ": ".join(parts)
+    return whole if len(whole) <= SHORT else parts[0]
 
 
 def _beside(entry: Mapping[str, Any], seen: str) -> str:

@@ -1,6 +1,6 @@
 """What must be known of measured rows: printed below their table, each thing once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
@@ -45,7 +45,7 @@ def published_clips(benchmark: str) -> int | None:
 
 def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
     """What must be known of the measured rows, each thing once with the rows that it holds for."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[Result]] = {}
     for result in results:
         noted = {name: entry["note"] for name, entry in result.metrics.items() if "note" in entry}
         texts = [f"{REGISTRY[name].title}: {note}" for name, note in noted.items()]
@@ -59,8 +59,14 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
         if changes := result.protocol.changes():
             texts.append(f"protocol {result.protocol.name} was changed: {'; '.join(changes)}")
         for text in texts:
-            said.setdefault(text, []).append(result.label)
-    return [f"{', '.join(labels)}: {text}." for text, labels in said.items()] + _unlike(results)
+            said.setdefault(text, []).append(result)
+    told = [f"{those(rows, results)}: {text}." for text, rows in said.items()]
+    return [f"A{note[1:]}" if note.startswith("all measured rows") else note for note in told] + _unlike(results)
+
+
+def those(rows: Sequence[Result], of: Sequence[Result]) -> str:
+    """The labels of some of a table's rows, or that it is all of them."""
+    return "all measured rows" if len(rows) == len(of) > 1 else _labels(rows)
 
 
 def _title(name: str) -> str:
@@ -104,20 +110,43 @@ def _partial(result: Result) -> list[str]:
 
 
 def _unlike(results: Sequence[Result]) -> list[str]:
-    """Rows that rest on other subjects, or on other frames of the same ones, than the first."""
-    if len(results) < 2:
-        return []
-    first, texts = results[0], []
-    for result in results[1:]:
-        if set(result.clips) != set(first.clips):
-            shared = len(set(result.clips) & set(first.clips))
-            texts.append(
-                f"{result.label} and {first.label} rest on different subjects ({shared} in common): their values do "
-                "not compare, differences are over those in common."
-            )
-        if other := [clip for clip in result.clips if clip in first.clips and not result.same_frames(first, clip)]:
-            texts.append(
-                f"{result.label} and {first.label} rest on different test frames of {', '.join(other[:3])}"
-                f"{f' and {len(other) - 3} more' if len(other) > 3 else ''}: their values do not compare."
-            )
+    """Which rows rest on the same subjects, and on the same frames of these, where not all of them do."""
+    texts = []
+    by_subjects = grouped(results, lambda one, other: one.clips.keys() == other.clips.keys())
+    if len(by_subjects) > 1:
+        shared = set.intersection(*(set(result.clips) for result in results))
+        groups = " against ".join(f"{_labels(part)} ({len(part[0].clips)} subjects)" for part in by_subjects)
+        texts.append(
+            f"Rows rest on different subjects ({len(shared)} in common): {groups}. Values compare within a group "
+            "alone, differences are over those in common."
+        )
+    by_frames = grouped(results, lambda one, other: not _other_frames(one, other))
+    if len(by_frames) > 1:
+        clips = sorted({clip for one in results for other in results for clip in _other_frames(one, other)})
+        more = f" and {len(clips) - 3} more" if len(clips) > 3 else ""
+        texts.append(
+            f"Rows rest on different test frames of {', '.join(clips[:3])}{more}: "
+            f"{' against '.join(map(_labels, by_frames))}. Values compare within a group alone."
+        )
     return texts
+
+
+def grouped(results: Sequence[Result], alike: Callable[[Result, Result], bool]) -> list[list[Result]]:
+    """The results in groups of those that are all alike, in their order."""
+    parts: list[list[Result]] = []
+    for result in results:
+        part = next((part for part in parts if all(alike(result, peer) for peer in part)), None)
+        if part is None:
+            parts.append([result])
+        else:
+            part.append(result)
+    return parts
+
+
+def _other_frames(one: Result, other: Result) -> list[str]:
+    return [clip for clip in one.clips if clip in other.clips and not one.same_frames(other, clip)]
+
+
+def _labels(results: Sequence[Result]) -> str:
+    labels = [result.label for result in results]
+    return ("; " if any("," in label for label in labels) else ", ").join(labels)

@@ -117,12 +117,7 @@ def _section(table: Table, settings: PageSettings) -> Section:
     rank_by = settings.rank_by
     ranked_by = rank_by if rank_by in measured else (measured[0] if measured and rank_by is None else None)
     subjects = worst_first(table.results, ranked_by) if ranked_by is not None else []
-    varied = any(result.variant is not None for result in table.results)
-    labels = tuple(
-        row.label if varied or row.num_frames is None else f"{row.label} ({row.num_frames})"
-        for row in table.rows
-        if not row.published
-    )
+    labels = tuple(result.label for result in table.results)
     comparisons = [
         compare(subject, table.results, labels, height=settings.video_height)
         for subject in track(subjects[: settings.num_videos], f"Videos ({table.benchmark})")

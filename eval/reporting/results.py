@@ -2,7 +2,8 @@
 
 A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the run's identity beside it:
 
-- `benchmark`, `method`, `num_frames` (training frames, NFs in the paper): null where nobody said;
+- `benchmark`, `method`, `num_frames` (training frames, NFs in the paper): null where nobody said; a method without a
+  name is called like its file;
 - `files`: by clip, `generated` and `real` paths, for the report's videos;
 - `dataset` (runner only): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
 """
@@ -23,6 +24,8 @@ from src.common.typed import typed
 from src.models.settings import STAND_INS
 
 log = logging.getLogger(__name__)
+
+UNNAMED = "unnamed"  # the benchmark that nobody named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,8 @@ class Result:
         seconds: by stage (`sample`, …), as it ran: of a sweep what a subject took on average, of a benchmark's run the
             total; None where nobody said.
         hardware, command, commit: where it was scored, how, and by which code, as far as it says.
+        settings: by group, those of the run; empty where nobody said.
+        told: what tells it from others of its method in a table, or None; see `eval.reporting.told_apart`.
     """
 
     path: Path
@@ -109,6 +114,8 @@ class Result:
     hardware: str | None = None
     command: str | None = None
     commit: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    told: str | None = None
 
     @property
     def stand_in(self) -> str | None:
@@ -119,9 +126,8 @@ class Result:
 
     @property
     def label(self) -> str:
-        if self.variant is not None:
-            return self.variant
-        return self.method if self.num_frames is None else f"{self.method} ({self.num_frames})"
+        named = self.method if self.num_frames is None else f"{self.method} ({self.num_frames})"
+        return ", ".join(filter(None, (named if self.variant is None else self.variant, self.told)))
 
     def interval(self, metric: str) -> tuple[float, float] | None:
         """95 % interval of a metric over the subjects, its runner's own where that gave one.
@@ -211,8 +217,8 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         raise UserError(f"{file} holds metrics that are unknown here: {', '.join(unknown)}")
     return Result(
         path=file,
-        benchmark=stored.benchmark or "unnamed",
-        method=stored.method or file.parent.name,
+        benchmark=stored.benchmark or UNNAMED,
+        method=stored.method or file.stem,
         num_frames=stored.num_frames,
         protocol=stored.protocol,
         metrics=metrics,
@@ -238,6 +244,7 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         hardware=stored.hardware,
         command=stored.command,
         commit=None if stored.git is None else str(stored.git.get("commit")),
+        settings=stored.settings,
     )
 
 
@@ -266,6 +273,7 @@ class _Stored:
     hardware: str | None = None
     command: str | None = None
     git: dict[str, Any] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for clip, values in self.clips.items():

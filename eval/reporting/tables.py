@@ -13,10 +13,12 @@ from typing import Any
 from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import holm
-from eval.reporting.notes import incomparable, notes_of, short_stand_in
+from eval.reporting.notes import PUBLISHED_FRAMES, grouped, incomparable, notes_of, short_stand_in, those
 from eval.reporting.results import Result
+from eval.reporting.told_apart import told_apart
 from src.common.digests import digest
 from src.common.errors import UserError
+from src.common.files import natural_key
 from src.common.reading import read_yaml
 from src.common.typed import plain
 
@@ -50,7 +52,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One method. `published` rows come from the paper; `subjects`, `frames` and `path` are None for them."""
+    """One method. `published` rows come from the paper; `subjects`, `frames` and `path` are None for them.
+
+    Attributes:
+        frames: over all subjects.
+        frames_each: the fewest and the most of a subject.
+    """
 
     label: str
     method: str
@@ -61,6 +68,7 @@ class Row:
     missing: dict[str, str]
     path: str | None
     frames: int | None = None
+    frames_each: tuple[int, int] = (PUBLISHED_FRAMES, PUBLISHED_FRAMES)
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,12 @@ class Table:
     def title(self) -> str:
         return f"{self.benchmark} · protocol {self.protocol_label} · {', '.join(self.sizes) or 'size not recorded'}"
 
+    @property
+    def tells_frames(self) -> bool:
+        """Whether the rows' frames must be told: they are not as many for every subject, or fewer than asked for."""
+        asked = {result.dataset.expected_frames for result in self.results if result.dataset is not None} - {None}
+        return len({count for row in self.rows for count in row.frames_each} | asked) > 1
+
 
 def build_tables(
     results: Sequence[Result], *, published: dict[str, Any] | None = None, baseline: str | None = None
@@ -101,33 +115,21 @@ def build_tables(
     Raises:
         UserError: no result is called like the baseline.
     """
-    labels = [result.label for result in results]
-    if baseline is not None and baseline not in labels:
-        raise UserError(f"baseline={baseline} is none of {', '.join(labels)}")
     rows = read_yaml(PUBLISHED) if published is None else published
     groups: dict[tuple[str, str, str, tuple[str, ...]], list[Result]] = {}
     for result in results:
         key = (result.benchmark, result.protocol.name, digest(result.protocol.content()), result.sizes)
         groups.setdefault(key, []).append(result)
+    named = [told_apart(group) for _, group in sorted(groups.items())]
+    labels = [result.label for group in named for result in group]
+    if baseline is not None and baseline not in labels:
+        raise UserError(f"baseline={baseline} is none of {'; '.join(labels)}")
     tables = []
-    for _, group in sorted(groups.items()):
-        for part in _by_weights(group):
+    for group in named:
+        for part in grouped(group, lambda one, other: not _other_weights(one, other)):
             apart = [result for result in group if all(result is not one for one in part)]
             tables.append(_table(part, rows, baseline, apart))
     return tables
-
-
-def _by_weights(results: Sequence[Result]) -> list[list[Result]]:
-    """The results apart where a metric was judged by networks of one name and other weights."""
-    parts: list[list[Result]] = []
-    for result in results:
-        fitting = (part for part in parts if not any(_other_weights(result, peer) for peer in part))
-        part = next(fitting, None)
-        if part is None:
-            parts.append([result])
-        else:
-            part.append(result)
-    return parts
 
 
 def _other_weights(result: Result, other: Result) -> list[str]:
@@ -145,15 +147,14 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
     first = results[0]
     paper = published.get(first.benchmark, [])
     if all(result.variant is None for result in results):
-        results = sorted(results, key=lambda result: (result.method, result.num_frames or 0, str(result.path)))
+        results = sorted(
+            results, key=lambda one: (one.method, one.num_frames or 0, natural_key(one.told or ""), str(one.path))
+        )
     base = None if paper else next((result for result in results if result.label == baseline), None)
-    legends = [result.label for result in results]
     rows = [_published_row(entry) for entry in paper]
     for result in results:
-        # The same method twice (another seed, another model) is told apart by its folder.
-        folder = f", {result.path.parent.name}" if legends.count(result.label) > 1 else ""
-        stand_in = f", {short_stand_in(result)}" if paper and result.stand_in is not None else ""
-        label = (result.variant or result.method) + folder + stand_in
+        stand_in = short_stand_in(result) if paper and result.stand_in is not None else None
+        label = ", ".join(filter(None, (result.variant or result.method, result.told, stand_in)))
         rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
     rows = _corrected(rows)
     columns = tuple(name for name in REGISTRY if any(name in row.cells or name in row.missing for row in rows))
@@ -167,7 +168,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
             "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
         )
     for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
-        labels = ", ".join(result.label for result in results if result.stand_in == why)
+        labels = those([result for result in results if result.stand_in == why], results)
         notes.append(f"{why}: a stand-in, which reproduces no published number ({labels}).")
     notes.append(
         f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
@@ -244,6 +245,7 @@ def _measured_row(
             float(found) if isinstance(found, (int, float)) else None,
             entry["clips"] if isinstance(entry.get("clips"), int) else None,
         )
+    counts = [int(clip["frames"]) for clip in result.clips.values()]
     return Row(
         label,
         result.method,
@@ -253,7 +255,8 @@ def _measured_row(
         cells,
         dict(result.missing),
         str(result.path),
-        sum(int(clip["frames"]) for clip in result.clips.values()),
+        sum(counts),
+        (min(counts, default=0), max(counts, default=0)),
     )
 
 

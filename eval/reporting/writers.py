@@ -49,11 +49,15 @@ def format_interval(metric: str, interval: tuple[float, float]) -> str:
 
 def _texts(table: Table, row: Row) -> list[str]:
     head = [row.label, str(row.num_frames or NOTHING), "paper" if row.published else str(row.subjects)]
+    if table.tells_frames:
+        fewest, most = row.frames_each
+        head.append(str(most) if fewest == most else f"{fewest} to {most}")
     return head + [format_cell(name, row.cells[name]) if name in row.cells else NOTHING for name in table.columns]
 
 
 def _header(table: Table) -> list[str]:
-    return ["Method", "NFs", "Subjects"] + [f"{REGISTRY[name].title} {REGISTRY[name].arrow}" for name in table.columns]
+    head = ["Method", "NFs", "Subjects", *(["Frames each"] if table.tells_frames else [])]
+    return head + [f"{REGISTRY[name].title} {REGISTRY[name].arrow}" for name in table.columns]
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -63,7 +67,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
             f"## {one_line(table.title)}",
             "",
             _pipe(_header(table)),
-            _pipe(["---"] * 2 + ["---:"] * (len(table.columns) + 1)),
+            _pipe(["---"] * 2 + ["---:"] * (len(_header(table)) - 2)),
         ]
         lines += [_pipe(_texts(table, row)) for row in table.rows]
         lines += ["", *(f"- {one_line(note)}" for note in table.notes), ""]
@@ -106,7 +110,7 @@ def to_latex(tables: Sequence[Table]) -> str:
                     r"\begin{table}",
                     r"\centering",
                     rf"\caption{{{_tex(table.title)}}}",
-                    rf"\begin{{tabular}}{{lrr{'r' * len(table.columns)}}}",
+                    rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
                     r"\toprule",
                     " & ".join(header) + r" \\",
                     r"\midrule",

@@ -1,13 +1,18 @@
 """A run of ours as a clip to be scored: which of its files are what."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
+from src.common.typed import plain
 from src.models.settings import stand_in
 from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
+from src.runs.settings import LearningSettings
 
 
 def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampled: Path | None = None) -> ClipPaths:
@@ -41,6 +46,30 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampl
         reference=run / "training" / "frames" / f"{index:05d}.png",
         poses=run / HELD_OUT / "poses.npz",
     )
+
+
+def said_by(run: Path) -> dict[str, Any]:
+    """What a run says of itself, as keys of a result: benchmark, method, training frames, model, settings, `setup`."""
+    settings, summary = RunFolder(run).settings(), RunFolder(run).summary() or {}
+    frames = summary.get("training_frames")
+    return {
+        "benchmark": benchmark_of_subjects([settings.subject]),
+        "method": settings.method.name,
+        "num_frames": len(frames) if isinstance(frames, list) else settings.data.num_frames,
+        "model": settings.model.name,
+        "settings": {field.name: plain(settings)[field.name] for field in fields(LearningSettings)},
+        "setup": made_by(run),
+    }
+
+
+def benchmark_of_subjects(subjects: Sequence[str]) -> str | None:
+    """The benchmark whose subjects are called so, or None.
+
+    >>> benchmark_of_subjects(["ted_001", "ted_002"]), benchmark_of_subjects(["ted_001", "me"])
+    ('ted', None)
+    """
+    names = {match[1] if (match := re.fullmatch(r"([a-z]+)_\d+", name)) else None for name in subjects}
+    return names.pop() if len(names) == 1 else None
 
 
 def made_by(run: Path) -> dict[str, Any]:

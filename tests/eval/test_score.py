@@ -222,6 +222,32 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path, call_main) -> N
     assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
 
 
+def test_a_missing_pose_extractor_is_told_by_its_cause_and_not_downloaded(
+    tmp_path: Path, call_main, monkeypatch
+) -> None:
+    """Neither its context nor half a sentence; download=false holds for it as for networks."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    write_frames(tmp_path / "a", smooth_frames(2, 32, seed=0))
+    sides = [f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[mse-p]", "device=cpu", "output=out.json"]
+    status, told = call_main(main, *sides, "download=false")
+    assert status == 0 and "Downloading" not in told
+    (row,) = [line for line in told.splitlines() if "MSE-P" in line and "│" in line]
+    assert "DWPose's weights are not there" in row and "clip a" not in row
+    assert "download=false forbids fetching it" in json.loads((tmp_path / "out.json").read_text())["missing"]["mse-p"]
+
+
+@pytest.mark.parametrize(
+    ("option", "first"), [("protocol.mse_p.extractor=mediapipe", "mediapipe"), ("pose=mediapipe", "mediapipe")]
+)
+def test_of_two_extractors_the_one_that_was_asked_for_is_offered_first(
+    option: str, first: str, tmp_path: Path, call_main
+) -> None:
+    write_frames(tmp_path / "a", smooth_frames(2, 32, seed=0))
+    status, told = call_main(main, f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[mse-p]", option)
+    pair = "pose={0} protocol.mse_p.extractor={0}"
+    assert status == 2 and f"in both, {pair.format(first)}, or {pair.format('dwpose')}" in told
+
+
 @pytest.fixture
 def own_logging() -> Iterator[None]:
     """Hydra points the root logger at this test's streams; put it back."""

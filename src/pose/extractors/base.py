@@ -29,9 +29,11 @@ class PoseExtractor(ABC):
 
     Attributes:
         crowd: everybody who was found in the clip that was read last; None where people are not told apart.
+        download: whether weights that are not here may be fetched.
     """
 
     name: str
+    download: bool = True
     crowd: Crowd | None = None
 
     @abstractmethod

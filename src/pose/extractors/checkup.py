@@ -38,12 +38,10 @@ def _onnx(option: str, name: str) -> Entry:
     other = "or use pose=mediapipe or pose=file"
     if urlparse(name).scheme not in ("http", "https"):
         return _entry(option, name, Path(name).expanduser(), f"give the path of an .onnx file, {other}")
-    from rtmlib.tools import file
+    from src.pose.extractors.dwpose import kept
 
-    archive = Path(file._get_rtmhub_dir(), "checkpoints", Path(urlparse(name).path).name)
-    model = archive.with_name(archive.name.split(".")[0] + ".onnx")
     get = f"downloaded on first use where there is a network; or give a local file as pose.{option}=, {other}"
-    return _entry(option, name, model if model.is_file() else archive, get)
+    return _entry(option, name, kept(name), get)
 
 
 def _body_model(complexity: int) -> Entry:

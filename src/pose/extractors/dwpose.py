@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlparse
 
 import numpy as np
 
@@ -131,7 +132,9 @@ class DWPoseExtractor(PoseExtractor):
         from rtmlib.tools.file import download_checkpoint
 
         missing = "not found"
-        if _is_address(weights):
+        if _is_address(weights) and not self.download and not kept(weights).exists():
+            missing = "was not fetched before, and download=false forbids fetching it"
+        elif _is_address(weights):
             try:
                 return Path(download_checkpoint(weights, progress=False))
             except (OSError, RuntimeError, zipfile.BadZipFile) as error:
@@ -189,6 +192,15 @@ def _report(option: str, file: Path, session: Any, device: str) -> None:
             " of onnxruntime, with a CUDA and cuDNN that match it",
             *(option, providers[0]),
         )
+
+
+def kept(address: str) -> Path:
+    """Where rtmlib keeps what it fetched of an address: the model, or the archive that it is in."""
+    from rtmlib.tools import file
+
+    archive = Path(file._get_rtmhub_dir(), "checkpoints", Path(urlparse(address).path).name)
+    model = archive.with_name(archive.name.split(".")[0] + ".onnx")
+    return model if model.is_file() else archive
 
 
 def _is_address(weights: str) -> bool:

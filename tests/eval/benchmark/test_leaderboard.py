@@ -65,6 +65,21 @@ def test_a_page_is_made_of_all_submissions(board: Path, result: dict[str, Any], 
     assert status == 2 and "is there: its submissions rest on it" in told
 
 
+def test_a_board_of_data_that_nobody_named_is_called_like_its_folder(
+    tmp_path: Path, result: dict[str, Any], call_main
+) -> None:
+    """The result of a pair of folders says neither benchmark nor method."""
+    (tmp_path / "first.json").write_text(json.dumps(result | {"benchmark": None, "method": None}))
+    (tmp_path / "two-people").mkdir()
+    assert call_main(leaderboard, "two-people", "start_from=first.json")[0] == 0
+    assert json.loads((tmp_path / "two-people/board.json").read_text())["benchmark"] == "two-people"
+    submit(tmp_path / "two-people", "ours", result | {"benchmark": None, "method": None})
+    status, told = call_main(leaderboard, "two-people")
+    assert status == 0, told
+    (table,) = json.loads((tmp_path / "two-people/.page/tables.json").read_text())
+    assert [row["label"] for row in table["rows"]] == [WHO["method"]]
+
+
 def other_protocol(result: dict[str, Any]) -> None:
     result["protocol"]["ssim"]["color"] = "gray"
 

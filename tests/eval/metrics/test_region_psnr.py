@@ -84,6 +84,11 @@ def test_a_run_is_scored_by_its_folder(train, call_main, tmp_path, monkeypatch, 
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["metrics"]["psnr"]["frames"] == 3 and scores["metrics"]["psnr-face"]["frames"] == 3
     assert list(scores["missing"]) == ["fid"]
+    said = [scores[key] for key in ("benchmark", "method", "num_frames", "model")]
+    assert said == ["people", "posecrafter", 2, "tiny"]
+    status, stderr = call_main(main, "run=run", "metrics=[psnr]", "table.method=mine", "output=mine.json")
+    mine = json.loads((tmp_path / "mine.json").read_text())
+    assert (mine["method"], mine["num_frames"]) == ("mine", 2), stderr
     status, stderr = call_main(main, f"run={tmp_path}", metrics)
     assert status == 2 and "holds no generated held-out poses" in stderr
     frames = [str(tmp_path / "run"), str(tmp_path / "run/held_out")]

@@ -1,0 +1,86 @@
+"""Names for rows of one method: by the settings in which they differ, as variants of a sweep, else by their files."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_type_hints
+
+from eval.reporting.results import Result
+from src.runs.settings import LearningSettings
+
+# Settings in a label; what differs in more is not told by a list of them.
+SHOWN = 4
+
+
+def told_apart(results: Sequence[Result]) -> list[Result]:
+    """The results, those of one label with what tells them apart (`Result.told`)."""
+    groups: dict[str, list[int]] = {}
+    for at, result in enumerate(results):
+        groups.setdefault(result.label, []).append(at)
+    told = list(results)
+    for group in groups.values():
+        if len(group) > 1:
+            for at, name in zip(group, _names([results[at] for at in group]), strict=True):
+                told[at] = replace(results[at], told=name)
+    return told
+
+
+def _names(group: Sequence[Result]) -> list[str]:
+    by_settings = _by_settings([result.settings for result in group])
+    ways = [
+        by_settings,
+        [result.path.parent.name for result in group],
+        [result.path.stem for result in group],
+        [f"{result.path.parent.name}/{result.path.stem}" for result in group],
+    ]
+    unique = (names for names in ways if len(set(names)) == len(group) and all(names))
+    return next(unique, [str(result.path) for result in group])
+
+
+def _by_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of each, what it sets otherwise than another, as `num_steps=3, seed=1`; empty where that does not tell it."""
+    if not all(settings):
+        return ["" for _ in settings]
+    flat = [dict(_flat(one)) for one in settings]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    idle = set(_idle())
+    differing = [key for key in keys if key not in idle and len({json.dumps(one.get(key)) for one in flat}) > 1]
+    # A group that has another name is told by it, not by all that comes with it.
+    named = {key.removesuffix(".name") for key in differing if key.endswith(".name")}
+    differing = [key for key in differing if key.endswith(".name") or key.partition(".")[0] not in named]
+    if len(differing) > SHOWN:
+        return ["" for _ in settings]
+    shown = {key: _short(key, differing) for key in differing}
+    return [", ".join(f"{shown[key]}={_text(one.get(key))}" for key in differing) for one in flat]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _idle() -> Iterator[str]:
+    """Settings that change no number, but for names, which say what the others of their group are."""
+    hints = get_type_hints(LearningSettings)
+    for group in fields(LearningSettings):
+        if group.metadata.get("counts") == "nothing":
+            yield group.name
+        elif is_dataclass(hints[group.name]):
+            for field in fields(hints[group.name]):
+                if field.metadata.get("counts") == "nothing" and field.name != "name":
+                    yield f"{group.name}.{field.name}"
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last word of a key where no other ends in it; of a group's name the group."""
+    key = key.removesuffix(".name")
+    last = key.rpartition(".")[2]
+    return last if sum(other.removesuffix(".name").rpartition(".")[2] == last for other in keys) == 1 else key
+
+
+def _text(value: Any) -> str:
+    """As the command line would have it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace('"', "")

@@ -1,0 +1,68 @@
+"""What rows are called, and which of them compare, on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.report import main
+from tests.eval.reporting.test_tables import TEN, write_result
+
+SAMPLING = {"num_steps": 2, "frame_chunk": "auto", "guidance_scale": 1.0}
+
+
+def report(call_main, tmp_path: Path, *options: str) -> tuple[list[str], str]:
+    """First cells of the table's rows, and the whole of `tables.md`."""
+    status, told = call_main(main, *options, "output=report", "num_videos=0")
+    assert status == 0, told
+    text = (tmp_path / "report/tables.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    return [row.split(" | ")[0].removeprefix("| ") for row in rows], text
+
+
+def settings(seed: int = 0, **sampling: Any) -> dict[str, Any]:
+    return {"model": {"name": "mini"}, "sampling": SAMPLING | sampling, "seed": seed, "fine_tune_cache": f"/{seed}"}
+
+
+def test_a_method_without_a_name_is_called_like_its_file(tmp_path: Path, call_main) -> None:
+    """Also one that is named from within its own folder, which has no name there."""
+    write_result(tmp_path / "ours.json", benchmark=None, method=None, num_frames=None)
+    assert report(call_main, tmp_path, "results=ours.json")[0] == ["ours"]
+    write_result(tmp_path / "theirs.json", benchmark=None, method=None, num_frames=None)
+    assert report(call_main, tmp_path, "results=[ours.json,theirs.json]")[0] == ["ours", "theirs"]
+
+
+def test_rows_of_one_method_are_told_apart_by_their_settings(tmp_path: Path, call_main) -> None:
+    for number, made in enumerate((settings(num_steps=10), settings(num_steps=2, frame_chunk=8))):
+        write_result(tmp_path / f"in/{number}/results.json", benchmark="mine", settings=made)
+    named = ["posecrafter, num_steps=2", "posecrafter, num_steps=10"]
+    assert report(call_main, tmp_path, "results=in")[0] == named, "what counts for nothing is not named"
+    write_result(tmp_path / "in/2/results.json", benchmark="mine", settings=settings(1, num_steps=2))
+    assert report(call_main, tmp_path, "results=in")[0] == [
+        "posecrafter, num_steps=2, seed=0",
+        "posecrafter, num_steps=2, seed=1",
+        "posecrafter, num_steps=10, seed=0",
+    ]
+    _, text = report(call_main, tmp_path, "results=in", "baseline=posecrafter (8), num_steps=2, seed=1")
+    assert "difference from posecrafter (8), num_steps=2, seed=1" in text
+
+
+@pytest.mark.parametrize("names", [("a/r.json", "b/r.json"), ("a/r.json", "a/s.json"), ("a/r.json", "b/s.json")])
+def test_rows_without_settings_are_told_apart_by_their_files(names: tuple[str, str], tmp_path: Path, call_main) -> None:
+    for name in names:
+        write_result(tmp_path / "in" / name, benchmark="mine")
+    labels, _ = report(call_main, tmp_path, "results=in")
+    assert len(set(labels)) == 2 and all(label.startswith("posecrafter, ") for label in labels)
+
+
+def test_all_rows_that_do_not_compare_are_told_with_their_frames(tmp_path: Path, call_main) -> None:
+    """Two of them are like each other, and none is like the first."""
+    for name, frames, real in (("a", 100, "0"), ("b", 6, "1"), ("c", 6, "1"), ("d", 4, "2")):
+        clips = {clip: values | {"frames": frames} for clip, values in TEN.items()}
+        inputs = {clip: {"frames": frames, "real_sha256": real * 64} for clip in TEN}
+        write_result(tmp_path / f"in/{name}.json", benchmark="mine", method=name, clips=clips, inputs=inputs)
+    labels, text = report(call_main, tmp_path, "results=in")
+    assert labels == ["a", "b", "c", "d"]
+    assert ": a (8) against b (8), c (8) against d (8). Values compare within a group" in text
+    assert "Frames each" in text and "| a | 8 | 10 | 100 |" in text and "| d | 8 | 10 | 4 |" in text
+    assert "Frames each" in (tmp_path / "report/tables.tex").read_text()
