@@ -12,6 +12,8 @@ import yaml
 
 import src.runs.make_run
 from src.common.errors import UserError
+from src.common.typed import changed, plain
+from src.data.settings import DataSettings
 from src.media.video import read_video
 from src.pose.formats import load_poses
 from src.runs.run_folder import RunFolder
@@ -270,3 +272,33 @@ def test_what_version_0_1_did_not_write_is_one_line(old, new, cause, run, call_m
 def test_what_is_no_run_folder_says_so(tmp_path):
     with pytest.raises(UserError, match="is no run folder"):
         RunFolder(tmp_path).settings()
+
+
+FAST_STEPS = {"features_every": 3, "guidance_every": 3, "guided_timesteps": [0, 700]}
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (
+            ("sampling=fast", "optimizer=paper"),
+            {"sampling": {"num_steps": 20, "approximation": FAST_STEPS}, "optimizer": {"lr": 0.003}},
+        ),
+        (("trainer=cpu", "sampling=mini"), {"sampling": {"num_steps": 30}}),
+        (("trainer=gpu", "data=default"), {"trainer": {"accelerator": "gpu"}, "data": plain(DataSettings())}),
+    ],
+    ids=str,
+)
+def test_a_choice_of_a_group_beside_repeat(run, call_main, monkeypatch, choices, said):
+    """It is what its file says, the rest the run's own: nothing is as `model=mini`, the default, sets it."""
+    sampling = {**plain(RunFolder(run).settings().sampling), "negative_prompt": "${oc.env:HOME}"}
+    edit_config(run, prompt="${oc.env:HOME}", sampling=sampling)
+    made = []
+    monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings))
+    assert call_main(train_main, "repeat=run", "run_dir=x", "seed=${data.batch_frames}", *choices) == (0, "")
+    [settings] = made
+    own = RunFolder(run).settings()
+    expected = plain(changed(own, {**said, "seed": own.data.batch_frames, "run_dir": "x"}))
+    # What this machine is quick at.
+    expected["trainer"]["precision"] = settings.trainer.precision
+    assert plain(settings) == expected
