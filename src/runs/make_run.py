@@ -72,7 +72,8 @@ def make_run(
     if warning := without_effect(settings.data, subject):
         log.warning("%s", warning)
     split = split_subject(subject, settings.data)
-    inputs = split.checksums() | given_checksums(settings.model) | {"weights": digest(weights_identity(settings.model))}
+    inputs = split.checksums() | given_checksums(settings.model)
+    inputs |= {"weights": digest(weights_identity(settings.model)), "prompt": split.training.prompt}
     if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished

@@ -178,8 +178,8 @@ class RunFolder:
             return None
         if key is not None and record.get("key") not in (None, key):
             raise UserError(
-                f"{self.path} holds a fine-tune of other frames, poses or weights under the same settings: choose "
-                "another run_dir"
+                f"{self.path} holds a fine-tune of other frames, poses, weights or another prompt of the subject under "
+                "the same settings: choose another run_dir"
             )
         return record
 
@@ -264,13 +264,14 @@ class RunFolder:
         return None
 
     def finished(self, settings: RunSettings, inputs: Mapping[str, str]) -> dict[str, Any] | None:
-        """The summary, if the run here is the one that the settings describe, from the same frames, and is whole."""
+        """The summary, if the run here is the one that the settings describe, from the same inputs, and is whole."""
         summary = self.summary()
         known = None if summary is None else summary.get("inputs")
         if summary is None or not isinstance(known, dict) or not (self.path / CONFIG).is_file():
             return None
-        # Summaries of before do not say of which weights they are.
-        if {"weights": inputs.get("weights")} | known != dict(inputs):
+        # Summaries of before do not say of which weights they are, and have the source prompt in another place.
+        before = {"weights": inputs.get("weights"), "prompt": summary.get("prompt", inputs.get("prompt"))}
+        if before | known != dict(inputs):
             return None
         complete = "sampling" in summary or not settings.sample_after_train
         if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_a_damaged_adapter_is_trained_again_with_a_warning(run, finished, train,
     train(*FAST, f"run_dir={run}")
     assert "is not the adapter that was written with its record: it is made again" in caplog.text
     assert (run / "adapter.safetensors").read_bytes() == whole and np.array_equal(frames(run), frames(finished))
+
+
+@pytest.mark.parametrize("written", ["now", "before"])
+def test_an_edited_prompt_of_the_subject_is_another_run(run, train, monkeypatch, written):
+    """The prompt of a subject may be edited in its `subject.yaml`."""
+
+    def built(settings) -> None:
+        raise UserError("it is made anew")
+
+    monkeypatch.setattr(src.runs.make_run, "build_models", built)
+    summary = json.loads((run / "summary.json").read_text())
+    if written == "before":
+        del summary["inputs"]["prompt"]
+        (run / "summary.json").write_text(json.dumps(summary))
+    assert train(*FAST, f"run_dir={run}") == summary, "finished before"
+    find = src.runs.make_run.find_subject
+    monkeypatch.setattr(src.runs.make_run, "find_subject", lambda settings: replace(find(settings), prompt="edited"))
+    with pytest.raises(UserError, match="it is made anew"):
+        train(*FAST, f"run_dir={run}")
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):
