@@ -21,7 +21,7 @@ from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
-from src.runs.run_folder import RunFolder
+from src.runs.run_folder import PREVIEW, RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
@@ -90,7 +90,7 @@ def make_run(
         few = job.part(evenly_spaced(len(job.target_poses), preview.num_poses))
         quick = replace(job.sampling, num_steps=preview.num_steps, window_frames=None)
         sampler = Sampler(image_model, backbone, [replace(few, sampling=quick)])
-        callbacks.append(Preview(sampler, run.path / "preview"))
+        callbacks.append(Preview(sampler, run.path / PREVIEW))
     summary: dict[str, Any] = {
         "subject": split.name,
         "overrides": list(overrides),
