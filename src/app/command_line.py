@@ -4,6 +4,7 @@ Hydra gives a meaning to brackets, commas, quotes, `=` and words such as `true`.
 what the shell passes on is what is meant. Of paths there may be several, in a list or in a sweep.
 """
 
+import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -83,9 +84,9 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         key, equals, value = argument.partition("=")
         if after in ("--config-path", "-cp"):
             # Hydra takes it as relative to the source file, which nobody would expect.
-            out.append(str(_config_path(argument)))
+            out.append(os.path.abspath(at_home(argument)))
         elif key in ("--config-path", "-cp") and equals:
-            out.append(f"{key}={_config_path(value)}")
+            out.append(f"{key}={os.path.abspath(at_home(value))}")
         elif equals and key.lstrip("+") in raw:
             quote = quoted if raw[key.lstrip("+")] else quoted_text
             out.append(f"{key}={quote(value, multirun=multirun)}")
@@ -95,27 +96,31 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
     return out
 
 
-def _config_path(value: str) -> Path:
-    """A folder of configurations, which may name code, as an absolute path; a run's own is data.
+def check_flags(arguments: Sequence[str]) -> None:
+    """Refuse flags of which Hydra would print its usage over many lines, and those that would run what is data.
+
+    Args:
+        arguments: as `prepared` returns them.
 
     Raises:
-        UserError: it is a run folder.
+        UserError: a flag is none of Hydra's, or takes a run folder for configurations.
     """
-    from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
-
-    folder = Path(at_home(value)).resolve()
-    if sum((folder / name).exists() for name in WRITTEN) > 1:
-        raise UserError(
-            f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
-        )
-    return folder
-
-
-def check_flags(arguments: Sequence[str]) -> None:
-    """Raise a UserError where a flag is none of Hydra's, which would print its usage over many lines."""
     parser = get_args_parser()
+    # Written out, so that no shorter form escapes what is looked for here and in `prepared`.
+    parser.allow_abbrev = False
     parser.error = _refuse  # type: ignore[method-assign]
-    parser.parse_args(list(arguments))
+    flags = parser.parse_args(list(arguments))
+    for flag in ("config_path", "config_dir"):
+        if (folder := getattr(flags, flag)) is not None:
+            _refuse_run_folder(f"--{flag.replace('_', '-')}", folder)
+
+
+def _refuse_run_folder(flag: str, folder: str) -> None:
+    """Configurations may name code; those of a run folder are data."""
+    from src.runs.run_folder import WRITTEN  # seconds of imports, for these flags
+
+    if sum((Path(folder) / name).exists() for name in WRITTEN) > 1:
+        raise UserError(f"{flag}={folder} is a run folder, whose files are data: repeat={folder} takes its settings")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -83,12 +83,16 @@ def test_a_target_in_a_runs_settings(shared: Path, call_main, key: str, target: 
 
 
 def test_a_run_as_hydra_config(shared: Path, call_main) -> None:
-    """The old advice, `--config-path <run>`, is no way in either."""
+    """The old advice, `--config-path <run>`, is no way in either, nor is Hydra's other flag, nor a shorter form."""
     edit(shared / "run/config.yaml", **{"logger": TARGETS["function"], "hydra": {"job": {"chdir": True}}})
     edit(shared / "run/config.yaml", repeat=None)
-    for arguments in (("--config-path", "run"), ("-cp", "run"), ("--config-path=run",)):
-        status, stderr = call_main(train, *arguments, "--config-name", "config")
-        assert status == 2 and "repeat=run takes its settings" in stderr
+    for flags in (("--config-path", "-cp"), ("--config-dir", "-cd")):
+        for arguments in (*((flag, "run") for flag in flags), *((f"{flag}=run",) for flag in flags)):
+            status, stderr = call_main(train, *arguments, "--config-name", "config")
+            assert status == 2 and stderr.startswith(f"error: {flags[0]}=") and "run takes its settings" in stderr
+    for shorter in ("--config-p", "--config-d"):
+        status, stderr = call_main(train, f"{shorter}=run", "--config-name", "config")
+        assert status == 2 and stderr.startswith(f"error: unrecognized arguments: {shorter}=run")
     assert_nothing_happened(shared)
 
 
