@@ -191,7 +191,10 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("trainer.max_steps=1.5",), "trainer.max_steps=1.5: input should be a valid integer"),
         (("trainer.max_time=2h",), "trainer.max_time=2h must be DD:HH:MM:SS"),
         (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches=2: a step is one batch"),
-        (("trainer.devices=0",), "trainer.devices=0 must be at least 1"),
+        (("trainer.devices=0",), "trainer.devices=0: a person is learnt and filmed on one device: leave it out"),
+        (("trainer.devices=2",), "of several by hydra/launcher=gpus, slurm or ray_cluster"),
+        (("trainer.devices=auto",), "trainer.devices=auto: a person is learnt and filmed on one device"),
+        (("trainer.devices=[0,1]",), "trainer.devices=[0, 1]: a person is learnt"),
         (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
         (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),
         (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
@@ -266,6 +269,8 @@ def test_null_is_a_value_and_what_is_not_given_is_as_in_the_run(train, call_main
     train("subject=people_001", *toy, "sampling.frame_chunk=5", "run_dir=run")
     seen = []
     monkeypatch.setattr("src.sample.sample", lambda settings, method, sampling, trainer: seen.append(sampling))
+    status, stderr = call_main(sample_main, "run=run", "poses=people_001", "trainer.devices=2")
+    assert status == 2 and "trainer.devices=2: a person is learnt and filmed on one device" in stderr
     for given in ((), ("sampling.frame_chunk=null",), ("sampling.frame_chunk=3",)):
         assert call_main(sample_main, "run=run", "poses=people_001", *given) == (0, "")
     assert [sampling.frame_chunk for sampling in seen] == [5, None, 3]
