@@ -75,8 +75,8 @@ class TrainerSettings:
     def _check_devices(self) -> None:
         if self.devices != 1 and not (isinstance(self.devices, list) and len(self.devices) == 1):
             raise UserError(
-                f"trainer.devices={self.devices}: a person is learnt and filmed on one device: leave it out, or name one "
-                "as [0]; a sweep (-m) runs a job on each of several by hydra/launcher=gpus, slurm or ray_cluster"
+                f"trainer.devices={self.devices}: a person is learnt and filmed on one device: leave it out, or name "
+                "one as [0]; a sweep (-m) runs a job on each of several by hydra/launcher=gpus, slurm or ray_cluster"
             )
 
     def check_available(self) -> "torch.device":

@@ -84,7 +84,8 @@ class ApproximationSettings:
     """Work that later timesteps take over from earlier ones; the defaults take over nothing and change no result.
 
     Attributes:
-        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step.
+        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step, and where
+            two prompts would take them over from different steps.
         guidance_every: the difference that guidance adds is computed at every k-th step, with one prompt in between.
         guided_timesteps: [first, last] timesteps at which there is guidance.
     """
