@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
@@ -115,6 +116,28 @@ def check_flags(arguments: Sequence[str]) -> None:
             _refuse_run_folder(f"--{flag.replace('_', '-')}", folder)
 
 
+def check_sweep(arguments: Sequence[str]) -> None:
+    """Raise a UserError where the jobs of a sweep would all write into one `run_dir`.
+
+    Args:
+        arguments: as `prepared` returns them.
+    """
+    if not any(argument in _MULTIRUN for argument in arguments):
+        return
+    for argument in arguments:
+        if argument.lstrip("+").startswith("run_dir="):
+            override = OverridesParser.create().parse_override(argument)
+            # A reference, which `_in_quotes` did not make text, may be another folder in each job.
+            if override.is_sweep_override() or override.value() is None or re.search(r"(?<!\\)\$\{", argument):
+                continue
+            given = str(override.value()).replace("\\${", "${")
+            raise UserError(
+                f"run_dir={given}: all jobs of the sweep would write there, one over the other: leave it out "
+                "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
+                "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
+            )
+
+
 def _refuse_run_folder(flag: str, folder: str) -> None:
     """Configurations may name code; those of a run folder are data."""
     from src.runs.run_folder import WRITTEN  # seconds of imports, for these flags
@@ -176,6 +199,8 @@ def one_line(error: Exception) -> str:
     if alien := re.search(r"In '(\w+)/(\w+)': Could not override '(\w+)'", str(error)):
         group, name, other = alien.groups()
         return f"{group}={name} is not for this command: it comes with a choice of {other}, which is not made here"
+    if str(error).startswith("Config group override must be"):
+        return "a group is no value: choose one of its names, such as logger=none"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 

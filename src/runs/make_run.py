@@ -18,10 +18,11 @@ from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
+from src.runs.identity import same_run
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
-from src.runs.run_folder import PREVIEW, RunFolder
+from src.runs.run_folder import CONFIG, PREVIEW, RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
@@ -77,6 +78,8 @@ def make_run(
     if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished
+    if warning := _replaced(run, settings):
+        log.warning("%s", warning)
     if warning := model_warning(settings.model, rendered=split.rendered):
         log.warning("%s", warning)
     split = with_conditions(split, subject, settings.model)
@@ -122,6 +125,16 @@ def make_run(
         summary = run.save_summary(summary)
     log.info("run: %s", run.path)
     return summary
+
+
+def _replaced(run: RunFolder, settings: RunSettings) -> str | None:
+    """What is going to be replaced of a finished run that differs in sampling alone, in words; None: nothing."""
+    if not settings.sample_after_train or "sampling" not in (run.summary() or {}) or not (run.path / CONFIG).is_file():
+        return None
+    if (difference := same_run(run.settings(), settings, "sampling")) is None:
+        return None
+    key, old, new = difference
+    return f"the video in {run.path} of another {key} ({old}, not {new}) is replaced; another run_dir= would keep it"
 
 
 def held_out_job(settings: RunSettings, split: SubjectSplit) -> GenerationJob:

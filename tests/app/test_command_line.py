@@ -67,7 +67,7 @@ def train_settings(call_main, monkeypatch):
 
     def settings(*args: str) -> list[RunSettings]:
         made: list[RunSettings] = []
-        monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings))
+        monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings) or {})
         status, stderr = call_main(train_main, *args)
         assert status == 0, stderr
         return made
@@ -116,6 +116,15 @@ def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, 
     assert [(s.subject, s.prompt) for s in swept] == [(f"people_00{n}", "a man, red hair") for n in (1, 2)]
     [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
     assert settings.prompt is None
+
+
+def test_the_jobs_of_a_sweep_do_not_share_a_run_dir(train_settings, call_main, tmp_path):
+    for shared in ("run_dir=x", "run_dir=runs/${hydra:job.num}"):
+        status, stderr = call_main(train_main, "-m", "subject=x", "seed=0,1", shared)
+        assert status == 2 and stderr.startswith(f"error: {shared}: all jobs of the sweep"), stderr
+        assert stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+    for own in (("run_dir=a,b",), ("seed=0,1", "run_dir=${hydra:sweep.dir}/${hydra:job.num}")):
+        assert len({settings.run_dir for settings in train_settings("-m", "subject=x", *own)}) == 2
 
 
 def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call_main, tmp_path, monkeypatch):
