@@ -314,7 +314,7 @@ def test_a_choice_of_a_group_beside_repeat(run, call_main, monkeypatch, choices,
     sampling = {**plain(RunFolder(run).settings().sampling), "negative_prompt": "${oc.env:HOME}"}
     edit_config(run, prompt="${oc.env:HOME}", sampling=sampling)
     made = []
-    monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings))
+    monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings) or {})
     assert call_main(train_main, "repeat=run", "run_dir=x", "seed=${data.batch_frames}", *choices) == (0, "")
     [settings] = made
     own = RunFolder(run).settings()
