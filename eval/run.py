@@ -22,14 +22,14 @@ def main(cfg: DictConfig) -> None:
     from eval.reporting.wandb_run import log_result
 
     settings = settings_of(BenchmarkSettings, cfg)
-    tracked = "group" in cfg.logger
+    tracked = "group" in (cfg.get("logger") or {})
 
     def loggers(run: Path) -> "Sequence[Logger]":
         # Loggers name code, so they come from our configs and the command line alone; their files go into the run.
         node = _with_run_dir(cfg, run)
         if tracked:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
-        return build_loggers(node.logger, settings)
+        return build_loggers(node.get("logger"), settings)
 
     done = run_benchmark(settings, loggers=loggers, command=command("run"))
     if done is None or not tracked or not done[2]:
@@ -48,7 +48,7 @@ def _with_run_dir(cfg: DictConfig, run: Path) -> DictConfig:
     """The configuration with the run's folder, which the loggers' own settings name."""
     node = cfg.copy()
     OmegaConf.set_struct(node, False)
-    node.run_dir = str(run)
+    node.run_dir = run  # as a path, in which nothing is looked up
     return node
 
 

@@ -69,7 +69,7 @@ def _description(settings: InfoSettings) -> dict[str, Any]:
     if settings.check:
         from src.runs.doctor import doctor, readable
 
-        description["check"] = doctor(settings, settings.pose)
+        description["check"] = doctor(settings, settings.pose, multiple=description["resolution_multiple"])
         sys.stderr.write(readable(description["check"]) + "\n")
     return description
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.entry import entry
 from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
-from src.common.trainer import TrainerSettings, seconds_of
+from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, typed
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
         f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
     )
     in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of("finish_in", cfg.finish_in))]
-    settings, last = typed(TrainerSettings, cfg.trainer, "trainer"), Path(cfg.run_dir) / "checkpoints" / "last.ckpt"
+    settings, last = (
+        typed(SeveralDevicesSettings, cfg.trainer, "trainer"),
+        Path(cfg.run_dir) / "checkpoints" / "last.ckpt",
+    )
     limit = [] if settings.max_time is None else [TimeLimit(seconds_of("max_time", settings.max_time), last)]
     return settings.build(
         folder=Path(cfg.run_dir),

@@ -1,6 +1,7 @@
 """`python -m src.train subject=…`: prepare, fine-tune on N frames (Sec. 4.1), generate the held-out poses."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from omegaconf import DictConfig
 
@@ -23,15 +24,18 @@ class CommandLine(RunSettings):
 def main(cfg: DictConfig) -> None:
     """Command line."""
     # Seconds of imports that `--help` and a misspelt setting need not wait for.
+    from src.runs.generated import COMPARISON
     from src.runs.make_run import make_run
     from src.runs.run_folder import RunFolder
 
     settings = settings_of(RunSettings, cfg) if cfg.repeat is None else repeated(cfg)
     run = RunFolder(choose_run_dir(settings))
     # Loggers name code, so they come from our configs and the command line alone; their files go into the run folder.
-    cfg.run_dir = str(run.path)
-    make_run(settings, run, loggers=lambda: build_loggers(cfg.logger, settings), overrides=overrides())
-    log_video("comparison", run.path / "comparison.mp4")
+    cfg.run_dir = run.path  # as a path, in which nothing is looked up
+    loggers = partial(build_loggers, cfg.get("logger"), settings)
+    summary = make_run(settings, run, loggers=loggers, overrides=overrides())
+    if "sampling" in summary:
+        log_video("comparison", run.path / COMPARISON)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def train() -> Callable[..., dict[str, Any]]:
         cfg = composed("train", *overrides)
         settings = settings_of(RunSettings, cfg)
         folder = RunFolder(choose_run_dir(settings))
-        cfg.run_dir = str(folder.path)
+        cfg.run_dir = folder.path
         return make_run(settings, folder, loggers=lambda: build_loggers(cfg.logger, settings))
 
     return run

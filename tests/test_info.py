@@ -44,6 +44,12 @@ def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main
     )
 
 
+@pytest.mark.usefixtures("counted")
+def test_a_resolution_that_training_refuses_is_a_problem(call_main):
+    readable = call_main(main, "model=tiny", "pose=mini", "data.resolution=100", "check=true")[1]
+    assert "PROBLEM: data.resolution=100 does not suit this model: use a multiple of " in readable
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_parts_that_do_not_fit_are_a_problem_in_one_line(there, request, call_main, tiny, tmp_path):
     """An inpainting model, with all of its weights and without some."""

@@ -81,7 +81,7 @@ def test_the_main_job_on_a_real_clip(run_module, name, size, tmp_path):
     assert poses.mask[:, :8].mean() > 0.8, "the upper body is seen in nearly every frame"
 
 
-def test_same_settings_same_video_and_a_finished_run_is_not_trained_again(train, tmp_path, monkeypatch):
+def test_same_settings_same_video_and_a_finished_run_is_not_trained_again(train, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
 
     def run(folder: str, *changes: str) -> dict:
@@ -93,6 +93,7 @@ def test_same_settings_same_video_and_a_finished_run_is_not_trained_again(train,
     assert np.array_equal(*frames) and one["training"]["loss"] == two["training"]["loss"]
     assert run("one") == one, "a finished run is not repeated"
     again = run("one", "sampling.num_steps=3")
+    assert "one of another sampling.num_steps (2, not 3) is replaced" in caplog.text
     assert again["training"] == one["training"] and again["sampling"]["num_steps"] == 3
     third = run("three", "seed=1")
     assert third["training"]["loss"] != one["training"]["loss"]

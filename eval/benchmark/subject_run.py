@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
 from src.common.typed import plain
+from src.common.writers import refuse_links
 from src.data.resolve import resolve_subject
 from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
@@ -86,6 +87,7 @@ def run_subject(
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):
+            refuse_links(run.path, [samples.path.relative_to(run.path)])
             run.save_values(method.values(name))
             run.save_training(split.training)
             record, clip = method.film(material, run, loggers=lambda: loggers(run.path))
@@ -95,6 +97,7 @@ def run_subject(
             run.clear_unfinished()
     if not truth.is_dir():
         with run.only_writer(wait=True):
+            refuse_links(run.path, [truth.name])
             write_held_out(truth, split)
     return SubjectRun(
         name=name,

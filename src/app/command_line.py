@@ -5,6 +5,7 @@ what the shell passes on is what is meant. Of paths there may be several, in a l
 """
 
 import difflib
+import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
@@ -84,9 +86,9 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         key, equals, value = argument.partition("=")
         if after in ("--config-path", "-cp"):
             # Hydra takes it as relative to the source file, which nobody would expect.
-            out.append(str(_config_path(argument)))
+            out.append(os.path.abspath(at_home(argument)))
         elif key in ("--config-path", "-cp") and equals:
-            out.append(f"{key}={_config_path(value)}")
+            out.append(f"{key}={os.path.abspath(at_home(value))}")
         elif equals and key.lstrip("+") in raw:
             quote = quoted if raw[key.lstrip("+")] else quoted_text
             out.append(f"{key}={quote(value, multirun=multirun)}")
@@ -96,27 +98,53 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
     return out
 
 
-def _config_path(value: str) -> Path:
-    """A folder of configurations, which may name code, as an absolute path; a run's own is data.
+def check_flags(arguments: Sequence[str]) -> None:
+    """Refuse flags of which Hydra would print its usage over many lines, and those that would run what is data.
+
+    Args:
+        arguments: as `prepared` returns them.
 
     Raises:
-        UserError: it is a run folder.
+        UserError: a flag is none of Hydra's, or takes a run folder for configurations.
     """
-    from src.runs.run_folder import WRITTEN  # seconds of imports, for this one flag
-
-    folder = Path(at_home(value)).resolve()
-    if sum((folder / name).exists() for name in WRITTEN) > 1:
-        raise UserError(
-            f"--config-path={value} is a run folder, whose files are data: repeat={value} takes its settings"
-        )
-    return folder
-
-
-def check_flags(arguments: Sequence[str]) -> None:
-    """Raise a UserError where a flag is none of Hydra's, which would print its usage over many lines."""
     parser = get_args_parser()
+    # Written out, so that no shorter form escapes what is looked for here and in `prepared`.
+    parser.allow_abbrev = False
     parser.error = _refuse  # type: ignore[method-assign]
-    parser.parse_args(list(arguments))
+    flags = parser.parse_args(list(arguments))
+    for flag in ("config_path", "config_dir"):
+        if (folder := getattr(flags, flag)) is not None:
+            _refuse_run_folder(f"--{flag.replace('_', '-')}", folder)
+
+
+def check_sweep(arguments: Sequence[str]) -> None:
+    """Raise a UserError where the jobs of a sweep would all write into one `run_dir`.
+
+    Args:
+        arguments: as `prepared` returns them.
+    """
+    if not any(argument in _MULTIRUN for argument in arguments):
+        return
+    for argument in arguments:
+        if argument.lstrip("+").startswith("run_dir="):
+            override = OverridesParser.create().parse_override(argument)
+            # A reference, which `_in_quotes` did not make text, may be another folder in each job.
+            if override.is_sweep_override() or override.value() is None or re.search(r"(?<!\\)\$\{", argument):
+                continue
+            given = str(override.value()).replace("\\${", "${")
+            raise UserError(
+                f"run_dir={given}: all jobs of the sweep would write there, one over the other: leave it out "
+                "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
+                "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
+            )
+
+
+def _refuse_run_folder(flag: str, folder: str) -> None:
+    """Configurations may name code; those of a run folder are data."""
+    from src.runs.run_folder import WRITTEN  # seconds of imports, for these flags
+
+    if sum((Path(folder) / name).exists() for name in WRITTEN) > 1:
+        raise UserError(f"{flag}={folder} is a run folder, whose files are data: repeat={folder} takes its settings")
 
 
 def _refuse(message: str) -> NoReturn:
@@ -182,6 +210,8 @@ def one_line(error: Exception, settings: type | None = None) -> str:
         key = unknown[1]
         close = difflib.get_close_matches(key, dotted_keys(settings), n=1)
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
+    if str(error).startswith("Config group override must be"):
+        return "a group is no value: choose one of its names, such as logger=none"
     lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 

@@ -123,6 +123,7 @@ def entry(
                     named = command_line.with_keys(_without_word(given, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
+                    command_line.check_sweep(sys.argv[1:])
                     require_launcher(given)
                     launch()
             except UserError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
 
 
-def wandb_logger(*, project: str, save_dir: str, group: str | None, tags: list[str]) -> "WandbLogger":
+def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags: list[str]) -> "WandbLogger":
     """A W&B logger that works offline where there is no key, instead of asking for one.
 
     Without a `group`, the runs of a sweep are grouped under the name of its folder.
@@ -49,13 +49,15 @@ def _has_key() -> bool:
         return False
 
 
-def build_loggers(logger: DictConfig, settings: Any) -> "list[Logger]":
-    """The logger of our configuration, told the settings where it keeps them.
+def build_loggers(logger: DictConfig | None, settings: Any) -> "list[Logger]":
+    """The logger of our configuration, told the settings where it keeps them; none of `logger=none`.
 
     Args:
-        logger: the config group; its `_target_` comes from our own configs or the command line.
+        logger: the config group; its `_target_` comes from our own configs or the command line. None: `logger=null`.
         settings: a dataclass of settings.
     """
+    if not logger:
+        return []
     built = instantiate(logger)
     if type(built).__name__ == "WandbLogger":
         # Beside the other loggers' files lies `config.yaml`.

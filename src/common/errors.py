@@ -71,6 +71,10 @@ class ResourceError(UserError):
         super().__init__(message)
         self.errno = number
 
+    def __reduce__(self) -> tuple[type["ResourceError"], tuple[str, int]]:
+        # From a launcher's worker to the process that started it.
+        return type(self), (str(self), self.errno)
+
 
 def explained(error: BaseException, path: str | Path | None = None, doing: str = "used") -> ResourceError | None:
     """What the system refused, in one line with path and cause; None where the error is another one.

@@ -36,7 +36,8 @@ class TrainerSettings:
     """Arguments of `lightning.Trainer`, under its own names.
 
     Attributes:
-        accelerator, devices: where it runs.
+        accelerator: where it runs.
+        devices: 1, or which one as a list of its number. A fine-tune and its video are the work of one device.
         precision: of the computation; sampling uses it as well.
         max_steps: steps of the fine-tune.
         max_time: stop after so much time, DD:HH:MM:SS, to be gone on with by the same command, which has as much again;
@@ -60,8 +61,7 @@ class TrainerSettings:
     def __post_init__(self) -> None:
         if self.max_steps < 1:
             raise UserError(f"trainer.max_steps={self.max_steps}: the fine-tune needs at least one step")
-        if isinstance(self.devices, int):
-            check_range("trainer.devices", self.devices, least=1)
+        self._check_devices()
         check_range("trainer.gradient_clip_val", self.gradient_clip_val, above=0)
         if self.accumulate_grad_batches != 1:
             raise UserError(
@@ -71,6 +71,13 @@ class TrainerSettings:
         check_range("trainer.log_every_n_steps", self.log_every_n_steps, least=1)
         if self.max_time is not None:
             seconds_of("trainer.max_time", self.max_time)
+
+    def _check_devices(self) -> None:
+        if self.devices != 1 and not (isinstance(self.devices, list) and len(self.devices) == 1):
+            raise UserError(
+                f"trainer.devices={self.devices}: a person is learnt and filmed on one device: leave it out, or name "
+                "one as [0]; a sweep (-m) runs a job on each of several by hydra/launcher=gpus, slurm or ray_cluster"
+            )
 
     def check_available(self) -> "torch.device":
         """The device that it will be; raises, as `build` does, where this machine has not what the settings ask for."""
@@ -102,3 +109,16 @@ class TrainerSettings:
                 f"trainer.accelerator={self.accelerator}, devices={self.devices}, precision={self.precision} cannot "
                 f"be had here: {str(error).splitlines()[0]}"
             ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralDevicesSettings(TrainerSettings):
+    """The same of a training that several devices share: `src.pretrain`.
+
+    Attributes:
+        devices: how many, which ones, or `auto` for all.
+    """
+
+    def _check_devices(self) -> None:
+        if isinstance(self.devices, int):
+            check_range("trainer.devices", self.devices, least=1)

@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -62,3 +63,29 @@ def _refuse_what_is_not_ours(folder: Path, writes: Collection[str]) -> None:
             f"{folder} holds {', '.join(theirs[:3])}, which was not written here before and would be replaced: choose "
             "another folder for the results, or move it away"
         )
+
+
+def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
+    """Refuse links by which what is written into a folder would end up outside it: it may have come from anyone.
+
+    Args:
+        names: relative paths of what is written. Links on the way to them are refused, and below them those that lead
+            out of the folder: some libraries keep links of their own.
+
+    Raises:
+        UserError: names the link.
+    """
+    folder = Path(folder)
+    for name in map(Path, names):
+        way = [folder.joinpath(*name.parts[: end + 1]) for end in range(len(name.parts))]
+        below = (Path(parent, entry) for parent, folders, files in os.walk(way[-1]) for entry in (*folders, *files))
+        with in_one_line(folder / name, "read"):
+            link = next((path for path in way if path.is_symlink()), None) or next(
+                (path for path in below if path.is_symlink() and not _is_within(path, folder)), None
+            )
+        if link is not None:
+            raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or choose another folder")
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

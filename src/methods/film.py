@@ -68,7 +68,7 @@ def film_picture(
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
     said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
-    folder = free_folder(Path("outputs") / name, said["key"]) if output is None else RunFolder(output)
+    folder = free_folder(Path("outputs"), Path(name), said["key"]) if output is None else RunFolder(output)
     built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)

@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
-from src.models.image_model import vae_downsampling
+from src.models.image_model import resolution_multiple, vae_downsampling
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -44,6 +44,7 @@ def describe_model(settings: ModelSettings, resolution: int) -> dict[str, Any]:
         "parameters": parameters,
         "adapter_bytes": 4 * backbone.num_trainable(),
         "resolution": resolution,
+        "resolution_multiple": resolution_multiple(vae, unet),
         "latent_shape": [unet.config.in_channels, cells, cells],
         "text_tokens": text_encoder.config.max_position_embeddings,
     }

@@ -86,14 +86,7 @@ class ImageModel:
             resolution: the shorter side in pixels.
             longer: the other; None: the same.
         """
-        multiple = self.downsampling * 2 ** (len(self.unet.config["block_out_channels"]) - 1)
-        if resolution <= 0 or resolution % multiple:
-            raise UserError(f"data.resolution={resolution} does not suit this model: use a multiple of {multiple}")
-        if longer is not None and longer % multiple:
-            raise UserError(
-                f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
-                f"or with a longer side that is a multiple of {multiple}"
-            )
+        check_sides(resolution_multiple(self.vae, self.unet), resolution, longer)
 
     def move_encoders(self, device: torch.device) -> None:
         """Bring the VAE and the text encoder to a device."""
@@ -166,3 +159,19 @@ def full_precision(device: torch.device) -> torch.autocast:
 def to_unit_range(frames_FHWC: np.ndarray) -> Tensor:
     """uint8 images (F, H, W, 3) to a float tensor (F, 3, H, W) in [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(frames_FHWC)).permute(0, 3, 1, 2).float() / 255
+
+
+def resolution_multiple(vae: Vae, unet: UNet2DConditionModel) -> int:
+    """Pixels that divide each side of an image whose latent the UNet's levels can halve evenly."""
+    return vae_downsampling(vae) * 2 ** (len(unet.config["block_out_channels"]) - 1)
+
+
+def check_sides(multiple: int, resolution: int, longer: int | None = None) -> None:
+    """Raise a UserError where a side in pixels is no multiple; see `ImageModel.check_resolution`."""
+    if resolution <= 0 or resolution % multiple:
+        raise UserError(f"data.resolution={resolution} does not suit this model: use a multiple of {multiple}")
+    if longer is not None and longer % multiple:
+        raise UserError(
+            f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
+            f"or with a longer side that is a multiple of {multiple}"
+        )

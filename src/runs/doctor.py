@@ -5,8 +5,10 @@ from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from src.common.errors import UserError
 from src.common.system import devices, execution_providers, quick_precision, video_codecs, writable
 from src.models.checkup import check_weights
+from src.models.image_model import check_sides
 from src.models.memory import Workload, count_memory, settings_that_fit
 from src.pose.extractors.checkup import check_poses
 from src.pose.extractors.settings import ExtractorSettings
@@ -14,11 +16,12 @@ from src.runs.provenance import environment, git_revision
 from src.runs.settings import LearningSettings
 
 
-def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any]:
+def doctor(settings: LearningSettings, pose: ExtractorSettings, *, multiple: int) -> dict[str, Any]:
     """Everything that a report of a problem needs: weights, machine, memory against what the settings need, places.
 
     Args:
         pose: the extractor of a clip that is prepared.
+        multiple: of the model, `resolution_multiple`.
 
     Returns:
         `problems`, lines that say what would fail and how to mend it, and what they were found from.
@@ -50,6 +53,7 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
     problems = [
         *weights["problems"],
         *poses["problems"],
+        *_resolution_problems(settings, multiple),
         *_machine_problems(settings, machine, runtime, max(needed.values())),
     ]
     problems += [f"FFmpeg here cannot write {name}: pip install av" for name, can in codecs["write"].items() if not can]
@@ -67,6 +71,14 @@ def doctor(settings: LearningSettings, pose: ExtractorSettings) -> dict[str, Any
         "versions": environment(),
         "git": git_revision(),
     }
+
+
+def _resolution_problems(settings: LearningSettings, multiple: int) -> list[str]:
+    try:
+        check_sides(multiple, settings.data.resolution)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _machine_problems(settings: LearningSettings, machine: dict, runtime: dict, needed_gib: float) -> list[str]:

@@ -18,10 +18,11 @@ from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
+from src.runs.identity import same_run
 from src.runs.keeping import keep_in
 from src.runs.learn import learn
 from src.runs.provenance import environment, git_revision
-from src.runs.run_folder import RunFolder
+from src.runs.run_folder import CONFIG, PREVIEW, RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
@@ -72,10 +73,13 @@ def make_run(
     if warning := without_effect(settings.data, subject):
         log.warning("%s", warning)
     split = split_subject(subject, settings.data)
-    inputs = split.checksums() | given_checksums(settings.model) | {"weights": digest(weights_identity(settings.model))}
+    inputs = split.checksums() | given_checksums(settings.model)
+    inputs |= {"weights": digest(weights_identity(settings.model)), "prompt": split.training.prompt}
     if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished
+    if warning := _replaced(run, settings):
+        log.warning("%s", warning)
     if warning := model_warning(settings.model, rendered=split.rendered):
         log.warning("%s", warning)
     split = with_conditions(split, subject, settings.model)
@@ -89,7 +93,7 @@ def make_run(
         few = job.part(evenly_spaced(len(job.target_poses), preview.num_poses))
         quick = replace(job.sampling, num_steps=preview.num_steps, window_frames=None)
         sampler = Sampler(image_model, backbone, [replace(few, sampling=quick)])
-        callbacks.append(Preview(sampler, run.path / "preview"))
+        callbacks.append(Preview(sampler, run.path / PREVIEW))
     summary: dict[str, Any] = {
         "subject": split.name,
         "overrides": list(overrides),
@@ -121,6 +125,16 @@ def make_run(
         summary = run.save_summary(summary)
     log.info("run: %s", run.path)
     return summary
+
+
+def _replaced(run: RunFolder, settings: RunSettings) -> str | None:
+    """What is going to be replaced of a finished run that differs in sampling alone, in words; None: nothing."""
+    if not settings.sample_after_train or "sampling" not in (run.summary() or {}) or not (run.path / CONFIG).is_file():
+        return None
+    if (difference := same_run(run.settings(), settings, "sampling")) is None:
+        return None
+    key, old, new = difference
+    return f"the video in {run.path} of another {key} ({old}, not {new}) is replaced; another run_dir= would keep it"
 
 
 def held_out_job(settings: RunSettings, split: SubjectSplit) -> GenerationJob:

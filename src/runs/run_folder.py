@@ -8,6 +8,7 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
     adapter.safetensors  what was trained; fine_tune.json its cost and checksum
     checkpoints/         of an unfinished fine-tune
     unfinished/          windows of a long video that is being generated (`src.sampling.kept_frames`)
+    preview/, csv/, …    pictures and metrics of its course; segments/ of a repair
     frames/, *.mp4, …    what was generated (`src.runs.generated`)
     summary.json         the whole run, with the checksums of what was generated; written last
 """
@@ -21,13 +22,14 @@ from typing import Any
 
 import yaml
 
-from src.common.atomic import atomic_path
+from src.common.atomic import LOCK, atomic_path
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_record, write_json
+from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
-from src.common.writers import only_writer
+from src.common.writers import only_writer, refuse_links
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
@@ -46,6 +48,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
 TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED = "training", "held_out", "checkpoints", "unfinished"
+PREVIEW, SEGMENTS = "preview", "segments"
 # What `summary.json` holds the checksums of.
 DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
 # What a folder that is not ours must not hold, since it would be replaced.
@@ -69,8 +72,12 @@ class RunFolder:
         """Keep other processes out while this one writes there; see `src.common.writers.only_writer`.
 
         Raises:
-            UserError: another process is at work there, or the folder holds what is not ours under our names.
+            UserError: another process is at work there, the folder holds what is not ours under our names, or a link
+                in place of what is written.
         """
+        # A logger's folder is called like its config.
+        logs = [path.stem for path in (CONF_DIR / "logger").glob("*.yaml")]
+        refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, *logs))
         ours = (self.path / CONFIG).is_file() or self.summary() is not None
         with only_writer(self.path, writes=() if ours else WRITTEN, wait=wait):
             yield
@@ -178,8 +185,8 @@ class RunFolder:
             return None
         if key is not None and record.get("key") not in (None, key):
             raise UserError(
-                f"{self.path} holds a fine-tune of other frames, poses or weights under the same settings: choose "
-                "another run_dir"
+                f"{self.path} holds a fine-tune of other frames, poses, weights or another prompt of the subject under "
+                "the same settings: choose another run_dir"
             )
         return record
 
@@ -264,13 +271,14 @@ class RunFolder:
         return None
 
     def finished(self, settings: RunSettings, inputs: Mapping[str, str]) -> dict[str, Any] | None:
-        """The summary, if the run here is the one that the settings describe, from the same frames, and is whole."""
+        """The summary, if the run here is the one that the settings describe, from the same inputs, and is whole."""
         summary = self.summary()
         known = None if summary is None else summary.get("inputs")
         if summary is None or not isinstance(known, dict) or not (self.path / CONFIG).is_file():
             return None
-        # Summaries of before do not say of which weights they are.
-        if {"weights": inputs.get("weights")} | known != dict(inputs):
+        # Summaries of before do not say of which weights they are, and have the source prompt in another place.
+        before = {"weights": inputs.get("weights"), "prompt": summary.get("prompt", inputs.get("prompt"))}
+        if before | known != dict(inputs):
             return None
         complete = "sampling" in summary or not settings.sample_after_train
         if not complete or same_run(self.settings(), settings, "sampling") or self.fine_tune_record() is None:

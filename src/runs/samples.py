@@ -10,6 +10,7 @@ from typing import Any
 from src.common.errors import UserError
 from src.common.files import read_record
 from src.common.typed import plain
+from src.common.writers import refuse_links
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
 from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, UNFINISHED, RunFolder
@@ -31,22 +32,22 @@ def own_folder(run: RunFolder, poses: str, key: str) -> RunFolder:
         UserError: the way there leads out of the run, which may have come from anyone.
     """
     # The stem of `..` would be the run itself.
-    return free_folder(run.path / SAMPLES / Path(os.path.abspath(poses)).stem, key)
+    return free_folder(run.path, Path(SAMPLES, Path(os.path.abspath(poses)).stem), key)
 
 
-def free_folder(first: Path, key: str) -> RunFolder:
-    """`first`, with a number behind its name where another video is there; the folder of the video of that key, if any.
+def free_folder(within: Path, name: Path, key: str) -> RunFolder:
+    """The folder `name`, with a number where another video is there; the folder of the video of that key, if any.
+
+    Args:
+        within: the folder that holds it.
 
     Raises:
-        UserError: it, or the folder that holds it, is a link.
+        UserError: the way there, or what lies in it, is a link that may lead out of `within`.
     """
+    first = within / name
     for number in itertools.count(1):
         folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        for path in (folder.parent, folder, folder / UNFINISHED):
-            if path.is_symlink():
-                raise UserError(
-                    f"{path} is a link, which may lead out of the run folder: remove it, or give output=FOLDER"
-                )
+        refuse_links(within, [folder.relative_to(within)])
         # A long video that was stopped has no summary yet, but windows.
         if (known := RunFolder(folder).summary() or read_record(folder / UNFINISHED / RECORD)) is None:
             break

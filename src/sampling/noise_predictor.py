@@ -102,6 +102,8 @@ class NoisePredictor:
         together = len(texts) == 1 or (self.plan.join_prompts and approximation.off)
         self._runs = [self.conditioning] if together else [self.conditioning.prompt(i) for i in range(len(texts))]
         self._kept = [KeptFeatures() for _ in self._runs] if approximation.features_every > 1 else None
+        # The step of which each run holds features; -1: none yet.
+        self._kept_of = [-1] * len(self._runs)
         self._step = 0
         self._difference_1FChw: Tensor | None = None
 
@@ -133,8 +135,13 @@ class NoisePredictor:
     def _predict(self, runs: Sequence[int], latents_1FChw: Tensor, timestep: int, step: int) -> list[Tensor]:
         """Noise of some of the runs; what they have in common is computed once."""
         kept = None if self._kept is None else [self._kept[run] for run in runs]
-        for features in kept or ():
-            features.reuse = bool(features.outputs) and step % self.approximation.features_every != 0
+        if kept is not None:
+            # Guidance enlarges a difference: it must be one of prompts, not of steps.
+            of = {self._kept_of[run] for run in runs}
+            reuse = step % self.approximation.features_every != 0 and len(of) == 1 and -1 not in of
+            for run, features in zip(runs, kept, strict=True):
+                features.reuse = reuse
+                self._kept_of[run] = self._kept_of[run] if reuse else step
         conditionings = [self._runs[run] for run in runs]
         with self._chunked():
             noise = self.backbone.in_turn(latents_1FChw, timestep, conditionings, kept)

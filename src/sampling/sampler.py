@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.common.arrays import collected
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
+from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
 from src.models.image_model import ImageModel
 from src.models.offload import offloaded
 from src.pose.keypoints import PoseSequence
@@ -28,7 +29,7 @@ from src.sampling.jobs import GenerationJob, Reference, merged
 from src.sampling.latent_editing import Edit, apply_edits, plan_edits
 from src.sampling.noise_predictor import NoisePredictor, embed_images, embed_pose_sequence
 from src.sampling.reference import cut_segments, pose_distances, select_reference
-from src.sampling.settings import EXACT, NUM_TRAIN_TIMESTEPS, ApproximationSettings
+from src.sampling.settings import EXACT, ApproximationSettings
 
 log = logging.getLogger(__name__)
 

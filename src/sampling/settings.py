@@ -6,10 +6,8 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range, setting
-from src.models.ddim_steps import check_num_steps
+from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS, check_num_steps
 from src.sampling.parts import EDITED_PARTS
-
-NUM_TRAIN_TIMESTEPS = 1000
 
 Interpolation = Literal["bilinear", "nearest"]
 
@@ -74,8 +72,9 @@ class MethodSettings:
         check_range("method.min_segment_frames", self.min_segment_frames, least=1)
         if self.init == "noise" and self.latent_editing.parts and self.latent_editing.timestep < NUM_TRAIN_TIMESTEPS:
             raise UserError(
-                "method.latent_editing.timestep below 1000 warps latents of the inversion, which method.init=noise "
-                "does not make: set method.init=inversion or method.latent_editing.timestep=1000"
+                f"method.latent_editing.timestep below {NUM_TRAIN_TIMESTEPS} warps latents of the inversion, which "
+                "method.init=noise does not make: set method.init=inversion or "
+                f"method.latent_editing.timestep={NUM_TRAIN_TIMESTEPS}"
             )
 
 
@@ -84,14 +83,15 @@ class ApproximationSettings:
     """Work that later timesteps take over from earlier ones; the defaults take over nothing and change no result.
 
     Attributes:
-        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step.
+        features_every: the UNet's deep features and the ControlNet's output are computed at every k-th step, and where
+            two prompts would take them over from different steps.
         guidance_every: the difference that guidance adds is computed at every k-th step, with one prompt in between.
         guided_timesteps: [first, last] timesteps at which there is guidance.
     """
 
     features_every: int = 1
     guidance_every: int = 1
-    guided_timesteps: tuple[int, int] = (0, 1000)
+    guided_timesteps: tuple[int, int] = (0, NUM_TRAIN_TIMESTEPS)
 
     def __post_init__(self) -> None:
         check_range("sampling.approximation.features_every", self.features_every, least=1)

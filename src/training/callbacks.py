@@ -94,7 +94,7 @@ class StopWithCheckpoint(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # All processes of a run stop at one step: a checkpoint needs them all.
+        # Of src.pretrain all processes stop at one step: a checkpoint needs them all.
         if trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False):
             self._save(trainer)
             stopping.raise_if_asked()
@@ -147,7 +147,7 @@ class Preview(Callback):
         self.sampler, self.folder = sampler, folder
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.sanity_checking:
+        if trainer.sanity_checking:
             return
         image_model, device = self.sampler.image_model, trainer.strategy.root_device
         image_model.move_encoders(device)

@@ -67,7 +67,7 @@ def train_settings(call_main, monkeypatch):
 
     def settings(*args: str) -> list[RunSettings]:
         made: list[RunSettings] = []
-        monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings))
+        monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings) or {})
         status, stderr = call_main(train_main, *args)
         assert status == 0, stderr
         return made
@@ -116,6 +116,15 @@ def test_names_and_prompts_reach_a_run_as_the_shell_passes_them(train_settings, 
     assert [(s.subject, s.prompt) for s in swept] == [(f"people_00{n}", "a man, red hair") for n in (1, 2)]
     [settings] = train_settings("subject=x", "prompt=null", "run_dir=some")
     assert settings.prompt is None
+
+
+def test_the_jobs_of_a_sweep_do_not_share_a_run_dir(train_settings, call_main, tmp_path):
+    for shared in ("run_dir=x", "run_dir=runs/${hydra:job.num}"):
+        status, stderr = call_main(train_main, "-m", "subject=x", "seed=0,1", shared)
+        assert status == 2 and stderr.startswith(f"error: {shared}: all jobs of the sweep"), stderr
+        assert stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+    for own in (("run_dir=a,b",), ("seed=0,1", "run_dir=${hydra:sweep.dir}/${hydra:job.num}")):
+        assert len({settings.run_dir for settings in train_settings("-m", "subject=x", *own)}) == 2
 
 
 def test_a_leading_tilde_is_the_home_of_who_calls(train_settings, pictures, call_main, tmp_path, monkeypatch):
@@ -191,7 +200,10 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("trainer.max_steps=1.5",), "trainer.max_steps=1.5: input should be a valid integer"),
         (("trainer.max_time=2h",), "trainer.max_time=2h must be DD:HH:MM:SS"),
         (("trainer.accumulate_grad_batches=2",), "trainer.accumulate_grad_batches=2: a step is one batch"),
-        (("trainer.devices=0",), "trainer.devices=0 must be at least 1"),
+        (("trainer.devices=0",), "trainer.devices=0: a person is learnt and filmed on one device: leave it out"),
+        (("trainer.devices=2",), "of several by hydra/launcher=gpus, slurm or ray_cluster"),
+        (("trainer.devices=auto",), "trainer.devices=auto: a person is learnt and filmed on one device"),
+        (("trainer.devices=[0,1]",), "trainer.devices=[0, 1]: a person is learnt"),
         (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
         (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),
         (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
@@ -266,6 +278,8 @@ def test_null_is_a_value_and_what_is_not_given_is_as_in_the_run(train, call_main
     train("subject=people_001", *toy, "sampling.frame_chunk=5", "run_dir=run")
     seen = []
     monkeypatch.setattr("src.sample.sample", lambda settings, method, sampling, trainer: seen.append(sampling))
+    status, stderr = call_main(sample_main, "run=run", "poses=people_001", "trainer.devices=2")
+    assert status == 2 and "trainer.devices=2: a person is learnt and filmed on one device" in stderr
     for given in ((), ("sampling.frame_chunk=null",), ("sampling.frame_chunk=3",)):
         assert call_main(sample_main, "run=run", "poses=people_001", *given) == (0, "")
     assert [sampling.frame_chunk for sampling in seen] == [5, None, 3]

@@ -1,11 +1,21 @@
 """What the system refuses is told from defects, whatever a library has made of it."""
 
+import builtins
 import errno
+import importlib
+import inspect
 import os
+import pickle
+import re
+import signal
 
 import pytest
 
 from src.common.errors import UserError, explained
+from src.common.paths import PACKAGE_ROOT
+
+# By the name of an argument, what an error is made with.
+ARGUMENTS = {"message": "what was wrong: how to mend it", "number": errno.ENOSPC, "signum": signal.SIGTERM}
 
 
 def raised(error: BaseException, *, within: BaseException | None = None) -> BaseException:
@@ -47,3 +57,27 @@ def test_what_was_dealt_with_before_is_no_reason() -> None:
     """A defect in a handler stays one."""
     assert explained(raised(KeyError("x"), within=FileNotFoundError(errno.ENOENT, "no such file"))) is None
     assert explained(raised(UserError("x"), within=MemoryError())) is None
+
+
+def our_errors() -> list[type[BaseException]]:
+    """Every class of `src/` and `eval/` that is an exception, found by the names of its bases."""
+    bases, module = {}, {}
+    for path in (file for room in ("src", "eval") for file in (PACKAGE_ROOT / room).rglob("*.py")):
+        for name, parents in re.findall(r"^class (\w+)\(([^)]*)\)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            bases[name] = {parent.strip().rpartition(".")[2] for parent in parents.split(",")}
+            module[name] = ".".join(path.relative_to(PACKAGE_ROOT).with_suffix("").parts)
+    known = {n for n, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)}
+    while more := {name for name in bases if bases[name] & known} - known:
+        known |= more
+    return [getattr(importlib.import_module(module[name]), name) for name in sorted(known & module.keys())]
+
+
+def test_every_error_of_ours_comes_back_from_another_process() -> None:
+    """A launcher's worker pickles what ends its job; what cannot be read back would end the whole sweep."""
+    errors = our_errors()
+    assert len(errors) > 6
+    for cls in errors:
+        names = [name for name in inspect.signature(cls.__init__).parameters if name in ARGUMENTS]
+        error = cls(*(ARGUMENTS[name] for name in names or ("message",)))
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is cls and str(again) == str(error) and vars(again) == vars(error), cls

@@ -24,7 +24,7 @@ from src.models.loading import load_image_model
 from src.people.render import describe, render_clip, render_frame, sample_identity
 from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
-from src.pretrain import pretrain
+from src.pretrain import build_trainer, pretrain
 
 POOLS = ("train", "heldout")
 SHIPPED = Path(loading.__file__).parent / "weights"
@@ -75,6 +75,11 @@ def with_vae(config: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     """A config of the base, after its VAE was trained."""
     pretrain(config("vae"))
     return lambda *overrides: config("base", *overrides)
+
+
+def test_several_devices_may_share_a_training(config: Callable[..., DictConfig]) -> None:
+    trainer = build_trainer(config("clip", "trainer.devices=2"))
+    assert trainer.num_devices == trainer.world_size == 2
 
 
 def test_the_pool_holds_the_frames_their_drawings_and_prompts(pools: Path) -> None:

@@ -15,8 +15,10 @@ import torch
 import yaml
 
 from src.common.checkpoints import usable
+from src.common.errors import UserError
 from src.media.video import write_frames
 from src.prepare import main as prepare
+from src.runs.run_folder import RunFolder
 from src.sample import main as sample
 from src.train import main as train
 from tests.chaos import folders
@@ -81,12 +83,16 @@ def test_a_target_in_a_runs_settings(shared: Path, call_main, key: str, target: 
 
 
 def test_a_run_as_hydra_config(shared: Path, call_main) -> None:
-    """The old advice, `--config-path <run>`, is no way in either."""
+    """The old advice, `--config-path <run>`, is no way in either, nor is Hydra's other flag, nor a shorter form."""
     edit(shared / "run/config.yaml", **{"logger": TARGETS["function"], "hydra": {"job": {"chdir": True}}})
     edit(shared / "run/config.yaml", repeat=None)
-    for arguments in (("--config-path", "run"), ("-cp", "run"), ("--config-path=run",)):
-        status, stderr = call_main(train, *arguments, "--config-name", "config")
-        assert status == 2 and "repeat=run takes its settings" in stderr
+    for flags in (("--config-path", "-cp"), ("--config-dir", "-cd")):
+        for arguments in (*((flag, "run") for flag in flags), *((f"{flag}=run",) for flag in flags)):
+            status, stderr = call_main(train, *arguments, "--config-name", "config")
+            assert status == 2 and stderr.startswith(f"error: {flags[0]}=") and "run takes its settings" in stderr
+    for shorter in ("--config-p", "--config-d"):
+        status, stderr = call_main(train, f"{shorter}=run", "--config-name", "config")
+        assert status == 2 and stderr.startswith(f"error: unrecognized arguments: {shorter}=run")
     assert_nothing_happened(shared)
 
 
@@ -298,8 +304,41 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
     (shared / "run" / name).parent.mkdir(parents=True, exist_ok=True)
     (shared / "run" / name).symlink_to(shared / "theirs")
     line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz", "sampling.window_frames=3")))
-    assert f"run/{name} is a link, which may lead out of the run folder" in line
+    assert f"run/{name} is a link, which may lead out of run: remove it" in line
     assert not list((shared / "theirs").iterdir())
+
+
+WRITTEN_BY_A_RUN = (".lock", "config.yaml", "checkpoints", "unfinished", "csv", "tensorboard", "wandb", "preview")
+
+
+@pytest.mark.parametrize("name", [*WRITTEN_BY_A_RUN, "segments", "frames", "csv/metrics.csv", "checkpoints/last.ckpt"])
+def test_a_link_in_a_run_leads_nothing_out(tmp_path: Path, name: str) -> None:
+    """Whatever writes there, a library's own writer too, which would follow it."""
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    (run / name).parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    (run / name).symlink_to(theirs)
+    with pytest.raises(UserError, match=f"run/{name} is a link, which may lead out of"), RunFolder(run).only_writer():
+        pass
+    assert theirs.read_text() == "theirs" and [*run.rglob("*")][-1] == run / name
+    (run / name).unlink()
+    (run / ".lock").touch()
+    # Links within, as W&B keeps, and in what is nobody's to write.
+    (run / "wandb").mkdir(exist_ok=True)
+    (run / "wandb/latest").symlink_to("../wandb")
+    (run / "notes").symlink_to(theirs)
+    with RunFolder(run).only_writer():
+        pass
+
+
+def test_a_fine_tune_does_not_follow_links_of_a_run(shared: Path, call_main) -> None:
+    (shared / "theirs").mkdir()
+    (shared / "run/csv").rename(shared / "run/csv-of-before")
+    (shared / "run/csv").symlink_to(shared / "theirs")
+    before = folders.content(shared)
+    again = Command("train", (*STAGES["train"].command.arguments, "sampling.num_steps=2"))
+    assert "run/csv is a link" in refused(call_main, again)
+    assert folders.content(shared) == before
 
 
 def test_a_folder_that_is_not_ours_stays(shared: Path, call_main) -> None:

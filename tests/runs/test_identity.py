@@ -69,6 +69,8 @@ def candidates(hint: Any, value: Any) -> Iterator[Any]:
         yield [OTHERS[0]]
     elif value is None and typing.get_origin(hint) is list:
         yield []
+    elif isinstance(value, int) and hint == list[int]:
+        yield [value - 1]
     elif isinstance(value, (list, tuple)):
         yield [item / 2 for item in value] if isinstance(value, tuple) else value[:-1]
         yield [item // 2 for item in value if isinstance(item, int)]

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import yaml
 
 import src.runs.make_run
 from src.common.errors import UserError
+from src.common.typed import changed, plain
+from src.data.settings import DataSettings
 from src.media.video import read_video
 from src.pose.formats import load_poses
 from src.runs.run_folder import RunFolder
@@ -80,6 +83,25 @@ def test_a_damaged_adapter_is_trained_again_with_a_warning(run, finished, train,
     train(*FAST, f"run_dir={run}")
     assert "is not the adapter that was written with its record: it is made again" in caplog.text
     assert (run / "adapter.safetensors").read_bytes() == whole and np.array_equal(frames(run), frames(finished))
+
+
+@pytest.mark.parametrize("written", ["now", "before"])
+def test_an_edited_prompt_of_the_subject_is_another_run(run, train, monkeypatch, written):
+    """The prompt of a subject may be edited in its `subject.yaml`."""
+
+    def built(settings) -> None:
+        raise UserError("it is made anew")
+
+    monkeypatch.setattr(src.runs.make_run, "build_models", built)
+    summary = json.loads((run / "summary.json").read_text())
+    if written == "before":
+        del summary["inputs"]["prompt"]
+        (run / "summary.json").write_text(json.dumps(summary))
+    assert train(*FAST, f"run_dir={run}") == summary, "finished before"
+    find = src.runs.make_run.find_subject
+    monkeypatch.setattr(src.runs.make_run, "find_subject", lambda settings: replace(find(settings), prompt="edited"))
+    with pytest.raises(UserError, match="it is made anew"):
+        train(*FAST, f"run_dir={run}")
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):
@@ -270,3 +292,33 @@ def test_what_version_0_1_did_not_write_is_one_line(old, new, cause, run, call_m
 def test_what_is_no_run_folder_says_so(tmp_path):
     with pytest.raises(UserError, match="is no run folder"):
         RunFolder(tmp_path).settings()
+
+
+FAST_STEPS = {"features_every": 3, "guidance_every": 3, "guided_timesteps": [0, 700]}
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (
+            ("sampling=fast", "optimizer=paper"),
+            {"sampling": {"num_steps": 20, "approximation": FAST_STEPS}, "optimizer": {"lr": 0.003}},
+        ),
+        (("trainer=cpu", "sampling=mini"), {"sampling": {"num_steps": 30}}),
+        (("trainer=gpu", "data=default"), {"trainer": {"accelerator": "gpu"}, "data": plain(DataSettings())}),
+    ],
+    ids=str,
+)
+def test_a_choice_of_a_group_beside_repeat(run, call_main, monkeypatch, choices, said):
+    """It is what its file says, the rest the run's own: nothing is as `model=mini`, the default, sets it."""
+    sampling = {**plain(RunFolder(run).settings().sampling), "negative_prompt": "${oc.env:HOME}"}
+    edit_config(run, prompt="${oc.env:HOME}", sampling=sampling)
+    made = []
+    monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **options: made.append(settings) or {})
+    assert call_main(train_main, "repeat=run", "run_dir=x", "seed=${data.batch_frames}", *choices) == (0, "")
+    [settings] = made
+    own = RunFolder(run).settings()
+    expected = plain(changed(own, {**said, "seed": own.data.batch_frames, "run_dir": "x"}))
+    # What this machine is quick at.
+    expected["trainer"]["precision"] = settings.trainer.precision
+    assert plain(settings) == expected

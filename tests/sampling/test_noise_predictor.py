@@ -8,6 +8,8 @@ from src.sampling.noise_predictor import NoisePredictor, embed_pose_sequence
 from src.sampling.settings import ApproximationSettings
 
 TIMESTEPS = (900, 700, 500, 300)
+# Steps of sampling=fast at which deep features are computed, and for how many prompts.
+FAST = {0: 1, 3: 1, **dict.fromkeys(range(6, 20, 3), 2)}
 
 
 @pytest.fixture
@@ -111,6 +113,37 @@ def test_what_is_taken_over_is_not_computed(backbone, inputs, controlnet_calls, 
     assert controlnet_calls == calls
     for step, (a, b) in enumerate(zip(found, exact, strict=True)):
         assert (float((a - b).abs().max()) < 2e-5) == (step in exact_steps), step
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_steps", "computed"),
+    [
+        # At step 3 one prompt would have features of step 0 and the other of step 2.
+        ({"features_every": 2, "guidance_every": 3}, 8, {0: 2, 2: 1, 3: 2, 4: 1, 6: 2}),
+        # sampling=fast and draft, of which guidance begins where features are computed, and fast at 25 steps.
+        ({"features_every": 3, "guidance_every": 3, "guided_timesteps": (0, 700)}, 20, FAST),
+        ({"features_every": 3, "guidance_every": 3}, 12, dict.fromkeys(range(0, 12, 3), 2)),
+        (
+            {"features_every": 3, "guidance_every": 3, "guided_timesteps": (0, 700)},
+            25,
+            {**dict.fromkeys((0, 3, 6), 1), 7: 2, **dict.fromkeys(range(9, 25, 3), 2)},
+        ),
+    ],
+    ids=str,
+)
+def test_two_prompts_take_over_features_of_one_step(backbone, inputs, monkeypatch, settings, num_steps, computed):
+    predictor, found = build(backbone, inputs, approximation=ApproximationSettings(**settings)), []
+
+    def in_turn(latents, timestep, conditionings, kept) -> list[torch.Tensor]:
+        found.append(sum(not features.reuse for features in kept))
+        for features in kept:
+            features.outputs["a layer"] = 0
+        return [latents] * len(kept)
+
+    monkeypatch.setattr(backbone, "in_turn", in_turn)
+    for timestep in reversed(range(1, 1 + 1000 // num_steps * num_steps, 1000 // num_steps)):
+        predictor(inputs["latents"], timestep)
+    assert {step: number for step, number in enumerate(found) if number} == computed
 
 
 @pytest.mark.parametrize("settings", [{"features_every": 2}, {"guidance_every": 2}, {"guided_timesteps": (400, 1000)}])

@@ -14,10 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from src.baselines.magicanimate.model import MagicAnimate
-from src.baselines.magicanimate.settings import NUM_TRAIN_TIMESTEPS, SamplingSettings
+from src.baselines.magicanimate.settings import SamplingSettings
 from src.baselines.magicanimate.windows import frame_windows, mean_of_windows
 from src.common.errors import UserError
 from src.common.progress import track
+from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
 from src.models.image_model import Vae, full_precision, mode_of, vae_downsampling
 
 log = logging.getLogger(__name__)

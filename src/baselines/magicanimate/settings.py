@@ -8,8 +8,8 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_range, setting
+from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
 
-NUM_TRAIN_TIMESTEPS = 1000
 MAX_POSITIONS = 24
 """Length of the motion modules' position tables."""
 NormSpan = Literal["window", "frame"]

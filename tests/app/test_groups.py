@@ -1,0 +1,60 @@
+"""The files of each config group and the dataclass that they are parsed into name the same settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from eval.benchmark.settings import ExternalMethod
+from src.common.paths import CONF_DIR
+from src.common.trainer import TrainerSettings
+from src.common.typed import _hints, _member, _merged
+from src.data.datasets.settings import DatasetSettings
+from src.data.settings import DataSettings
+from src.methods.settings import AnyMethodSettings
+from src.models.settings import ModelSettings
+from src.pose.extractors.settings import ExtractorSettings
+from src.pose.smooth import SmoothSettings
+from src.sampling.settings import SamplingSettings
+from src.training.settings import OptimizerSettings
+
+GROUPS: dict[str, Any] = {
+    "data": DataSettings,
+    "dataset": DatasetSettings,
+    "method": AnyMethodSettings | ExternalMethod,
+    "model": ModelSettings,
+    "optimizer": OptimizerSettings,
+    "pose": ExtractorSettings,
+    "sampling": SamplingSettings,
+    "smooth": SmoothSettings,
+    "trainer": TrainerSettings,
+}
+
+
+def values_of(file: Path) -> dict[str, Any]:
+    """What a file sets in its group, with what its defaults from there set."""
+    own = yaml.safe_load(file.read_text())
+    if file.read_text().startswith("# @package _global_"):
+        return own[file.parent.name]
+    values: dict[str, Any] = {}
+    for name in own.pop("defaults", ["_self_"]):
+        values = _merged(values, own if name == "_self_" else values_of(file.with_name(f"{name}.yaml")))
+    return values
+
+
+def compare(cls: Any, values: dict[str, Any], where: str) -> None:
+    member = _member(cls, values)
+    assert member is not None, where
+    assert sorted(values) == sorted(_hints(member)), where
+    for key, value in values.items():
+        if isinstance(value, dict):
+            compare(_hints(member)[key], value, f"{where}: {key}")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_sets_each_field_of_its_dataclass_and_nothing_else(group: str) -> None:
+    files = list((CONF_DIR / group).glob("*.yaml"))
+    assert files
+    for file in files:
+        compare(GROUPS[group], values_of(file), f"{group}={file.stem}")
