@@ -4,8 +4,6 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from src.common.arrays import Frames, MadeFrames, height_width
 from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
@@ -134,7 +132,8 @@ def target_poses(
     whose = "another person" if is_other else "not known to be another"
     log.info("retarget=%s (%s)", mode, "as given" if settings.retarget else f"the poses are {whose}'s")
     # Lengths and angles mean something only where both axes have one unit.
-    poses = _stretched(retarget(_stretched(poses, size), _stretched(training, size), mode), size, back=True)
+    fitted = retarget(_stretched(poses, size), _stretched(training, size), mode, frame_size=_extent(size))
+    poses = _stretched(fitted, size, back=True)
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
@@ -180,7 +179,8 @@ def _from_file(
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(shipped(source))
-        performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
+        start = settings.pose_script.frame
+        performed = perform_script(script, _stretched(training, size), frame=start, frame_size=_extent(size))
         return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
         raise UserError(
@@ -235,10 +235,14 @@ def _stretched(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool 
     """Poses in units of the shorter side of the frame along both axes, or back in units of the frame."""
     if size is None or size[0] == size[1]:
         return poses
-    height, width = size
-    scale = np.array([width, height]) / min(size)
-    x, y = (1 / scale if back else scale).tolist()
-    return poses.transformed((x, y), (0, 0))
+    x, y = _extent(size)
+    return poses.transformed((1 / x, 1 / y) if back else (x, y), (0, 0))
+
+
+def _extent(size: tuple[int, int] | None) -> tuple[float, float]:
+    """Width and height of the frame in units of its shorter side."""
+    height, width = size or (1, 1)
+    return width / min(height, width), height / min(height, width)
 
 
 def shipped(path: Path) -> Path:
