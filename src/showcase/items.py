@@ -183,6 +183,6 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     )
     repair(settings)
     repaired = read_video(folder / "run" / "frames").frames
-    part = slice(first - _AROUND, last + 1 + _AROUND)
+    part = slice(max(first - _AROUND, 0), last + 1 + _AROUND)
     rows = (("damaged", damaged), ("repaired", repaired), ("undamaged", good))
     return [Row(label, frames[part]) for label, frames in rows], fps
