@@ -9,10 +9,9 @@ from src.common.errors import UserError
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
-from src.data.prepare import content_sha256
 from src.data.resolve import known_subject, resolve_subject
 from src.data.settings import DataSettings
-from src.data.subject import ClipSettings, Subject, load_subject
+from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
@@ -90,7 +89,7 @@ def target_poses(
     size: tuple[int, int] | None,
     fps: float,
     training: PoseSequence | None,
-    subject: str | None,
+    clip: str | None,
 ) -> TargetPoses:
     """Read the poses, smooth them as `smooth` says, and retarget them as `retarget` says; warn of far ones.
 
@@ -98,7 +97,7 @@ def target_poses(
         size: (height, width) of the subject's frames in pixels; None: what `settings.data` says of the source.
         fps: where the source does not say.
         training: poses of the subject's N training frames, None if no subject is at hand.
-        subject: what the subject is called on the command line, None as above.
+        clip: that these come from, see `Subject.source`; None: not known, or none as above.
 
     Raises:
         UserError: unreadable poses, or settings that do not go together.
@@ -116,7 +115,7 @@ def target_poses(
             _sound(settings, driver),
             height_width(frames),
         )
-        is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
+        is_other = training is not None and not _same_clip(driver, clip, training)
     else:
         found = replace(found, poses=found.poses[_part(settings, len(found.poses))])
     if not found.poses.mask.any():
@@ -250,15 +249,9 @@ def shipped(path: Path) -> Path:
     return path if path.exists() or not (PACKAGE_ROOT / path).exists() else PACKAGE_ROOT / path
 
 
-def _same_clip(driver: Subject, subject: str, root: str) -> bool:
-    """Whether the driver is the clip that a run calls `subject`."""
-    path = Path(subject)
-    if driver.name in (subject, path.name):
-        return True
-    digest = driver.provenance["source"].get("sha256")
-    if digest is None:
-        return False
-    for folder, name in ((Path(root), subject), (path.parent, path.name)):
-        if (folder / name / "subject.yaml").exists():
-            return load_subject(name, folder).provenance["source"]["sha256"] == digest
-    return path.exists() and content_sha256(path) == digest
+def _same_clip(driver: Subject, clip: str | None, training: PoseSequence) -> bool:
+    """Whether the driver is the clip that the training poses come from; where that is not known, whether it has any."""
+    if clip is not None:
+        return driver.source == clip
+    theirs = {xy_K2.tobytes() for xy_K2 in driver.poses.xy}
+    return any(xy_K2.tobytes() in theirs for xy_K2 in training.xy)

@@ -132,7 +132,7 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip
         target = target_poses(
-            source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=context.settings.subject
+            source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, clip=clip.source
         )
         method = changed(person.settings.method, variant.method, "method")
         sampling = changed(person.settings.sampling, variant.sampling, "sampling")

@@ -81,7 +81,7 @@ def test_a_part_of_a_known_driver_has_its_own_frames_alone(tmp_path):
     )
     whole = people_subject("people_002", resolution=64)
     for size in ((64, 64), (128, 64)):
-        target = target_poses(settings, size=size, fps=10, training=None, subject=None)
+        target = target_poses(settings, size=size, fps=10, training=None, clip=None)
         assert len(target.poses) == 4 and target.beside is not None
         frames, poses = fit_driver(whole, size)
         np.testing.assert_array_equal(target.poses.xy, poses.xy[5:9])
@@ -206,7 +206,7 @@ def test_bones_keep_their_lengths_in_upright_frames(tmp_path):
         settings = PoseSourceSettings(
             poses=str(tmp_path / f"{name}.npz"), retarget="bones", pose=FileSettings(kind="file")
         )
-        fitted[name] = target_poses(settings, size=size, fps=10, training=training[:8], subject="people_001").poses
+        fitted[name] = target_poses(settings, size=size, fps=10, training=training[:8], clip=None).poses
     both = fitted["square"].mask & fitted["upright"].mask
     pixels = [fitted["upright"].xy * (64, 128) - (0, 32), fitted["square"].xy * 64]
     np.testing.assert_allclose(pixels[0][both], pixels[1][both], atol=0.05)
@@ -222,7 +222,7 @@ def to_the_edges() -> PoseSequence:
 
 def onto_themselves(poses: PoseSequence, size: tuple[int, int], source: Path, **settings) -> PoseSequence:
     source = PoseSourceSettings(poses=str(source), pose=FileSettings(kind="file"), **settings)
-    return target_poses(source, size=size, fps=10, training=poses, subject="me").poses
+    return target_poses(source, size=size, fps=10, training=poses, clip=None).poses
 
 
 @pytest.mark.parametrize("size", [(896, 512), (512, 896)])
