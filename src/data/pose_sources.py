@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from src.common.arrays import Frames, MadeFrames, height_width
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
@@ -14,6 +14,7 @@ from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
+from src.media.sources import IMAGE_SUFFIXES
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import PoseFile
@@ -168,13 +169,13 @@ def _from_file(
     settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float, size: tuple[int, int] | None
 ) -> TargetPoses | None:
     """Poses of a script or of keypoints; None: the source is neither."""
-    keypoints = source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json")))
+    keypoints = _holds_keypoints(source)
     if settings.poses_size is not None and not keypoints:
         raise UserError(
             f"poses_size={list(settings.poses_size)} goes with keypoints (.npz, .json or a folder of these), and "
             f"poses={source} is none: leave it out"
         )
-    if source.suffix in SUFFIXES:
+    if source.suffix.lower() in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(shipped(source))
@@ -186,6 +187,15 @@ def _from_file(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
     return _keypoints(settings, source, fps, size) if keypoints else None
+
+
+def _holds_keypoints(source: Path) -> bool:
+    """Whether it is a file of keypoints, or a folder of these: one with images is a clip, whatever JSON lies there."""
+    if not source.is_dir():
+        return source.suffix.lower() in (".npz", ".json")
+    with in_one_line(source, "read"):
+        suffixes = {path.suffix.lower() for path in source.iterdir()}
+    return ".json" in suffixes and not suffixes & IMAGE_SUFFIXES
 
 
 def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:

@@ -87,7 +87,7 @@ def _with_scripts(made: Any) -> Any:
         return {key: _with_scripts(value) for key, value in made.items()}
     if isinstance(made, list):
         return [_with_scripts(value) for value in made]
-    if isinstance(made, str) and Path(made).suffix in SUFFIXES and (script := shipped(Path(made))).is_file():
+    if isinstance(made, str) and Path(made).suffix.lower() in SUFFIXES and (script := shipped(Path(made))).is_file():
         return [made, sha256(script)]
     return made
 

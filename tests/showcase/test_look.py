@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
 from src.data.split import split_frames
@@ -17,6 +18,7 @@ from src.media.video import read_video, write_frames
 from src.people.render import render_clip, sample_identity
 from src.pose.distance import distance_to_training
 from src.pose.extractors.base import FileExtractor
+from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import retarget
@@ -67,6 +69,35 @@ def test_show_without_a_subject_draws_the_poses_and_measures_nothing(show, tmp_p
     summary = show(f"poses={tmp_path / 'poses.npz'}")
     assert (summary["frames"], summary["fps"]) == (5, 12) and "distance" not in summary
     assert not (tmp_path / "out/distance.png").exists()
+
+
+@pytest.mark.parametrize("name", ["UP.NPZ", "UP.Json", "Folder"])
+def test_keypoints_are_known_by_suffixes_in_any_case(call_main, tmp_path, name):
+    _, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    written = tmp_path / f"poses{Path(name).suffix.lower()}"
+    save_poses(written, poses)
+    written.rename(tmp_path / name)
+    for file in (tmp_path / name).glob("*"):
+        file.rename(file.with_suffix(".JSON"))
+    assert call_main(poses_main, "show", f"poses={name}", *SMALL, "output=out") == (0, "")
+    assert len(load_poses(tmp_path / "out/poses.npz")) == 2
+
+
+def test_a_script_is_known_by_its_suffix_in_any_case(tmp_path):
+    _, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    (tmp_path / "Z.YAML").write_text("frame: 0\nframes: 3\nedits: [{edit: sway, keys: 1}]\n")
+    settings = PoseSourceSettings(poses=str(tmp_path / "Z.YAML"), pose=FileSettings(kind="file"))
+    assert len(target_poses(settings, size=(64, 64), fps=10, training=poses, clip=None).poses) == 3
+
+
+def test_frames_with_a_file_of_json_beside_them_are_frames(call_main, tmp_path):
+    frames, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    write_frames(tmp_path / "frames", frames)
+    (tmp_path / "frames/meta.json").write_text('{"fps": 10}')
+    save_poses(tmp_path / "keypoints.npz", poses)
+    options = ("pose=file", "pose.path=keypoints.npz", *SMALL, "output=out")
+    assert call_main(poses_main, "show", "poses=frames", *options) == (0, "")
+    assert len(load_poses(tmp_path / "out/poses.npz")) == 2
 
 
 def check_padded(fitted: PoseSequence, poses: PoseSequence) -> None:
