@@ -87,7 +87,7 @@ def sample(
     check_precision(trained.model.dtype, trainer.precision)
     check_scales(trained.model, sampling.controlnet_scales)
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)
-    target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, subject=trained.subject)
+    target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, clip=clip.source)
     conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
     person = Person.load(run)
     job = person.job(

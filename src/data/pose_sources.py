@@ -4,19 +4,17 @@ import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from src.common.arrays import Frames, MadeFrames, height_width
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
-from src.data.prepare import content_sha256
 from src.data.resolve import known_subject, resolve_subject
 from src.data.settings import DataSettings
-from src.data.subject import ClipSettings, Subject, load_subject
+from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
+from src.media.sources import IMAGE_SUFFIXES
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import PoseFile
@@ -92,7 +90,7 @@ def target_poses(
     size: tuple[int, int] | None,
     fps: float,
     training: PoseSequence | None,
-    subject: str | None,
+    clip: str | None,
 ) -> TargetPoses:
     """Read the poses, smooth them as `smooth` says, and retarget them as `retarget` says; warn of far ones.
 
@@ -100,7 +98,7 @@ def target_poses(
         size: (height, width) of the subject's frames in pixels; None: what `settings.data` says of the source.
         fps: where the source does not say.
         training: poses of the subject's N training frames, None if no subject is at hand.
-        subject: what the subject is called on the command line, None as above.
+        clip: that these come from, see `Subject.source`; None: not known, or none as above.
 
     Raises:
         UserError: unreadable poses, or settings that do not go together.
@@ -118,7 +116,7 @@ def target_poses(
             _sound(settings, driver),
             height_width(frames),
         )
-        is_other = subject is not None and not _same_clip(driver, subject, settings.data.root)
+        is_other = training is not None and not _same_clip(driver, clip, training)
     else:
         found = replace(found, poses=found.poses[_part(settings, len(found.poses))])
     if not found.poses.mask.any():
@@ -134,7 +132,8 @@ def target_poses(
     whose = "another person" if is_other else "not known to be another"
     log.info("retarget=%s (%s)", mode, "as given" if settings.retarget else f"the poses are {whose}'s")
     # Lengths and angles mean something only where both axes have one unit.
-    poses = _stretched(retarget(_stretched(poses, size), _stretched(training, size), mode), size, back=True)
+    fitted = retarget(_stretched(poses, size), _stretched(training, size), mode, frame_size=_extent(size))
+    poses = _stretched(fitted, size, back=True)
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
@@ -170,23 +169,33 @@ def _from_file(
     settings: PoseSourceSettings, source: Path, training: PoseSequence | None, fps: float, size: tuple[int, int] | None
 ) -> TargetPoses | None:
     """Poses of a script or of keypoints; None: the source is neither."""
-    keypoints = source.suffix in (".npz", ".json") or (source.is_dir() and any(source.glob("*.json")))
+    keypoints = _holds_keypoints(source)
     if settings.poses_size is not None and not keypoints:
         raise UserError(
             f"poses_size={list(settings.poses_size)} goes with keypoints (.npz, .json or a folder of these), and "
             f"poses={source} is none: leave it out"
         )
-    if source.suffix in SUFFIXES:
+    if source.suffix.lower() in SUFFIXES:
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(shipped(source))
-        performed = perform_script(script, _stretched(training, size), frame=settings.pose_script.frame)
+        start = settings.pose_script.frame
+        performed = perform_script(script, _stretched(training, size), frame=start, frame_size=_extent(size))
         return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
         raise UserError(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
         )
     return _keypoints(settings, source, fps, size) if keypoints else None
+
+
+def _holds_keypoints(source: Path) -> bool:
+    """Whether it is a file of keypoints, or a folder of these: one with images is a clip, whatever JSON lies there."""
+    if not source.is_dir():
+        return source.suffix.lower() in (".npz", ".json")
+    with in_one_line(source, "read"):
+        suffixes = {path.suffix.lower() for path in source.iterdir()}
+    return ".json" in suffixes and not suffixes & IMAGE_SUFFIXES
 
 
 def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
@@ -235,10 +244,14 @@ def _stretched(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool 
     """Poses in units of the shorter side of the frame along both axes, or back in units of the frame."""
     if size is None or size[0] == size[1]:
         return poses
-    height, width = size
-    scale = np.array([width, height]) / min(size)
-    x, y = (1 / scale if back else scale).tolist()
-    return poses.transformed((x, y), (0, 0))
+    x, y = _extent(size)
+    return poses.transformed((1 / x, 1 / y) if back else (x, y), (0, 0))
+
+
+def _extent(size: tuple[int, int] | None) -> tuple[float, float]:
+    """Width and height of the frame in units of its shorter side."""
+    height, width = size or (1, 1)
+    return width / min(height, width), height / min(height, width)
 
 
 def shipped(path: Path) -> Path:
@@ -246,15 +259,9 @@ def shipped(path: Path) -> Path:
     return path if path.exists() or not (PACKAGE_ROOT / path).exists() else PACKAGE_ROOT / path
 
 
-def _same_clip(driver: Subject, subject: str, root: str) -> bool:
-    """Whether the driver is the clip that a run calls `subject`."""
-    path = Path(subject)
-    if driver.name in (subject, path.name):
-        return True
-    digest = driver.provenance["source"].get("sha256")
-    if digest is None:
-        return False
-    for folder, name in ((Path(root), subject), (path.parent, path.name)):
-        if (folder / name / "subject.yaml").exists():
-            return load_subject(name, folder).provenance["source"]["sha256"] == digest
-    return path.exists() and content_sha256(path) == digest
+def _same_clip(driver: Subject, clip: str | None, training: PoseSequence) -> bool:
+    """Whether the driver is the clip that the training poses come from; where that is not known, whether it has any."""
+    if clip is not None:
+        return driver.source == clip
+    theirs = {xy_K2.tobytes() for xy_K2 in driver.poses.xy}
+    return any(xy_K2.tobytes() in theirs for xy_K2 in training.xy)

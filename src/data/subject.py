@@ -149,6 +149,12 @@ class Subject:
         """Drawn by `src.people.render`, not filmed."""
         return "rendered" in self.provenance["source"]
 
+    @property
+    def source(self) -> str:
+        """What tells the clip from others, whatever it is called: SHA-256 of the video; who a rendered person is."""
+        source = self.provenance["source"]
+        return f"{source['name']} of seed {source['seed']}" if self.rendered else source["sha256"]
+
     def __len__(self) -> int:
         return len(self.frames)
 

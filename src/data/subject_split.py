@@ -21,6 +21,7 @@ class TrainingClip:
     Attributes:
         frames: (N, H, W, 3); poses: N poses; prompt: p_s; fps: of the clip that they come from.
         conditions: images (N, H, W, 3) for each ControlNet beside the pose one.
+        source: of the clip that they come from, see `Subject.source`; None: not known.
     """
 
     frames: np.ndarray
@@ -28,6 +29,7 @@ class TrainingClip:
     prompt: str
     fps: float
     conditions: tuple[np.ndarray, ...] = ()
+    source: str | None = None
 
     def checksums(self) -> dict[str, str]:
         """SHA-256 of frames, poses and, where there are any, condition images."""
@@ -89,4 +91,5 @@ def split_subject(subject: Subject, data: DataSettings) -> SubjectSplit:
 
 def training_clip(subject: Subject, indices: list[int]) -> TrainingClip:
     """The frames at those indices as a training clip."""
-    return TrainingClip(subject.frames[indices], subject.poses[indices], subject.prompt, float(subject.fps))
+    frames, poses = subject.frames[indices], subject.poses[indices]
+    return TrainingClip(frames, poses, subject.prompt, float(subject.fps), source=subject.source)

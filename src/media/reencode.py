@@ -1,10 +1,12 @@
 """Some frames of a video replaced, everything else kept: the other frames, their times, the sound.
 
 H.264 and its relatives predict frames from one another, so a few frames cannot be exchanged in the stream itself: the
-video is encoded again. With `crf=0` that is lossless, and each kept frame decodes to exactly the pixels that it had.
-Sound is copied packet by packet.
+video is encoded again. With `crf=0` that is lossless, and each kept frame decodes to exactly the pixels that it had:
+what turns them into RGB (matrix, range, where the samples of colour lie) is carried over. Sound is copied packet
+by packet.
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,13 +17,16 @@ from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
-from src.media.sources import EXACT, create_video, decoding, open_video
-from src.media.video import REPEATABLE
+from src.media.sources import EXACT, create_video, decoding, open_video, timestamps
+from src.media.video import REPEATABLE, as_rate
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
 _ENCODER = "libx264"
-# Matrix coefficients (ITU-T H.273); swscale takes all others for BT.601, as when decoding.
-_BT709 = 1
+_LOSSLESS = {"qp": "0"}
+# swscale's numbers are the codes of the matrix coefficients in ITU-T H.273; what it has none for it reads as BT.601.
+_MATRICES = {int(matrix): matrix for matrix in Colorspace}
+# FFmpeg's names of where the samples of colour lie; "unspecified" of H.264 is "left".
+_CHROMA_LOCATIONS = ("unspecified", "center", "topleft", "top", "bottomleft", "bottom")
 
 
 def check_rewritable(path: str | Path) -> None:
@@ -58,17 +63,19 @@ def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, 
     Raises:
         UserError: the video cannot be decoded to its end, or its sound does not fit the target.
     """
-    quality = REPEATABLE | ({"qp": "0"} if crf == 0 else {"crf": str(crf)})
+    quality = REPEATABLE | (_LOSSLESS if crf == 0 else {"crf": str(crf)})
     flags = {"movflags": "+faststart"} if Path(target).suffix in MP4_SUFFIXES else {}
     count = 0
     try:
+        _, rate = timestamps(source)
+        quality |= {"chroma_sample_location": _chroma_location(source)}
         with (
             atomic_path(target) as temporary,
             open_video(source) as old,
             create_video(temporary, flags) as new,
         ):
             video = old.streams.video[0]
-            stream = new.add_stream(_ENCODER, rate=video.average_rate or video.guessed_rate, options=quality)
+            stream = new.add_stream(_ENCODER, rate=as_rate(rate), options=quality)
             _take_over(video.codec_context, stream.codec_context)
             if video.time_base is not None:
                 stream.codec_context.time_base = video.time_base
@@ -97,15 +104,50 @@ def _take_over(old: "av.VideoCodecContext", new: "av.VideoCodecContext") -> None
         setattr(new, name, getattr(old, name))
 
 
+def _chroma_location(source: str | Path) -> str:
+    """Where the samples of colour of a video lie, of `_CHROMA_LOCATIONS`.
+
+    PyAV does not say, so noise that is marked as the video's frames are is encoded with each of them, until it decodes
+    as it did before. Of formats whose colour is not subsampled the first one does.
+    """
+    with open_video(source) as old:
+        video = old.streams.video[0]
+        with decoding(source):
+            frame = next(old.decode(video), None)
+        if frame is None:
+            raise UserError(f"{source} holds no frames")
+        # A copy, with all that the frame is marked with.
+        probe = frame.reformat(width=64, height=32 if frame.height != 32 else 48)
+        random = np.random.default_rng(0)
+        kind, most = (np.uint8, 256) if frame.format.components[0].bits == 8 else (np.uint16, 512)
+        for plane in probe.planes:
+            plane.update(random.integers(most, size=plane.buffer_size // np.dtype(kind).itemsize, dtype=kind).tobytes())
+        probe.pict_type, probe.pts = 0, None
+        wanted = probe.to_ndarray(format="rgb24", interpolation=EXACT)
+        for location in _CHROMA_LOCATIONS:
+            written = io.BytesIO()
+            with av.open(written, "w", format="matroska") as new:
+                stream = new.add_stream(_ENCODER, rate=1, options=_LOSSLESS | {"chroma_sample_location": location})
+                _take_over(video.codec_context, stream.codec_context)
+                stream.width, stream.height = probe.width, probe.height
+                new.mux(stream.encode(probe))
+                new.mux(stream.encode())
+            written.seek(0)
+            with av.open(written, "r") as again:
+                found = next(again.decode(video=0)).to_ndarray(format="rgb24", interpolation=EXACT)
+            if np.array_equal(found, wanted):
+                return location
+    return _CHROMA_LOCATIONS[0]
+
+
 def _replaced(frame: "av.VideoFrame", rgb: np.ndarray | None) -> "av.VideoFrame":
     """The frame itself, or new pixels in its format and at its time."""
     if rgb is not None:
         if rgb.shape != (frame.height, frame.width, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"a frame of {frame.width}x{frame.height} cannot be replaced by {rgb.dtype} {rgb.shape}")
-        colorspace = Colorspace.ITU709 if int(frame.colorspace) == _BT709 else Colorspace.ITU601
         new = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(
             format=frame.format.name,
-            dst_colorspace=colorspace,
+            dst_colorspace=_MATRICES.get(int(frame.colorspace), Colorspace.ITU601),
             dst_color_range=frame.color_range,
             interpolation=EXACT,
         )

@@ -96,11 +96,11 @@ class VideoReader:
                 raise UserError(f"no video at {self.path}: expected a video file or a folder of images")
             self._images = list_images(self.path) if self.path.is_dir() else None
         if self._images is not None:
-            self.fps = _fraction(FOLDER_FPS if fps is None else fps)
+            self.fps = as_rate(FOLDER_FPS if fps is None else fps)
             repeats = np.ones(len(self._images), int)
         else:
             times, own_fps = timestamps(self.path)
-            self.fps = _fraction(own_fps if fps is None else fps)
+            self.fps = as_rate(own_fps if fps is None else fps)
             if fps is None and _is_uniform(times):
                 repeats = np.ones(len(times), int)
             else:
@@ -196,7 +196,7 @@ def write_video(
         atomic_path(path) as temporary,
         create_video(temporary, {"movflags": "+faststart"}) as container,
     ):
-        stream = container.add_stream("libx264", rate=_fraction(fps), options={"crf": str(crf)} | REPEATABLE)
+        stream = container.add_stream("libx264", rate=as_rate(fps), options={"crf": str(crf)} | REPEATABLE)
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = _BT709
@@ -264,5 +264,6 @@ def _is_uniform(times: np.ndarray) -> bool:
     return bool(np.abs(times - grid).max() <= 0.75 * spacing)
 
 
-def _fraction(fps: Fraction | float) -> Fraction:
+def as_rate(fps: Fraction | float) -> Fraction:
+    """Frames a second as a fraction that files can hold: 30000/1001 and the like exactly."""
     return Fraction(fps).limit_denominator(1001)

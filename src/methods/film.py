@@ -60,10 +60,10 @@ def film_picture(
     seed = kind.public_seed if seed is None else seed
     built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
-    picture, geometry, own_poses = _picture(source, subject)
+    picture, geometry, own_poses, clip = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
-    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, subject=subject)
+    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, clip=clip)
     material = picture_material(picture, target, kind, condition=condition, mask=mask, geometry=geometry)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
@@ -77,16 +77,18 @@ def film_picture(
         return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
 
 
-def _picture(source: PoseSourceSettings, subject: str) -> tuple[np.ndarray, FrameGeometry, PoseSequence | None]:
-    """(S, S, 3) uint8 RGB, how it was cut out, and the poses of the clip that it comes from, if it comes from one."""
+def _picture(
+    source: PoseSourceSettings, subject: str
+) -> tuple[np.ndarray, FrameGeometry, PoseSequence | None, str | None]:
+    """(S, S, 3) uint8 RGB, how it was cut out, and poses and source of the clip that it comes from, if from one."""
     size = source.data.resolution
     if Path(subject).suffix.lower() in IMAGE_SUFFIXES and Path(subject).is_file():
         image = read_image(subject)
         height, width = image.shape[:2]
         side = min(height, width)
         box = CropBox((width - side) // 2, (height - side) // 2, side, side)
-        return crop_frame(image, box, (size, size)), FrameGeometry(size, (width, height), box), None
+        return crop_frame(image, box, (size, size)), FrameGeometry(size, (width, height), box), None, None
     found = resolve_subject(
         subject, settings=source.data.square_clip, root=source.data.root, extractor=source.pose.build
     )
-    return np.asarray(found.frames[0]), geometry_of(found), found.poses
+    return np.asarray(found.frames[0]), geometry_of(found), found.poses, found.source

@@ -1,9 +1,10 @@
 """Edits of one pose: what an animator does with a pose editor, as functions of a few numbers.
 
 Every edit changes the points of a `Puppet` in place and leaves all others as they are; at the neutral value of its
-amount it changes nothing. Left and right are the person's own. The frame is taken to be square.
+amount it changes nothing. Left and right are the person's own.
 
-Dimensions: K = 128 keypoints. Coordinates: x to the right, y down, in units of the frame. Angles in degrees.
+Dimensions: K = 128 keypoints. Coordinates: x to the right, y down, in one unit along both axes, of a square frame its
+side. Angles in degrees.
 """
 
 from dataclasses import dataclass
@@ -40,15 +41,17 @@ class Puppet:
     Attributes:
         xy: (K, 2) float64.
         mask: (K,) bool, which points are seen; edits ask for those that they need.
+        frame: (2,) width and height of the frame in the unit of the coordinates.
     """
 
     xy: np.ndarray
     mask: np.ndarray
+    frame: np.ndarray
 
     @staticmethod
-    def of(poses: PoseSequence, frame: int) -> "Puppet":
-        """A copy of one frame."""
-        return Puppet(poses.xy[frame].astype(np.float64), poses.mask[frame].copy())
+    def of(poses: PoseSequence, index: int, frame: tuple[float, float] = (1.0, 1.0)) -> "Puppet":
+        """A copy of the pose at an index."""
+        return Puppet(poses.xy[index].astype(np.float64), poses.mask[index].copy(), np.array(frame))
 
     def need(self, *points: int) -> None:
         """Raise UserError unless all these keypoints are seen."""
@@ -237,9 +240,10 @@ def walk(puppet: Puppet, steps: float, *, height: float = 1.0) -> None:
 
 def translate(puppet: Puppet, amount: float, *, x: float, y: float) -> None:
     """Move the whole person by `amount` times (x, y) units of the frame."""
-    puppet.xy += amount * np.array([x, y])
+    puppet.xy += amount * puppet.frame * (x, y)
 
 
 def zoom(puppet: Puppet, factor: float) -> None:
     """Scale the whole person about the middle of the frame."""
-    puppet.xy[:] = 0.5 + factor * (puppet.xy - 0.5) if factor != 1 else puppet.xy
+    if factor != 1:
+        puppet.xy[:] = puppet.frame / 2 + factor * (puppet.xy - puppet.frame / 2)

@@ -144,7 +144,7 @@ def load_poses(
 
 def _is_npz(path: Path) -> bool:
     with in_one_line(path, "read"):
-        return path.suffix == ".npz" and path.exists() and not path.is_dir()
+        return path.suffix.lower() == ".npz" and path.exists() and not path.is_dir()
 
 
 def _of_arrays(path: Path, arrays: dict[str, np.ndarray]) -> PoseSequence:
@@ -172,10 +172,11 @@ def _documents(path: Path) -> list[Any]:
     """Parsed JSON objects, one a frame."""
     with in_one_line(path, "read"):
         if path.is_dir():
-            return _documents_of(sorted(path.glob("*.json"), key=lambda file: natural_key(file.name)), path)
+            files = [file for file in path.iterdir() if file.suffix.lower() == ".json"]
+            return _documents_of(sorted(files, key=lambda file: natural_key(file.name)), path)
         if not path.exists():
             raise UserError(f"{path}: no such file; {EXPECTED}")
-    if path.suffix != ".json":
+    if path.suffix.lower() != ".json":
         raise UserError(f"{path}: unknown kind of pose file; {EXPECTED}")
     document = read_json(path, CLIP_LIMITS)
     documents = document if isinstance(document, list) else [document]

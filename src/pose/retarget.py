@@ -5,7 +5,8 @@ the driver and lengths from the subject. A picture holds no depth, so a bone tha
 fraction of its length is foreshortened to the same fraction: its length in the picture is multiplied by the ratio of
 the two persons' lengths.
 
-Dimensions: F frames, K = 128 keypoints, P = 73 head points. Coordinates in units of a square frame.
+Dimensions: F frames, K = 128 keypoints, P = 73 head points. Coordinates in one unit along both axes, of a square frame
+its side.
 """
 
 import logging
@@ -27,7 +28,9 @@ MODES: tuple[RetargetMode, ...] = ("none", "scale", "bones")
 _SIZE_BONES = ("shoulder", "upper_arm", "forearm", "torso", "thigh", "shank", "head")
 
 
-def retarget(driver: PoseSequence, training: PoseSequence, mode: RetargetMode) -> PoseSequence:
+def retarget(
+    driver: PoseSequence, training: PoseSequence, mode: RetargetMode, *, frame_size: tuple[float, float] = (1.0, 1.0)
+) -> PoseSequence:
     """Fit the driver's poses to the subject.
 
     Args:
@@ -35,6 +38,7 @@ def retarget(driver: PoseSequence, training: PoseSequence, mode: RetargetMode) -
         training: poses of the subject, as many as there are.
         mode: `none`: as they are; `scale`: one scale and shift of the whole picture; `bones`: directions of bones
             from the driver, lengths from the subject (body, hands), and expressions as offsets from the neutral face.
+        frame_size: width and height of the frame in the unit of the poses.
 
     Returns:
         F poses; with `scale` and `bones`, points that come to lie outside the frame are unseen, as in extracted poses.
@@ -64,7 +68,7 @@ def retarget(driver: PoseSequence, training: PoseSequence, mode: RetargetMode) -
             moved[f] = _one_frame(xy[f], mask[f], heads[f], own, theirs, ratios)
             moved[f] += _anchor(xy[f], moved[f], mask[f], own, theirs, ratios["size"])
     moved = moved[:, :-1]
-    inside = ((moved >= 0) & (moved < 1)).all(-1)
+    inside = ((moved >= 0) & (moved < frame_size)).all(-1)
     return PoseSequence(moved, driver.confidence, driver.mask & inside)
 
 

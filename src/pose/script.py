@@ -126,11 +126,14 @@ def load_script(path: str | Path) -> PoseScript:
     return PoseScript(path, num_frames, _checked(int | None, content.get("frame"), f"{path}: frame"), keyed)
 
 
-def apply_script(script: PoseScript, poses: PoseSequence) -> PoseSequence:
+def apply_script(
+    script: PoseScript, poses: PoseSequence, *, frame_size: tuple[float, float] = (1.0, 1.0)
+) -> PoseSequence:
     """Edit one pose, or a clip frame by frame.
 
     Args:
-        poses: one pose, which every frame starts from, or as many as the script has frames.
+        poses: one pose, which every frame starts from, or as many as the script has frames; x and y in one unit.
+        frame_size: width and height of the frame in that unit.
 
     Returns:
         `script.num_frames` poses. Points that no edit moves are bit-identical to those of `poses`.
@@ -143,7 +146,7 @@ def apply_script(script: PoseScript, poses: PoseSequence) -> PoseSequence:
     xy, mask, confidence = [], [], []
     for frame in range(script.num_frames):
         source = frame if len(poses) > 1 else 0
-        puppet = Puppet.of(poses, source)
+        puppet = Puppet.of(poses, source, frame_size)
         for keyed in script.edits:
             try:
                 keyed.apply(puppet, frame)
@@ -157,11 +160,17 @@ def apply_script(script: PoseScript, poses: PoseSequence) -> PoseSequence:
     return PoseSequence(np.stack(xy), np.stack(confidence), np.stack(mask))
 
 
-def perform_script(script: PoseScript, training: PoseSequence, *, frame: int | None = None) -> PoseSequence:
+def perform_script(
+    script: PoseScript,
+    training: PoseSequence,
+    *,
+    frame: int | None = None,
+    frame_size: tuple[float, float] = (1.0, 1.0),
+) -> PoseSequence:
     """Edit a training pose: `frame` if given, else the script's, else that in which the script moves most.
 
     Moving most (the summed paths of all seen points) prefers open eyes to shut ones, arms across the view to arms
-    towards the camera, and hands that are seen. The log says which frame it is.
+    towards the camera, and hands that are seen. The log says which frame it is. `frame_size`: see `apply_script`.
 
     Raises:
         UserError: no such training frame, or none in which the script's points are seen.
@@ -173,11 +182,11 @@ def perform_script(script: PoseScript, training: PoseSequence, *, frame: int | N
                 f"the start frame {frame} of {script.path} is not one of the {len(training)} training frames: choose "
                 f"pose_script.frame from 0 to {len(training) - 1}"
             )
-        return apply_script(script, training[frame])
+        return apply_script(script, training[frame], frame_size=frame_size)
     performed, failure = {}, None
     for i in range(len(training)):
         try:
-            performed[i] = apply_script(script, training[i])
+            performed[i] = apply_script(script, training[i], frame_size=frame_size)
         except UserError as error:
             failure = failure or error
     if not performed:

@@ -1,10 +1,10 @@
 """Several people in the picture: follow one of them through the clip.
 
-Dimensions: F frames, K = 128 keypoints.
+Dimensions: F frames, T tracks, P people in a frame, K = 128 keypoints.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -17,9 +17,13 @@ from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 log = logging.getLogger(__name__)
 
 # How far a person may be from where they are expected and still be the same, in units of their own size
-# (square root of the box): the first for a person seen one frame ago, more for each frame without them.
+# (square root of the box): the first for a person seen one frame ago, more for each frame without them, to their own
+# size: who was long away could else be anybody.
 MAX_JUMP = 0.5
 JUMP_PER_MISSED_FRAME = 0.1
+MAX_JUMP_AFTER_GAP = 1.0
+# Who comes back later is a new person; without an end each detection is compared with all people ever seen.
+MAX_MISSED_FRAMES = 100
 # Motion is carried on for this many frames at most: a person out of sight soon stops or turns.
 MAX_PREDICTED_FRAMES = 5
 
@@ -55,26 +59,20 @@ class Person(NamedTuple):
 
 @dataclass
 class _Track:
-    """One person over time: `indices[f]` says which detection of frame f is theirs."""
+    """One person over time: `indices[f]` says which detection of frame f is theirs, `areas` how large each was."""
 
     person: Person
     frame: int
     indices: dict[int, int]
-    area: float
+    areas: list[float]
     velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
 
-    def distance(self, person: Person, frame: int) -> float:
-        """Mean distance of common keypoints to where they are expected, in units of the person's size."""
-        expected = self.person.xy + self.velocity * min(frame - self.frame, MAX_PREDICTED_FRAMES)
-        common = self.person.seen & person.seen
-        if common.sum() >= 3:
-            distance = np.linalg.norm(person.xy[common] - expected[common], axis=-1).mean()
-        else:
-            distance = np.linalg.norm(person.xy[person.seen].mean(0) - expected[self.person.seen].mean(0))
-        return float(distance / np.sqrt(max(self.person.area(), person.area(), 1e-6)))
+    def expected(self, frame: int) -> np.ndarray:
+        """(K, 2) where the keypoints would be by now."""
+        return self.person.xy + self.velocity * min(frame - self.frame, MAX_PREDICTED_FRAMES)
 
     def allowed(self, frame: int) -> float:
-        return MAX_JUMP + JUMP_PER_MISSED_FRAME * (frame - self.frame - 1)
+        return min(MAX_JUMP + JUMP_PER_MISSED_FRAME * (frame - self.frame - 1), MAX_JUMP_AFTER_GAP)
 
     def extend(self, person: Person, frame: int, index: int) -> None:
         common = self.person.seen & person.seen
@@ -84,7 +82,7 @@ class _Track:
             self.velocity = step if len(self.indices) == 1 else (self.velocity + step) / 2
         self.person, self.frame = person, frame
         self.indices[frame] = index
-        self.area += person.area()
+        self.areas.append(person.area())
 
 
 class NobodyFound(UserError):
@@ -131,8 +129,9 @@ def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest
     """Tell the people of a clip apart and choose one.
 
     Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each person
-    would be at constant speed), numbered by their area summed over the clip. Where no frame has more than one person
-    there is nothing to choose, and jumps (cuts, hand-made poses) do not matter.
+    would be at constant speed; who was seen in the frame before comes first), numbered by their area summed over the
+    clip. Where no frame has more than one person there is nothing to choose, and jumps (cuts, hand-made poses) do not
+    matter.
 
     Args:
         people_F: the people found in each of F frames; none is allowed. Each has at least one seen keypoint.
@@ -154,7 +153,7 @@ def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest
         found = {frame: 0 for frame, people in enumerate(people_F) if people}
         tracks = [found] if found else []
     else:
-        tracks = [track.indices for track in sorted(_linked(people_F), key=lambda track: -track.area)]
+        tracks = [track.indices for track in sorted(_linked(people_F), key=lambda track: -sum(track.areas))]
     boxes = [{frame: people_F[frame][index].box() for frame, index in track.items()} for track in tracks]
     return Crowd(tracks, boxes, _chosen(boxes, person) if tracks else None)
 
@@ -173,25 +172,57 @@ def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int
 
 
 def _linked(people_F: Sequence[Sequence[Person]]) -> list[_Track]:
+    tracks: list[_Track] = []
+    recent: list[_Track] = []
+    for frame, people in enumerate(people_F):
+        recent = [track for track in recent if frame - track.frame <= MAX_MISSED_FRAMES + 1]
+        free = list(range(len(people)))
+        live = [track for track in recent if track.frame == frame - 1]
+        for some in (live, [track for track in recent if track.frame < frame - 1]):
+            for track, index in _links(some, {index: people[index] for index in free}, frame):
+                track.extend(people[index], frame, index)
+                free.remove(index)
+        new = [_Track(people[index], frame, {frame: index}, [people[index].area()]) for index in free]
+        tracks += new
+        recent += new
+    return tracks
+
+
+def _links(tracks: Sequence[_Track], people: Mapping[int, Person], frame: int) -> list[tuple[_Track, int]]:
+    """Who of the people, by index, goes on which of the tracks: the assignment of the least distance in all."""
+    if not tracks or not people:
+        return []
     # A second of imports, for clips with several people alone.
     from scipy.optimize import linear_sum_assignment
 
-    tracks: list[_Track] = []
-    for frame, people in enumerate(people_F):
-        free = set(range(len(people)))
-        if tracks and people:
-            distance = np.array([[track.distance(person, frame) for person in people] for track in tracks])
-            allowed = np.array([track.allowed(frame) for track in tracks])[:, None]
-            # Forbidden links cost more than all allowed ones together, so that they never push one of those out.
-            cost = np.where(distance <= allowed, distance / allowed, 10.0 * (1 + len(people)))
-            for row, column in zip(*linear_sum_assignment(cost), strict=True):
-                if distance[row, column] <= allowed[row]:
-                    tracks[row].extend(people[column], frame, int(column))
-                    free.discard(int(column))
-        for index in sorted(free):
-            person = people[index]
-            tracks.append(_Track(person, frame, {frame: index}, person.area()))
-    return tracks
+    distance_TP = _distances(tracks, list(people.values()), frame)
+    allowed = np.array([track.allowed(frame) for track in tracks])[:, None]
+    # Forbidden links cost more than all allowed ones together, so that they never push one of those out.
+    cost = np.where(distance_TP <= allowed, distance_TP, 10.0 * (1 + len(people)))
+    indices = list(people)
+    return [
+        (tracks[row], indices[column])
+        for row, column in zip(*linear_sum_assignment(cost), strict=True)
+        if distance_TP[row, column] <= allowed[row]
+    ]
+
+
+def _distances(tracks: Sequence[_Track], people: Sequence[Person], frame: int) -> np.ndarray:
+    """(T, P) mean distance of common keypoints to where they are expected, in units of the person's size."""
+    expected, seen = np.stack([track.expected(frame) for track in tracks]), np.stack([t.person.seen for t in tracks])
+    found, there = np.stack([person.xy for person in people]), np.stack([person.seen for person in people])
+    common = seen[:, None] & there
+    apart = np.hypot(*np.moveaxis(found - expected[:, None], -1, 0))
+    count = common.sum(-1)
+    distance = np.where(common, apart, 0).sum(-1) / np.maximum(count, 1)
+    # Of too few common keypoints the centres.
+    centre, middle = (
+        (np.where(known[..., None], xy, 0).sum(1) / known.sum(1, keepdims=True))
+        for xy, known in ((expected, seen), (found, there))
+    )
+    distance = np.where(count >= 3, distance, np.linalg.norm(middle - centre[:, None], axis=-1))
+    areas = np.maximum.outer([track.areas[-1] for track in tracks], [person.area() for person in people])
+    return distance / np.sqrt(np.maximum(areas, 1e-6))
 
 
 def select_person(

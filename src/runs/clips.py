@@ -4,7 +4,7 @@ Dimensions: N training frames, M held-out frames, H×W pixels, RGB uint8.
 
     frames/          without loss
     poses.npz        their poses
-    clip.json        of the training frames: prompt and frames a second
+    clip.json        of the training frames: prompt, frames a second, and of which clip they are
     conditions_0/    images that the first ControlNet beside the pose one was shown, and so on
 """
 
@@ -32,7 +32,7 @@ def write_training(folder: Path, clip: TrainingClip) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         _write(temporary, clip.frames, clip.poses, clip.fps, clip.conditions)
-        write_json(temporary / CLIP, {"prompt": clip.prompt, "fps": float(clip.fps)})
+        write_json(temporary / CLIP, {"prompt": clip.prompt, "fps": float(clip.fps), "source": clip.source})
 
 
 def write_held_out(folder: Path, split: SubjectSplit) -> None:
@@ -48,15 +48,18 @@ def read_training(folder: Path) -> TrainingClip:
     Raises:
         DamagedFile: it is not as it was written.
     """
-    match read_json(folder / CLIP):
-        case {"prompt": str(prompt), "fps": int() | float() as fps} if 0 < fps <= 1000:
+    # Runs of before do not say of which clip they are.
+    match {"source": None} | record if isinstance(record := read_json(folder / CLIP), dict) else None:
+        case {"prompt": str(prompt), "fps": int() | float() as fps, "source": str() | None as source} if (
+            0 < fps <= 1000
+        ):
             pass
         case _:
-            raise DamagedFile(f"{folder / CLIP} must hold a prompt and the frames a second")
+            raise DamagedFile(f"{folder / CLIP} must hold a prompt, the frames a second and the clip's source")
     frames, poses = read_video(folder / FRAMES).frames, load_poses(folder / POSES)
     if len(frames) != len(poses):
         raise DamagedFile(f"{folder} has {len(frames)} frames and {len(poses)} poses: expected a pose for each")
-    return TrainingClip(frames, poses, prompt, float(fps), _read_conditions(folder, frames.shape))
+    return TrainingClip(frames, poses, prompt, float(fps), _read_conditions(folder, frames.shape), source)
 
 
 def _write(folder: Path, frames: np.ndarray, poses: PoseSequence, fps: float, conditions: Sequence[np.ndarray]) -> None:

@@ -87,7 +87,7 @@ def _with_scripts(made: Any) -> Any:
         return {key: _with_scripts(value) for key, value in made.items()}
     if isinstance(made, list):
         return [_with_scripts(value) for value in made]
-    if isinstance(made, str) and Path(made).suffix in SUFFIXES and (script := shipped(Path(made))).is_file():
+    if isinstance(made, str) and Path(made).suffix.lower() in SUFFIXES and (script := shipped(Path(made))).is_file():
         return [made, sha256(script)]
     return made
 
@@ -132,7 +132,7 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         source = PoseSourceSettings(poses=variant.poses, retarget=variant.retarget, pose=FileSettings(kind="file"))
         clip = person.clip
         target = target_poses(
-            source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, subject=context.settings.subject
+            source, size=height_width(clip.frames), fps=clip.fps, training=clip.poses, clip=clip.source
         )
         method = changed(person.settings.method, variant.method, "method")
         sampling = changed(person.settings.sampling, variant.sampling, "sampling")
@@ -183,6 +183,6 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     )
     repair(settings)
     repaired = read_video(folder / "run" / "frames").frames
-    part = slice(first - _AROUND, last + 1 + _AROUND)
+    part = slice(max(first - _AROUND, 0), last + 1 + _AROUND)
     rows = (("damaged", damaged), ("repaired", repaired), ("undamaged", good))
     return [Row(label, frames[part]) for label, frames in rows], fps

@@ -45,6 +45,7 @@ class _Subject:
         name: of the subject on the command line.
         frames: (N, H, W, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
         numbers: of the frames in that clip; of a run, in its training frames.
+        clip: of which clip they are, see `Subject.source`; None: not known.
     """
 
     name: str
@@ -52,6 +53,7 @@ class _Subject:
     training: PoseSequence
     fps: float
     numbers: list[int]
+    clip: str | None
 
 
 def own_folder(poses: str) -> Path:
@@ -93,7 +95,7 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
         size=size,
         fps=FPS if subject is None else subject.fps,
         training=None if subject is None else subject.training,
-        subject=name,
+        clip=None if subject is None else subject.clip,
     )
     summary: dict[str, Any] = {"poses": settings.poses, "subject": name, "frames": len(target.poses), "fps": target.fps}
     if size is None:
@@ -131,14 +133,16 @@ def _subject(settings: LookSettings) -> _Subject | None:
     if settings.run is not None:
         run = RunFolder(settings.run)
         clip = run.training()
-        return _Subject(run.settings().subject, clip.frames, clip.poses, clip.fps, list(range(len(clip.poses))))
+        numbers = list(range(len(clip.poses)))
+        return _Subject(run.settings().subject, clip.frames, clip.poses, clip.fps, numbers, clip.source)
     if settings.subject is None:
         return None
     data = settings.data
     clip = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
     counts = {"num_train": data.num_frames, "num_test": data.num_test_frames}
     chosen = list(split_frames(len(clip), **counts, unseen=clip.poses.unseen).train)
-    return _Subject(settings.subject, clip.frames[chosen], clip.poses[chosen], float(clip.fps), chosen)
+    fps = float(clip.fps)
+    return _Subject(settings.subject, clip.frames[chosen], clip.poses[chosen], fps, chosen, clip.source)
 
 
 def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None:

@@ -38,6 +38,18 @@ def with_sound(path: Path, frames: np.ndarray, fps: Fraction) -> Path:
     return path
 
 
+def encode(path: Path, frames: np.ndarray, codec: str, **context: int) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for key, value in context.items():
+            setattr(stream.codec_context, key, value)
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
 def times(path: Path) -> list[Fraction]:
     with av.open(str(path)) as container:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]
@@ -65,6 +77,27 @@ def test_kept_frames_times_and_sound_are_identical(target, tmp_path):
     if target.endswith(".mp4"):
         assert after.fps == before.fps
     assert count_frames(tmp_path / target) == count_frames(source) == 12
+
+
+@pytest.mark.parametrize("code", [4, 5, 6, 7, 9])
+def test_new_frames_are_of_the_videos_own_colours(code, tmp_path):
+    """Codes of the matrix coefficients in ITU-T H.273; BT.709 is in the other tests."""
+    bright = np.full((1, 48, 64, 3), (190, 60, 40), np.uint8)
+    encode(tmp_path / "old.mkv", np.repeat(bright, 3, 0), "libx264", colorspace=code)
+    replace_frames(tmp_path / "old.mkv", tmp_path / "new.mkv", {1: bright[0]})
+    with av.open(str(tmp_path / "new.mkv")) as container:
+        assert container.streams.video[0].codec_context.colorspace == code
+    assert np.abs(read_video(tmp_path / "new.mkv").frames[1].astype(int) - bright[0]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "name"), [("libvpx", "old.webm"), ("mpeg1video", "old.mpg"), ("mpeg4", "old.avi"), ("libx264", "old.mp4")]
+)
+def test_kept_frames_are_identical_wherever_their_samples_of_colour_lie(codec, name, tmp_path):
+    encode(tmp_path / name, noise(4), codec)
+    replace_frames(tmp_path / name, tmp_path / "new.mkv", {3: noise(1, seed=1)[0]})
+    before, after = read_video(tmp_path / name).frames, read_video(tmp_path / "new.mkv").frames
+    assert np.array_equal(after[:3], before[:3]) and not np.array_equal(after[3], before[3])
 
 
 def test_a_lossy_copy_is_smaller(tmp_path):

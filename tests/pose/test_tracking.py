@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.pose.tracking import Person, PersonChoice, follow, select_person
+from src.pose.tracking import MAX_MISSED_FRAMES, Person, PersonChoice, follow, select_person
 
 SHAPE_K2 = np.random.default_rng(7).uniform(-0.5, 0.5, (128, 2))
 
@@ -82,6 +82,30 @@ def test_alone_in_every_frame_jumps_do_not_matter():
 def test_another_person_in_view_is_never_taken_for_the_missing_one():
     people_F = [[person(0.2, size=0.3), person(0.8, size=0.2)] for _ in range(10)] + [[person(0.8, size=0.2)]] * 5
     assert indices(people_F) == [0] * 10 + [None] * 5
+
+
+def test_a_passer_by_who_is_gone_does_not_take_over_whoever_is_in_view():
+    people_F = [[person(0.5 + 0.15 * np.sin(f / 6), size=0.3)] for f in range(200)]
+    for people in people_F[:3]:
+        people.append(person(0.55, 0.62, size=0.27))
+    assert indices(people_F) == [0] * 200
+    assert [len(found) for found in follow(people_F).people] == [200, 3]
+
+
+def test_a_false_detection_does_not_join_people_who_are_far_from_it():
+    """Of two people one leaves, and long after the other comes; for two frames a bag was taken for a person."""
+    left, right, bag = person(0.2), person(0.8), person(0.55, 0.9, size=0.1)
+    people_F = [[left]] * 40 + [[]] * 20 + [[right]] * 50
+    people_F[5] = people_F[6] = [left, bag]
+    frames = [sorted(found) for found in follow(people_F).people]
+    assert frames == [list(range(60, 110)), list(range(40)), [5, 6]]
+
+
+@pytest.mark.parametrize(("missed", "people"), [(MAX_MISSED_FRAMES, 2), (MAX_MISSED_FRAMES + 1, 3)])
+def test_who_comes_back_is_the_same_for_a_time(missed, people):
+    other = person(0.8, size=0.1)
+    people_F = [[person(0.2), other], *[[other]] * missed, [other, person(0.2)]]
+    assert len(follow(people_F).people) == people
 
 
 def test_few_common_keypoints_still_link():

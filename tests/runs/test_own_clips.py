@@ -1,6 +1,7 @@
 """What people film: a driver's sound and rhythm, and frames that are not square."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_part_of_a_known_driver_has_its_own_frames_alone(tmp_path):
     )
     whole = people_subject("people_002", resolution=64)
     for size in ((64, 64), (128, 64)):
-        target = target_poses(settings, size=size, fps=10, training=None, subject=None)
+        target = target_poses(settings, size=size, fps=10, training=None, clip=None)
         assert len(target.poses) == 4 and target.beside is not None
         frames, poses = fit_driver(whole, size)
         np.testing.assert_array_equal(target.poses.xy, poses.xy[5:9])
@@ -205,7 +206,37 @@ def test_bones_keep_their_lengths_in_upright_frames(tmp_path):
         settings = PoseSourceSettings(
             poses=str(tmp_path / f"{name}.npz"), retarget="bones", pose=FileSettings(kind="file")
         )
-        fitted[name] = target_poses(settings, size=size, fps=10, training=training[:8], subject="people_001").poses
+        fitted[name] = target_poses(settings, size=size, fps=10, training=training[:8], clip=None).poses
     both = fitted["square"].mask & fitted["upright"].mask
     pixels = [fitted["upright"].xy * (64, 128) - (0, 32), fitted["square"].xy * 64]
     np.testing.assert_allclose(pixels[0][both], pixels[1][both], atol=0.05)
+
+
+@pytest.fixture
+def to_the_edges() -> PoseSequence:
+    """Somebody whose hands and feet reach the edges of the frame."""
+    own = people_subject("people_007", resolution=64).poses[:8]
+    low, high = own.xy[own.mask].min(0), own.xy[own.mask].max(0)
+    return PoseSequence(0.02 + 0.96 * (own.xy - low) / (high - low), own.confidence, own.mask)
+
+
+def onto_themselves(poses: PoseSequence, size: tuple[int, int], source: Path, **settings) -> PoseSequence:
+    source = PoseSourceSettings(poses=str(source), pose=FileSettings(kind="file"), **settings)
+    return target_poses(source, size=size, fps=10, training=poses, clip=None).poses
+
+
+@pytest.mark.parametrize("size", [(896, 512), (512, 896)])
+@pytest.mark.parametrize("mode", ["scale", "bones"])
+def test_retargeting_loses_nothing_in_frames_that_are_not_square(to_the_edges, tmp_path, size, mode):
+    save_poses(tmp_path / "own.npz", to_the_edges)
+    same = onto_themselves(to_the_edges, size, tmp_path / "own.npz", retarget=mode)
+    assert np.array_equal(same.mask, to_the_edges.mask)
+    np.testing.assert_allclose(same.xy[same.mask], to_the_edges.xy[same.mask], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(896, 512), (512, 896)])
+def test_scripts_move_by_shares_of_the_frame_and_zoom_about_its_middle(to_the_edges, tmp_path, size):
+    script = "frame: 3\nframes: 1\nedits: [{edit: translate, x: 0.1, y: -0.1, keys: 1}, {edit: zoom, keys: 0.5}]\n"
+    (tmp_path / "edits.yaml").write_text(script)
+    edited = onto_themselves(to_the_edges, size, tmp_path / "edits.yaml")
+    np.testing.assert_allclose(edited.xy[0], 0.5 + 0.5 * (to_the_edges.xy[3] + (0.1, -0.1) - 0.5), atol=1e-5)

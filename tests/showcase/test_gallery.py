@@ -1,6 +1,8 @@
 """The gallery with the toy model: every picture and video is made, of the right things, and made once."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from src.common.files import read_json
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import changed
 from src.data.rendered import SEEDS, people_subject
-from src.media.video import read_video
-from src.showcase.settings import GallerySettings, GenerateItem
+from src.media.video import read_video, write_frames
+from src.showcase.items import GalleryContext, make_item
+from src.showcase.settings import GallerySettings, GenerateItem, RepairItem
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
 KEPT = ("wave_left", "more_parts", "look", "repair")
@@ -48,6 +51,21 @@ def test_every_kind_of_item_is_made_once(made, compose_config, tmp_path, monkeyp
     monkeypatch.setattr("src.showcase.gallery.make_run", None)
     stamps = [path.stat().st_mtime_ns for path in paths]
     assert made(*left_out(compose_config)) == paths and [path.stat().st_mtime_ns for path in paths] == stamps
+
+
+@pytest.mark.parametrize(("segment", "shown"), [((1, 2), 5), ((3, 7), 7)])
+def test_a_segment_may_lie_at_either_end_of_the_repaired_clip(compose_config, tmp_path, monkeypatch, segment, shown):
+    """A gallery of the repair alone, whose run and repair are put in its place."""
+    monkeypatch.setattr(
+        "src.showcase.items.repair",
+        lambda s: write_frames(Path(s.run_dir) / "frames", read_video(s.video).frames),
+    )
+    frames = SimpleNamespace(frames=np.zeros((4, 64, 64, 3), np.uint8))
+    run: Any = SimpleNamespace(training=lambda: frames, fine_tune_record=lambda: {"adapter_sha256": "0"})
+    settings = settings_of(GallerySettings, compose_config("gallery", *FAST, f"folder={tmp_path}"))
+    item = RepairItem(kind="repair", caption="", frames=8, segment=segment)
+    rows, _ = make_item(GalleryContext(settings, run), item)
+    assert [len(row.frames) for row in rows] == [shown] * 3
 
 
 def test_every_picture_of_the_config_is_one_that_sampling_takes(compose_config):

@@ -2,24 +2,30 @@
 
 import json
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.common.errors import UserError
+from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
 from src.data.split import split_frames
-from src.data.subject import ClipSettings
+from src.data.subject import ClipSettings, Subject
+from src.data.subject_split import training_clip
 from src.media.video import read_video, write_frames
+from src.people.render import render_clip, sample_identity
 from src.pose.distance import distance_to_training
 from src.pose.extractors.base import FileExtractor
+from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.retarget import retarget
 from src.poses import main as poses_main
 from src.runs.run_folder import RunFolder
 from src.showcase.look import own_folder
+from tests.conftest import run_settings
 
 SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=2", "data.num_test_frames=1")
@@ -82,6 +88,35 @@ def test_a_look_takes_away_what_another_left_and_never_its_place(call_main, tmp_
     assert sorted(path.name for path in folder.iterdir()) == ["clip", "clip-2"]
     for name, some in zip(("clip", "clip-2"), poses, strict=True):
         np.testing.assert_array_equal(load_poses(folder / name / "poses.npz").xy, some.xy)
+
+
+@pytest.mark.parametrize("name", ["UP.NPZ", "UP.Json", "Folder"])
+def test_keypoints_are_known_by_suffixes_in_any_case(call_main, tmp_path, name):
+    _, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    written = tmp_path / f"poses{Path(name).suffix.lower()}"
+    save_poses(written, poses)
+    written.rename(tmp_path / name)
+    for file in (tmp_path / name).glob("*"):
+        file.rename(file.with_suffix(".JSON"))
+    assert call_main(poses_main, "show", f"poses={name}", *SMALL, "output=out") == (0, "")
+    assert len(load_poses(tmp_path / "out/poses.npz")) == 2
+
+
+def test_a_script_is_known_by_its_suffix_in_any_case(tmp_path):
+    _, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    (tmp_path / "Z.YAML").write_text("frame: 0\nframes: 3\nedits: [{edit: sway, keys: 1}]\n")
+    settings = PoseSourceSettings(poses=str(tmp_path / "Z.YAML"), pose=FileSettings(kind="file"))
+    assert len(target_poses(settings, size=(64, 64), fps=10, training=poses, clip=None).poses) == 3
+
+
+def test_frames_with_a_file_of_json_beside_them_are_frames(call_main, tmp_path):
+    frames, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
+    write_frames(tmp_path / "frames", frames)
+    (tmp_path / "frames/meta.json").write_text('{"fps": 10}')
+    save_poses(tmp_path / "keypoints.npz", poses)
+    options = ("pose=file", "pose.path=keypoints.npz", *SMALL, "output=out")
+    assert call_main(poses_main, "show", "poses=frames", *options) == (0, "")
+    assert len(load_poses(tmp_path / "out/poses.npz")) == 2
 
 
 def check_padded(fitted: PoseSequence, poses: PoseSequence) -> None:
@@ -163,6 +198,41 @@ def test_own_poses_are_kept_and_others_are_fitted(show, caplog, tmp_path):
     caplog.clear()
     show("poses=people_002", "subject=people_001", "retarget=none")
     assert "retarget=none (as given)" in caplog.text
+
+
+def prepared(folder: Path, person: int, **settings) -> Subject:
+    """Somebody's frames, prepared as `me` with the folder for `data.root`."""
+    frames, poses = render_clip(sample_identity(person), "talk", 12, 64, person)
+    write_frames(folder / "frames", frames)
+    save_poses(folder / "keypoints.npz", poses, fps=10)
+    made = ClipSettings(resolution=64, **settings)
+    extractor = FileExtractor(path=folder / "keypoints.npz")
+    return prepare_subject(folder / "frames", name="me", extractor=extractor, settings=made, root=folder)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_whose_poses_they_are_is_told_by_the_clip_and_not_by_its_name(show, tmp_path, caplog, known):
+    """A run of one machine's `me`, and another's; of runs of before, which do not say of which clip they are, too."""
+    caplog.set_level(logging.INFO)
+    mine = training_clip(prepared(tmp_path / "A", 1), [0, 3, 5, 8])
+    run = RunFolder(tmp_path / "run")
+    run.save_settings(run_settings("subject=me"))
+    run.save_training(mine)
+    assert run.training().source == mine.source
+    if not known:
+        (run.path / "training/clip.json").write_text(json.dumps({"prompt": mine.prompt, "fps": mine.fps}))
+    prepared(tmp_path / "B", 2)
+    for root, whose in (("A", "none (the poses are not known to be another's)"), ("B", "bones (the poses are another")):
+        caplog.clear()
+        show("poses=me", f"run={run.path}", f"data.root={tmp_path / root}", "data.max_frames=2")
+        assert f"retarget={whose}" in caplog.text
+    if known:
+        prepared(tmp_path / "C", 1, crop="center")
+        caplog.clear()
+        show("poses=me", f"run={run.path}", f"data.root={tmp_path / 'C'}", "data.start=10")
+        assert "retarget=none" in caplog.text, (
+            "the same clip, prepared in another way, and a part that was not trained on"
+        )
 
 
 def test_smoothing_is_optional(show, tmp_path):
