@@ -14,7 +14,7 @@ from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack, soundtrack
-from src.media.sources import IMAGE_SUFFIXES
+from src.media.pictures import images_in
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import PoseFile
@@ -194,8 +194,8 @@ def _holds_keypoints(source: Path) -> bool:
     if not source.is_dir():
         return source.suffix.lower() in (".npz", ".json")
     with in_one_line(source, "read"):
-        suffixes = {path.suffix.lower() for path in source.iterdir()}
-    return ".json" in suffixes and not suffixes & IMAGE_SUFFIXES
+        holds_json = any(path.suffix.lower() == ".json" for path in source.iterdir())
+    return holds_json and not images_in(source)
 
 
 def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
