@@ -13,8 +13,8 @@ from src.data.resolve import known_subject, resolve_subject
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
-from src.media.sound import Soundtrack, soundtrack
 from src.media.pictures import images_in
+from src.media.sound import Soundtrack, soundtrack
 from src.pose.distance import distance_to_training
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import PoseFile
