@@ -1,7 +1,7 @@
 """`python -m src.pretrain part=vae|base|keypoints|clip`: train the miniature models on rendered people."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from src.app.entry import entry
 from src.common.files import atomic_path, write_json
 from src.common.stopping import deferred
 from src.common.trainer import SeveralDevicesSettings, seconds_of
-from src.common.typed import FileName, typed
+from src.common.typed import FileName, check_range, given, typed
 
 if TYPE_CHECKING:
     import lightning
@@ -21,12 +21,92 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainPaths:
-    """The paths of `conf/pretrain.yaml`, which nobody parses; networks are `_target_`s of `conf/part`."""
+class PoolSettings:
+    """A pool of rendered people; see `src.miniature.pools.render_pool`."""
 
+    folder: FileName
+    identities: int
+    frames_per_identity: int
+    size: int
+    first_seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("identities", "frames_per_identity", "size"):
+            check_range(f"data: {name} of {self.folder}", getattr(self, name), least=1)
+        check_range(f"data: first_seed of {self.folder}", self.first_seed, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolsSettings:
+    """The people to train on, those to measure on, and processes that render; null: one for every core."""
+
+    workers: int | None = None
+    train: PoolSettings
+    heldout: PoolSettings
+
+    def __post_init__(self) -> None:
+        check_range("data.workers", self.workers, least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartSettings:
+    """How long a part is trained: what of `conf/part` is read here, not by its module.
+
+    Attributes:
+        max_steps: of the whole training.
+        validate_every: steps between two measurements on held-out people.
+        ema_decay: of the averaged weights, a step.
+    """
+
+    name: str
+    max_steps: int
+    validate_every: int
+    ema_decay: float
+
+    def __post_init__(self) -> None:
+        check_range("part.max_steps", self.max_steps, least=1)
+        check_range("part.validate_every", self.validate_every, least=1)
+        check_range("part.ema_decay", self.ema_decay, least=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings:
+    """What `conf/pretrain.yaml` describes, but for the networks, which are `_target_`s of `conf/part`.
+
+    Attributes:
+        folder, run_dir, weights_dir: of everything, of checkpoints and logs, of finished weights.
+        checkpoint_every: steps between two checkpoints.
+        max_time, finish_in: DD:HH:MM:SS; see `pretrain`.
+    """
+
+    seed: int
     folder: FileName
     run_dir: FileName
     weights_dir: FileName
+    data: PoolsSettings
+    part: PartSettings
+    trainer: SeveralDevicesSettings
+    checkpoint_every: int
+    max_time: str | int | None
+    finish_in: str | int | None
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, least=0, most=2**31 - 1)
+        check_range("checkpoint_every", self.checkpoint_every, least=1)
+        for name in ("max_time", "finish_in"):
+            if (time := getattr(self, name)) is not None:
+                seconds_of(name, str(time))
+
+
+def settings_of_pretraining(cfg: DictConfig) -> PretrainSettings:
+    """The settings that are read here, typed and checked.
+
+    Raises:
+        UserError: names the key that is missing or wrong.
+    """
+    values = {field.name: given(cfg[field.name]) for field in fields(PretrainSettings)}
+    values["part"] = {field.name: values["part"][field.name] for field in fields(PartSettings)}
+    return typed(PretrainSettings, values)
 
 
 def pretrain(cfg: DictConfig) -> dict[str, float]:
@@ -48,10 +128,12 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
     from src.miniature.pools import render_pool
 
-    lightning.seed_everything(cfg.seed)
-    trainer = build_trainer(cfg)  # what it refuses is not to be found out after the people are rendered
-    run_dir, weights_dir = Path(cfg.run_dir), Path(cfg.weights_dir)
-    pools = {name: render_pool(**cfg.data[name], workers=cfg.data.workers) for name in ("train", "heldout")}
+    settings = settings_of_pretraining(cfg)
+    lightning.seed_everything(settings.seed)
+    trainer = build_trainer(settings)  # what it refuses is not to be found out after the people are rendered
+    run_dir, weights_dir = Path(settings.run_dir), Path(settings.weights_dir)
+    data = {"train": settings.data.train, "heldout": settings.data.heldout}
+    pools = {name: render_pool(**vars(pool), workers=settings.data.workers) for name, pool in data.items()}
     module = instantiate(cfg.part.module)(**pools)
     last = run_dir / "checkpoints" / "last.ckpt"
     with atomic_path(run_dir / "config.yaml") as temporary:
@@ -74,8 +156,8 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     return figures
 
 
-def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
-    """The trainer of `cfg.trainer` with checkpoints, averaged weights, a progress bar and a table of the losses."""
+def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
+    """The trainer of the settings with checkpoints, averaged weights, a progress bar and a table of the losses."""
     from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
 
@@ -83,18 +165,15 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
     from src.miniature.pacing import Bar, FinishInTime
     from src.training.callbacks import StopWithCheckpoint, TimeLimit
 
-    part = cfg.part
+    part, trainer, run_dir = settings.part, settings.trainer, Path(settings.run_dir)
+    last = run_dir / "checkpoints" / "last.ckpt"
     checkpoint = ModelCheckpoint(
-        f"{cfg.run_dir}/checkpoints", save_last=True, save_top_k=0, every_n_train_steps=cfg.checkpoint_every
+        last.parent, save_last=True, save_top_k=0, every_n_train_steps=settings.checkpoint_every
     )
-    in_time = [] if cfg.finish_in is None else [FinishInTime(seconds_of("finish_in", cfg.finish_in))]
-    settings, last = (
-        typed(SeveralDevicesSettings, cfg.trainer, "trainer"),
-        Path(cfg.run_dir) / "checkpoints" / "last.ckpt",
-    )
-    limit = [] if settings.max_time is None else [TimeLimit(seconds_of("max_time", settings.max_time), last)]
-    return settings.build(
-        folder=Path(cfg.run_dir),
+    in_time = [] if settings.finish_in is None else [FinishInTime(seconds_of("finish_in", str(settings.finish_in)))]
+    limit = [] if trainer.max_time is None else [TimeLimit(seconds_of("max_time", trainer.max_time), last)]
+    return trainer.build(
+        folder=run_dir,
         benchmark=True,  # all batches are of one size
         enable_progress_bar=True,
         max_steps=part.max_steps,
@@ -104,16 +183,16 @@ def build_trainer(cfg: DictConfig) -> "lightning.Trainer":
             checkpoint,
             StopWithCheckpoint(last),
             *limit,
-            MovingAverage(part.ema_decay, settings.check_available()),
+            MovingAverage(part.ema_decay, trainer.check_available()),
             LearningRateMonitor("step"),
             Bar(),
             *in_time,
         ],
-        logger=CSVLogger(cfg.run_dir, name="logs"),
+        logger=CSVLogger(run_dir, name="logs"),
     )
 
 
-@entry("pretrain", PretrainPaths)
+@entry("pretrain", PretrainSettings)
 def main(cfg: DictConfig) -> None:
     """Command line."""
     pretrain(cfg)

@@ -214,6 +214,7 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("sample_after_train=maybe",), "sample_after_train=maybe: input should be a valid boolean"),
         (("optimizer.lr=0",), "optimizer.lr=0.0 must be above 0 and at most 1000"),
         (("optimizer.lr=nan",), "optimizer.lr=nan"),
+        (("optimizer.betas=[0.9,2]",), "optimizer.betas=2.0 must be at least 0 and at most 0.999999"),
         (("optimizer.name=sgd",), "optimizer.name=sgd is unknown: choose 'adamw'"),
         (("pose.kind=kinect",), "pose.kind=kinect is unknown: choose one of 'dwpose', 'mediapipe', 'file', 'mini'"),
         (("pose.device=gpu",), "pose.device=gpu is unknown: choose 'auto', 'cpu' or 'cuda'"),

@@ -17,7 +17,7 @@ from src.common.trainer import seconds_of
 from src.miniature.common import MovingAverage
 from src.miniature.pacing import EVERY, UNTIMED_STEPS, FinishInTime
 from src.miniature.rows import Rows
-from src.pretrain import build_trainer, main
+from src.pretrain import build_trainer, main, settings_of_pretraining
 
 
 class _Trainer(SimpleNamespace):
@@ -64,7 +64,8 @@ def test_time_is_days_hours_minutes_and_seconds() -> None:
 
 def test_the_option_is_given_as_documented(compose_config: Callable[..., DictConfig]) -> None:
     def paces(*overrides: str) -> list[float]:
-        trainer = build_trainer(compose_config("pretrain", "part=base", "trainer=cpu", *overrides))
+        cfg = compose_config("pretrain", "part=base", "trainer=cpu", *overrides)
+        trainer = build_trainer(settings_of_pretraining(cfg))
         return [callback.seconds for callback in trainer.callbacks if isinstance(callback, FinishInTime)]  # pyright: ignore[reportAttributeAccessIssue]
 
     assert paces() == []

@@ -24,7 +24,7 @@ from src.models.loading import load_image_model
 from src.people.render import describe, render_clip, render_frame, sample_identity
 from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
-from src.pretrain import build_trainer, pretrain
+from src.pretrain import build_trainer, main, pretrain, settings_of_pretraining
 
 POOLS = ("train", "heldout")
 SHIPPED = Path(loading.__file__).parent / "weights"
@@ -78,8 +78,27 @@ def with_vae(config: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
 
 
 def test_several_devices_may_share_a_training(config: Callable[..., DictConfig]) -> None:
-    trainer = build_trainer(config("clip", "trainer.devices=2"))
+    trainer = build_trainer(settings_of_pretraining(config("clip", "trainer.devices=2")))
     assert trainer.num_devices == trainer.world_size == 2
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("seed=-1", "seed=-1 must be at least 0"),
+        ("checkpoint_every=abc", "checkpoint_every=abc: input should be a valid integer"),
+        ("part.max_steps=abc", "part.max_steps=abc: input should be a valid integer"),
+        ("part.ema_decay=2", "part.ema_decay=2.0 must be at least 0 and at most 1"),
+        ("data.train.size=0", "must be at least 1"),
+        ("finish_in=soon", "finish_in=soon must be DD:HH:MM:SS"),
+        ("trainer.devices=0", "trainer.devices=0 must be at least 1"),
+        ("part=wav", "part=wav is unknown"),
+    ],
+)
+def test_bad_settings_are_one_line(call_main, tmp_path: Path, argument: str, message: str) -> None:
+    status, stderr = call_main(main, *(["part=clip"] if "part=" not in argument else []), "trainer=cpu", argument)
+    assert status == 2 and message in stderr and stderr.startswith("error: ") and stderr.count("\n") == 1, stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_pool_holds_the_frames_their_drawings_and_prompts(pools: Path) -> None:
