@@ -1,6 +1,7 @@
 """Target poses from whatever `poses=` names, made to fit the subject: what `src.sample` and `src.poses` share."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from src.common.errors import UserError, in_one_line
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
-from src.data.resolve import known_subject, resolve_subject
+from src.data.resolve import known_subject, resolve_subject, without_effect
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
@@ -47,7 +48,8 @@ class PoseSourceSettings:
         retarget: onto the subject's own proportions; null: `bones` if the driver is someone else, else `none`.
         smooth: of the poses.
         pose_script: see `PoseScriptSettings`.
-        data, pose: of a video; `data.start` and `data.max_frames` of any source, counted in its own frames.
+        data, pose: of a video; `data.start` and `data.max_frames` of any source, counted in its own frames. What
+            else of them is given and does nothing for a source is said.
     """
 
     poses: FileName
@@ -106,7 +108,7 @@ def target_poses(
     source, is_other = Path(settings.poses), False
     found = _from_file(settings, source, training, fps, size)
     if found is None:
-        driver = _driver(settings, settings.data.clip if size is None else _shaped(settings.data.clip, size))
+        driver = _driver(settings, size)
         frames, poses = (driver.frames, driver.poses) if size is None else fit_driver(driver, size)
         found = TargetPoses(
             poses,
@@ -139,14 +141,41 @@ def target_poses(
     return replace(found, poses=poses)
 
 
-def _driver(settings: PoseSourceSettings, clip: ClipSettings) -> Subject:
-    """The clip that `poses` names: of a video what `clip` says, of a subject that is known already as many frames."""
+def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subject:
+    """The clip that `poses` names: of a video what `data` says, of a subject that is known already as many frames."""
     data = settings.data
+    clip = data.clip if size is None else _shaped(data.clip, size)
     driver = known_subject(settings.poses, settings=clip, root=data.root)
     if driver is None:
+        follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
+        _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")
         return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
+    # Of start and max_frames it has the part.
+    if warning := without_effect(replace(data, start=0, max_frames=None), driver):
+        log.warning("%s", warning)
+    _say_without_effect(settings, size, {"fps", "crop", "aspect"}, "whose poses are known already")
     part = _part(settings, len(driver))
     return replace(driver, frames=driver.frames[part], poses=driver.poses[part])
+
+
+def _say_without_effect(
+    settings: PoseSourceSettings, size: tuple[int, int] | None, follows: Collection[str], why: str
+) -> None:
+    """Warn of what was given of `data` and `pose` and does nothing for poses of this kind.
+
+    Args:
+        size: of the subject's frames; None: the poses have their own shape.
+        follows: of fps, crop, aspect and person what does something.
+    """
+    data, default = settings.data, DataSettings()
+    given = [key for key in ("fps", "crop", "aspect") if getattr(data, key) != getattr(default, key)]
+    told = [f"data.{key}={getattr(data, key)}" for key in given if key not in follows]
+    if size is not None and data.resolution not in (default.resolution, min(size)):
+        told.append(f"data.resolution={data.resolution}")
+    if "person" not in follows and settings.pose.person != "largest":
+        told.append(f"pose.person={settings.pose.person}")
+    if told:
+        log.warning("%s: no effect on poses=%s, %s", ", ".join(told), settings.poses, why)
 
 
 def _part(settings: PoseSourceSettings, count: int) -> slice:
@@ -179,6 +208,7 @@ def _from_file(
         if training is None:
             raise UserError(f"the pose script {source} edits a pose of a subject: give subject=")
         script = load_script(shipped(source))
+        _say_without_effect(settings, size, set(), "which edits a pose of the subject")
         start = settings.pose_script.frame
         performed = perform_script(script, _stretched(training, size), frame=start, frame_size=_extent(size))
         return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
@@ -201,8 +231,10 @@ def _holds_keypoints(source: Path) -> bool:
 def _keypoints(settings: PoseSourceSettings, source: Path, fps: float, size: tuple[int, int] | None) -> TargetPoses:
     """Poses of a file, fitted into the subject's frames as a driver is, where the shape of their picture is known."""
     given, file = settings.poses_size, PoseFile(source)
-    poses, _ = file.people(size=given, person=settings.pose.person)
+    poses, crowd = file.people(size=given, person=settings.pose.person)
     fps, picture = file.fps() or fps, file.size() or given
+    follows = set() if size or not picture else {"aspect"}
+    _say_without_effect(settings, size, follows if crowd is None else follows | {"person"}, "which are there already")
     if picture is None:
         return TargetPoses(poses, fps, None, size=size)
     height, width = picture

@@ -109,6 +109,29 @@ def test_a_script_is_known_by_its_suffix_in_any_case(tmp_path):
     assert len(target_poses(settings, size=(64, 64), fps=10, training=poses, clip=None).poses) == 3
 
 
+@pytest.mark.parametrize(
+    ("poses", "given", "said"),
+    [
+        ("up.npz", ["data.fps=5", "pose.person=left"], "data.fps=5.0, pose.person=left"),
+        ("up.json", ["data.crop=center", "pose.person=left"], "data.crop=center"),
+        ("me", ["data.fps=5", "data.aspect=9:16", "data.max_frames=1"], "data.fps=5.0, data.aspect=9:16"),
+        ("me", ["data.start=1", "pose.person=left"], "pose.person=left"),
+        ("clip", ["data.fps=5", "data.aspect=square", "data.crop=center"], None),
+    ],
+)
+def test_what_does_nothing_for_poses_of_a_kind_is_said(look, tmp_path, caplog, poses, given, said):
+    prepared(tmp_path / "data", 3)
+    keypoints = load_poses(tmp_path / "data/keypoints.npz")
+    for name in ("up.npz", "up.json"):
+        save_poses(tmp_path / name, keypoints, size=(64, 64))
+    write_frames(tmp_path / "clip", read_video(tmp_path / "data/frames").frames)
+    source = poses if poses == "me" else tmp_path / poses
+    root, out = f"data.root={tmp_path / 'data'}", f"output={tmp_path / 'out'}"
+    look(f"poses={source}", root, "data.resolution=64", out, "pose=file", f"pose.path={tmp_path / 'up.npz'}", *given)
+    told = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert [text.split(" on ")[0] for text in told] == ([f"{said}: no effect"] if said else [])
+
+
 def test_frames_with_a_file_of_json_beside_them_are_frames(call_main, tmp_path):
     frames, poses = render_clip(sample_identity(3), "talk", 2, 64, 3)
     write_frames(tmp_path / "frames", frames)
