@@ -32,6 +32,11 @@ def test_a_method_without_a_name_is_called_like_its_file(tmp_path: Path, call_ma
     assert report(call_main, tmp_path, "results=[ours.json,theirs.json]")[0] == ["ours", "theirs"]
 
 
+def test_how_several_results_are_given_is_told(tmp_path: Path, call_main) -> None:
+    status, told = call_main(main, f"results={tmp_path}/a.json,{tmp_path}/b.json", "output=report")
+    assert status == 2 and f"several are results=[{tmp_path}/a.json,{tmp_path}/b.json]" in told
+
+
 def test_rows_of_one_method_are_told_apart_by_their_settings(tmp_path: Path, call_main) -> None:
     for number, made in enumerate((settings(num_steps=10), settings(num_steps=2, frame_chunk=8))):
         write_result(tmp_path / f"in/{number}/results.json", benchmark="mine", settings=made)
