@@ -1,6 +1,7 @@
 """What rows have in common, and what tells those of one method apart: settings as in a sweep's variants, else files."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
@@ -36,7 +37,8 @@ def shared(results: Sequence[Result]) -> str:
         ("{} subjects", {len(result.clips) for result in results} if _same_subjects(results) else set()),
         ("{} test frames each", {int(count) for count in counts}),
     ]
-    return " · ".join(text.format(*values) for text, values in told if len(values) == 1 and None not in values)
+    texts = [text.format(*values) for text, values in told if len(values) == 1 and None not in values]
+    return " · ".join(re.sub(r"^1 (.+?)s( each)?$", r"1 \1\2", text) for text in texts)
 
 
 def _setting(result: Result, group: str, key: str) -> Any:

@@ -95,7 +95,7 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert cell["difference"] == pytest.approx(cell["value"] - first["metrics"]["psnr"]["value"])
     assert cell["difference_interval"] is None and cell["p_value"] is None, "two subjects say nothing of the others"
     page, notes = (report / "report.html").read_text(), " ".join(table["notes"])
-    shared = "model=tiny · 2 training frames · 1 fine-tune steps · 1 sampling steps · 2 subjects · 3 test frames each"
+    shared = "model=tiny · 2 training frames · 1 fine-tune step · 1 sampling step · 2 subjects · 3 test frames each"
     assert shared in page and "difference from controlvideo over the same subjects." in notes
     assert "Brackets" not in notes and "p-value" not in notes, "there are none"
     assert re.search(r"<small>\([+-][\d.]+\)</small>", page) and " to controlvideo" not in page
