@@ -24,7 +24,7 @@ class LeaderboardCommand:
 
 @entry("leaderboard", LeaderboardCommand, positional=("folder",))
 def main(cfg: DictConfig) -> None:
-    """Begin a board from a result, or write its page; a submission that does not match ends it with status 2."""
+    """Begin a board from a result, or write its page: of what matches; status 2 where something does not."""
     # Seconds of imports that `--help` and a misspelt setting need not wait for.
     from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions
     from eval.reporting.page import write_report
@@ -36,13 +36,25 @@ def main(cfg: DictConfig) -> None:
         log.info("%s: %d clips, protocol %s", settings.folder, len(board.clips), board.protocol)
         return
     board = read_board(settings.folder)
-    read = [read_submission(path, board) for path in submissions(settings.folder)]
-    if not read:
+    found, read, wrong = submissions(settings.folder), [], []
+    for path in found:
+        try:
+            read.append(read_submission(path, board))
+        except UserError as error:
+            # Where the board lies on this machine is nothing for its page.
+            wrong.append(str(error).replace(f"{settings.folder}/", ""))
+    if not found:
         raise UserError(f"{settings.folder} has no submission: a folder each, see eval/benchmark/LEADERBOARD.md")
+    told = f"{len(wrong)} of {len(found)} submissions do not match"
+    if not read:
+        raise UserError(f"{told}, so that there is no page: {' | '.join(wrong)}")
     (table,) = build_tables([result for _, result in read], published={})
     made = tuple(f"{one.method}: {', '.join(one.authors)}, {one.url} ({one.hardware})" for one, _ in read)
     output = settings.output or settings.folder / ".page"
-    write_report([replace(table, notes=(*table.notes, *made))], output, PageSettings(num_videos=0))
+    refused = tuple(f"Not in the table: {why}." for why in wrong)
+    write_report([replace(table, notes=(*refused, *table.notes, *made))], output, PageSettings(num_videos=0))
+    if wrong:
+        raise UserError(f"{told}, and the page is of the others: {' | '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> None:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
         return build_loggers(node.get("logger"), settings)
 
-    done = run_benchmark(settings, loggers=loggers, command=command("run"))
+    done = run_benchmark(settings, loggers=loggers, command=command("run", BenchmarkSettings))
     if done is None or not tracked or not done[2]:
         return
     result, path, scored = done

@@ -20,7 +20,7 @@ from eval.scoring.settings import ScoreSettings
 from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
-from src.common.typed import FilePath
+from src.common.typed import FilePath, Raw
 from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ MISSING_STATUS = 3
 class TableSettings:
     """Where the result stands in the tables of eval.report; None: as a run says of itself, else nobody said."""
 
-    benchmark: str | None
-    method: str | None
+    benchmark: Raw | None
+    method: Raw | None
     num_frames: int | None
 
 
@@ -88,7 +88,7 @@ def main(cfg: DictConfig) -> None:
         from eval.scoring.runs import said_by
 
         said = said_by(settings.run) | {key: value for key, value in said.items() if value is not None}
-    result = {**said, **found, "command": command("score")}
+    result = {**said, **found, "command": command("score", ScoreCommand)}
     _write(result, settings.output)
     if settings.strict and result["missing"]:
         exit_with(f"error: missing, with strict=true: {', '.join(result['missing'])}", MISSING_STATUS)

@@ -153,7 +153,7 @@ def score_sweep(
                     "absent": {},
                     "failed": {},
                 },
-                "setup": made_by(first.folder),
+                **made_by(first.folder),
                 "files": files_of(clips),
                 "seconds": {
                     "fine_tune": _mean([run.summary["training"].get("seconds") for run in runs]),

@@ -11,9 +11,11 @@ import matplotlib
 import numpy as np
 import wandb
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 
 from eval.benchmark.sweep import Sweep
 from eval.metrics.registry import REGISTRY
+from eval.reporting.palette import COLORS, axis_title
 from eval.reporting.results import Result
 from eval.reporting.tables import Table
 from src.common.arrays import height_width
@@ -56,7 +58,7 @@ def write_plots(table: Table, path: Path) -> Path | None:
     metrics = [name for name in table.columns if any(name in result.metrics for result in results)]
     if not metrics:
         return None
-    columns = min(3, len(metrics))
+    intervals, columns = False, min(3, len(metrics))
     rows = -(-len(metrics) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained")
     for axis, name in zip(axes.flat, metrics, strict=False):
@@ -66,16 +68,26 @@ def write_plots(table: Table, path: Path) -> Path | None:
         for subject in subjects:
             line = [results[index].clips.get(subject, {}).get(name, np.nan) for index in at]
             axis.plot(at, line, color="#8886", linewidth=0.8, zorder=1)
-        intervals = [results[index].interval(name) or (value, value) for index, value in zip(at, values, strict=True)]
-        spread = np.abs(np.array(intervals).T - values)
-        axis.errorbar(at, values, spread, fmt="o", color="#0072b2", capsize=4, zorder=2)
+        axis.plot(at, values, "o", color=COLORS[0], zorder=3)
+        for index, value in zip(at, values, strict=True):
+            if (interval := results[index].interval(name)) is not None:
+                spread = np.abs(np.array(interval) - value)[:, None]
+                axis.errorbar(index, value, spread, fmt="none", color=COLORS[0], capsize=4, zorder=2)
+                intervals = True
         axis.set_xticks(range(len(results)), [result.label for result in results], rotation=20, ha="right")
-        axis.set_title(f"{REGISTRY[name].title} (up is better)")
-        if not REGISTRY[name].higher_is_better:
+        better = REGISTRY[name].higher_is_better
+        axis.set_title(axis_title(REGISTRY[name].title, higher_is_better=better), fontsize=11)
+        if not better:
             axis.invert_yaxis()
         axis.margins(x=0.15)
     for axis in list(axes.flat)[len(metrics) :]:
         axis.set_axis_off()
+    all_of_them = "all subjects together" + (", with the 95 % interval over subjects" if intervals else "")
+    handles = [
+        Line2D([], [], color=COLORS[0], marker="o", linestyle="none", label=all_of_them),
+        Line2D([], [], color="#8886", linewidth=0.8, label="a line a subject"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

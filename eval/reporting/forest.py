@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.tables import Table
-from eval.reporting.writers import format_interval, format_value
+from eval.reporting.writers import format_difference
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,13 @@ def _forest(table: Table, metric: str) -> Forest | None:
     rows = []
     for label, cell, value in told:
         between = cell.difference_interval
-        text = ("" if value < 0 else "+") + format_value(metric, value)
-        text += "" if between is None else f" {format_interval(metric, between)}"
-        text += "" if cell.p_value is None else f", p = {cell.p_value:.2g}"
         bar = None if between is None else sorted(along(end, left, right) for end in between)
-        rows.append(ForestRow(label, along(value, left, right), None if bar is None else (bar[0], bar[1]), text))
+        rows.append(
+            ForestRow(
+                label,
+                along(value, left, right),
+                None if bar is None else (bar[0], bar[1]),
+                format_difference(metric, cell),
+            )
+        )
     return Forest(metric, left, right, along(0.0, left, right), tuple(rows))

@@ -15,12 +15,22 @@ from PIL import Image
 from eval.metrics.registry import REGISTRY
 from eval.reporting.card import write_cards
 from eval.reporting.forest import Forest, along, forests_of
+from eval.reporting.palette import COLORS
 from eval.reporting.results import Result
 from eval.reporting.settings import PageSettings
 from eval.reporting.side_by_side import Comparison, compare
 from eval.reporting.tables import Table
 from eval.reporting.templates import render
-from eval.reporting.writers import format_cell, format_interval, format_value, to_csv, to_json, to_latex, to_markdown
+from eval.reporting.writers import (
+    format_cell,
+    format_difference,
+    format_interval,
+    format_value,
+    to_csv,
+    to_json,
+    to_latex,
+    to_markdown,
+)
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.common.files import write_json
@@ -30,8 +40,6 @@ log = logging.getLogger(__name__)
 
 # Metrics side by side in 1,280 pixels.
 BLOCK = 8
-# Okabe and Ito's palette, told apart by colour-blind readers too.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,7 @@ def render_page(sections: Sequence[Section]) -> str:
         "registry": REGISTRY,
         "colors": COLORS,
         "format_cell": format_cell,
+        "format_difference": format_difference,
         "format_interval": format_interval,
         "format_value": format_value,
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

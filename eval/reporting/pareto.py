@@ -8,8 +8,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from eval.metrics.registry import REGISTRY
+from eval.reporting.palette import axis_title, look
 from eval.reporting.results import Result
 from src.common.atomic import atomic_path
 
@@ -82,31 +84,45 @@ def write_pareto(panels: Sequence[Panel], path: Path, *, seconds: str, columns: 
         columns: panels in a row at most.
     """
     columns = min(columns, len(panels))
+    names = list(dict.fromkeys(point.label for panel in panels for point in panel.points))
     rows = -(-len(panels) // columns)
     # A figure without pyplot: no global state, no display.
     with atomic_path(path) as temporary, matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
         axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axis, panel in zip(axes, panels, strict=False):
-            _draw(axis, panel)
+            _draw(axis, panel, names)
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         for axis in axes[len(panels) - columns : len(panels)]:
             axis.set_xlabel(seconds)
+        _legend(figure, names)
         figure.savefig(temporary, dpi=110)
     return path
 
 
-def _draw(axis: Axes, panel: Panel) -> None:
+def _draw(axis: Axes, panel: Panel, names: Sequence[str]) -> None:
     best = front(panel)
-    axis.plot([p.seconds for p in best], [p.value for p in best], color="#0072b2", linewidth=1, zorder=1)
+    axis.plot([p.seconds for p in best], [p.value for p in best], color="#888888", linewidth=1, zorder=1)
     for point in panel.points:
-        color = "#0072b2" if point in best else "#888888"
-        spread = np.abs(np.array(point.interval or (point.value, point.value)) - point.value)
-        axis.errorbar(point.seconds, point.value, spread[:, None], fmt="o", color=color, capsize=3, zorder=2)
-        axis.annotate(point.label, (point.seconds, point.value), (6, 3), textcoords="offset points", fontsize=7)
-    axis.set_title(f"{panel.title} (up is better)", fontsize=9)
+        color, marker = look(names.index(point.label))
+        inside = color if point in best else "none"
+        ends = None if point.interval is None else np.abs(np.array(point.interval) - point.value)[:, None]
+        axis.errorbar(point.seconds, point.value, ends, fmt="none", color=color, capsize=3, zorder=2)
+        axis.plot(point.seconds, point.value, marker, color=color, markerfacecolor=inside, zorder=3)
+    axis.set_title(axis_title(panel.title, higher_is_better=panel.higher_is_better), fontsize=9)
     if not panel.higher_is_better:
         axis.invert_yaxis()
-    axis.margins(x=0.3, y=0.15)
+    axis.margins(x=0.1, y=0.15)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    """Below all panels: names at the points would lie on each other wherever ways cost and give alike."""
+    handles = []
+    for index, name in enumerate(names):
+        color, marker = look(index)
+        handles.append(Line2D([], [], color=color, marker=marker, linestyle="none", label=name))
+    label = "filled, on the line: none is quicker and better"
+    handles.append(Line2D([], [], color="#888888", linewidth=1, label=label))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)), frameon=False)

@@ -191,7 +191,8 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
     results = []
     for path in paths:
         if not path.exists():
-            raise UserError(f"results={path} does not exist: give a result file or a folder that holds some")
+            several = f"; several are results=[{path}]" if "," in str(path) else ""
+            raise UserError(f"results={path} does not exist: give a result file or a folder that holds some{several}")
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
             value = read_json(file)
             if isinstance(value, dict) and {"protocol", "metrics", "missing"} <= set(value):

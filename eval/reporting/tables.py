@@ -15,7 +15,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import holm
 from eval.reporting.notes import PUBLISHED_FRAMES, grouped, incomparable, notes_of, short_stand_in, those
 from eval.reporting.results import Result
-from eval.reporting.told_apart import told_apart
+from eval.reporting.told_apart import shared, told_apart
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.files import natural_key
@@ -97,6 +97,11 @@ class Table:
         return f"{self.benchmark} · protocol {self.protocol_label} · {', '.join(self.sizes) or 'size not recorded'}"
 
     @property
+    def shared(self) -> str:
+        """What made all measured rows alike, in a line; empty where nothing is known."""
+        return shared(self.results)
+
+    @property
     def tells_frames(self) -> bool:
         """Whether the rows' frames must be told: they are not as many for every subject, or fewer than asked for."""
         asked = {result.dataset.expected_frames for result in self.results if result.dataset is not None} - {None}
@@ -158,22 +163,14 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
     rows = _corrected(rows)
     columns = tuple(name for name in REGISTRY if any(name in row.cells or name in row.missing for row in rows))
-    notes = []
-    if paper:
-        notes.append(f"Published rows: {published['source']}. {published['note']}")
-        notes.append("Parentheses: difference from the published row of the same method and NFs.")
-    if base is not None:
-        notes.append(
-            f"Parentheses: difference from {base.label} over the same subjects, with its paired interval and the "
-            "p-value of no difference (sign flips of subjects, Holm's correction over the table)."
-        )
+    notes = [f"Published rows: {published['source']}. {published['note']}"] if paper else []
+    notes += how_to_read(
+        [cell for row in rows for cell in row.cells.values()],
+        "the published row of the same method and NFs" if base is None else f"{base.label} over the same subjects",
+    )
     for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
         labels = those([result for result in results if result.stand_in == why], results)
         notes.append(f"{why}: a stand-in, which reproduces no published number ({labels}).")
-    notes.append(
-        f"Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what as "
-        f"many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
-    )
     if weights := sorted({one for result in results for peer in apart for one in _other_weights(result, peer)}):
         notes.append(
             f"Judged by {', '.join(weights)}: results by other weights of that name do not compare, and stand in a "
@@ -192,6 +189,26 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         against,
         first.protocol.label(),
     )
+
+
+def how_to_read(cells: Sequence[Cell], against: str) -> list[str]:
+    """What stands in the cells beside their values, of what there is.
+
+    Args:
+        against: what differences are from.
+    """
+    said = []
+    if any(cell.difference is not None for cell in cells):
+        beside = " with its paired interval" if any(cell.difference_interval for cell in cells) else ""
+        tested = any(cell.p_value is not None for cell in cells)
+        test = " and the p-value of no difference (sign flips of subjects, Holm's correction over the table)"
+        said.append(f"Parentheses: difference from {against}{beside}{test if tested else ''}.")
+    if any(cell.interval is not None for cell in cells):
+        said.append(
+            "Brackets: 95 % interval over subjects (studentised bootstrap; of Fréchet distances a jackknife, of what "
+            f"as many frames give on average); none of fewer than {MIN_SUBJECTS} subjects."
+        )
+    return said
 
 
 def _corrected(rows: list[Row]) -> list[Row]:

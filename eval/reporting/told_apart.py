@@ -1,6 +1,7 @@
-"""Names for rows of one method: by the settings in which they differ, as variants of a sweep, else by their files."""
+"""What rows have in common, and what tells those of one method apart: settings as in a sweep's variants, else files."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_type_hints
@@ -23,6 +24,31 @@ def told_apart(results: Sequence[Result]) -> list[Result]:
             for at, name in zip(group, _names([results[at] for at in group]), strict=True):
                 told[at] = replace(results[at], told=name)
     return told
+
+
+def shared(results: Sequence[Result]) -> str:
+    """What all rows have in common of what matters most, as `model=mini · 8 training frames · …`."""
+    counts = {values["frames"] for result in results for values in result.clips.values()}
+    told = [
+        ("model={}", {result.model for result in results}),
+        ("{} training frames", {result.num_frames for result in results}),
+        ("{} fine-tune steps", {_setting(result, "trainer", "max_steps") for result in results}),
+        ("{} sampling steps", {_setting(result, "sampling", "num_steps") for result in results}),
+        ("{} subjects", {len(result.clips) for result in results} if _same_subjects(results) else set()),
+        ("{} test frames each", {int(count) for count in counts}),
+    ]
+    texts = [text.format(*values) for text, values in told if len(values) == 1 and None not in values]
+    return " · ".join(re.sub(r"^1 (.+?)s( each)?$", r"1 \1\2", text) for text in texts)
+
+
+def _setting(result: Result, group: str, key: str) -> Any:
+    of_group = result.settings.get(group)
+    value = of_group.get(key) if isinstance(of_group, Mapping) else None
+    return value if isinstance(value, int) else None
+
+
+def _same_subjects(results: Sequence[Result]) -> bool:
+    return len({frozenset(result.clips) for result in results}) == 1
 
 
 def _names(group: Sequence[Result]) -> list[str]:

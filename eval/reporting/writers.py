@@ -33,13 +33,19 @@ def format_cell(metric: str, cell: Cell) -> str:
     if cell.interval is not None:
         text += f" {format_interval(metric, cell.interval)}"
     if cell.difference is not None:
-        sign = "" if cell.difference < 0 else "+"
-        between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
-        probable = "" if cell.p_value is None else f", p = {cell.p_value:.2g}"
-        text += f" ({sign}{format_value(metric, cell.difference)}{between}{probable})"
+        text += f" ({format_difference(metric, cell)})"
     if cell.found is not None:
         text += f", {cell.found:.0%} found"
     return text
+
+
+def format_difference(metric: str, cell: Cell) -> str:
+    """A cell's difference with its sign, its interval and p-value where it has them."""
+    assert cell.difference is not None, "cells without one show none"
+    sign = "" if cell.difference < 0 else "+"
+    between = "" if cell.difference_interval is None else f" {format_interval(metric, cell.difference_interval)}"
+    probable = "" if cell.p_value is None else f", p = {cell.p_value:.2g}"
+    return f"{sign}{format_value(metric, cell.difference)}{between}{probable}"
 
 
 def format_interval(metric: str, interval: tuple[float, float]) -> str:
@@ -66,6 +72,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
         lines = [
             f"## {one_line(table.title)}",
             "",
+            *([one_line(table.shared), ""] if table.shared else []),
             _pipe(_header(table)),
             _pipe(["---"] * 2 + ["---:"] * (len(_header(table)) - 2)),
         ]

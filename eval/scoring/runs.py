@@ -57,8 +57,7 @@ def said_by(run: Path) -> dict[str, Any]:
         "method": settings.method.name,
         "num_frames": len(frames) if isinstance(frames, list) else settings.data.num_frames,
         "model": settings.model.name,
-        "settings": {field.name: plain(settings)[field.name] for field in fields(LearningSettings)},
-        "setup": made_by(run),
+        **made_by(run),
     }
 
 
@@ -73,7 +72,11 @@ def benchmark_of_subjects(subjects: Sequence[str]) -> str | None:
 
 
 def made_by(run: Path) -> dict[str, Any]:
-    """The `setup` of a result: why no published number is of a run like this one, as far as its settings say."""
-    model = RunFolder(run).settings().model
+    """The `settings` of a result, and its `setup`: why no published number is of a run like this one, as these say."""
+    settings = RunFolder(run).settings()
+    model, values = settings.model, plain(settings)
     beside = f"{len(model.controlnets)} ControlNets beside the pose one" if model.controlnets else None
-    return {"stand_in": stand_in(model) or beside}
+    return {
+        "settings": {field.name: values[field.name] for field in fields(LearningSettings)},
+        "setup": {"stand_in": stand_in(model) or beside},
+    }

@@ -37,6 +37,7 @@ _TAKES_A_WORD = (
     "--package",
     "-p",
 )
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=")
 
 
@@ -95,6 +96,22 @@ def prepared(arguments: Sequence[str], settings: type) -> list[str]:
         else:
             out.append(argument)
         after = argument
+    return out
+
+
+def as_given(overrides: Sequence[str], settings: type) -> list[str]:
+    """The overrides of one run without the quotes of `prepared`, which puts the same ones back.
+
+    Args:
+        settings: as of `prepared`.
+    """
+    out = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        inside = [_without_quotes(match[0]) for match in _QUOTED.finditer(value)]
+        listed = value.startswith("[") and value.endswith("]")
+        alone = f"{key}=[{','.join(inside)}]" if listed else f"{key}={''.join(inside)}"
+        out.append(alone if inside and prepared([alone], settings) == [override] else override)
     return out
 
 
@@ -190,6 +207,14 @@ def _in_quotes(value: str) -> str:
     text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
     trailing = len(text) - len(text.rstrip("\\"))
     return f"'{text}{chr(92) * trailing}'"
+
+
+def _without_quotes(text: str) -> str:
+    """What `_in_quotes` was given."""
+    inside = text[1:-1]
+    trailing = len(inside) - len(inside.rstrip("\\"))
+    inside = inside[: len(inside) - trailing // 2]
+    return re.sub(r"(\\+)(?='|\$\{)", lambda match: match[1][: len(match[1]) // 2], inside)
 
 
 def one_line(error: Exception, settings: type | None = None) -> str:

@@ -63,9 +63,13 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
-def command(name: str) -> str:
-    """This run as a line for a shell."""
-    return shlex.join(["posecrafter", name, *overrides()])
+def command(name: str, settings: type) -> str:
+    """This run as a line for a shell, its plain text as the shell would pass it on.
+
+    Args:
+        settings: the dataclass of the command's settings.
+    """
+    return shlex.join(["posecrafter", name, *command_line.as_given(overrides(), settings)])
 
 
 def entry(

@@ -227,6 +227,18 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert seen["videos"] == ["videos/people_001", "videos/people_007"]
 
 
+def test_what_a_benchmarks_data_are_given_by_is_told(call_main, tmp_path: Path) -> None:
+    status, told = call_main(eval.run.main, "benchmark=tiktok", "model=tiny")
+    expected = (
+        "error: dataset.root is not set: give a folder of DisCo's TSV files, or of folders of frames: dataset.root="
+    )
+    assert status == 2 and told.startswith(expected) and 'ARGS="dataset.root=<folder>"' in told
+    header = "video_id,start,end,bbox,fps,width,height,partition"
+    (tmp_path / "ted.csv").write_text(f"{header}\nabc,0,90,0-0-64-64,25,128,64,train\n")
+    status, told = call_main(eval.run.main, "benchmark=ted", "model=tiny", "dataset.metadata=ted.csv", *FAST)
+    assert status == 2 and "dataset.partition=test, only of train: dataset.partition=train takes those" in told
+
+
 @pytest.mark.parametrize(
     ("benchmark", "extra", "model", "num_test"),
     [

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from src.common.errors import UserError
 from src.common.typed import FileName, Raw, check_range
 from src.data.datasets.base import Dataset
 
@@ -28,18 +29,20 @@ class FolderSettings(BesideSettings):
 
     kind: Literal["folder"]
     name: str
-    root: FileName
+    root: FileName | None = None
     pattern: Raw = "*"
     fps: float | None = None
     num_published_clips: int | None = None
 
     def __post_init__(self) -> None:
+        _check_root(self.root, "a folder of videos, or of folders of frames")
         check_range("dataset.fps", self.fps, above=0, most=1000)
 
     def build(self) -> Dataset:
         """Nothing is read yet."""
         from src.data.datasets.folder import Folder
 
+        assert self.root is not None, "checked above"
         return Folder(
             name=self.name,
             root=self.root,
@@ -54,20 +57,22 @@ class TikTokSettings(BesideSettings):
     """DisCo's ten TikTok test videos; see `TikTok`."""
 
     kind: Literal["tiktok"]
-    root: FileName
     cache: FileName
+    root: FileName | None = None
     split: str | None = None
     pattern: Raw = "*"
     fps: float = 30.0
     num_published_clips: int = 10
 
     def __post_init__(self) -> None:
+        _check_root(self.root, "a folder of DisCo's TSV files, or of folders of frames")
         check_range("dataset.fps", self.fps, above=0, most=1000)
 
     def build(self) -> Dataset:
         """Nothing is read yet."""
         from src.data.datasets.tiktok import TikTok
 
+        assert self.root is not None, "checked above"
         return TikTok(
             root=self.root,
             split=self.split,
@@ -124,6 +129,13 @@ class PeopleSettings(BesideSettings):
         from src.data.datasets.people import People
 
         return People(num_published_clips=self.num_published_clips)
+
+
+def _check_root(root: str | None, what: str) -> None:
+    if root is None:
+        raise UserError(
+            f'dataset.root is not set: give {what}: dataset.root=<folder>, or of make ARGS="dataset.root=<folder>"'
+        )
 
 
 DatasetSettings = Annotated[FolderSettings | TikTokSettings | TEDSettings | PeopleSettings, Field(discriminator="kind")]

@@ -103,8 +103,11 @@ class TED(Dataset):
         rows = read_rows(Path(str(self.metadata)))
         chosen = [row for row in rows if row.partition == self.partition]
         if not chosen:
-            there = ", ".join(sorted({row.partition for row in rows}))
-            raise UserError(f"{self.metadata} has no rows of dataset.partition={self.partition}, only of {there}")
+            there = sorted({row.partition for row in rows})
+            raise UserError(
+                f"{self.metadata} has no rows of dataset.partition={self.partition}, only of {', '.join(there)}: "
+                f"dataset.partition={'|'.join(there)} takes those"
+            )
         chosen.sort(key=lambda row: (row.youtube_id, row.start, row.end, row.box))
         return [self._clip(index, row) for index, row in enumerate(chosen)]
 

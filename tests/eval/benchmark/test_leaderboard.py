@@ -146,6 +146,25 @@ def test_what_does_not_match_is_refused(
     assert call_main(submit_check, str(board / "ours"))[0] == 0
 
 
+def test_one_submission_that_does_not_match_does_not_take_the_page_from_the_others(
+    board: Path, result: dict[str, Any], call_main
+) -> None:
+    """It is listed with its reason, and the status is 2 all the same."""
+    wrong = json.loads(json.dumps(result))
+    other_size(wrong)
+    submit(board, "wrong", wrong, WHO | {"method": "theirs"})
+    status, line = call_main(leaderboard, str(board))
+    assert status == 2 and "1 of 2 submissions do not match, and the page is of the others: wrong: frames" in line
+    (table,) = json.loads((board / ".page/tables.json").read_text())
+    assert [row["method"] for row in table["rows"]] == [WHO["method"]]
+    assert table["notes"][0] == "Not in the table: wrong: frames of 64x64, not 32x32."
+    before = (board / ".page/tables.json").read_text()
+    submit(board, "ours", wrong)
+    status, line = call_main(leaderboard, str(board))
+    assert status == 2 and "2 of 2 submissions do not match" in line
+    assert (board / ".page/tables.json").read_text() == before
+
+
 def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str, Any], call_main) -> None:
     """Metrics of other networks than another submission's, or that are unknown here."""
     for number, network in enumerate(("a", "b")):

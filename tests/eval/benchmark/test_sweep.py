@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def test_a_sweep_over_numbers_of_frames_trains_by_its_own_table_of_steps(tmp_pat
     assert trained == [1, 2]
 
 
-def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path):
+def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("eval.benchmark.sweep_report.plt.close", drawn.append)
     folder = sweep("method=controlvideo,noise", "subject=people_001,people_007", "data.num_frames=2")
     for job, seconds in enumerate((8.0, 10.0, 2.0, 3.0)):
         summary = json.loads((folder / f"{job}/summary.json").read_text())
@@ -91,7 +94,12 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert cell["difference"] == pytest.approx(np.mean(differences))
     assert cell["difference"] == pytest.approx(cell["value"] - first["metrics"]["psnr"]["value"])
     assert cell["difference_interval"] is None and cell["p_value"] is None, "two subjects say nothing of the others"
-    notes = " ".join(table["notes"])
+    page, notes = (report / "report.html").read_text(), " ".join(table["notes"])
+    shared = "model=tiny · 2 training frames · 1 fine-tune step · 1 sampling step · 2 subjects · 3 test frames each"
+    assert shared in page and "difference from controlvideo over the same subjects." in notes
+    assert "Brackets" not in notes and "p-value" not in notes, "there are none"
+    assert re.search(r"<small>\([+-][\d.]+\)</small>", page) and " to controlvideo" not in page
+    assert [text.get_text() for text in drawn[0].legends[0].texts] == ["all subjects together", "a line a subject"]
     assert "partial, 2 of 12 subjects" in notes, "what a sweep leaves out of its benchmark is said"
     assert "data:image/webp" in (report / "report.html").read_text()
     assert {path.name for path in (report / "grids").iterdir()} == {"people_001.png", "people_007.png"}

@@ -32,6 +32,11 @@ def test_a_method_without_a_name_is_called_like_its_file(tmp_path: Path, call_ma
     assert report(call_main, tmp_path, "results=[ours.json,theirs.json]")[0] == ["ours", "theirs"]
 
 
+def test_how_several_results_are_given_is_told(tmp_path: Path, call_main) -> None:
+    status, told = call_main(main, f"results={tmp_path}/a.json,{tmp_path}/b.json", "output=report")
+    assert status == 2 and f"several are results=[{tmp_path}/a.json,{tmp_path}/b.json]" in told
+
+
 def test_rows_of_one_method_are_told_apart_by_their_settings(tmp_path: Path, call_main) -> None:
     for number, made in enumerate((settings(num_steps=10), settings(num_steps=2, frame_chunk=8))):
         write_result(tmp_path / f"in/{number}/results.json", benchmark="mine", settings=made)
@@ -45,6 +50,22 @@ def test_rows_of_one_method_are_told_apart_by_their_settings(tmp_path: Path, cal
     ]
     _, text = report(call_main, tmp_path, "results=in", "baseline=posecrafter (8), num_steps=2, seed=1")
     assert "difference from posecrafter (8), num_steps=2, seed=1" in text
+
+
+def test_notes_explain_what_is_shown_and_no_more(tmp_path: Path, call_main) -> None:
+    """One row has no difference from itself; fewer than five subjects have no interval."""
+    two = {clip: TEN[clip] | {"psnr": 20.0} for clip in ("tiktok_001", "tiktok_002")}
+    metrics = {"ssim": {"value": 0.8, "frames": 200}}
+    write_result(tmp_path / "in/a.json", benchmark="mine", method="a", metrics=metrics, clips=two)
+    _, text = report(call_main, tmp_path, "results=in", "baseline=a (8)")
+    assert not any(word in text for word in ("Parentheses", "Brackets", "p-value"))
+    write_result(tmp_path / "in/b.json", benchmark="mine", method="b", metrics=metrics, clips=two)
+    _, text = report(call_main, tmp_path, "results=in", "baseline=a (8)")
+    assert "Parentheses: difference from a (8) over the same subjects." in text and "Brackets" not in text
+    write_result(tmp_path / "in/a.json", benchmark="mine", method="a", metrics=metrics)
+    write_result(tmp_path / "in/b.json", benchmark="mine", method="b", metrics=metrics)
+    _, text = report(call_main, tmp_path, "results=in", "baseline=a (8)")
+    assert "with its paired interval and the p-value" in text and "Brackets: 95 % interval" in text
 
 
 @pytest.mark.parametrize("names", [("a/r.json", "b/r.json"), ("a/r.json", "a/s.json"), ("a/r.json", "b/s.json")])

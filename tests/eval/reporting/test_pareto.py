@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from eval.benchmark.replicates import merge_seeds
+from eval.reporting import pareto
 from eval.reporting.pareto import Panel, Point, front, panels_of, write_pareto
 from eval.reporting.results import Result, load_results
 from tests.eval.reporting.test_tables import write_result
@@ -30,12 +32,18 @@ def test_the_front_is_what_none_is_both_quicker_and_better_than(higher, expected
     assert [point.label for point in front(Panel("", points, higher))] == expected
 
 
-def test_a_panel_a_metric_where_seconds_differ(tmp_path):
+def test_a_panel_a_metric_where_seconds_differ(tmp_path, monkeypatch):
     panels = panels_of(variants(tmp_path, quick=1.0, slow=2.0))
     assert [(panel.title, panel.higher_is_better) for panel in panels] == [("PSNR", True), ("FVD", False)]
     assert [len(front(panel)) for panel in panels] == [2, 1]
     assert [(point.label, point.seconds) for point in panels[0].points] == [("quick", 1.0), ("slow", 2.0)]
+    drawn: list[Figure] = []
+    monkeypatch.setattr(pareto, "Figure", lambda **options: drawn.append(Figure(**options)) or drawn[-1])
     assert Image.open(write_pareto(panels, tmp_path / "seconds.png", seconds="seconds")).width > 800
+    first, second = drawn[0].axes
+    assert not [*first.texts, *second.texts], "names at the points would lie on each other"
+    assert [text.get_text() for text in drawn[0].legends[0].texts][:2] == ["quick", "slow"]
+    assert second.get_title() == "FVD ↓ (upside down: better is up)" and second.yaxis_inverted()
 
 
 @pytest.mark.parametrize("quick", [1.9, None, 0.0])
