@@ -1,10 +1,12 @@
 """Who may write into a folder: one process at a time, and only where nothing of somebody else's is replaced."""
 
 import contextlib
+import itertools
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -63,6 +65,27 @@ def _refuse_what_is_not_ours(folder: Path, writes: Collection[str]) -> None:
             f"{folder} holds {', '.join(theirs[:3])}, which was not written here before and would be replaced: choose "
             "another folder for the results, or move it away"
         )
+
+
+def free_folder(within: Path, name: Path, holds: Callable[[Path], Any], wanted: Any) -> Path:
+    """The folder `name`, with a number behind it where something else is there; that of what is wanted, if any.
+
+    Args:
+        within: the folder that holds it.
+        holds: what a folder holds, to be compared with `wanted`; None: nothing that would be lost.
+
+    Raises:
+        UserError: the way there, or what lies in it, is a link that may lead out of `within`.
+    """
+    first = within / name
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        refuse_links(within, [folder.relative_to(within)])
+        if holds(folder) in (None, wanted):
+            break
+    if folder != first:
+        log.info("%s holds what was made of something else: this goes to %s", first, folder)
+    return folder
 
 
 def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:

@@ -22,7 +22,7 @@ from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
 from src.pose.keypoints import PoseSequence
 from src.runs.run_folder import RunFolder
-from src.runs.samples import free_folder
+from src.runs.samples import video_folder
 
 FPS = 25.0  # where poses come without a rate
 
@@ -68,7 +68,7 @@ def film_picture(
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
     said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
-    folder = free_folder(Path("outputs"), Path(name), said["key"]) if output is None else RunFolder(output)
+    folder = video_folder(Path("outputs"), Path(name), said["key"]) if output is None else RunFolder(output)
     built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)

@@ -1,7 +1,5 @@
 """What `src.sample` leaves of a person who was learnt, and where: each video has a folder, which its command finds."""
 
-import itertools
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +8,13 @@ from typing import Any
 from src.common.errors import UserError
 from src.common.files import read_record
 from src.common.typed import plain
-from src.common.writers import refuse_links
+from src.common.writers import free_folder
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
 from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, UNFINISHED, RunFolder
 from src.sampling.jobs import GeneratedClip, GenerationJob
 from src.sampling.kept_frames import RECORD
 
-log = logging.getLogger(__name__)
 SAMPLES = "samples"
 
 
@@ -32,30 +29,18 @@ def own_folder(run: RunFolder, poses: str, key: str) -> RunFolder:
         UserError: the way there leads out of the run, which may have come from anyone.
     """
     # The stem of `..` would be the run itself.
-    return free_folder(run.path, Path(SAMPLES, Path(os.path.abspath(poses)).stem), key)
+    return video_folder(run.path, Path(SAMPLES, Path(os.path.abspath(poses)).stem), key)
 
 
-def free_folder(within: Path, name: Path, key: str) -> RunFolder:
-    """The folder `name`, with a number where another video is there; the folder of the video of that key, if any.
+def video_folder(within: Path, name: Path, key: str) -> RunFolder:
+    """The folder `name`, with a number where another video is there; see `free_folder`."""
 
-    Args:
-        within: the folder that holds it.
-
-    Raises:
-        UserError: the way there, or what lies in it, is a link that may lead out of `within`.
-    """
-    first = within / name
-    for number in itertools.count(1):
-        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        refuse_links(within, [folder.relative_to(within)])
+    def key_of(folder: Path) -> str | None:
         # A long video that was stopped has no summary yet, but windows.
-        if (known := RunFolder(folder).summary() or read_record(folder / UNFINISHED / RECORD)) is None:
-            break
-        if known.get("key") == key:
-            break
-    if folder != first:
-        log.info("%s holds another video (prompt, seed, settings or poses): this one goes to %s", first, folder)
-    return RunFolder(folder)
+        known = RunFolder(folder).summary() or read_record(folder / UNFINISHED / RECORD)
+        return None if known is None else str(known.get("key"))
+
+    return RunFolder(free_folder(within, name, key_of, key))
 
 
 def refuse_run_folder(output: str) -> None:

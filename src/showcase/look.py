@@ -3,7 +3,6 @@
 Dimensions: N training frames, M target poses, H×W pixels; RGB uint8.
 """
 
-import itertools
 import logging
 import os
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from src.common.arrays import MadeFrames, height_width
 from src.common.atomic import atomic_path
 from src.common.files import read_record, write_json
-from src.common.writers import only_writer
+from src.common.writers import free_folder, only_writer
 from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
 from src.data.split import split_frames
@@ -64,15 +63,13 @@ def own_folder(poses: str) -> Path:
     Args:
         poses: what the command line calls them.
     """
-    first = FOLDER / Path(os.path.abspath(poses)).stem
-    for number in itertools.count(1):
-        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+
+    def poses_of(folder: Path) -> str | None:
         known = (read_record(folder / RECORD) or {}).get("poses")
-        if not isinstance(known, str) or os.path.abspath(known) == os.path.abspath(poses):
-            break
-    if folder != first:
-        log.info("%s holds a look at other poses: this one goes to %s", first, folder)
-    return folder
+        return os.path.abspath(known) if isinstance(known, str) else None
+
+    given = os.path.abspath(poses)
+    return free_folder(FOLDER, Path(Path(given).stem), poses_of, given)
 
 
 def look(settings: LookSettings, folder: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def test_another_video_does_not_take_the_place_of_an_earlier_one(world, call_mai
     }
     for name, command in commands.items():
         said = []
-        monkeypatch.setattr("src.runs.samples.log.info", lambda text, *names, said=said: said.append(text % names))
+        monkeypatch.setattr("src.common.writers.log.info", lambda text, *names, said=said: said.append(text % names))
         assert call_main(main, "run=run", *command) == (0, "")
         assert [line.rpartition("/")[2] for line in said] == [name][name == "dance" :]
         assert len(list((world / "run/samples").iterdir())) == list(commands).index(name) + 1
