@@ -233,7 +233,10 @@ def one_line(error: Exception, settings: type | None = None) -> str:
     # What names code takes arguments that no dataclass knows, by Hydra's own `+`.
     if settings is not None and unknown and unknown[1].split(".")[0] not in ("logger", "hydra"):
         key = unknown[1]
-        close = difflib.get_close_matches(key, dotted_keys(settings), n=1)
+        known, group = set(dotted_keys(settings)), key.rpartition(".")[0]
+        if key in known and group:
+            return f"{key} is of {group}, of which nothing is chosen: give {group}=NAME as well; --help lists them"
+        close = difflib.get_close_matches(key, sorted(known), n=1)
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     if str(error).startswith("Config group override must be"):
         return "a group is no value: choose one of its names, such as logger=none"
