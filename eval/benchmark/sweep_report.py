@@ -103,7 +103,11 @@ def log_sweep(table: Table, grids: Sequence[Path], plots: Path | None, logger: "
             values = [result.metrics[name]["value"] if name in result.metrics else None for name in measured]
             rows.append([result.label, len(result.clips), *values])
             logger.log_metrics(
-                {f"{result.label}/{name}": value for name, value in zip(measured, values, strict=True) if value}
+                {
+                    f"{result.label}/{name}": value
+                    for name, value in zip(measured, values, strict=True)
+                    if value is not None
+                }
             )
         logger.log_table("variants", columns=["variant", "subjects", *measured], data=rows)
         logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})

@@ -33,7 +33,6 @@ from src.pose.keypoints import NUM_KEYPOINTS
 
 log = logging.getLogger(__name__)
 
-FIRST_TRAINING_SEED = 1000  # below are the subjects of the benchmark and the held-out identities
 SHARD_IDENTITIES = 50
 ARRAYS = ("frames", "drawings", "xy", "mask")
 

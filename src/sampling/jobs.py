@@ -57,7 +57,7 @@ class Reference:
 
     Attributes:
         index: r in [0, N).
-        distances: (N,) the sums of Eq. 5, in squared units of the frame.
+        distances: (N,) the means of Eq. 5 over shared keypoints, in squared units of the frame.
         skipped: target frames in which each piece was not edited.
         num_edits: rectangles pasted.
         num_frames: length of the segment.

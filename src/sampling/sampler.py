@@ -63,7 +63,7 @@ class _Start:
     """What all windows of a segment begin with.
 
     Attributes:
-        index: r in [0, N); distances: (N,), the sums of Eq. 5 over the segment.
+        index: r in [0, N); distances: (N,), those of Eq. 5 over the segment.
         trajectory: latents (C, h, w) of the reference frame from Z_0 to Z_T; a lone Z_T where the start is noise.
     """
 
