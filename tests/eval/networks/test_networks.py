@@ -26,6 +26,20 @@ from src.media.video import write_frames
 from tests.eval.conftest import random_inception, smooth_frames, to_tensor
 
 
+def edged_frames(count: int, size: int) -> np.ndarray:
+    """Frames with black and white side by side, beyond which a bicubic filter goes."""
+    frames = smooth_frames(count, size, seed=0)
+    frames[:, size // 4 : size // 2, ::2], frames[:, size // 4 : size // 2, 1::2] = 0, 255
+    return frames
+
+
+def fed_to(model: torch.nn.Module) -> list[torch.Tensor]:
+    """What a network is given from now on: features of random weights hardly tell one input from another."""
+    fed: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, given: fed.append(given[0].detach().clone()))
+    return fed
+
+
 def test_lpips_is_lpips(weights_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """lpips' own constructor finds the same backbone in torch's cache and is fed by its own rule."""
     path = weights_folder / "alexnet-owt-7be5be79.pth"
@@ -50,20 +64,23 @@ def test_lpips_is_lpips(weights_folder: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_inception_features_are_clean_fids(weights_folder: Path, tmp_path: Path, random_weights: WeightStore) -> None:
-    frames = smooth_frames(3, 96, seed=0)
+    frames = edged_frames(3, 96)
     write_frames(tmp_path / "frames", frames)
     own = InceptionV3W(str(weights_folder), download=False)
+    fed_theirs = fed_to(own)
     expected = get_folder_features(
         str(tmp_path / "frames"), own, num_workers=0, device=torch.device("cpu"), mode="clean", verbose=False
     )
     network = Inception("inception-torchscript", random_weights.file("inception-torchscript"))
+    fed = fed_to(network.model)
     together = network(to_tensor(frames))
+    torch.testing.assert_close(fed[0], fed_theirs[0], rtol=0, atol=1e-3)
     np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(network(to_tensor(frames[:1])), together[:1], rtol=1e-4, atol=1e-6)
 
 
 def test_disco_inception_is_pytorch_fids(random_weights: WeightStore) -> None:
-    frames = smooth_frames(2, 96, seed=0)
+    frames = edged_frames(2, 96)
     model = random_inception()
     model.load_state_dict(torch.load(random_weights.file("inception-pytorch")))
     model.fc = torch.nn.Identity()
@@ -71,12 +88,14 @@ def test_disco_inception_is_pytorch_fids(random_weights: WeightStore) -> None:
         x = torch.nn.functional.interpolate(to_tensor(frames) / 255, size=(299, 299), mode="bilinear")
         expected = model(2 * x - 1)
     network = Inception("inception-pytorch", random_weights.file("inception-pytorch"))
+    fed = fed_to(network.model)
     np.testing.assert_allclose(network(to_tensor(frames)), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(fed[0], 2 * x - 1, rtol=0, atol=1e-5)
 
 
 def test_disco_i3d_is_fed_as_disco_feeds_it(random_weights: WeightStore) -> None:
     """The real architecture, on one clip; frames resized channel by channel in floating point by Pillow."""
-    frames = smooth_frames(16, 64, seed=0)
+    frames = edged_frames(16, 64)
     path = random_weights.file("i3d-pytorch")
     model = InceptionI3d(400, in_channels=3).eval()
     model.load_state_dict(torch.load(path))
@@ -94,7 +113,10 @@ def test_disco_i3d_is_fed_as_disco_feeds_it(random_weights: WeightStore) -> None
     with torch.no_grad():
         expected = model(torch.from_numpy(resized / 127.5 - 1).float().transpose(0, 1)[None])
     network = I3D("i3d-pytorch", path)
-    logits = network(network.prepare(to_tensor(frames))[None])
+    fed = network.prepare(to_tensor(frames))
+    torch.testing.assert_close(fed, torch.from_numpy(resized / 127.5 - 1).float(), rtol=0, atol=1e-5)
+    assert fed.abs().max() > 1.01, "the filter's overshoot stays"
+    logits = network(fed[None])
     assert logits.shape == (1, 400)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
 
