@@ -5,6 +5,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from src.common.trainer import TrainerSettings
 from src.data.subject_split import TrainingClip
+from src.models.backbone import VideoBackbone
 from src.models.build import build_backbone
 from src.models.loading import random_image_model
 from src.training.callbacks import StepTimer
@@ -140,3 +141,33 @@ def test_batches_hold_what_a_step_draws(clip, tiny):
     assert len(first) == VALIDATION_DRAWS
     assert all(torch.equal(a["noise"], b["noise"]) for a, b in zip(first, again, strict=True))
     assert [batch["timestep"].item() for batch in first] == [62, 187, 312, 437, 562, 687, 812, 937]
+
+
+def test_a_step_sees_the_poses_of_the_frames_that_were_drawn(fit, monkeypatch):
+    seen: list[torch.Tensor] = []
+    whole: list[torch.Tensor] = []
+    forward, prepare = VideoBackbone.forward, VideoBackbone.prepare
+
+    def spying(self, latents, t, conditioning):
+        seen.append(conditioning.pose_embedding_BFChw)
+        return forward(self, latents, t, conditioning)
+
+    def preparing(self, *given, **named):
+        conditioning = prepare(self, *given, **named)
+        whole.append(conditioning.pose_embedding_BFChw)
+        return conditioning
+
+    monkeypatch.setattr(VideoBackbone, "forward", spying)
+    monkeypatch.setattr(VideoBackbone, "prepare", preparing)
+    fit(4)
+    drawn = [draw_step(6, 3, (4, 8, 8), 1000, seed=5, step=step)[0] for step in range(4)]
+    assert any(frames.tolist() != [0, 1, 2] for frames in drawn)
+    for frames, embedding in zip(drawn, seen[-4:], strict=True):
+        assert torch.equal(embedding, whole[0][:, frames])
+
+
+def test_the_optimiser_has_what_the_settings_say():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    built = OptimizerSettings(lr=0.3, weight_decay=0.5, betas=(0.8, 0.9)).build([weight])
+    [group] = built.param_groups
+    assert (group["lr"], group["weight_decay"], group["betas"]) == (0.3, 0.5, (0.8, 0.9))
