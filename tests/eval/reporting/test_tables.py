@@ -151,6 +151,21 @@ def test_rows_over_other_subjects_frames_or_networks_are_marked(tmp_path: Path) 
         assert "different networks" in row.cells["ssim"].note and row.cells["ssim"].difference is None
 
 
+def test_a_difference_leaves_out_subjects_whose_true_frames_are_others(tmp_path: Path) -> None:
+    inputs = {clip: {"frames": 100, "real_sha256": "0" * 64} for clip in TEN}
+    higher = {clip: values | {"ssim": values["ssim"] + 0.1} for clip, values in TEN.items()}
+    higher["tiktok_004"] = higher["tiktok_004"] | {"ssim": 0.0}
+    write_result(tmp_path / "a" / "results.json", inputs=inputs)
+    write_result(tmp_path / "b" / "results.json", inputs=inputs, clips=higher)
+    other = inputs | {"tiktok_004": {"frames": 100, "real_sha256": "1" * 64}}
+    write_result(tmp_path / "c" / "results.json", inputs=other, clips=higher)
+    first, same, others = (load_results([tmp_path / name])[0] for name in "abc")
+    apart = others.difference(first, "ssim")
+    assert apart is not None and apart.value == pytest.approx(0.1) and apart.num_subjects == 9
+    whole = same.difference(first, "ssim")
+    assert whole is not None and whole.value < 0.09 and whole.num_subjects == 10
+
+
 def test_other_weights_of_one_network_are_another_table(tmp_path: Path) -> None:
     """Results of before, which do not say what judged them, stay readable and beside the first."""
     for name, checksum in (("a", "1" * 64), ("b", "2" * 64), ("c", "1" * 64), ("d", None)):
