@@ -11,9 +11,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from src.common.paths import CONF_DIR
+from src.common.reading import read_yaml
 
 FLAGS = """\
 Flags: -m sweeps over values with commas (key=a,b); --cfg job prints all settings as they are composed and stops;
@@ -42,7 +41,7 @@ def help_text(
     text = path.read_text()
     sections = [_usage(module, word, positional), _summary(module), f"Settings, of conf/{path.name}:\n\n{_body(text)}"]
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    groups = [_group(config_name, group, chosen.get(group, option)) for group, option in _groups(text)]
+    groups = [_group(config_name, group, chosen.get(group, option)) for group, option in _groups(path)]
     if groups:
         sections += [GROUPS, *groups]
     return "\n\n".join(section.strip("\n") for section in [*sections, FLAGS] if section) + "\n"
@@ -53,8 +52,10 @@ def _usage(module: str, word: str | None, positional: Sequence[str]) -> str:
     assert file is not None
     name = ".".join(Path(file).resolve().relative_to(CONF_DIR.parent).with_suffix("").parts)
     words = " ".join([*([word] if word else []), *(key.upper() for key in positional), "[key=value …]"])
-    [short] = [each.name for each in entry_points(group="posecrafter.commands") if each.value == f"{name}:main"]
-    return f"usage: posecrafter {short} {words}\n   or: python -m {name} {words}"
+    # None where it is run from a clone that nobody installed.
+    short = [each.name for each in entry_points(group="posecrafter.commands") if each.value == f"{name}:main"]
+    ways = [*(f"posecrafter {command}" for command in short), f"python -m {name}"]
+    return "usage: " + "\n   or: ".join(f"{way} {words}" for way in ways)
 
 
 def _summary(module: str) -> str:
@@ -67,9 +68,14 @@ def _body(text: str) -> str:
     return _BLOCK.sub("", text).replace("# @package _global_\n", "").strip("\n")
 
 
-def _groups(text: str) -> Iterator[tuple[str, Any]]:
+def _defaults(path: Path) -> list[Any]:
+    """The defaults list of a file, which may hold comments alone."""
+    return (read_yaml(path) or {}).get("defaults", [])
+
+
+def _groups(path: Path) -> Iterator[tuple[str, Any]]:
     """Groups of a file's defaults, and the choice of each; None: none."""
-    for default in yaml.safe_load(text).get("defaults", ()):
+    for default in _defaults(path):
         if isinstance(default, dict):
             [(group, option)] = default.items()
             if not group.startswith("override ") and "${" not in str(option):
@@ -83,9 +89,6 @@ def _group(config_name: str, group: str, option: Any) -> str:
     head = f"{group}: {', '.join(files)}\n  chosen: {choice}"
     if choice not in files:
         return head
-    text = files[choice].read_text()
-    below = [
-        str(name) for name in yaml.safe_load(text).get("defaults", ()) if isinstance(name, str) and name != "_self_"
-    ]
+    below = [name for name in _defaults(files[choice]) if isinstance(name, str) and name != "_self_"]
     head += f", on top of {', '.join(below)}" if below else ""
-    return head + "\n\n" + "\n".join(f"    {line}".rstrip() for line in _body(text).splitlines())
+    return head + "\n\n" + "\n".join(f"    {line}".rstrip() for line in _body(files[choice].read_text()).splitlines())

@@ -46,6 +46,7 @@ def test_help_shows_settings_and_groups_with_their_comments(run_module):
     assert "\n  chosen: controlvideo, on top of posecrafter\n\n    # The baseline" in shown
     assert "\n    num_frames: 8           # N, training frames (Sec. 5.1)\n" in shown
     assert "defaults:" not in shown and "hydra:" not in shown and "benchmark" not in shown
+    assert "\n  chosen: none\n\n    # No metrics are kept" in run_module("src.train", "logger=none", "--help").stdout
     shown = run_module("eval.run", "-h").stdout
     assert "\nbenchmark: people, ted, tiktok\n  chosen: to be chosen\n" in shown
     shown = run_module("src.poses", "--help").stdout
