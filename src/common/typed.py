@@ -110,24 +110,18 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[
     return None
 
 
-def raw_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, bool]]:
+def raw_keys(cls: type) -> Iterator[tuple[str, bool]]:
     """Dotted names of the fields whose values the command line must not parse (`Raw`), and which are names of files."""
-    for name, kind in _hints(cls).items():
+    for key, kind in _all_fields(cls):
         for part in _parts(kind):
             for mark in getattr(part, "__metadata__", ()):
                 if isinstance(mark, RawMark):
-                    yield _join(prefix, name), mark.is_name
-            if isinstance(part, type) and is_dataclass(part):
-                yield from raw_keys(part, _join(prefix, name))
+                    yield key, mark.is_name
 
 
-def dotted_keys(cls: type, prefix: str = "") -> Iterator[str]:
+def dotted_keys(cls: type) -> Iterator[str]:
     """Dotted names of all settings of a dataclass, groups included."""
-    for name, kind in _hints(cls).items():
-        yield _join(prefix, name)
-        for part in _parts(kind):
-            if isinstance(part, type) and is_dataclass(part):
-                yield from dotted_keys(part, _join(prefix, name))
+    return (key for key, _ in _all_fields(cls))
 
 
 def is_number(value: Any) -> bool:
@@ -184,6 +178,15 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 @functools.cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
+
+
+def _all_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and types of the fields of a dataclass and of those that it holds."""
+    for name, kind in _hints(cls).items():
+        yield _join(prefix, name), kind
+        for part in _parts(kind):
+            if isinstance(part, type) and is_dataclass(part):
+                yield from _all_fields(part, _join(prefix, name))
 
 
 def _counting(settings: Any, scope: frozenset[str], inherited: str) -> dict[str, Any]:

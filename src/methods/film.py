@@ -60,10 +60,10 @@ def film_picture(
     seed = kind.public_seed if seed is None else seed
     built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
-    picture, geometry, own_poses, clip = _picture(source, subject)
+    picture, geometry, own_poses, own_clip = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
-    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, clip=clip)
+    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, clip=own_clip)
     material = picture_material(picture, target, kind, condition=condition, mask=mask, geometry=geometry)
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
