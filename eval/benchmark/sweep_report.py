@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import wandb
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from eval.benchmark.sweep import Sweep
@@ -29,7 +28,6 @@ from src.pose.formats import load_poses
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
 
-matplotlib.use("Agg")
 GRID_COLUMNS = 8
 
 
@@ -60,7 +58,9 @@ def write_plots(table: Table, path: Path) -> Path | None:
         return None
     intervals, columns = False, min(3, len(metrics))
     rows = -(-len(metrics) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained")
+    # A figure without pyplot: no global state, no display.
+    figure = Figure(figsize=(4.2 * columns, 3.2 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis, name in zip(axes.flat, metrics, strict=False):
         at = [index for index, result in enumerate(results) if name in result.metrics]
         values = np.array([results[index].metrics[name]["value"] for index in at])
@@ -90,7 +90,6 @@ def write_plots(table: Table, path: Path) -> Path | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
-    plt.close(figure)
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -70,8 +71,9 @@ def test_a_sweep_over_numbers_of_frames_trains_by_its_own_table_of_steps(tmp_pat
 
 
 def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("eval.benchmark.sweep_report.plt.close", drawn.append)
+    drawn: list[Figure] = []
+    made = "eval.benchmark.sweep_report.Figure"
+    monkeypatch.setattr(made, lambda **options: drawn.append(Figure(**options)) or drawn[-1])
     folder = sweep("method=controlvideo,noise", "subject=people_001,people_007", "data.num_frames=2")
     for job, seconds in enumerate((8.0, 10.0, 2.0, 3.0)):
         summary = json.loads((folder / f"{job}/summary.json").read_text())
