@@ -24,17 +24,23 @@ def ddim_invert(
     scheduler: DDIMScheduler,
     num_steps: int,
     *,
+    iterations: int = 1,
     progress: Progress = _quiet,
 ) -> list[Tensor]:
     """Z_T = DDIM-inv(X, Q, p_s) (Eq. 4): run the deterministic sampler backwards, from clean latents to noise.
 
-    As in the public ControlVideo code the noise is predicted at the timestep that a step leads to.
+    A sampling step back to where this one starts would predict the noise at the latents and the timestep that this one
+    leads to. As in the public ControlVideo code it is predicted at that timestep, from the latents of before. Further
+    iterations predict it again from the latents that were found, a fixed-point iteration towards the step that sampling
+    undoes (Pan et al. 2023, "Effective Real Image Editing with Accelerated Iterative Diffusion Inversion"; Garibi et
+    al. 2024, "ReNoise: Real Image Inversion Through Iterative Noising").
 
     Args:
         latents_BFChw: clean latents Z_0.
         predict_noise: ε_θ(latents, timestep).
         scheduler: the sampler's scheduler, whose noise levels are used.
         num_steps: number of steps, the same as for sampling.
+        iterations: predictions of the noise a step, at least 1.
         progress: wraps the iterable of timesteps.
 
     Returns:
@@ -45,8 +51,10 @@ def ddim_invert(
     inverse.set_timesteps(num_steps)
     trajectory = [latents_BFChw]
     for t in progress(inverse.timesteps.tolist(), "inversion"):
-        noise = predict_noise(trajectory[-1], t)
-        trajectory.append(inverse.step(noise, t, trajectory[-1], return_dict=False)[0])
+        reached = trajectory[-1]
+        for _ in range(iterations):
+            reached = inverse.step(predict_noise(reached, t), t, trajectory[-1], return_dict=False)[0]
+        trajectory.append(reached)
     return trajectory
 
 

@@ -220,6 +220,7 @@ class Sampler(LightningModule):
             self._noise_predictor(job, job.clip.poses[r], job.clip.prompt, [c[r : r + 1] for c in job.clip.conditions]),
             self.image_model.scheduler,
             job.sampling.num_steps,
+            iterations=job.sampling.inversion_iterations,
             progress=track,
         )
         return [latents_11Chw[0, 0] for latents_11Chw in trajectory]

@@ -116,6 +116,8 @@ class SamplingSettings:
 
     Attributes:
         num_steps: steps of inversion and of sampling.
+        inversion_iterations: predictions of the noise in a step of the inversion; 1: the paper's. More bring each step
+            nearer to the one that sampling undoes, which matters most where steps are few (`ddim_invert`).
         guidance_scale: classifier-free guidance; 1: none.
         negative_prompt: text of the unconditional branch.
         frame_chunk: frames that pass through a layer at once; `auto`: by free memory; null: all. Memory, not results.
@@ -130,6 +132,7 @@ class SamplingSettings:
     """
 
     num_steps: int = 50
+    inversion_iterations: int = 1
     guidance_scale: float = 12.0
     negative_prompt: Raw = ""
     frame_chunk: int | Literal["auto"] | None = setting("auto", counts="nothing")
@@ -140,6 +143,7 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         check_num_steps(self.num_steps)
+        check_range("sampling.inversion_iterations", self.inversion_iterations, least=1)
         # 1 is no guidance.
         check_range("sampling.guidance_scale", self.guidance_scale, least=1)
         check_range("sampling.conditioning_scale", self.conditioning_scale, least=0)

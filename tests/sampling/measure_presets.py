@@ -29,14 +29,18 @@ from src.sampling.jobs import GenerationJob
 from src.sampling.sampler import Sampler
 from src.sampling.settings import ApproximationSettings, SamplingSettings
 
-# The miniature's of then and Stable Diffusion's; of the study of steps, its own of now and then.
-GUIDANCE_SCALES = {"tricks": (1.5, 12.0), "presets": (1.5, 12.0), "steps": (1.0, 1.5)}
+# The miniature's of then and Stable Diffusion's; of the study of steps, its own of now.
+GUIDANCE_SCALES = {"tricks": (1.5, 12.0), "presets": (1.5, 12.0), "steps": (1.0,)}
 EXACT = "exact"
 
 
 def _kept(features: int, guidance: int, guided: tuple[int, int] = (0, 1000)) -> dict[str, Any]:
     approximation = ApproximationSettings(features_every=features, guidance_every=guidance, guided_timesteps=guided)
     return {"approximation": approximation}
+
+
+def _inverted(num_steps: int, iterations: int) -> dict[str, Any]:
+    return {"num_steps": num_steps, "inversion_iterations": iterations}
 
 
 # What each changes of a run's own sampling: single tricks and numbers of steps against 20 steps, and what the presets
@@ -55,23 +59,27 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "presets": {
         EXACT: {"num_steps": 50},
-        "25 steps, features 2, guidance 2": {"num_steps": 25} | _kept(2, 2),
-        "fast": {"num_steps": 20} | _kept(3, 3, (0, 700)),
-        "20 steps, features 3, guidance 3": {"num_steps": 20} | _kept(3, 3),
-        "20 steps, features 4, guidance 4": {"num_steps": 20} | _kept(4, 4),
-        "20 steps, features 4, guidance 4, guided 0 to 700": {"num_steps": 20} | _kept(4, 4, (0, 700)),
-        "16 steps, features 3, guidance 3": {"num_steps": 16} | _kept(3, 3),
-        "draft": {"num_steps": 12} | _kept(3, 3),
-        "10 steps, features 2, guidance 2": {"num_steps": 10} | _kept(2, 2),
+        "20 steps, features 3, guidance 3, guided 0 to 700": {"num_steps": 20} | _kept(3, 3, (0, 700)),
+        "12 steps, features 3, guidance 3": {"num_steps": 12} | _kept(3, 3),
+        "10 steps, 2 predictions": _inverted(10, 2),
+        "10 steps, 2 predictions, features 2, guidance 2": _inverted(10, 2) | _kept(2, 2),
+        "10 steps, 2 predictions, features 2, guidance 2, guided 0 to 700": _inverted(10, 2) | _kept(2, 2, (0, 700)),
+        "10 steps, 2 predictions, features 3, guidance 3, guided 0 to 700": _inverted(10, 2) | _kept(3, 3, (0, 700)),
+        "8 steps, 2 predictions, features 2, guidance 2, guided 0 to 700": _inverted(8, 2) | _kept(2, 2, (0, 700)),
+        "6 steps, 3 predictions, features 2, guidance 2": _inverted(6, 3) | _kept(2, 2),
+        "6 steps, 3 predictions, features 2, guidance 2, guided 0 to 700": _inverted(6, 3) | _kept(2, 2, (0, 700)),
     },
     "steps": {
-        EXACT: {"num_steps": 20},
-        "30 steps": {"num_steps": 30},
-        "30 steps, features 3": {"num_steps": 30} | _kept(3, 1),
-        "50 steps": {"num_steps": 50},
-        "50 steps, features 2": {"num_steps": 50} | _kept(2, 1),
-        "50 steps, features 3": {"num_steps": 50} | _kept(3, 1),
-        "50 steps, features 5": {"num_steps": 50} | _kept(5, 1),
+        EXACT: {"num_steps": 30},
+        "10 steps": {"num_steps": 10},
+        "10 steps, 2 predictions": _inverted(10, 2),
+        "10 steps, 3 predictions": _inverted(10, 3),
+        "10 steps, 2 predictions, features 2": _inverted(10, 2) | _kept(2, 1),
+        "10 steps, 2 predictions, features 3": _inverted(10, 2) | _kept(3, 1),
+        "15 steps, 2 predictions, features 2": _inverted(15, 2) | _kept(2, 1),
+        "20 steps, 2 predictions, features 2": _inverted(20, 2) | _kept(2, 1),
+        "20 steps, 2 predictions, features 3": _inverted(20, 2) | _kept(3, 1),
+        "30 steps, 2 predictions": _inverted(30, 2),
     },
 }
 EVERY = 3

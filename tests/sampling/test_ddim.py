@@ -25,3 +25,18 @@ def test_the_edit_is_called_before_each_step_and_its_result_is_used(scheduler):
 
     out = ddim_sample(torch.randn(1, 1, 4, 2, 2), lambda z, t: torch.zeros_like(z), scheduler, 4, edit_latents=edit)
     assert seen == [0, 1, 2, 3] and not out.any()
+
+
+def test_more_predictions_a_step_of_the_inversion_are_what_sampling_undoes(scheduler):
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.randn(1, 1, 4, 8, 8, generator=generator)
+
+    def predict(latents, timestep):
+        return 0.5 * latents.roll(1, -1).tanh() + timestep / 2000
+
+    def error(iterations):
+        noise = ddim_invert(clean, predict, scheduler, 8, iterations=iterations)[-1]
+        return float((ddim_sample(noise, predict, scheduler, 8) - clean).norm() / clean.norm())
+
+    errors = [error(iterations) for iterations in (1, 2, 4, 8)]
+    assert errors[0] > 0.1 and errors[1] < errors[0] / 2 and errors[2] < errors[1] / 2 and errors[3] < 1e-2
