@@ -112,9 +112,10 @@ def test_loggers_start_without_a_key_or_a_network(logger, compose_config, tmp_pa
     [
         ({"num_step": 3}, "sampling.num_step is unknown: did you mean sampling.num_steps?"),
         ({"steps": 3}, "sampling.steps is unknown: did you mean sampling.num_steps?"),
-        ({"colour": 3}, "sampling.colour is unknown: there are num_steps, guidance_scale, negative_prompt, frame_c"),
+        ({"colour": 3}, "sampling.colour is unknown: there are num_steps, inversion_iterations, guidance_scale, nega"),
         ({"num_steps": "many"}, "sampling.num_steps=many: input should be a valid integer"),
         ({"num_steps": 0}, "sampling.num_steps=0 is not in 1 to 999"),
+        ({"inversion_iterations": 0}, "sampling.inversion_iterations=0 must be at least 1"),
     ],
 )
 def test_settings_are_checked_before_anything_else(changes, message):

@@ -34,11 +34,12 @@ def wide_job(job):
     )
 
 
-@pytest.mark.parametrize(("timestep", "edited_at"), [(1000, 751), (501, 501)])
+@pytest.mark.parametrize(("timestep", "edited_at", "iterations"), [(1000, 751, 1), (501, 501, 2)])
 @torch.no_grad()
-def test_the_steps_of_the_paper_by_hand(tiny, backbone, wide_job, timestep, edited_at):
+def test_the_steps_of_the_paper_by_hand(tiny, backbone, wide_job, timestep, edited_at, iterations):
     method = MethodSettings(latent_editing=LatentEditingSettings(timestep=timestep))
-    job = replace(wide_job, method=method)
+    sampling = replace(wide_job.sampling, inversion_iterations=iterations)
+    job = replace(wide_job, method=method, sampling=sampling)
     found, reference = Sampler(tiny, backbone, [job]).sample_latents(job)
     r, scheduler = reference.index, tiny.scheduler
     assert r > 0 and reference.num_edits > 0
@@ -48,9 +49,8 @@ def test_the_steps_of_the_paper_by_hand(tiny, backbone, wide_job, timestep, edit
         return backbone.condition(embedded, *(tiny.encode_prompt(prompt) for prompt in prompts))
 
     own = conditioned(job.clip.poses[r], "a person")
-    trajectory = ddim_invert(
-        tiny.encode_frames(job.clip.frames[r : r + 1])[None], lambda z, t: backbone(z, t, own), scheduler, 4
-    )
+    clean = tiny.encode_frames(job.clip.frames[r : r + 1])[None]
+    trajectory = ddim_invert(clean, lambda z, t: backbone(z, t, own), scheduler, 4, iterations=iterations)
     inverted = dict(zip((0, 1, 251, 501, 751), trajectory, strict=True))
     poses = PoseSequence.concatenate(job.clip.poses[r], job.target_poses)
     both = conditioned(poses, "a blurred picture", "a man with red hair")
