@@ -63,20 +63,22 @@ def test_the_names_that_users_set_have_their_documented_defaults(compose_config)
     assert compose_config("train", "subject=x", "data.resolution=64").data.resolution == 64
 
 
-@pytest.mark.parametrize(("preset", "num_steps"), [("fast", 20), ("draft", 12)])
-def test_a_preset_of_sampling_changes_steps_and_approximation_alone(preset, num_steps, compose_config):
+@pytest.mark.parametrize(("preset", "num_steps", "predictions"), [("fast", 10, 2), ("draft", 6, 3)])
+def test_a_preset_of_sampling_changes_steps_and_approximation_alone(preset, num_steps, predictions, compose_config):
     for model in ("mini", "sd15"):
         plain, quick = (
             typed(SamplingSettings, compose_config("train", "subject=x", f"model={model}", *given).sampling, "sampling")
             for given in ([], [f"sampling={preset}"])
         )
         assert plain.approximation.off and not quick.approximation.off
-        assert quick.num_steps == num_steps
-        assert replace(quick, approximation=plain.approximation, num_steps=plain.num_steps) == plain
+        assert (quick.num_steps, quick.inversion_iterations) == (num_steps, predictions)
+        same = {name: getattr(plain, name) for name in ("approximation", "num_steps", "inversion_iterations")}
+        assert replace(quick, **same) == plain
     own = compose_config("train", "subject=x", f"sampling={preset}", "sampling.num_steps=7").sampling
     assert typed(SamplingSettings, own, "sampling").num_steps == 7
     assert list(given_of(compose_config("sample", "run=x", "poses=x", f"sampling={preset}").sampling)) == [
         "num_steps",
+        "inversion_iterations",
         "approximation",
     ]
 

@@ -60,14 +60,12 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
     "presets": {
         EXACT: {"num_steps": 50},
         "20 steps, features 3, guidance 3, guided 0 to 700": {"num_steps": 20} | _kept(3, 3, (0, 700)),
-        "12 steps, features 3, guidance 3": {"num_steps": 12} | _kept(3, 3),
         "10 steps, 2 predictions": _inverted(10, 2),
         "10 steps, 2 predictions, features 2, guidance 2": _inverted(10, 2) | _kept(2, 2),
-        "10 steps, 2 predictions, features 2, guidance 2, guided 0 to 700": _inverted(10, 2) | _kept(2, 2, (0, 700)),
-        "10 steps, 2 predictions, features 3, guidance 3, guided 0 to 700": _inverted(10, 2) | _kept(3, 3, (0, 700)),
+        "fast": _inverted(10, 2) | _kept(2, 2, (0, 720)),
         "8 steps, 2 predictions, features 2, guidance 2, guided 0 to 700": _inverted(8, 2) | _kept(2, 2, (0, 700)),
-        "6 steps, 3 predictions, features 2, guidance 2": _inverted(6, 3) | _kept(2, 2),
-        "6 steps, 3 predictions, features 2, guidance 2, guided 0 to 700": _inverted(6, 3) | _kept(2, 2, (0, 700)),
+        "6 steps, 2 predictions, features 2, guidance 2": _inverted(6, 2) | _kept(2, 2),
+        "draft": _inverted(6, 3) | _kept(2, 2),
     },
     "steps": {
         EXACT: {"num_steps": 30},
