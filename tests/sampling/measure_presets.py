@@ -64,8 +64,8 @@ STUDIES: dict[str, dict[str, dict[str, Any]]] = {
         "10 steps, 2 predictions, features 2, guidance 2": _inverted(10, 2) | _kept(2, 2),
         "fast": _inverted(10, 2) | _kept(2, 2, (0, 720)),
         "8 steps, 2 predictions, features 2, guidance 2, guided 0 to 700": _inverted(8, 2) | _kept(2, 2, (0, 700)),
-        "6 steps, 2 predictions, features 2, guidance 2": _inverted(6, 2) | _kept(2, 2),
-        "draft": _inverted(6, 3) | _kept(2, 2),
+        "draft": _inverted(6, 2) | _kept(2, 2),
+        "6 steps, 3 predictions, features 2, guidance 2": _inverted(6, 3) | _kept(2, 2),
     },
     "steps": {
         EXACT: {"num_steps": 30},
