@@ -147,7 +147,9 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
             if not known:
                 raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
             return np.arange(len(stamps)) / float(known[0]), known[0]
-        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        # What a stream says is freed with its container.
+        tick = float(stream.time_base)
+    times = np.sort(np.array(stamps, np.float64)) * tick
     gaps = np.diff(times, prepend=times[0])
     if gaps.max() > MAX_GAP_SECONDS:
         raise UserError(
@@ -157,7 +159,7 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
     if times[-1] > times[0]:
         # What a file states may be no rate of its frames: of WebM as browsers record it FFmpeg guesses its clock's.
         count, seconds = len(times) - 1, times[-1] - times[0]
-        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + float(stream.time_base)
+        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + tick
         known = [rate for rate in known if abs(count / rate - seconds) <= allowed] or [measured]
         if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
@@ -223,14 +225,19 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
+def alpha_decoder(stream: av.VideoStream) -> str | None:
+    """What decodes a stream with the alpha that Matroska keeps beside it, as FFmpeg calls it; None: it has none."""
+    return _WITH_ALPHA.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
+
+
 def _frames(container: InputContainer) -> Iterator[av.VideoFrame]:
     """The decoded frames of the first video stream, with their alpha where they have any."""
     stream = container.streams.video[0]
     context = stream.codec_context
-    if stream.metadata.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+    if (name := alpha_decoder(stream)) is None:
         yield from container.decode(stream)
         return
-    decoder = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
+    decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.extradata, decoder.options, decoder.thread_type = context.extradata, context.options, "AUTO"
     for name in ("colorspace", "color_range"):

@@ -17,8 +17,10 @@ from src.media.video import VideoReader, read_video, write_frames
 from src.pose.extractors.base import FileExtractor
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
+from src.repair import main
 from src.runs.run_folder import RunFolder
-from tests.media.test_reencode import sound_packets, with_sound
+from tests.media.test_reencode import noise, sound_packets, with_sound
+from tests.media.test_video import write_at
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "sampling.num_steps=2", "data.num_frames=3", "pose=file")
 
@@ -101,6 +103,15 @@ def test_bad_settings_are_refused_before_anything_is_trained(overrides, message,
     with pytest.raises(UserError, match=message):
         mended(*overrides)
     assert not (clip[1] / "run").exists()
+
+
+def test_frames_at_changing_intervals_are_refused(call_main, tmp_path):
+    """At the average rate they are as many, but others: the frames that are pasted over would be wrong ones."""
+    write_at(tmp_path / "phone.mkv", noise(24), [*range(0, 400, 40), *range(400, 2080, 120)])
+    reader = VideoReader(tmp_path / "phone.mkv")
+    assert len(reader) == 24 and reader.repeats.max() > 1
+    status, said = call_main(main, f"video={tmp_path / 'phone.mkv'}", "segments=[[5,7]]", "model=tiny", "pose=file")
+    assert status == 2 and "shows its 24 frames at changing intervals" in said and "-vf fps=" in said
 
 
 def test_interpolated_poses_move_in_straight_lines():
