@@ -123,6 +123,13 @@ def test_interpolated_poses_move_in_straight_lines():
     np.testing.assert_allclose(filmed.xy[:, 0, 0], [0.2, 0.3, 0.4, 0.5], atol=1e-6)
     held = segment_poses(poses, Segment(4, 5, 6), "interpolate")
     np.testing.assert_allclose(held.xy[:, 0, 0], [0.9, 0.9, 0.9], atol=1e-6)
+    # A good frame in which nobody was found says nothing.
+    seen[1] = False
+    held = segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
+    np.testing.assert_allclose(held.xy[:, 0, 0], 0.5, atol=1e-6)
+    seen[4] = False
+    with pytest.raises(UserError, match=r"no person is seen in the good frames 1, 4 beside the segment \[2,3\]: widen"):
+        segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
     seen[3] = False
     with pytest.raises(UserError, match="no person is seen in frames 3: set segment_poses=interpolate"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")
