@@ -69,6 +69,16 @@ def test_lengths_not_seen_follow_the_size_and_hands_the_head():
     np.testing.assert_allclose(about_the_neck(fitted), wanted, atol=2e-4)
 
 
+def test_hands_that_never_open_are_not_taken_for_small_ones():
+    """Of the same person clasped and open hands could be measured as 1 to 3, and the retargeted ones grew as much."""
+    clasped = LENGTHS | {"hand": 0.2 * LENGTHS["hand"]}
+    fitted, driver = retarget(body(clasped), body(LENGTHS), "bones"), body(clasped)
+    hand = HANDS["left"]
+    grown = np.ptp(fitted.xy[0, hand], 0) / np.ptp(driver.xy[0, hand], 0)
+    palm = np.mean([np.linalg.norm(HAND_212[a] - HAND_212[b]) for a, b in ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))])
+    np.testing.assert_allclose(grown, palm * LENGTHS["hand"] / (0.9 * LENGTHS["head"]), rtol=1e-3)
+
+
 @pytest.mark.parametrize(("standing", "known"), [(5, True), (4, False)])
 def test_who_stands_in_half_of_the_frames_stands_somewhere(standing, known):
     poses = body(LENGTHS, 10)
