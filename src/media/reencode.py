@@ -37,7 +37,7 @@ def check_rewritable(path: str | Path) -> None:
         decoder = alpha_decoder(stream)
         if decoder or (frame is not None and any(component.is_alpha for component in frame.format.components)):
             raise UserError(
-                f"{path} has transparent pixels, which H.264 cannot keep: lay it on black first, for example with "
+                f"{path} has an alpha channel, which H.264 cannot keep: lay it on black first, for example with "
                 f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {path} -vf premultiply=inplace=1,format=yuv420p "
                 "-c:a copy black.mkv"
             )

@@ -140,5 +140,5 @@ def test_transparent_pixels_are_refused(codec, name, pixels, decoder, tmp_path):
         rgba = np.concatenate([noise(1)[0], np.zeros((48, 64, 1), np.uint8)], -1)
         container.mux(stream.encode(av.VideoFrame.from_ndarray(rgba, format="rgba")))
         container.mux(stream.encode())
-    with pytest.raises(UserError, match=f"has transparent pixels.*ffmpeg {decoder} .*premultiply=inplace=1"):
+    with pytest.raises(UserError, match=f"has an alpha channel.*ffmpeg {decoder} .*premultiply=inplace=1"):
         check_rewritable(tmp_path / name)
