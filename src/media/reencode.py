@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
-from src.media.sources import EXACT, alpha_decoder, create_video, decoding, open_video, timestamps
+from src.media.sources import EXACT, alpha_decoder, create_video, decoding, has_alpha, open_video, timestamps
 from src.media.video import REPEATABLE, as_rate
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
@@ -35,7 +35,7 @@ def check_rewritable(path: str | Path) -> None:
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
         decoder = alpha_decoder(stream)
-        if decoder or (frame is not None and any(component.is_alpha for component in frame.format.components)):
+        if decoder or (frame is not None and has_alpha(stream, frame)):
             raise UserError(
                 f"{path} has an alpha channel, which H.264 cannot keep: lay it on black first, for example with "
                 f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {path} -vf premultiply=inplace=1,format=yuv420p "

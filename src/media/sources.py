@@ -213,16 +213,19 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         aspect = stream.sample_aspect_ratio or 1
-        # Of uncompressed pixels the fourth byte is as often left empty.
-        may_see_through = stream.codec_context.name != "rawvideo"
         for frame in _frames(container):
             width = max(round(frame.width * aspect), 1)
             check_pixels(path, width, frame.height)
-            see_through = may_see_through and any(component.is_alpha for component in frame.format.components)
+            see_through = has_alpha(stream, frame)
             form = "rgba" if see_through else "rgb24"
             picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
             rgb = over_black(picture, str(path)) if see_through else picture
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+
+def has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame has an alpha: of uncompressed pixels the fourth byte is as often left empty."""
+    return stream.codec_context.name != "rawvideo" and any(part.is_alpha for part in frame.format.components)
 
 
 def alpha_decoder(stream: av.VideoStream) -> str | None:
