@@ -12,6 +12,7 @@ from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
+from src.media.pictures import Resize
 
 PROTOCOLS = CONF_DIR / "protocol"
 
@@ -69,7 +70,7 @@ class Protocol:
     name: str
     follows: str = ""
     resolution: int | None
-    resize: Literal["bicubic", "lanczos", "bilinear"] | None
+    resize: Resize | None
     pooling: Literal["frames", "videos"]
     reference_frame: Literal["first", "selected"]
     ssim: SSIMProtocol

@@ -53,18 +53,30 @@ def resolve_subject(
     return resolve_video(subject, settings=settings, root=root, extractor=extractor, prompt=prompt)
 
 
-def known_subject(subject: str, *, settings: ClipSettings, root: str | Path) -> Subject | None:
+def known_subject(
+    subject: str, *, settings: ClipSettings, root: str | Path, size: tuple[int, int] | None = None
+) -> Subject | None:
     """A prepared subject or a rendered person at `settings.resolution`, all of it; None: no such is known.
+
+    Args:
+        size: (height, width) of the frames that it is to be fitted into: what shrinking does not bring to these stays
+            as it was prepared, for shrinking could cut it.
 
     Raises:
         UserError: it is damaged, or prepared at too low a resolution.
     """
     path = Path(subject)
     if path.name == subject and (Path(root) / subject / "subject.yaml").exists():
-        return resized(load_subject(subject, root), settings.resolution)
+        return _shrunk(load_subject(subject, root), settings.resolution, size)
     if (path / "subject.yaml").exists():
-        return resized(load_subject(path.name, path.parent), settings.resolution)
+        return _shrunk(load_subject(path.name, path.parent), settings.resolution, size)
     return people_subject(subject, resolution=settings.resolution) if subject in SEEDS else None
+
+
+def _shrunk(subject: Subject, resolution: int, size: tuple[int, int] | None) -> Subject:
+    height, width = subject.size
+    whole = size is not None and size != frame_size("source", resolution, width=width, height=height)
+    return subject if whole and resolution < subject.resolution else resized(subject, resolution)
 
 
 def resolve_video(

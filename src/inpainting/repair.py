@@ -16,7 +16,7 @@ from src.inpainting.repaired_clip import blend_segment, frames_at, write_repaire
 from src.inpainting.segments import parse_segments, segment_poses
 from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
-from src.media.reencode import check_rewritable, count_frames
+from src.media.reencode import check_rewritable
 from src.media.video import VideoReader
 from src.models.build import build_models
 from src.models.offload import check_offload
@@ -118,9 +118,11 @@ def _open(video: str) -> VideoReader:
     reader = VideoReader(video)
     if not reader.path.is_dir():
         check_rewritable(reader.path)
-        if (count := count_frames(reader.path)) != len(reader):
+        if (reader.repeats != 1).any():
+            dropped, repeated = (reader.repeats == 0).sum(), (reader.repeats > 1).sum()
             raise UserError(
-                f"{reader.path} shows {count} frames at changing intervals, read as {len(reader)}: convert it to a "
-                "constant frame rate first"
+                f"{reader.path} shows its {len(reader.repeats)} frames at changing intervals, so that frame numbers "
+                f"would go wrong ({dropped} are dropped and {repeated} repeated): convert it first, for example with "
+                f"ffmpeg -i {reader.path} -vf fps={float(reader.fps):.4g} -c:a copy steady.mp4"
             )
     return reader

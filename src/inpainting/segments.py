@@ -78,17 +78,23 @@ def segment_poses(poses: PoseSequence, segment: Segment, source: SegmentPoses) -
     Args:
         poses: of the whole clip.
         source: `own`: as extracted; `interpolate`: keypoints move in straight lines between the good frames beside
-            the segment, or stay where only one side has any.
+            the segment, or stay as they are in the only one there is that shows the person.
 
     Raises:
-        UserError: `own`, and frames of the segment in which no person was found.
+        UserError: `own`, and frames of the segment in which no person was found; `interpolate`, and none in those
+            beside it.
     """
     if source == "own":
         unseen = [f for f in segment.bad if not poses.mask[f].any()]
         if unseen:
             raise UserError(f"no person is seen in frames {frame_ranges(unseen)}: set segment_poses=interpolate")
         return poses[segment.generated]
-    ends = segment.beside
+    ends = [f for f in segment.beside if poses.mask[f].any()]
+    if not ends:
+        raise UserError(
+            f"no person is seen in the good frames {frame_ranges(segment.beside)} beside the segment "
+            f"[{segment.first},{segment.last}]: widen it to where the person is found, or set segment_poses=own"
+        )
     if len(ends) == 1:
         return poses[ends * len(segment.generated)]
     mask = poses.mask.copy()

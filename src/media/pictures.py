@@ -6,6 +6,7 @@ Dimensions: H x W pixels, C = 3 channels in RGB order, uint8.
 import io
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from src.media.sources import MAX_FRAMES, MAX_PIXELS, check_pixels, over_black
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_IMAGE_BYTES = 512 * MEBIBYTE
 _PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
+# Pillow's filters by which frames are brought to another size, as settings name them.
+Resize = Literal["bicubic", "lanczos", "bilinear"]
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 

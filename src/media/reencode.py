@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace
 
 from src.common.errors import UserError
 from src.common.files import atomic_path
-from src.media.sources import EXACT, create_video, decoding, open_video, timestamps
+from src.media.sources import EXACT, alpha_decoder, create_video, decoding, has_alpha, open_video, timestamps
 from src.media.video import REPEATABLE, as_rate
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
@@ -34,6 +34,13 @@ def check_rewritable(path: str | Path) -> None:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         frame = next(container.decode(stream), None)
+        decoder = alpha_decoder(stream)
+        if decoder or (frame is not None and has_alpha(stream, frame)):
+            raise UserError(
+                f"{path} has an alpha channel, which H.264 cannot keep: lay it on black first, for example with "
+                f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {path} -vf premultiply=inplace=1,format=yuv420p "
+                "-c:a copy black.mkv"
+            )
         known = {form.name for form in Codec(_ENCODER, "w").video_formats or ()}
         if frame is None or frame.format.name not in known:
             form = "no frame" if frame is None else f"the pixel format {frame.format.name}"
@@ -43,12 +50,6 @@ def check_rewritable(path: str | Path) -> None:
                 f"{path} is shown rotated or with pixels that are not square, which would be lost: convert it first, "
                 f"for example with ffmpeg -i {path} -vf 'scale=iw*sar:ih,setsar=1' -c:a copy upright.mp4"
             )
-
-
-def count_frames(path: str | Path) -> int:
-    """Frames that a video file holds, whatever the intervals at which they are shown."""
-    with open_video(path) as container, decoding(path):
-        return sum(bool(p.size) and not p.is_discard for p in container.demux(container.streams.video[0]))
 
 
 def replace_frames(source: str | Path, target: str | Path, frames: Mapping[int, np.ndarray], *, crf: int = 0) -> None:

@@ -147,7 +147,9 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
             if not known:
                 raise UserError(f"{path} says neither its frame rate nor when its frames are shown; convert it to mp4")
             return np.arange(len(stamps)) / float(known[0]), known[0]
-        times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
+        # What a stream says is freed with its container.
+        tick = float(stream.time_base)
+    times = np.sort(np.array(stamps, np.float64)) * tick
     gaps = np.diff(times, prepend=times[0])
     if gaps.max() > MAX_GAP_SECONDS:
         raise UserError(
@@ -157,7 +159,7 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
     if times[-1] > times[0]:
         # What a file states may be no rate of its frames: of WebM as browsers record it FFmpeg guesses its clock's.
         count, seconds = len(times) - 1, times[-1] - times[0]
-        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + float(stream.time_base)
+        measured, allowed = Fraction(count / seconds), STATED_TOLERANCE * seconds + tick
         known = [rate for rate in known if abs(count / rate - seconds) <= allowed] or [measured]
         if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
@@ -211,26 +213,34 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
     with open_video(path) as container, decoding(path):
         stream = container.streams.video[0]
         aspect = stream.sample_aspect_ratio or 1
-        # Of uncompressed pixels the fourth byte is as often left empty.
-        may_see_through = stream.codec_context.name != "rawvideo"
         for frame in _frames(container):
             width = max(round(frame.width * aspect), 1)
             check_pixels(path, width, frame.height)
-            see_through = may_see_through and any(component.is_alpha for component in frame.format.components)
+            see_through = has_alpha(stream, frame)
             form = "rgba" if see_through else "rgb24"
             picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
             rgb = over_black(picture, str(path)) if see_through else picture
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
+def has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame has an alpha: of uncompressed pixels the fourth byte is as often left empty."""
+    return stream.codec_context.name != "rawvideo" and any(part.is_alpha for part in frame.format.components)
+
+
+def alpha_decoder(stream: av.VideoStream) -> str | None:
+    """What decodes a stream with the alpha that Matroska keeps beside it, as FFmpeg calls it; None: it has none."""
+    return _WITH_ALPHA.get(stream.codec_context.name) if stream.metadata.get("alpha_mode") == "1" else None
+
+
 def _frames(container: InputContainer) -> Iterator[av.VideoFrame]:
     """The decoded frames of the first video stream, with their alpha where they have any."""
     stream = container.streams.video[0]
     context = stream.codec_context
-    if stream.metadata.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+    if (name := alpha_decoder(stream)) is None:
         yield from container.decode(stream)
         return
-    decoder = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
+    decoder = av.CodecContext.create(name, "r")
     assert isinstance(decoder, av.VideoCodecContext)
     decoder.extradata, decoder.options, decoder.thread_type = context.extradata, context.options, "AUTO"
     for name in ("colorspace", "color_range"):

@@ -11,10 +11,10 @@ from src.baselines.magicanimate.settings import NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
 from src.common.errors import UserError
 from src.common.typed import FileName, setting
+from src.media.pictures import Resize
 from src.sampling.settings import MethodSettings
 
 PUBLIC_SEED = 42  # of DisCo's code
-Resize = Literal["bicubic", "lanczos", "bilinear"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,8 @@ Dimensions: N frames, K keypoints, h×w latent cells.
 
 import numpy as np
 
-from src.pose.keypoints import PARTS
+from src.pose.keypoints import DETAILS, PARTS
 
-DETAILS = ("face", "left_hand", "right_hand")
 FEWEST_KEYPOINTS = 3
 
 

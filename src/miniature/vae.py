@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from src.miniature.common import LARGEST_FILE, PoolModule, psnr
 from src.miniature.components import keep_constant, start_from_components
-from src.miniature.details import DETAILS, detail_rectangles
+from src.miniature.details import detail_rectangles
 from src.miniature.pools import PeoplePool
 from src.miniature.warm_start import warm_start
-from src.pose.keypoints import PARTS
+from src.pose.keypoints import DETAILS, PARTS
 
 
 class VaeModule(PoolModule):

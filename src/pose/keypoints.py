@@ -17,6 +17,8 @@ PARTS: dict[str, slice] = {
     "left_hand": slice(86, 107),
     "right_hand": slice(107, 128),
 }
+# What a viewer looks at: the parts that latent editing moves (Sec. 4.3).
+DETAILS = ("face", "left_hand", "right_hand")
 BODY_NAMES = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist"),
     *("left_shoulder", "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle"),

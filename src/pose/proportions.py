@@ -2,7 +2,8 @@
 
 A picture shows bones foreshortened, and never longer than they are. So the length of a bone is a high quantile over
 all frames and both sides, which is robust to outliers and, in two clips of similar gestures, shortened alike. Who
-only ever gestures towards the camera shows no forearm at its length: limbs have a least ratio of their two bones.
+only ever gestures towards the camera shows no forearm at its length: limbs have a least ratio of their two bones, and
+palms, which clasped or hanging hands show from the side, one to the head.
 
 Dimensions: F frames, P = 73 head points (`src.pose.head`). Lengths in units of a square frame.
 """
@@ -33,6 +34,8 @@ _PALM = ((0, 5), (0, 9), (0, 13), (0, 17), (5, 17))
 _QUANTILE = 0.95
 # Human forearms and shanks, from joint to joint, are about 0.9 of upper arms and thighs.
 _LEAST_RATIO = 0.8
+# Open palms, of the lengths that `_PALM` averages, are about 1.2 of half a head's width; those of drawn people 0.95.
+_LEAST_PALM = 0.9
 _STANDING_SHARE = 0.5
 
 
@@ -105,6 +108,7 @@ def fit_proportions(poses: PoseSequence, heads: list[HeadPose | None], *, whose:
     neutral = TEMPLATE_P3
     if seen:
         lengths["head"] = float(np.median([head.scale for _, head in seen]))
+        lengths["hand"] = max(lengths["hand"], _LEAST_PALM * lengths["head"])
         to_neck = [np.linalg.norm(head.offset - xy[f, NECK]) for f, head in seen if mask[f, NECK]]
         lengths["head_height"] = float(np.median(to_neck)) if to_neck else np.nan
         neutral = _neutral(xy, mask, seen)

@@ -10,11 +10,12 @@ its side.
 """
 
 import logging
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from src.common.errors import UserError
+from src.common.typed import check_choice
 from src.pose.edit import HANDS, NECK, arm, leg
 from src.pose.head import HEAD, HeadPose
 from src.pose.keypoints import PoseSequence
@@ -23,7 +24,7 @@ from src.pose.proportions import BONES, MID_HIP, SIDES, Proportions, fit_heads, 
 log = logging.getLogger(__name__)
 
 RetargetMode = Literal["none", "scale", "bones"]
-MODES: tuple[RetargetMode, ...] = ("none", "scale", "bones")
+MODES: tuple[RetargetMode, ...] = get_args(RetargetMode)
 # What tells the sizes of two persons apart, whatever else differs.
 _SIZE_BONES = ("shoulder", "upper_arm", "forearm", "torso", "thigh", "shank", "head")
 
@@ -46,8 +47,7 @@ def retarget(
     Raises:
         UserError: another mode, or either person's neck is never seen.
     """
-    if mode not in MODES:
-        raise UserError(f"retarget={mode} is unknown: choose one of {', '.join(MODES)}")
+    check_choice("retarget", mode, MODES)
     if mode == "none":
         return driver
     heads = fit_heads(driver)

@@ -9,7 +9,7 @@ reaches half its thickness farther.
 from dataclasses import dataclass
 
 from src.pose.edit import arm, leg
-from src.pose.keypoints import PARTS
+from src.pose.keypoints import DETAILS, PARTS
 
 # Circumference over 3.14 and length of adult limbs: upper arm 0.30 of its length, forearm 0.33, thigh 0.43, shank 0.30;
 # a little more for clothes. A fraction of the length in the picture holds at every distance from the camera.
@@ -49,11 +49,8 @@ EDITED_PARTS: dict[str, tuple[Piece, ...]] = {
     "torso": (Piece("torso", tuple(joint(side)[0] for joint in (arm, leg) for side in _SIDES), False),),
     "legs": _bones("thigh", "shank", {side: leg(side) for side in _SIDES}),
     "arms": _bones("upper_arm", "forearm", {side: arm(side) for side in _SIDES}),
-    "face": _whole("face"),
-    "left_hand": _whole("left_hand"),
-    "right_hand": _whole("right_hand"),
+    **{part: _whole(part) for part in DETAILS},
 }
-_DETAILS = ("face", "left_hand", "right_hand")
 
 
 def pieces_of(parts: tuple[str, ...]) -> list[Piece]:
@@ -62,6 +59,6 @@ def pieces_of(parts: tuple[str, ...]) -> list[Piece]:
     >>> [piece.name for piece in pieces_of(("right_hand", "face", "torso"))]
     ['torso', 'right_hand', 'face']
     """
-    order = {part: i for i, part in enumerate(EDITED_PARTS) if part not in _DETAILS}
+    order = {part: i for i, part in enumerate(EDITED_PARTS) if part not in DETAILS}
     ordered = sorted(parts, key=lambda part: order.get(part, len(order)))
     return [piece for part in ordered for piece in EDITED_PARTS[part]]

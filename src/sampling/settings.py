@@ -7,6 +7,7 @@ from typing import Literal
 from src.common.errors import UserError
 from src.common.typed import Raw, check_choice, check_range, setting
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS, check_num_steps
+from src.pose.keypoints import DETAILS
 from src.sampling.parts import EDITED_PARTS
 
 Interpolation = Literal["bilinear", "nearest"]
@@ -25,7 +26,7 @@ class LatentEditingSettings:
         preserve_variance: undo the loss of variance that bilinear warping of noise brings.
     """
 
-    parts: list[str] = field(default_factory=lambda: ["face", "left_hand", "right_hand"])
+    parts: list[str] = field(default_factory=lambda: list(DETAILS))
     timestep: int = NUM_TRAIN_TIMESTEPS
     interpolation: Interpolation = "bilinear"
     preserve_variance: bool = False

@@ -155,12 +155,12 @@ def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None
     axes.plot(frames, finite, color="#2a6f97", marker=".", markersize=3)
     if distance.threshold is not None:
         axes.axhline(distance.threshold, color="#8a8a8a", linestyle="--", linewidth=1, label="far from training")
-        axes.legend(loc="upper right", frameon=False)
+        axes.legend(loc="best")
     axes.plot(distance.far, finite[distance.far], "o", color="#c1121f", markersize=4)
     axes.set_xlabel(f"frame ({target.fps:g} a second)")
     axes.set_ylabel("distance (frame widths)")
     title = "Distance to the nearest training pose"
-    axes.set_title(f"{title}; far: {frame_ranges(distance.far)}" if distance.far else title, fontsize=10)
+    axes.set_title(f"{title}; far: {frame_ranges(distance.far, limit=8)}" if distance.far else title, fontsize=10)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as temporary, matplotlib.rc_context({"font.size": 9}):

@@ -17,8 +17,10 @@ from src.media.video import VideoReader, read_video, write_frames
 from src.pose.extractors.base import FileExtractor
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
+from src.repair import main
 from src.runs.run_folder import RunFolder
-from tests.media.test_reencode import sound_packets, with_sound
+from tests.media.test_reencode import noise, sound_packets, with_sound
+from tests.media.test_video import write_at
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=2", "sampling.num_steps=2", "data.num_frames=3", "pose=file")
 
@@ -103,6 +105,15 @@ def test_bad_settings_are_refused_before_anything_is_trained(overrides, message,
     assert not (clip[1] / "run").exists()
 
 
+def test_frames_at_changing_intervals_are_refused(call_main, tmp_path):
+    """At the average rate they are as many, but others: the frames that are pasted over would be wrong ones."""
+    write_at(tmp_path / "phone.mkv", noise(24), [*range(0, 400, 40), *range(400, 2080, 120)])
+    reader = VideoReader(tmp_path / "phone.mkv")
+    assert len(reader) == 24 and reader.repeats.max() > 1
+    status, said = call_main(main, f"video={tmp_path / 'phone.mkv'}", "segments=[[5,7]]", "model=tiny", "pose=file")
+    assert status == 2 and "shows its 24 frames at changing intervals" in said and "-vf fps=" in said
+
+
 def test_interpolated_poses_move_in_straight_lines():
     xy = np.zeros((6, 128, 2), np.float32)
     xy[:, :, 0] = np.array([0.1, 0.2, 0.9, 0.9, 0.5, 0.6])[:, None]
@@ -112,6 +123,13 @@ def test_interpolated_poses_move_in_straight_lines():
     np.testing.assert_allclose(filmed.xy[:, 0, 0], [0.2, 0.3, 0.4, 0.5], atol=1e-6)
     held = segment_poses(poses, Segment(4, 5, 6), "interpolate")
     np.testing.assert_allclose(held.xy[:, 0, 0], [0.9, 0.9, 0.9], atol=1e-6)
+    # A good frame in which nobody was found says nothing.
+    seen[1] = False
+    held = segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
+    np.testing.assert_allclose(held.xy[:, 0, 0], 0.5, atol=1e-6)
+    seen[4] = False
+    with pytest.raises(UserError, match=r"no person is seen in the good frames 1, 4 beside the segment \[2,3\]: widen"):
+        segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
     seen[3] = False
     with pytest.raises(UserError, match="no person is seen in frames 3: set segment_poses=interpolate"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")

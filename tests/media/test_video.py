@@ -1,5 +1,6 @@
 """Videos come back with the frames, colours, times and orientation they were written with."""
 
+import contextlib
 import logging
 import os
 import struct
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -16,6 +18,7 @@ from PIL import Image
 
 from src.common.errors import UserError
 from src.media.reencode import replace_frames
+from src.media.sources import open_video, timestamps
 from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
 
 
@@ -193,6 +196,23 @@ def test_a_stated_rate_is_taken_where_the_times_agree(tmp_path):
     assert float(slow.fps) == pytest.approx(27.6, rel=1e-3) and len(slow) == 25, "30 is stated"
     write_at(tmp_path / "two.mkv", numbered_frames(2), [0, 33])
     assert read_video(tmp_path / "two.mkv").fps == 30, "in whole milliseconds"
+
+
+def test_nothing_of_a_stream_is_asked_for_once_its_container_is_closed(tmp_path, monkeypatch):
+    """Its memory is freed then, and only sometimes still says what it said."""
+    write_at(tmp_path / "phone.mkv", numbered_frames(4), [0, 40, 80, 200])
+    stream = SimpleNamespace()
+
+    @contextlib.contextmanager
+    def opened(path):
+        with open_video(path) as container:
+            real = container.streams.video[0]
+            vars(stream).update({name: getattr(real, name) for name in ("average_rate", "guessed_rate", "time_base")})
+            yield SimpleNamespace(streams=SimpleNamespace(video=[stream]), demux=lambda _: container.demux(real))
+        vars(stream).clear()
+
+    monkeypatch.setattr("src.media.sources.open_video", opened)
+    assert timestamps(tmp_path / "phone.mkv")[0].tolist() == [0, 0.04, 0.08, 0.2]
 
 
 def test_resampling_to_the_own_rate_changes_nothing():

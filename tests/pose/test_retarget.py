@@ -132,6 +132,34 @@ def test_one_euro_calms_points_at_rest_and_follows_fast_ones():
     np.testing.assert_array_equal(one_euro(clip, 25, min_cutoff=1.0, beta=10).xy, clip.xy)
 
 
+def written_out(values: np.ndarray, fps: float, min_cutoff: float, beta: float) -> np.ndarray:
+    """The pseudo code of the one-euro filter's paper, of one point (F, 2), forwards alone."""
+
+    def alpha(cutoff: float) -> float:
+        tau = 1 / (2 * np.pi * cutoff)
+        return 1 / (1 + tau * fps)
+
+    (x, y), (dx, dy) = values[0], (0.0, 0.0)
+    out = [(x, y)]
+    for new_x, new_y in values[1:]:
+        a = alpha(1.0)
+        dx, dy = a * (new_x - x) * fps + (1 - a) * dx, a * (new_y - y) * fps + (1 - a) * dy
+        a = alpha(min_cutoff + beta * np.sqrt(dx * dx + dy * dy))
+        x, y = a * new_x + (1 - a) * x, a * new_y + (1 - a) * y
+        out.append((x, y))
+    return np.array(out)
+
+
+@pytest.mark.parametrize(("fps", "min_cutoff", "beta"), [(25, 1.5, 10), (10, 0.3, 0), (60, 4, 2.5)])
+def test_one_euro_is_the_papers_filter_in_both_directions(fps, min_cutoff, beta):
+    xy = np.cumsum(np.random.default_rng(5).normal(0, 0.01, (30, 128, 2)), 0).astype(np.float32)
+    seen = np.ones((30, 128), bool)
+    found = one_euro(PoseSequence(xy, seen, seen), fps, min_cutoff=min_cutoff, beta=beta)
+    for k in (0, 64, 127):
+        both = [written_out(way.astype(np.float64), fps, min_cutoff, beta) for way in (xy[:, k], xy[::-1, k])]
+        np.testing.assert_allclose(found.xy[:, k], (both[0] + both[1][::-1]) / 2, atol=1e-6)
+
+
 def test_one_euro_starts_anew_after_a_gap():
     poses = perform(2, "talk", 20, 2)
     mask = poses.mask.copy()

@@ -132,6 +132,12 @@ def test_a_person_is_chosen_and_kept_through_a_crossing(choice, followed):
     assert indices(people_F, choice) == expected
 
 
+@pytest.mark.parametrize(("frames", "followed"), [(10, 1), (9, 0)])
+def test_who_is_seen_in_half_as_many_frames_as_another_may_be_chosen_by_side(frames, followed):
+    people_F = [[person(0.7, size=0.3)] + ([person(0.1, size=0.05)] if 5 <= f < 5 + frames else []) for f in range(20)]
+    assert follow(people_F, "left").chosen == followed
+
+
 def test_a_number_that_nobody_has_is_refused():
     with pytest.raises(UserError, match=r"pose\.person=2: 2 people were found, numbered from 0"):
         indices([[person(0.2), person(0.8)]], 2)

@@ -192,6 +192,24 @@ def test_a_driver_of_another_shape_is_fitted_and_not_stretched():
     np.testing.assert_array_equal(np.stack(list(frames))[:, 32:96], driver.frames)
 
 
+def test_a_prepared_driver_of_another_shape_is_fitted_whole(to_the_edges, tmp_path):
+    """Shrunk by itself first, to a longer side of multiples of 64, it would lose its hands at both sides."""
+    write_video(tmp_path / "tall.mp4", np.full((8, 192, 128, 3), 90, np.uint8), 10)
+    save_poses(tmp_path / "tall.npz", to_the_edges)
+    pose = FileSettings(kind="file", path=str(tmp_path / "tall.npz"))
+    data = DataSettings(root=str(tmp_path / "data"), resolution=128, num_test_frames=1)
+    where = {"name": "tall", "root": data.root, "extractor": pose.build()}
+    assert prepare_subject(tmp_path / "tall.mp4", settings=data.clip, **where).size == (192, 128)
+    settings = PoseSourceSettings(poses="tall", data=data, pose=pose)
+    fitted = target_poses(settings, size=(64, 64), fps=10, training=None, clip=None)
+    assert np.array_equal(fitted.poses.mask, to_the_edges.mask)
+    frames = np.stack(list(fitted.beside.frames))
+    assert frames.shape[1:] == (64, 64, 3) and not frames[:, :, [0, -1]].any() and frames[:, [0, -1], 32].all()
+    # The same shape as the subject's stays what training has made of it.
+    own = target_poses(settings, size=(128, 64), fps=10, training=None, clip=None)
+    assert own.driver is not None and own.poses.mask.sum() < to_the_edges.mask.sum()
+
+
 def test_bones_keep_their_lengths_in_upright_frames(tmp_path):
     """Own poses, drawn in frames twice as high as wide, fitted onto themselves stay where they are."""
     poses = people_subject("people_001", resolution=64).poses

@@ -6,7 +6,7 @@ import torch
 
 from src.pose.keypoints import BODY_NAMES, PARTS, PoseSequence
 from src.sampling.latent_editing import apply_edits, fit_similarity, plan_edits
-from src.sampling.parts import BONE_THICKNESS, EDITED_PARTS, pieces_of
+from src.sampling.parts import EDITED_PARTS, pieces_of
 
 SIZE = 32
 ALL = ("torso", "legs", "arms", "face", "left_hand", "right_hand")
@@ -74,11 +74,10 @@ def test_limbs_are_edited_bone_by_bone_and_their_joints_meet_the_target(poses):
         ends = [BODY_NAMES.index(name) for name in BONES[edit.part]]
         source, target = (p.xy[0, ends] * SIZE for p in (poses[0], poses[1]))
         np.testing.assert_allclose(source @ edit.affine[:, :2].T + edit.affine[:, 2], target, atol=1e-4)
-        left, top, right, bottom = edit.box
-        radius = BONE_THICKNESS / 2 * np.linalg.norm(target[1] - target[0])
-        low, high = (target.min(0) - radius).clip(0), (target.max(0) + radius).clip(max=SIZE)
-        assert (np.array([left, top]) <= low).all() and (np.array([right, bottom]) >= high).all()
-        assert right - left >= 2 * radius - 1e-4 and bottom - top >= 2 * radius - 1e-4, "as wide as the limb"
+        # A disc at either joint, a fifth of the bone's length in radius; the rectangle is no larger than they are.
+        radius = 0.2 * np.hypot(*(target[1] - target[0]))
+        low, high = np.floor(target.min(0) - radius), np.ceil(target.max(0) + radius)
+        assert edit.box == (*low.clip(0), *high.clip(max=SIZE)), "as wide as the limb"
 
 
 def test_large_parts_lie_below_face_and_hands(poses):

@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from src.data.subject import ClipSettings, Subject
 from src.data.subject_split import training_clip
 from src.media.video import read_video, write_frames
 from src.people.render import render_clip, sample_identity
-from src.pose.distance import distance_to_training
+from src.pose.distance import DistanceToTraining, distance_to_training
 from src.pose.extractors.base import FileExtractor
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
@@ -24,7 +25,7 @@ from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.retarget import retarget
 from src.poses import main as poses_main
 from src.runs.run_folder import RunFolder
-from src.showcase.look import own_folder
+from src.showcase.look import _plot, own_folder
 from tests.conftest import run_settings
 
 SMALL = ("data.resolution=64", "data.num_frames=8", "data.num_test_frames=24")
@@ -63,6 +64,23 @@ def test_show_compares_each_pose_with_the_training_frames(show, tmp_path):
     np.testing.assert_array_equal(load_poses(tmp_path / "out/poses.npz").xy, fitted.xy)
     assert read_video(tmp_path / "out/poses.mp4").frames.shape[2] > 3 * 64
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"distance.png", "contact_sheet.png"}
+
+
+def test_a_title_that_names_many_far_frames_fits_the_plot(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    widths = []
+
+    def measured(figure: Figure, path: Path, **_) -> None:
+        figure.canvas.draw()
+        title = figure.axes[0].title.get_window_extent()
+        widths.append((title.x0 / figure.bbox.width, title.x1 / figure.bbox.width))
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", measured)
+    distance = DistanceToTraining(np.ones(400), np.zeros(400, int), 0.5, list(range(0, 400, 3)))
+    _plot(distance, SimpleNamespace(fps=10.0), tmp_path / "distance.png")
+    assert len(widths) == 1 and 0 < widths[0][0] < widths[0][1] < 1
 
 
 def test_show_without_a_subject_draws_the_poses_and_measures_nothing(show, tmp_path):

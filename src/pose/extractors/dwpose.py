@@ -7,7 +7,7 @@ import logging
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlparse
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.files import sha256
+from src.common.typed import check_choice
 from src.pose.extractors.base import PoseExtractor, extract_people, told_person
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
 from src.pose.tracking import Person, PersonChoice
@@ -33,6 +34,8 @@ RTMLIB_PARTS = {
 # DWPose's own, of the detector; rtmlib applies the same to detectors that hold their non-maximum suppression.
 DETECTION_THRESHOLD = 0.3
 PERSON_CLASS = 0  # of COCO
+
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class DWPoseExtractor(PoseExtractor):
@@ -57,7 +60,7 @@ class DWPoseExtractor(PoseExtractor):
         *,
         detector: str,
         estimator: str,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        device: Device = "auto",
         confidence_threshold: float = 0.3,
         person: PersonChoice = "largest",
     ) -> None:
@@ -101,8 +104,7 @@ class DWPoseExtractor(PoseExtractor):
 
         available = onnxruntime.get_available_providers()
         device = self.device
-        if device not in ("auto", "cpu", "cuda"):
-            raise UserError(f"pose.device={device}: expected auto, cpu or cuda")
+        check_choice("pose.device", device, get_args(Device))
         if device == "auto":
             device = "cuda" if "CUDAExecutionProvider" in available else "cpu"
         models = []

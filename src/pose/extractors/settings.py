@@ -7,6 +7,7 @@ from pydantic import Field
 
 from src.common.typed import FileName, check_range
 from src.pose.extractors.base import FileExtractor, PoseExtractor
+from src.pose.extractors.dwpose import Device, DWPoseExtractor
 from src.pose.tracking import PersonChoice, check_person
 
 
@@ -17,7 +18,7 @@ class DWPoseSettings:
     kind: Literal["dwpose"]
     detector: FileName
     estimator: FileName
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     confidence_threshold: float = 0.3
     person: PersonChoice = "largest"
 
@@ -27,8 +28,6 @@ class DWPoseSettings:
 
     def build(self) -> PoseExtractor:
         """Cheap: weights are read by the first frame."""
-        from src.pose.extractors.dwpose import DWPoseExtractor
-
         return DWPoseExtractor(
             detector=self.detector,
             estimator=self.estimator,

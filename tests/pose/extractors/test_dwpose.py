@@ -157,7 +157,7 @@ def test_unreadable_and_wrong_models_are_clear(tmp_path, estimator):
     body = red_dot_estimator(tmp_path / "body.onnx", count=17)
     with pytest.raises(UserError, match=r"pose\.estimator finds 17 keypoints; expected a whole-body model of 133"):
         DWPoseExtractor(detector=detector, estimator=body).extract(clip_with_dot([(60, 48)]))
-    with pytest.raises(UserError, match=r"pose\.device=gpu: expected auto, cpu or cuda"):
+    with pytest.raises(UserError, match=r"pose\.device=gpu is unknown: choose one of auto, cpu, cuda"):
         DWPoseExtractor(detector=detector, estimator=estimator, device="gpu").extract([])
 
 
