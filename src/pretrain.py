@@ -135,13 +135,12 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     data = {"train": settings.data.train, "heldout": settings.data.heldout}
     pools = {name: render_pool(**vars(pool), workers=settings.data.workers) for name, pool in data.items()}
     module = instantiate(cfg.part.module)(**pools)
-    last = run_dir / "checkpoints" / "last.ckpt"
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
     with deferred():
         from src.common.checkpoints import usable  # Lightning, which `--help` need not wait for
 
-        trainer.fit(module, ckpt_path=usable(last), weights_only=True)
+        trainer.fit(module, ckpt_path=usable(_last_checkpoint(settings)), weights_only=True)
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")
@@ -158,20 +157,16 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
 def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
     """The trainer of the settings with checkpoints, averaged weights, a progress bar and a table of the losses."""
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+    from lightning.pytorch.callbacks import LearningRateMonitor
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
     from src.miniature.pacing import Bar, FinishInTime
-    from src.training.callbacks import StopWithCheckpoint, TimeLimit
+    from src.training.callbacks import LastCheckpoint, TimeLimit
 
     part, trainer, run_dir = settings.part, settings.trainer, Path(settings.run_dir)
-    last = run_dir / "checkpoints" / "last.ckpt"
-    checkpoint = ModelCheckpoint(
-        last.parent, save_last=True, save_top_k=0, every_n_train_steps=settings.checkpoint_every
-    )
     in_time = [] if settings.finish_in is None else [FinishInTime(seconds_of("finish_in", str(settings.finish_in)))]
-    limit = [] if trainer.max_time is None else [TimeLimit(seconds_of("max_time", trainer.max_time), last)]
+    limit = [] if trainer.max_time is None else [TimeLimit(seconds_of("max_time", trainer.max_time))]
     return trainer.build(
         folder=run_dir,
         benchmark=True,  # all batches are of one size
@@ -180,16 +175,19 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
         val_check_interval=part.validate_every,
         check_val_every_n_epoch=None,
         callbacks=[
-            checkpoint,
-            StopWithCheckpoint(last),
+            LastCheckpoint(_last_checkpoint(settings), settings.checkpoint_every),
             *limit,
-            MovingAverage(part.ema_decay, trainer.check_available()),
+            MovingAverage(part.ema_decay),
             LearningRateMonitor("step"),
             Bar(),
             *in_time,
         ],
         logger=CSVLogger(run_dir, name="logs"),
     )
+
+
+def _last_checkpoint(settings: PretrainSettings) -> Path:
+    return Path(settings.run_dir) / "checkpoints" / "last.ckpt"
 
 
 @entry("pretrain", PretrainSettings)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
@@ -19,7 +19,7 @@ from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
 from src.common.trainer import TrainerSettings, seconds_of
-from src.training.callbacks import FineTuneProgress, StepTimer, StopWithCheckpoint, TimeLimit
+from src.training.callbacks import FineTuneProgress, LastCheckpoint, StepTimer, TimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +49,9 @@ class Fitting:
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
         own: list[Callback] = [self._timer, FineTuneProgress()]
         if self._last is not None:
-            own += [
-                ModelCheckpoint(self._last.parent, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every),
-                StopWithCheckpoint(self._last),
-            ]
+            own.append(LastCheckpoint(self._last, checkpoint_every))
         if trainer.max_time is not None:
-            own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time), self._last))
+            own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time)))
         self._trainer = trainer.build(
             folder=checkpoints,
             logger=list(loggers) or False,

@@ -267,6 +267,20 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
         torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
 
 
+def test_a_run_whose_time_is_up_again_and_again_ends_with_the_weights_of_an_unbroken_one(
+    config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """The step before the stop is in the averaged weights too."""
+    pretrain(config("keypoints", "part.max_steps=2"))
+    broken = config("keypoints", "part.max_steps=2", "max_time=00:00:00:00", f"weights_dir={tmp_path}/broken_weights")
+    broken.run_dir = f"{tmp_path}/broken"
+    assert not pretrain(broken)
+    assert pretrain(broken)["steps"] == 2
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("weights", "broken_weights"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
 def _fail_at(step: int, method: Callable) -> Callable:
     def failing(self: PoolModule, *args: object) -> torch.Tensor:
         if self.global_step == step:
