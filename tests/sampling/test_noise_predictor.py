@@ -102,6 +102,8 @@ def test_no_approximation_is_the_exact_predictor(backbone, inputs):
         ({"guidance_every": 2}, [5, 5, 5, 5, 5, 5], (0, 2)),
         ({"features_every": 4, "guidance_every": 4}, [5, 5], (0,)),
         ({"guided_timesteps": (400, 800)}, [5, 5, 5, 5, 5, 5], (1, 2)),
+        # Both of its ends are guided.
+        ({"guided_timesteps": (500, 700)}, [5, 5, 5, 5, 5, 5], (1, 2)),
     ],
     ids=str,
 )
