@@ -16,8 +16,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from src.common import stopping
+from src.common.errors import UserError
 from src.common.progress import progress_bar
 from src.media.contact_sheet import Row, contact_sheet
 from src.pose.draw import draw_poses
@@ -57,6 +59,24 @@ class StepTimer(Callback):
     def seconds_per_step(self) -> float | None:
         """Mean over the steps of this process but the first; None before the second."""
         return float(np.mean(self.seconds[1:])) if len(self.seconds) > 1 else None
+
+
+class FiniteLoss(Callback):
+    """Ends a training whose loss is not finite, before that reaches a weight or a checkpoint.
+
+    Args:
+        rate: the setting of its learning rate, for the message.
+    """
+
+    def __init__(self, rate: str) -> None:
+        self.rate = rate
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} at step {trainer.global_step + 1}: the fine-tune has diverged; a smaller "
+                f"{self.rate} or trainer.precision=32-true may help, and the last good checkpoint is kept"
+            )
 
 
 class FineTuneProgress(Callback):

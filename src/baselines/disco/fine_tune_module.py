@@ -19,6 +19,7 @@ from src.baselines.disco.fine_tune import (
 )
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.settings import FineTuneSettings
+from src.common.errors import UserError
 
 T = TypeVar("T")
 
@@ -80,7 +81,8 @@ class DisCoFineTuneModule(LightningModule):
         expected = {name: value.shape for name, value in self.state_dict().items()}
         found = {name: value.shape for name, value in checkpoint["state_dict"].items()}
         if expected != found:
-            raise ValueError(f"the checkpoint trains other parameters: {sorted(expected.items() ^ found.items())[:2]}")
+            first = min(name for name, _ in expected.items() ^ found.items())
+            raise UserError(f"the checkpoint trains other parameters ({first}, …): move it away to train anew")
 
 
 def clip_loader(clip: DisCoClip, num_steps: int) -> DataLoader:
