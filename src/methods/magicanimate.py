@@ -16,7 +16,7 @@ from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
-from src.methods.filming import filmed, weights_fingerprint
+from src.methods.filming import check_precision, filmed, weights_fingerprint
 from src.methods.settings import MagicAnimateSettings
 from src.models.build import build_image_model
 from src.models.image_model import ImageModel
@@ -37,6 +37,7 @@ class MagicAnimateMethod(Method):
         if settings.weights is None:
             raise UserError(f"method={settings.kind} needs its weights {ORIGIN}")
         assert around.model is not None, "it stands on an image model"
+        check_precision(settings.kind, around.trainer.precision)
         for name in ("compile", "offload"):
             if getattr(around.model, name) is True:
                 raise UserError(f"model.{name}=true: method={settings.kind} cannot; leave it out")

@@ -106,10 +106,14 @@ class ImageModel:
 
     @torch.no_grad()
     def decode_latents(self, latents_FChw: Tensor) -> np.ndarray:
-        """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3)."""
+        """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3).
+
+        Raises:
+            UserError: as of `finite`.
+        """
         latents = (latents_FChw / self.vae.config["scaling_factor"]).to(self.vae.device, self.vae.dtype)
         with full_precision(self.vae.device):
-            images = self.vae.decode(latents, return_dict=False)[0].float()
+            images = finite(self.vae.decode(latents, return_dict=False)[0].float())
         return ((images / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
@@ -149,6 +153,20 @@ def mode_of(encoded: object) -> Tensor:
         return encoded.latents
     assert isinstance(encoded, EncoderOutput)
     return encoded.latent
+
+
+def finite(images: Tensor) -> Tensor:
+    """Decoded images, unchanged.
+
+    Raises:
+        UserError: they hold a value that is not finite, which a picture would show as black without a word.
+    """
+    if not images.isfinite().all():
+        raise UserError(
+            "the generated frames hold values that are not finite: sampling overflowed; give trainer.precision=32-true "
+            "or a lower guidance_scale"
+        )
+    return images
 
 
 def full_precision(device: torch.device) -> torch.autocast:

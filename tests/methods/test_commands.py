@@ -102,6 +102,9 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, me, "condition=densepose.mp4", "model.offload=true"], "model.offload=true: method=magicanimate"),
         ([*disco, me, "condition=densepose.mp4"], "condition=densepose.mp4: this method takes none"),
         ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
+        ([*disco, me, "trainer.precision=64-true"], "trainer.precision=64-true: method=disco computes in 32-true"),
+        ([*animate, me, "condition=densepose.mp4", "trainer.precision=bf16-true"], "precision=bf16-true: method=magic"),
+        ([*disco, me, "method.num_steps=400"], "method.num_steps=400 cannot be spaced evenly over 1000 timesteps"),
         (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
         ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
         (["run=outputs/x", me], "goes with a method that learns no one"),
@@ -109,8 +112,16 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, me, "condition=densepose.mp4", "model=mini"], "model=mini is not for this command: it comes with"),
     ):
         model = [] if "model=mini" in words else ["model=tiny"]
-        status, error = call_main(src.sample.main, *words, *dance, *SMALL, *model)
+        status, error = call_main(src.sample.main, *dance, *SMALL, *model, *words)
         assert status == 2 and message in error.splitlines()[-1], (words, error)
+
+
+def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
+    np.savez(tmp_path / "mask.npz", masks=np.ones((1, 64, 64), np.uint8))
+    given = ["method=disco", *disco_options, f"subject={rendered_picture}", *dance, "mask=mask.npz", *SMALL]
+    status, error = call_main(src.sample.main, *given, "method.guidance_scale=1e38", "output=film")
+    assert status == 2 and "the generated frames hold values that are not finite: sampling overflowed" in error
+    assert not list((tmp_path / "film").glob("*.mp4"))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from src.common.progress import track
 log = logging.getLogger(__name__)
 PUBLIC_BATCH = 64
 PUBLIC_SEED = 42
+# The background's sample is not to be the noise that the frames start from, of this or of another seed.
+BEYOND_SEEDS = 2**31
 Progress = Callable[[Iterable, str], Iterable]
 
 
@@ -145,7 +147,8 @@ def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: Sa
     context = model.context(foreground[None].to(model.device))
     context_uncond = model.unconditional_context(settings.unconditional_context)
     image = background_image(job.reference, job.mask, square, settings.resolution)
-    generator = torch.Generator().manual_seed(job.seed) if settings.background_latents == "sample" else None
+    sampled = settings.background_latents == "sample"
+    generator = torch.Generator().manual_seed(job.seed + BEYOND_SEEDS) if sampled else None
     background = model.background(image[None], generator=generator).to(model.dtype)
     noise_MChw = draw_noise(len(job.poses), tuple(background.shape[1:]), settings, seed=job.seed)
 
