@@ -51,6 +51,19 @@ def test_a_picture_is_animated(call_main, tmp_path, rendered_picture, dance, mag
     assert again["sampling"]["sources"] == {"conditions": "parts"}
 
 
+def test_magicanimate_needs_no_pose_controlnet(
+    call_main, tmp_path, tiny, rendered_picture, dance, magicanimate_options
+) -> None:
+    """It has a ControlNet of its own: that of `model=` is not read, nor asked for."""
+    for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler"):
+        getattr(tiny, name).save_pretrained(tmp_path / "base" / name)
+    given = [*magicanimate_options, f"subject={rendered_picture}", *dance, "condition=densepose.npz", *SMALL]
+    base = ["model=tiny", "model.random_seed=null", f"model.base={tmp_path}/base", "model.controlnet=nowhere/pose"]
+    status, error = call_main(src.sample.main, *given, *base)
+    assert status == 0, error
+    assert (tmp_path / "outputs/me_magicanimate_dance/generated.mp4").is_file()
+
+
 def test_disco_films_a_picture(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
     mask = np.zeros((1, 64, 64), np.uint8)
     mask[:, 8:, 16:48] = 1
