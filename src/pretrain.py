@@ -1,6 +1,7 @@
 """`python -m src.pretrain part=vae|base|keypoints|clip`: train the miniature models on rendered people."""
 
 import logging
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import lightning
 
 log = logging.getLogger(__name__)
+STEP = "part.module.settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,25 @@ class PartSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """How each step trains, whatever the part; see `src.miniature.common.PoolModule`."""
+
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    decay_fraction: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_range(f"{STEP}.batch_size", self.batch_size, least=1)
+        check_range(f"{STEP}.learning_rate", self.learning_rate, above=0)
+        check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
+        check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
+        check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
     """What `conf/pretrain.yaml` describes, but for the networks, which are `_target_`s of `conf/part`.
 
@@ -106,6 +127,7 @@ def settings_of_pretraining(cfg: DictConfig) -> PretrainSettings:
     """
     values = {field.name: given(cfg[field.name]) for field in fields(PretrainSettings)}
     values["part"] = {field.name: values["part"][field.name] for field in fields(PartSettings)}
+    typed(StepSettings, cfg.part.module.settings, STEP)
     return typed(PretrainSettings, values)
 
 
@@ -121,12 +143,13 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
         The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
 
     Raises:
-        UserError: another pool is in the folders, or a part that this one stands on is missing.
+        UserError: another pool is in the folders, a part that this one stands on is missing, or training diverged.
     """
     # Seconds of imports that `--help` need not wait for.
     import lightning
 
     from src.miniature.pools import render_pool
+    from src.models.weights_file import require_finite
 
     settings = settings_of_pretraining(cfg)
     lightning.seed_everything(settings.seed)
@@ -146,7 +169,12 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
             module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    figures = dict(trainer.validate(module, verbose=False)[0])
+    require_finite(
+        dict(module.named_parameters()), "the model", f"training diverged: take a lower {STEP}.learning_rate"
+    )
+    # Of a part that no held-out frame shows there is no figure.
+    measured = dict(trainer.validate(module, verbose=False)[0])
+    figures = {name: value for name, value in measured.items() if math.isfinite(value)}
     figures["steps"] = trainer.global_step
     if trainer.is_global_zero:
         module.export(weights_dir)
