@@ -15,7 +15,7 @@ from src.baselines.disco.fine_tune import DisCoClip
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule, clip_loader
 from src.baselines.disco.loading import CONFIGS_ORIGIN, ORIGIN, load_disco, read_configs
 from src.baselines.disco.model import DisCo
-from src.baselines.disco.sampling import DisCoJob, generate
+from src.baselines.disco.sampling import DisCoJob, check_resolution, generate
 from src.baselines.disco.settings import FineTuneSettings
 from src.baselines.disco.skeletons import draw_skeletons
 from src.baselines.disco.trained import load_trained, save_trained
@@ -73,6 +73,7 @@ class DisCoMethod(Method):
     def load(self, material: Material) -> None:
         # Anew for each person where the fine-tune changes it.
         self._model = self._untrained if self.fine_tune is None else self._load()
+        check_resolution(self._model[0], self.settings.resolution)
 
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
@@ -124,7 +125,7 @@ class DisCoMethod(Method):
                 checkpoint_every=self.around.checkpoint_every_n_steps,
                 loggers=loggers(),
             )
-            record = fitting.fit(module, clip_loader(clip, settings.max_steps))
+            record = fitting.fit(module, clip_loader(clip))
             return record | {"trained_parameters": sum(p.numel() for p in module.trained().values())}
 
         lesson = Lesson(

@@ -11,7 +11,7 @@ import torch
 
 from src.baselines.magicanimate.loading import ORIGIN, find_files, load_magicanimate
 from src.baselines.magicanimate.model import MagicAnimate
-from src.baselines.magicanimate.sampling import AnimationJob, animate
+from src.baselines.magicanimate.sampling import AnimationJob, animate, check_resolution
 from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
@@ -70,7 +70,8 @@ class MagicAnimateMethod(Method):
     def load(self, material: Material) -> None:
         if self.model.vae is None and self.stand_in is None:
             log.warning("MagicAnimate was published with another VAE than its base's: give model.vae=%s", PUBLISHED_VAE)
-        _ = self._loaded
+        model, image_model = self._loaded
+        check_resolution(model, image_model.vae, self.settings.resolution)
 
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers

@@ -58,7 +58,7 @@ def train(clip: DisCoClip, settings: FineTuneSettings, folder, *, until: int, re
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(module, clip_loader(clip, settings.max_steps), ckpt_path=resume)
+    trainer.fit(module, clip_loader(clip), ckpt_path=resume)
     trainer.save_checkpoint(folder / f"{until}.ckpt")
     return module, losses
 
@@ -119,7 +119,14 @@ def test_a_loss_that_is_not_finite_ends_the_training(clip):
     trainer = TrainerSettings(accelerator="cpu", precision="32-true", max_steps=6, gradient_clip_val=None)
     fitting = Fitting(trainer=trainer, rate="method.fine_tune.learning_rate", checkpoints=None, checkpoint_every=50)
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2: .* smaller method.fine_tune.learning_rate"):
-        fitting.fit(module, clip_loader(clip, 6))
+        fitting.fit(module, clip_loader(clip))
+
+
+def test_a_frame_without_a_person_is_named(clip):
+    masks = clip.masks.copy()
+    masks[1] = 0
+    with pytest.raises(UserError, match="the mask of training frame 1 is empty: no person was found"):
+        DisCoClip(clip.frames, masks, clip.poses)
 
 
 def test_what_has_diverged_is_not_kept(clip, tmp_path):
@@ -214,6 +221,7 @@ def test_before_training_both_controlnets_are_copies_of_the_unet():
         ({"crop_scale": 0.0}, "crop_scale=0.0"),
         ({"drop_reference": 2.0}, "drop_reference=2.0"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"betas": (0.9, 1.0)}, "betas=1.0 must be at least 0 and at most 0.999999"),
     ],
     ids=str,
 )

@@ -105,8 +105,9 @@ def test_a_mask_of_the_whole_picture_is_cut_as_the_picture_is(
 
 
 def test_what_does_not_go_together_is_one_line(
-    call_main, rendered_picture, dance, magicanimate_options, disco_options
+    call_main, tmp_path, rendered_picture, dance, magicanimate_options, disco_options
 ) -> None:
+    """And leaves no folder of a film."""
     animate, disco, me = magicanimate_options, ["method=disco", *disco_options], f"subject={rendered_picture}"
     for words, message in (
         ([*animate, me], "condition= is missing: this method follows a DensePose rendering"),
@@ -117,6 +118,11 @@ def test_what_does_not_go_together_is_one_line(
         ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
         ([*disco, me, "trainer.precision=64-true"], "trainer.precision=64-true: method=disco computes in 32-true"),
         ([*animate, me, "condition=densepose.mp4", "trainer.precision=bf16-true"], "precision=bf16-true: method=magic"),
+        ([*disco, me, "method.resolution=100"], "method.resolution=100 does not suit this model: use a multiple of 64"),
+        (
+            [*animate, me, "condition=densepose.mp4", "method.resolution=100"],
+            "method.resolution=100 does not suit this model: use a multiple of 64",
+        ),
         ([*disco, me, "method.num_steps=400"], "method.num_steps=400 cannot be spaced evenly over 1000 timesteps"),
         (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
         ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
@@ -127,6 +133,7 @@ def test_what_does_not_go_together_is_one_line(
         model = [] if "model=mini" in words else ["model=tiny"]
         status, error = call_main(src.sample.main, *dance, *SMALL, *model, *words)
         assert status == 2 and message in error.splitlines()[-1], (words, error)
+    assert not list((tmp_path / "outputs").glob("*_*"))
 
 
 def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:

@@ -81,18 +81,19 @@ class LatentJob:
     context_uncond: Tensor
 
 
-def check_mask(mask: np.ndarray, size: tuple[int, int]) -> None:
+def check_mask(mask: np.ndarray, size: tuple[int, int], *, what: str = "the reference") -> None:
     """Raise a UserError unless the mask is (H, W) in [0, 1] and shows someone.
 
     Args:
         size: (H, W) of the picture that it belongs to.
+        what: that picture, for messages.
     """
     if mask.shape != size or not np.issubdtype(mask.dtype, np.floating):
         raise ValueError(f"the mask must be float of shape {size}, got {mask.shape} {mask.dtype}")
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise ValueError(f"the mask must lie in [0, 1], got {mask.min()} to {mask.max()}")
     if not mask.any():
-        raise UserError("the mask of the reference is empty: no person was found; mark the person in it")
+        raise UserError(f"the mask of {what} is empty: no person was found; mark the person in it")
 
 
 def make_scheduler(config: dict) -> DDIMScheduler:

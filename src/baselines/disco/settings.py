@@ -109,4 +109,4 @@ class FineTuneSettings:
             check_range(f"method.fine_tune.{name}", getattr(self, name), least=0, most=1)
         check_range("method.fine_tune.crop_scale", self.crop_scale, above=0, most=1)
         for beta in self.betas:
-            check_range("method.fine_tune.betas", beta, least=0, most=1)
+            check_range("method.fine_tune.betas", beta, least=0, most=0.999999)
