@@ -10,7 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
-from src.common.files import atomic_path, write_json
+from src.common.atomic import atomic_path
+from src.common.files import write_json
 from src.common.stopping import deferred
 from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, check_range, given, typed

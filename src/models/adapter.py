@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
 from src.common.typed import typed
 from src.models.backbone import VideoBackbone
 from src.models.weights_file import require_finite
