@@ -1,6 +1,7 @@
 """`python -m src.pretrain part=vae|base|keypoints|clip`: train the miniature models on rendered people."""
 
 import logging
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.entry import entry
-from src.common.files import atomic_path, write_json
+from src.common.atomic import atomic_path
+from src.common.files import write_json
 from src.common.stopping import deferred
 from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, check_range, given, typed
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import lightning
 
 log = logging.getLogger(__name__)
+STEP = "part.module.settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,25 @@ class PartSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSettings:
+    """How each step trains, whatever the part; see `src.miniature.common.PoolModule`."""
+
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_steps: int
+    decay_fraction: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_range(f"{STEP}.batch_size", self.batch_size, least=1)
+        check_range(f"{STEP}.learning_rate", self.learning_rate, above=0)
+        check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
+        check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
+        check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainSettings:
     """What `conf/pretrain.yaml` describes, but for the networks, which are `_target_`s of `conf/part`.
 
@@ -106,6 +128,7 @@ def settings_of_pretraining(cfg: DictConfig) -> PretrainSettings:
     """
     values = {field.name: given(cfg[field.name]) for field in fields(PretrainSettings)}
     values["part"] = {field.name: values["part"][field.name] for field in fields(PartSettings)}
+    typed(StepSettings, cfg.part.module.settings, STEP)
     return typed(PretrainSettings, values)
 
 
@@ -121,12 +144,13 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
         The held-out figures, also in `figures.json` of `run_dir`; empty if training is not finished.
 
     Raises:
-        UserError: another pool is in the folders, or a part that this one stands on is missing.
+        UserError: another pool is in the folders, a part that this one stands on is missing, or training diverged.
     """
     # Seconds of imports that `--help` need not wait for.
     import lightning
 
     from src.miniature.pools import render_pool
+    from src.models.weights_file import require_finite
 
     settings = settings_of_pretraining(cfg)
     lightning.seed_everything(settings.seed)
@@ -135,19 +159,23 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     data = {"train": settings.data.train, "heldout": settings.data.heldout}
     pools = {name: render_pool(**vars(pool), workers=settings.data.workers) for name, pool in data.items()}
     module = instantiate(cfg.part.module)(**pools)
-    last = run_dir / "checkpoints" / "last.ckpt"
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
     with deferred():
         from src.common.checkpoints import usable  # Lightning, which `--help` need not wait for
 
-        trainer.fit(module, ckpt_path=usable(last), weights_only=True)
+        trainer.fit(module, ckpt_path=usable(_last_checkpoint(settings)), weights_only=True)
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    figures = dict(trainer.validate(module, verbose=False)[0])
+    require_finite(
+        dict(module.named_parameters()), "the model", f"training diverged: take a lower {STEP}.learning_rate"
+    )
+    # Of a part that no held-out frame shows there is no figure.
+    measured = dict(trainer.validate(module, verbose=False)[0])
+    figures = {name: value for name, value in measured.items() if math.isfinite(value)}
     figures["steps"] = trainer.global_step
     if trainer.is_global_zero:
         module.export(weights_dir)
@@ -158,20 +186,16 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
 def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
     """The trainer of the settings with checkpoints, averaged weights, a progress bar and a table of the losses."""
-    from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+    from lightning.pytorch.callbacks import LearningRateMonitor
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
     from src.miniature.pacing import Bar, FinishInTime
-    from src.training.callbacks import StopWithCheckpoint, TimeLimit
+    from src.training.callbacks import LastCheckpoint, TimeLimit
 
     part, trainer, run_dir = settings.part, settings.trainer, Path(settings.run_dir)
-    last = run_dir / "checkpoints" / "last.ckpt"
-    checkpoint = ModelCheckpoint(
-        last.parent, save_last=True, save_top_k=0, every_n_train_steps=settings.checkpoint_every
-    )
     in_time = [] if settings.finish_in is None else [FinishInTime(seconds_of("finish_in", str(settings.finish_in)))]
-    limit = [] if trainer.max_time is None else [TimeLimit(seconds_of("max_time", trainer.max_time), last)]
+    limit = [] if trainer.max_time is None else [TimeLimit(seconds_of("max_time", trainer.max_time))]
     return trainer.build(
         folder=run_dir,
         benchmark=True,  # all batches are of one size
@@ -180,16 +204,19 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
         val_check_interval=part.validate_every,
         check_val_every_n_epoch=None,
         callbacks=[
-            checkpoint,
-            StopWithCheckpoint(last),
+            LastCheckpoint(_last_checkpoint(settings), settings.checkpoint_every),
             *limit,
-            MovingAverage(part.ema_decay, trainer.check_available()),
+            MovingAverage(part.ema_decay),
             LearningRateMonitor("step"),
             Bar(),
             *in_time,
         ],
         logger=CSVLogger(run_dir, name="logs"),
     )
+
+
+def _last_checkpoint(settings: PretrainSettings) -> Path:
+    return Path(settings.run_dir) / "checkpoints" / "last.ckpt"
 
 
 @entry("pretrain", PretrainSettings)

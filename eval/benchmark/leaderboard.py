@@ -17,7 +17,8 @@ import jsonschema
 from eval.reporting.results import UNNAMED, Result, load_results
 from eval.scoring.protocol import PROTOCOLS
 from src.common.errors import UserError
-from src.common.files import read_json, write_json
+from src.common.files import write_json
+from src.common.reading import read_json
 from src.common.typed import plain, typed
 
 log = logging.getLogger(__name__)

@@ -44,8 +44,8 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
     """Measure, count, or both.
 
     Returns:
-        `training_step`; `sampling_step`, one record for each M, chunk and approximation; `counted`, of one guided
-        evaluation each. Where both are there, records of sampling hold the share of the counted operations.
+        `training_step`; `sampling_step`, one record for each M, chunk and approximation; `counted`, of one evaluation
+        each, as sampling makes them. Where both are there, records of sampling hold their rate of counted operations.
     """
     given, trainer = settings.model, settings.trainer
     figures: dict[str, Any] = {"model": given.name, "weights": "random", "resolution": settings.data.resolution}
@@ -53,7 +53,13 @@ def bench(settings: BenchSettings) -> dict[str, Any]:
     if settings.measured:
         figures |= _measured(settings)
     figures["counted"] = [
-        count_evaluation(given, resolution=settings.data.resolution, precision=trainer.precision, num_frames=m + 1)
+        count_evaluation(
+            given,
+            resolution=settings.data.resolution,
+            precision=trainer.precision,
+            num_frames=m + int(settings.method.reference_insertion),
+            num_prompts=1 if settings.sampling.guidance_scale == 1 else 2,
+        )
         for m in settings.counted
     ]
     operations = {record["frames"]: record["tflop"] for record in figures["counted"]}

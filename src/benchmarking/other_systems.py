@@ -23,8 +23,10 @@ from src.baselines.magicanimate.motion import motion_config
 from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
+from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
+from src.models.image_model import check_sides
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
@@ -39,9 +41,14 @@ def measure_other(
     Args:
         model: whose shipped configs give the sizes, and its dtype MagicAnimate's weights; DisCo's are float32.
         resolution: of MagicAnimate in pixels; DisCo has its 256.
+
+    Raises:
+        UserError: the configs or the resolution do not suit the system.
     """
     configs = shipped_configs(model.configs)
     if system == "disco":
+        if not (configs / "image_encoder").is_dir():
+            raise UserError(f"model.configs={model.configs} has no image encoder, which DisCo needs: give model=sd15")
         return {"model": system} | measure_disco(configs, trainer)
     dtype = getattr(torch, model.dtype)
     return {"model": system} | measure_magicanimate(configs, trainer, dtype, resolution=resolution)
@@ -62,6 +69,7 @@ def measure_magicanimate(
     def step(device: torch.device) -> Callable[[], Tensor]:
         with device, _default_dtype(dtype):
             unet = from_config(UNet2DConditionModel, configs / "unet")
+            check_sides(LATENT_SHRINKS * 2 ** (len(unet.config["block_out_channels"]) - 1), resolution)
             video_unet = UNetMotionModel(**motion_config(unet, max_positions=MAX_POSITIONS))
             encoder = AppearanceEncoder(unet)
             controlnet = from_config(ControlNetModel, configs / "controlnet")

@@ -40,3 +40,5 @@ class BenchSettings(LearningSettings):
         for chunk in self.frame_chunks:
             if isinstance(chunk, str) and chunk != "auto":
                 raise UserError(f"frame_chunks={self.frame_chunks}: {chunk} is neither auto, null nor a number")
+            if not isinstance(chunk, str):
+                check_range("frame_chunks", chunk, least=1)

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from src.common.atomic import atomic_path
-from src.common.digests import digest, fingerprint, sha256
 from src.common.errors import DamagedFile
 from src.common.reading import read_json
 
-__all__ = ["atomic_path", "digest", "fingerprint", "natural_key", "read_json", "read_record", "sha256", "write_json"]
 log = logging.getLogger(__name__)
 
 

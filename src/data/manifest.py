@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
-from src.common.files import read_json, sha256, write_json
-from src.common.reading import MEBIBYTE, Limits
+from src.common.files import write_json
+from src.common.reading import MEBIBYTE, Limits, read_json
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST

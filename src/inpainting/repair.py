@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import DamagedFile, UserError
-from src.common.files import read_json, write_json
+from src.common.files import write_json
+from src.common.reading import read_json
 from src.data.resolve import resolve_video
 from src.data.split import split_frames
 from src.data.subject_split import training_clip

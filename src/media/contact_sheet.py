@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from src.common.arrays import Frames
-from src.common.files import atomic_path
+from src.common.atomic import atomic_path
 
 _BACKGROUND, _INK, _GAP = 255, (30, 30, 30), 4
 

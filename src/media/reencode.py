@@ -15,8 +15,8 @@ import numpy as np
 from av.codec import Codec
 from av.video.reformatter import Colorspace
 
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
 from src.media.sources import EXACT, alpha_decoder, create_video, decoding, has_alpha, open_video, timestamps
 from src.media.video import REPEATABLE, as_rate
 

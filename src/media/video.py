@@ -17,8 +17,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from src.common.arrays import collected
+from src.common.atomic import atomic_path
 from src.common.errors import UserError, in_one_line
-from src.common.files import atomic_path
 from src.common.reading import size_in_words
 from src.media.pictures import list_images, read_image
 from src.media.sound import Soundtrack, SoundWriter

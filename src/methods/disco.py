@@ -15,7 +15,7 @@ from src.baselines.disco.fine_tune import DisCoClip
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule, clip_loader
 from src.baselines.disco.loading import CONFIGS_ORIGIN, ORIGIN, load_disco, read_configs
 from src.baselines.disco.model import DisCo
-from src.baselines.disco.sampling import DisCoJob, generate
+from src.baselines.disco.sampling import DisCoJob, check_resolution, generate
 from src.baselines.disco.settings import FineTuneSettings
 from src.baselines.disco.skeletons import draw_skeletons
 from src.baselines.disco.trained import load_trained, save_trained
@@ -25,7 +25,7 @@ from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
-from src.methods.filming import filmed, not_published, weights_fingerprint
+from src.methods.filming import check_precision, filmed, not_published, weights_fingerprint
 from src.methods.settings import DisCoFineTunedSettings, DisCoSettings
 from src.runs.learn import Lesson, learn_once
 from src.runs.run_folder import RunFolder
@@ -45,6 +45,7 @@ class DisCoMethod(Method):
             raise UserError(f"method={settings.kind} needs {CONFIGS_ORIGIN}")
         if not Path(settings.weights).is_file():
             raise UserError(f"no weights at {settings.weights}: expected {ORIGIN}")
+        check_precision(settings.kind, around.trainer.precision)
         self.settings, self.around = settings, around
         self.weights, self.configs = Path(settings.weights), Path(settings.configs)
         described = read_configs(self.configs)
@@ -72,6 +73,7 @@ class DisCoMethod(Method):
     def load(self, material: Material) -> None:
         # Anew for each person where the fine-tune changes it.
         self._model = self._untrained if self.fine_tune is None else self._load()
+        check_resolution(self._model[0], self.settings.resolution)
 
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers
@@ -118,11 +120,12 @@ class DisCoMethod(Method):
             lightning.seed_everything(self.around.seed, verbose=False)
             fitting = Fitting(
                 trainer=self._trainer(),
+                rate="method.fine_tune.learning_rate",
                 checkpoints=checkpoints,
                 checkpoint_every=self.around.checkpoint_every_n_steps,
                 loggers=loggers(),
             )
-            record = fitting.fit(module, clip_loader(clip, settings.max_steps), rate="method.fine_tune.learning_rate")
+            record = fitting.fit(module, clip_loader(clip))
             return record | {"trained_parameters": sum(p.numel() for p in module.trained().values())}
 
         lesson = Lesson(

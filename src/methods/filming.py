@@ -12,9 +12,11 @@ import numpy as np
 import torch
 
 from src.common.digests import fingerprint
+from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.methods.base import Material
+from src.models.settings import PRECISIONS
 from src.sampling.jobs import GeneratedClip
 
 # Parameters of the image UNet that both systems' published weights are for (Stable Diffusion 1.5).
@@ -45,6 +47,20 @@ def filmed(
         **said,
     }
     return GeneratedClip(frames, material.poses, fps, (), material.reference, cost)
+
+
+def check_precision(kind: str, precision: str) -> None:
+    """Refuse what would halve or double not the weights but the noise that is drawn, and so make another video.
+
+    Args:
+        kind: of the method.
+        precision: `trainer.precision`.
+    """
+    if precision not in PRECISIONS["float32"]:
+        raise UserError(
+            f"trainer.precision={precision}: method={kind} computes in {', '.join(PRECISIONS['float32'])}: give one of "
+            "these"
+        )
 
 
 def weights_fingerprint(paths: list[Path]) -> list[Any]:

@@ -11,15 +11,15 @@ import torch
 
 from src.baselines.magicanimate.loading import ORIGIN, find_files, load_magicanimate
 from src.baselines.magicanimate.model import MagicAnimate
-from src.baselines.magicanimate.sampling import AnimationJob, animate
+from src.baselines.magicanimate.sampling import AnimationJob, animate, check_resolution
 from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
-from src.methods.filming import filmed, weights_fingerprint
+from src.methods.filming import check_precision, filmed, weights_fingerprint
 from src.methods.settings import MagicAnimateSettings
-from src.models.build import build_image_model
-from src.models.image_model import ImageModel
+from src.models.build import build_text_to_image
+from src.models.image_model import TextToImage
 from src.models.settings import stand_in, weights_identity
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GeneratedClip
@@ -37,6 +37,7 @@ class MagicAnimateMethod(Method):
         if settings.weights is None:
             raise UserError(f"method={settings.kind} needs its weights {ORIGIN}")
         assert around.model is not None, "it stands on an image model"
+        check_precision(settings.kind, around.trainer.precision)
         for name in ("compile", "offload"):
             if getattr(around.model, name) is True:
                 raise UserError(f"model.{name}=true: method={settings.kind} cannot; leave it out")
@@ -56,9 +57,9 @@ class MagicAnimateMethod(Method):
         return {"subject": subject, "method": plain(self.settings), **around}
 
     @functools.cached_property
-    def _loaded(self) -> tuple[MagicAnimate, ImageModel]:
+    def _loaded(self) -> tuple[MagicAnimate, TextToImage]:
         assert self.settings.weights is not None
-        image_model = build_image_model(self.model)
+        image_model = build_text_to_image(self.model)
         dtype = getattr(torch, self.model.dtype)
         unet = image_model.unet
         return (
@@ -69,7 +70,8 @@ class MagicAnimateMethod(Method):
     def load(self, material: Material) -> None:
         if self.model.vae is None and self.stand_in is None:
             log.warning("MagicAnimate was published with another VAE than its base's: give model.vae=%s", PUBLISHED_VAE)
-        _ = self._loaded
+        model, image_model = self._loaded
+        check_resolution(model, image_model.vae, self.settings.resolution)
 
     def film(
         self, material: Material, run: RunFolder, *, loggers: MakeLoggers

@@ -128,12 +128,10 @@ class MovingAverage(WeightAveraging):
 
     Args:
         decay: of a step.
-        device: where the average lies, which should be where the model trains.
     """
 
-    def __init__(self, decay: float, device: torch.device) -> None:
-        # The library waits for a GPU in every update.
-        self.every = 8 if device.type == "cuda" else 1
+    def __init__(self, decay: float) -> None:
+        self.every = 1
 
         def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
             if averaged[0].is_floating_point():
@@ -142,7 +140,14 @@ class MovingAverage(WeightAveraging):
             else:  # counters and positions
                 torch._foreach_copy_(averaged, current)
 
-        super().__init__(device, multi_avg_fn=average, use_buffers=True)
+        super().__init__(multi_avg_fn=average, use_buffers=True)
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Put the average where the model is going to train."""
+        self._device = trainer.strategy.root_device
+        # The library waits for a GPU in every update.
+        self.every = 8 if self._device.type == "cuda" else 1
+        super().setup(trainer, pl_module, stage)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """See the library."""

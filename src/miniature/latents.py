@@ -8,8 +8,9 @@ import torch
 from diffusers import ModelMixin
 
 from src.common.arrays import map_npy
+from src.common.atomic import atomic_path
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import atomic_path, sha256
 from src.common.progress import track
 from src.miniature.pools import PeoplePool
 from src.models.folders import part_config, vae_class

@@ -23,9 +23,11 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from src.common.arrays import map_npy
+from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile, UserError
-from src.common.files import atomic_path, read_json, write_json
+from src.common.files import write_json
 from src.common.progress import track
+from src.common.reading import read_json
 from src.miniature.rows import gather
 from src.people.render import KINDS, describe, render_frame, sample_identity
 from src.pose.draw import draw_poses

@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
 from src.common.typed import typed
 from src.models.backbone import VideoBackbone
+from src.models.weights_file import require_finite
 
 FORMAT_VERSION = 2
 METADATA_KEY = "posecrafter-adapter"
@@ -65,7 +66,7 @@ def save_adapter(
         UserError: a parameter is not finite; nothing is written.
     """
     state = {name: p.detach().to("cpu", torch.float32).contiguous() for name, p in backbone.trainable_state().items()}
-    _require_finite(state, "the fine-tuned weights", "the fine-tune diverged: take a lower optimizer.lr")
+    require_finite(state, "the fine-tuned weights", "the fine-tune diverged: take a lower optimizer.lr")
     record = AdapterRecord(
         version=FORMAT_VERSION,
         base=base,
@@ -105,7 +106,7 @@ def load_adapter(
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a readable safetensors file ({error})") from error
-    _require_finite(state, str(path), "its fine-tune diverged: train again with a lower optimizer.lr")
+    require_finite(state, str(path), "its fine-tune diverged: train again with a lower optimizer.lr")
     _copy(state, expected)
     return record.config
 
@@ -159,12 +160,6 @@ def _content(addition: Any) -> Any:
     if isinstance(addition, list):
         return [{k: v for k, v in one.items() if k != "file"} if isinstance(one, dict) else one for one in addition]
     return addition
-
-
-def _require_finite(state: dict[str, Tensor], what: str, mend: str) -> None:
-    bad = [name for name, tensor in state.items() if not tensor.isfinite().all()]
-    if bad:
-        raise UserError(f"{what} holds values that are not finite in {len(bad)} tensors (first: {bad[0]}): {mend}")
 
 
 def load_controlvideo_state_dict(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.models.folders import clear_errors
-from src.models.image_model import ImageModel
+from src.models.image_model import TextToImage
 from src.models.settings import LoraSettings
 from src.models.weights_file import is_weights_file, read_tensors
 
@@ -24,7 +24,7 @@ _TO_TEXT = (
 )
 
 
-def add_to(model: ImageModel, *, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:
+def add_to(model: TextToImage, *, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:
     """Fuse LoRAs into the UNet and the text encoder and teach the tokenizer words, in place.
 
     What was added is kept in `model.additions`, for the adapter to remember.

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from src.models.backbone import VideoBackbone
-from src.models.image_model import ImageModel
-from src.models.loading import Sources, load_image_model
+from src.models.image_model import ImageModel, TextToImage
+from src.models.loading import load_image_model, load_text_to_image
 from src.models.settings import ModelSettings
+from src.models.sources import Sources
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,23 @@ def build_image_model(settings: ModelSettings) -> ImageModel:
     # Weights that are compiled for stay where they are.
     image_model.offload = False if settings.compile else settings.offload
     return image_model
+
+
+def build_text_to_image(settings: ModelSettings) -> TextToImage:
+    """The same without its ControlNets, for a method that has its own.
+
+    Raises:
+        UserError: the weights are not there or cannot be read.
+    """
+    return load_text_to_image(
+        sources_of(settings),
+        seed=settings.random_seed,
+        prediction_type=settings.prediction_type,
+        zero_terminal_snr=settings.zero_terminal_snr,
+        loras=settings.loras,
+        embeddings=settings.embeddings,
+        clip_skip=settings.clip_skip,
+    )
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:

@@ -12,9 +12,9 @@ from src.common.reading import read_json
 from src.models.build import sources_of
 from src.models.control_images import DETECTORS, detector_file
 from src.models.folders import WEIGHTS
-from src.models.loading import beside_option, check_sources
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
 from src.models.settings import ControlNetSettings, ModelSettings
+from src.models.sources import beside_option, check_sources
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 _OF_THE_BASE = {

@@ -34,16 +34,14 @@ ENCODE_CHUNK = 2  # frames that the VAE encodes at a time: at 512 pixels each ta
 Vae = AutoencoderKL | AutoencoderTiny | AutoencoderDC
 
 
-@dataclass
-class ImageModel:
-    """Stable Diffusion and its pose ControlNet, or a model of the same structure.
+@dataclass(kw_only=True)
+class TextToImage:
+    """Stable Diffusion, or a model of the same structure.
 
     Attributes:
         base: what the weights are called: folder, hub id or file; an adapter remembers it.
         clip_skip: last layers of the text encoder that are left out.
         additions: what was put on the base, LoRAs and words, as plain values; an adapter remembers it too.
-        beside: ControlNets beside the pose one.
-        offload: whether weights wait in the machine's memory while it samples (`src/models/offload.py`).
     """
 
     base: str
@@ -51,28 +49,18 @@ class ImageModel:
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     unet: UNet2DConditionModel
-    controlnet: ControlNetModel
     scheduler: DDIMScheduler
     clip_skip: int = 0
     additions: dict[str, Any] = field(default_factory=dict)
-    beside: Sequence[ControlNetModel] = ()
-    offload: Offload = False
 
     def __post_init__(self) -> None:
-        for controlnet in (self.controlnet, *self.beside):
-            stride = 2 ** (len(controlnet.config["conditioning_embedding_out_channels"]) - 1)
-            if stride != self.downsampling:
-                raise UserError(
-                    f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose "
-                    f"embedding {stride} times: they do not belong together"
-                )
-        for network in (*self.networks.values(), *self.beside):
-            cast(nn.Module, network).eval().requires_grad_(False)
+        for network in self.networks.values():
+            network.eval().requires_grad_(False)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
         """The modules that hold weights, by name."""
-        return {name: getattr(self, name) for name in ("vae", "text_encoder", "unet", "controlnet")}
+        return {name: getattr(self, name) for name in ("vae", "text_encoder", "unet")}
 
     @property
     def downsampling(self) -> int:
@@ -106,16 +94,21 @@ class ImageModel:
 
     @torch.no_grad()
     def decode_latents(self, latents_FChw: Tensor) -> np.ndarray:
-        """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3)."""
+        """D(Z_0): scaled latents to uint8 RGB frames (F, H, W, 3).
+
+        Raises:
+            UserError: as of `finite`.
+        """
         latents = (latents_FChw / self.vae.config["scaling_factor"]).to(self.vae.device, self.vae.dtype)
         with full_precision(self.vae.device):
-            images = self.vae.decode(latents, return_dict=False)[0].float()
+            images = finite(self.vae.decode(latents, return_dict=False)[0].float())
         return ((images / 2 + 0.5).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Tensor:
         """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with a warning naming it."""
-        length = self.tokenizer.model_max_length
+        # A tokenizer whose folder holds its vocabulary alone knows no end.
+        length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         # A textual inversion of several vectors is several words to the tokenizer.
         tokenizer = cast(PreTrainedTokenizer, self.tokenizer)
         prompt = cast(str, TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizer))
@@ -135,6 +128,36 @@ class ImageModel:
             return text_model.final_layer_norm(encoded.hidden_states[-1 - self.clip_skip]).float()
 
 
+@dataclass(kw_only=True)
+class ImageModel(TextToImage):
+    """The same with its pose ControlNet.
+
+    Attributes:
+        beside: ControlNets beside the pose one.
+        offload: whether weights wait in the machine's memory while it samples (`src/models/offload.py`).
+    """
+
+    controlnet: ControlNetModel
+    beside: Sequence[ControlNetModel] = ()
+    offload: Offload = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for controlnet in (self.controlnet, *self.beside):
+            stride = 2 ** (len(controlnet.config["conditioning_embedding_out_channels"]) - 1)
+            if stride != self.downsampling:
+                raise UserError(
+                    f"{self.base}: the VAE shrinks images {self.downsampling} times but the ControlNet's pose "
+                    f"embedding {stride} times: they do not belong together"
+                )
+            cast(nn.Module, controlnet).eval().requires_grad_(False)
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """As of `TextToImage`."""
+        return {**super().networks, "controlnet": self.controlnet}
+
+
 def vae_downsampling(vae: Vae) -> int:
     """Pixels to a latent cell, along one axis, of any of the library's VAEs."""
     levels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
@@ -149,6 +172,20 @@ def mode_of(encoded: object) -> Tensor:
         return encoded.latents
     assert isinstance(encoded, EncoderOutput)
     return encoded.latent
+
+
+def finite(images: Tensor) -> Tensor:
+    """Decoded images, unchanged.
+
+    Raises:
+        UserError: they hold a value that is not finite, which a picture would show as black without a word.
+    """
+    if not images.isfinite().all():
+        raise UserError(
+            "the generated frames hold values that are not finite: sampling overflowed; give trainer.precision=32-true "
+            "or a lower guidance_scale"
+        )
+    return images
 
 
 def full_precision(device: torch.device) -> torch.autocast:

@@ -4,7 +4,6 @@ What does not fit is refused from configs and tensor shapes, before any weight i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +13,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.errors import UserError
 from src.models.additions import add_to
-from src.models.folders import check_pipeline, clear_errors, load_part, load_text, part_config, text_config, vae_class
-from src.models.image_model import ImageModel
+from src.models.folders import clear_errors, load_part, load_text, part_config, vae_class
+from src.models.image_model import ImageModel, TextToImage
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
 from src.models.settings import ControlNetSettings, LoraSettings, PredictionType
 from src.models.shipped import from_config, shipped_configs
 from src.models.single_file import load_base_file, load_controlnet_file, load_vae_file
-from src.models.structure import (
-    Structure,
-    check_base,
-    check_controlnet,
-    check_same_sizes,
-    holds_vae,
-    structure_of_config,
-    structure_of_controlnet_file,
-    structure_of_file,
-)
+from src.models.sources import Sources, beside_option, check_base_sources, check_sources
 from src.models.weights_file import is_weights_file, tensor_shapes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sources:
-    """Where the parts of a model come from.
-
-    Attributes:
-        base: a folder in diffusers' layout, a hub id, or a single-file checkpoint of Stable Diffusion 1.x.
-        controlnet: likewise for the ControlNet; None: the subfolder `controlnet` of `base`.
-        controlnets: likewise for those beside it.
-        vae: likewise for the VAE; None: the base's own.
-        configs: name of the shipped configs that describe a single file, so that no network is needed to read it.
-        variant: of the weights' file names in folders, such as `fp16`; None: plain, or the one that is there alone.
-    """
-
-    base: str
-    controlnet: str | None = None
-    controlnets: tuple[str, ...] = ()
-    vae: str | None = None
-    configs: str = "sd15"
-    variant: str | None = None
 
 
 def load_image_model(
@@ -93,89 +62,54 @@ def load_image_model(
             base=base, controlnet=controlnet, controlnets=paths, vae=vae, configs=configs, variant=variant
         )
         check_sources(sources)
-        model = _load(sources, overrides)
-    check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
-    model.clip_skip = clip_skip
-    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
+        model = ImageModel(base=base, **_base_parts(sources, overrides), **_controlnets(sources))
+    _complete(model, clip_skip, loras, embeddings)
     if controlnets:
         model.additions["controlnets"] = [
             {"file": Path(net.path).name, "condition": net.condition, "scale": net.scale} for net in controlnets
         ]
-    add_to(model, loras=loras, embeddings=embeddings)
     return model
 
 
-def check_sources(sources: Sources) -> dict[str, Structure]:
-    """Whether the parts are there and belong together, from configs and tensor names alone.
+def load_text_to_image(
+    sources: Sources,
+    *,
+    seed: int | None = None,
+    prediction_type: PredictionType | None = None,
+    zero_terminal_snr: bool | None = None,
+    loras: Sequence[LoraSettings] = (),
+    embeddings: Sequence[str] = (),
+    clip_skip: int = 0,
+) -> TextToImage:
+    """The same without ControlNets, whose weights need not be there.
 
-    Returns:
-        The structures of `unet` and `controlnet`.
+    Args:
+        sources: those of ControlNets are not looked at.
+        seed, and all others: as of `load_image_model`.
 
     Raises:
-        UserError: one line on the first that is not or does not.
+        UserError: as there.
     """
-    shipped = shipped_configs(sources.configs)
-    where = f"model.base={sources.base}"
-    if is_weights_file(sources.base):
-        shapes = tensor_shapes(sources.base, option="model.base")
-        unet = structure_of_file(shapes, where)
-        text_width = CLIPTextConfig.from_pretrained(str(shipped / "text_encoder")).hidden_size
-        base_vae = part_config(str(shipped), "vae", option="model.configs") if holds_vae(shapes) else None
+    overrides = {"prediction_type": prediction_type, "zero_terminal_snr": zero_terminal_snr}
+    if seed is not None:
+        model: TextToImage = random_image_model(sources.configs, base=sources.base, seed=seed, **overrides)
     else:
-        check_pipeline(sources.base)
-        unet = structure_of_config(part_config(sources.base, "unet", option="model.base"))
-        text_width = text_config(sources.base).hidden_size
-        base_vae = None if sources.vae else part_config(sources.base, "vae", option="model.base")
-    check_base(unet, text_width, _latent_channels(sources, base_vae), where)
-    if is_weights_file(sources.base):
-        shipped_unet = structure_of_config(part_config(str(shipped), "unet", option="model.configs"))
-        check_same_sizes(unet, shipped_unet, where)
-    if sources.controlnet is None and is_weights_file(sources.base):
-        raise UserError(f"model.base={sources.base} is a single file, which holds no ControlNet: set model.controlnet")
-    pose = _check_controlnet(sources.controlnet or sources.base, unet, option="model.controlnet")
-    for number, name in enumerate(sources.controlnets):
-        _check_controlnet(name, unet, option=beside_option(number))
-    return {"unet": unet, "controlnet": pose}
+        check_base_sources(sources)
+        model = TextToImage(base=sources.base, **_base_parts(sources, overrides))
+    _complete(model, clip_skip, loras, embeddings)
+    return model
 
 
-def beside_option(number: int) -> str:
-    """What a ControlNet beside the pose one is called in messages."""
-    return f"model.controlnets[{number}].path"
+def _complete(model: TextToImage, clip_skip: int, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:
+    """Put on the loaded parts what the settings ask for, and keep what that was."""
+    check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
+    model.clip_skip = clip_skip
+    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
+    add_to(model, loras=loras, embeddings=embeddings)
 
 
-def _latent_channels(sources: Sources, base_vae: dict[str, Any] | None) -> int:
-    """Of the VAE that is going to be used; its class is checked on the way."""
-    if sources.vae is not None and is_weights_file(sources.vae):
-        shapes = tensor_shapes(sources.vae, option="model.vae")
-        last = [shape for name, shape in shapes.items() if name.endswith("decoder.conv_in.weight")]
-        if not last:
-            raise UserError(f"model.vae={sources.vae} holds no VAE: expected one such as vae-ft-mse-840000-ema-pruned")
-        return last[0][1]
-    config = base_vae if sources.vae is None else part_config(sources.vae, "vae", option="model.vae")
-    if config is None:
-        raise UserError(
-            f"model.base={sources.base} holds no VAE: set model.vae=stabilityai/sd-vae-ft-mse, or to a file or folder"
-        )
-    where = f"model.vae={sources.vae}" if sources.vae else f"the VAE of model.base={sources.base}"
-    vae_class(config, where)
-    return config.get("latent_channels", 4)
-
-
-def _check_controlnet(name: str, unet: Structure, *, option: str) -> Structure:
-    where = f"{option}={name}"
-    if is_weights_file(name):
-        found = structure_of_controlnet_file(tensor_shapes(name, option=option), where)
-    else:
-        config = part_config(name, "controlnet", option=option)
-        if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
-            raise UserError(f"{where} is a {config['_class_name']}: expected one for Stable Diffusion 1.x")
-        found = structure_of_config(config)
-    check_controlnet(found, unet, where)
-    return found
-
-
-def _load(sources: Sources, overrides: dict[str, Any]) -> ImageModel:
-    """The parts, which were checked, as one model."""
+def _base_parts(sources: Sources, overrides: dict[str, Any]) -> dict[str, Any]:
+    """All parts but the ControlNets, which were checked."""
     shipped, variant = shipped_configs(sources.configs), sources.variant
     if is_weights_file(sources.base):
         scheduler_config = read_scheduler_config(str(shipped)) | said_by_file(sources.base)
@@ -194,12 +128,18 @@ def _load(sources: Sources, overrides: dict[str, Any]) -> ImageModel:
             "tokenizer": tokenizer,
             "unet": load_part(UNet2DConditionModel, sources.base, "unet", option="model.base", variant=variant),
         }
+    return {**parts, "scheduler": scheduler}
+
+
+def _controlnets(sources: Sources) -> dict[str, Any]:
+    """The pose ControlNet and those beside it, which were checked."""
+    shipped, variant = shipped_configs(sources.configs), sources.variant
     pose = _load_controlnet(sources.controlnet or sources.base, shipped, option="model.controlnet", variant=variant)
     beside = [
         _load_controlnet(name, shipped, option=beside_option(number), variant=variant)
         for number, name in enumerate(sources.controlnets)
     ]
-    return ImageModel(base=sources.base, controlnet=pose, beside=beside, scheduler=scheduler, **parts)
+    return {"controlnet": pose, "beside": beside}
 
 
 def _load_controlnet(name: str, shipped: Path, *, option: str, variant: str | None) -> ControlNetModel:

@@ -1,6 +1,7 @@
 """One file of weights, read as data: names and shapes without the tensors, or the tensors, never code."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -53,6 +54,13 @@ def read_tensors(path: str, *, option: str) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{option}={path} is no readable safetensors file ({error}): download it again") from error
+
+
+def require_finite(state: Mapping[str, Tensor], what: str, mend: str) -> None:
+    """Raise a UserError, which says `what` holds them and the `mend`, where tensors hold values that are not finite."""
+    bad = [name for name, tensor in state.items() if not tensor.isfinite().all()]
+    if bad:
+        raise UserError(f"{what} holds values that are not finite in {len(bad)} tensors (first: {bad[0]}): {mend}")
 
 
 def _require(path: str, option: str) -> None:

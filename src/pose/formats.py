@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from src.common.arrays import read_npz
+from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile, UserError, in_one_line
-from src.common.files import atomic_path, natural_key, read_json
-from src.common.reading import MEBIBYTE, Limits
+from src.common.files import natural_key
+from src.common.reading import MEBIBYTE, Limits, read_json
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import MAX_CANVAS, MAX_COORDINATE, canvas_size, parse_frames, to_documents
 from src.pose.tracking import Crowd, PersonChoice, select_person

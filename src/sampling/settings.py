@@ -97,6 +97,8 @@ class ApproximationSettings:
     def __post_init__(self) -> None:
         check_range("sampling.approximation.features_every", self.features_every, least=1)
         check_range("sampling.approximation.guidance_every", self.guidance_every, least=1)
+        for timestep in self.guided_timesteps:
+            check_range("sampling.approximation.guided_timesteps", timestep, least=0, most=NUM_TRAIN_TIMESTEPS)
         if self.guided_timesteps[0] > self.guided_timesteps[1]:
             raise UserError(
                 f"sampling.approximation.guided_timesteps={list(self.guided_timesteps)} is empty: give [first, last]"

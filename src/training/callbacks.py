@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from src.common import stopping
+from src.common.errors import UserError
 from src.common.progress import progress_bar
 from src.media.contact_sheet import Row, contact_sheet
 from src.pose.draw import draw_poses
@@ -59,6 +61,24 @@ class StepTimer(Callback):
         return float(np.mean(self.seconds[1:])) if len(self.seconds) > 1 else None
 
 
+class FiniteLoss(Callback):
+    """Ends a training whose loss is not finite, before that reaches a weight or a checkpoint.
+
+    Args:
+        rate: the setting of its learning rate, for the message.
+    """
+
+    def __init__(self, rate: str) -> None:
+        self.rate = rate
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {loss.item()} at step {trainer.global_step + 1}: the fine-tune has diverged; a smaller "
+                f"{self.rate} or trainer.precision=32-true may help, and the last good checkpoint is kept"
+            )
+
+
 class FineTuneProgress(Callback):
     """The bar of a fine-tune: steps of the whole run, time left and the loss; a resumed run starts where it stopped."""
 
@@ -81,22 +101,30 @@ class FineTuneProgress(Callback):
         self._bar.stop()
 
 
-class StopWithCheckpoint(Callback):
-    """Between two steps, answer a request to stop with a checkpoint of that moment.
+class LastCheckpoint(Checkpoint):
+    """Keeps the checkpoint that a training goes on from: one file, of every n-th step and of where it is stopped.
+
+    Lightning calls checkpoints behind all other callbacks: what these do in a step is in the checkpoint of that step.
 
     Args:
-        path: of the checkpoint that the run goes on from.
+        path: of the checkpoint.
+        every: steps between two.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, every: int) -> None:
+        self.path, self.every = path, every
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # Of src.pretrain all processes stop at one step: a checkpoint needs them all.
-        if trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False):
+        asked = trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False)
+        if asked or trainer.should_stop:
             self._save(trainer)
+            log.info("stopped after step %d, which is kept in %s", trainer.global_step, self.path)
+        elif trainer.global_step % self.every == 0:
+            self._save(trainer)
+        if asked:
             stopping.raise_if_asked()
             raise stopping.Stopped(signal.SIGTERM)
 
@@ -107,19 +135,17 @@ class StopWithCheckpoint(Callback):
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)
-        log.info("checkpoint of step %d: %s", trainer.global_step, self.path)
 
 
 class TimeLimit(Callback):
-    """End a training in order after so many seconds of this process, with a checkpoint of that moment.
+    """End a training in order after so many seconds of this process.
 
     Args:
         seconds: from the first step on.
-        path: of the checkpoint that the run goes on from; None: none is kept.
     """
 
-    def __init__(self, seconds: float, path: Path | None) -> None:
-        self.seconds, self.path = seconds, path
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
         self._end = math.inf
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,10 +155,8 @@ class TimeLimit(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.strategy.reduce_boolean_decision(time.monotonic() > self._end, all=False):
+            log.info("out of time at step %d", trainer.global_step)
             trainer.should_stop = True
-            if self.path is not None:
-                trainer.save_checkpoint(self.path)
-                log.info("out of time at step %d: %s", trainer.global_step, self.path)
 
 
 class Preview(Callback):

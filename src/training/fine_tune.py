@@ -70,6 +70,7 @@ def fine_tune(
     lightning.seed_everything(job.seed, verbose=False)
     fitting = Fitting(
         trainer=job.trainer,
+        rate="optimizer.lr",
         checkpoints=checkpoints,
         checkpoint_every=job.checkpoint_every,
         validate_every=job.validate_every,
@@ -82,4 +83,4 @@ def fine_tune(
     module = OneShotModule(
         *(backbone, image_model.scheduler, job.optimizer), gradient_checkpointing=job.gradient_checkpointing
     )
-    return fitting.fit(module, data, rate="optimizer.lr") | {"trained_parameters": backbone.num_trainable()}
+    return fitting.fit(module, data) | {"trained_parameters": backbone.num_trainable()}

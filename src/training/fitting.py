@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
@@ -19,7 +19,7 @@ from src.common.errors import UserError
 from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
 from src.common.trainer import TrainerSettings, seconds_of
-from src.training.callbacks import FineTuneProgress, StepTimer, StopWithCheckpoint, TimeLimit
+from src.training.callbacks import FineTuneProgress, FiniteLoss, LastCheckpoint, StepTimer, TimeLimit
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Fitting:
 
     Args:
         trainer: settings.
+        rate: the setting of the learning rate, for messages.
         checkpoints: folder of the checkpoint; None: none is kept.
         checkpoint_every: steps between two checkpoints.
         validate_every: steps between two validations; None: none.
@@ -39,22 +40,20 @@ class Fitting:
         self,
         *,
         trainer: TrainerSettings,
+        rate: str,
         checkpoints: Path | None,
         checkpoint_every: int,
         validate_every: int | None = None,
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
     ) -> None:
-        self.settings, self._timer = trainer, StepTimer()
+        self.settings, self._rate, self._timer = trainer, rate, StepTimer()
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
-        own: list[Callback] = [self._timer, FineTuneProgress()]
+        own: list[Callback] = [FiniteLoss(rate), self._timer, FineTuneProgress()]
         if self._last is not None:
-            own += [
-                ModelCheckpoint(self._last.parent, save_last=True, save_top_k=0, every_n_train_steps=checkpoint_every),
-                StopWithCheckpoint(self._last),
-            ]
+            own.append(LastCheckpoint(self._last, checkpoint_every))
         if trainer.max_time is not None:
-            own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time), self._last))
+            own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time)))
         self._trainer = trainer.build(
             folder=checkpoints,
             logger=list(loggers) or False,
@@ -71,11 +70,8 @@ class Fitting:
         """Where it runs."""
         return self._trainer.strategy.root_device
 
-    def fit(self, module: LightningModule, data: LightningDataModule | DataLoader, *, rate: str) -> dict[str, Any]:
+    def fit(self, module: LightningModule, data: LightningDataModule | DataLoader) -> dict[str, Any]:
         """Train the module, in place.
-
-        Args:
-            rate: the setting of its learning rate, for the message where the loss is not finite.
 
         Returns:
             The record of what it cost, as `fine_tune.json` holds it.
@@ -93,9 +89,9 @@ class Fitting:
                 self._trainer.fit(module, data, ckpt_path=resume, weights_only=True)
             except SIGTERMException as error:
                 raise Stopped(15) from error
-        return self._record(rate, seconds=time.perf_counter() - started)
+        return self._record(seconds=time.perf_counter() - started)
 
-    def _record(self, rate: str, *, seconds: float) -> dict[str, Any]:
+    def _record(self, *, seconds: float) -> dict[str, Any]:
         steps, wanted, loss = self._trainer.global_step, self.settings.max_steps, self._timer.loss
         if steps < wanted:
             raise UserError(
@@ -103,7 +99,7 @@ class Fitting:
                 "the same command again to go on"
             )
         if loss is not None and not math.isfinite(loss):
-            raise UserError(f"the loss was {loss} at the last step: the fine-tune has diverged; lower {rate}")
+            raise UserError(f"the loss was {loss} at the last step: the fine-tune has diverged; lower {self._rate}")
         return {
             "steps": steps,
             "loss": loss,

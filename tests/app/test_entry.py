@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 import src.app.entry
 import src.info
 from src.app.as_in_run import given as given_of
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
 from src.common.typed import typed
 from src.sampling.settings import MethodSettings, SamplingSettings
 from tests.conftest import ROOT

@@ -191,5 +191,18 @@ def test_what_cannot_be_filmed_is_said(model, job):
         DisCoJob(job.reference, np.zeros_like(job.mask), job.poses)
     with pytest.raises(UserError, match="resolution=40 .* a multiple of 64"):
         film(model, job, resolution=40)
-    with pytest.raises(UserError, match="num_steps=0 must be at least 1"):
-        SamplingSettings(num_steps=0)
+    for steps in (0, 1000):
+        with pytest.raises(UserError, match=f"method.num_steps={steps} is not in 1 to 999"):
+            SamplingSettings(num_steps=steps)
+
+
+def test_the_background_is_not_sampled_with_the_noise_of_the_frames(model, job, monkeypatch):
+    drawn = []
+
+    def background(images, *, generator):
+        drawn.append(torch.randn(1, 4, 8, 8, generator=generator))
+        return torch.zeros(1, 4, 8, 8)
+
+    monkeypatch.setattr(model, "background", background)
+    film(model, job, num_steps=1, resolution=64)
+    assert not torch.equal(drawn[0], draw_noise(1, (4, 8, 8), SamplingSettings(), seed=job.seed))

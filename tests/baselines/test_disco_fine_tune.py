@@ -19,7 +19,10 @@ from src.baselines.disco.fine_tune import (
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule, clip_loader
 from src.baselines.disco.sampling import make_scheduler
 from src.baselines.disco.settings import FineTuneSettings
+from src.baselines.disco.trained import save_trained
 from src.common.errors import UserError
+from src.common.trainer import TrainerSettings
+from src.training.fitting import Fitting
 from tests.baselines.disco_reference import SCHEDULER
 from tests.baselines.initial import initial_disco
 from tests.baselines.toys import toy_disco
@@ -55,7 +58,7 @@ def train(clip: DisCoClip, settings: FineTuneSettings, folder, *, until: int, re
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(module, clip_loader(clip, settings.max_steps), ckpt_path=resume)
+    trainer.fit(module, clip_loader(clip), ckpt_path=resume)
     trainer.save_checkpoint(folder / f"{until}.ckpt")
     return module, losses
 
@@ -106,8 +109,33 @@ def test_a_checkpoint_holds_what_is_trained_and_no_other_loads(clip, tmp_path):
     saved = torch.load(tmp_path / "1.ckpt", weights_only=True)["state_dict"]
     assert saved.keys() == {f"model.{name}" for name in module.trained()}
     general = dataclasses.replace(SETTINGS, trained="general")
-    with pytest.raises(ValueError, match="trains other parameters"):
+    with pytest.raises(UserError, match="trains other parameters"):
         train(clip, general, tmp_path, until=2, resume=str(tmp_path / "1.ckpt"))
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(clip):
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, warmup=0.0)
+    module = DisCoFineTuneModule(toy_disco(), make_scheduler(SCHEDULER), settings, seed=3)
+    trainer = TrainerSettings(accelerator="cpu", precision="32-true", max_steps=6, gradient_clip_val=None)
+    fitting = Fitting(trainer=trainer, rate="method.fine_tune.learning_rate", checkpoints=None, checkpoint_every=50)
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2: .* smaller method.fine_tune.learning_rate"):
+        fitting.fit(module, clip_loader(clip))
+
+
+def test_a_frame_without_a_person_is_named(clip):
+    masks = clip.masks.copy()
+    masks[1] = 0
+    with pytest.raises(UserError, match="the mask of training frame 1 is empty: no person was found"):
+        DisCoClip(clip.frames, masks, clip.poses)
+
+
+def test_what_has_diverged_is_not_kept(clip, tmp_path):
+    module = DisCoFineTuneModule(toy_disco(), make_scheduler(SCHEDULER), SETTINGS, seed=3)
+    with torch.no_grad():
+        module.model.refer_clip_proj.weight[0] = torch.nan
+    with pytest.raises(UserError, match=r"not finite in 1 tensors \(first: refer_clip_proj.weight\): it has diverged"):
+        save_trained(tmp_path / "adapter.safetensors", module)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_step_follows_from_seed_and_step_alone(clip):
@@ -193,6 +221,7 @@ def test_before_training_both_controlnets_are_copies_of_the_unet():
         ({"crop_scale": 0.0}, "crop_scale=0.0"),
         ({"drop_reference": 2.0}, "drop_reference=2.0"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+        ({"betas": (0.9, 1.0)}, "betas=1.0 must be at least 0 and at most 0.999999"),
     ],
     ids=str,
 )

@@ -244,7 +244,8 @@ def test_a_resolution_that_does_not_suit(model, tiny):
     [
         ({"guidance_scale": 1.0}, "guidance_scale=1.0 must be above 1"),
         ({"window_frames": 4, "window_overlap": 4}, "window_overlap=4 must be below method.window_frames=4"),
-        ({"num_steps": 0}, "num_steps=0 must be at least 1"),
+        ({"num_steps": 0}, "method.num_steps=0 is not in 1 to 999"),
+        ({"num_steps": 1000}, "method.num_steps=1000 is not in 1 to 999"),
         ({"frame_chunk": 0}, "frame_chunk=0"),
         ({"output_fps": 0.0}, "output_fps=0.0"),
     ],

@@ -60,7 +60,33 @@ def test_the_longest_kernels_are_named(call_main, tmp_path):
 def test_another_system_is_chosen_on_the_command_line(call_main):
     """`system=` was a group of `eval.run` as well, and Hydra then refused it here."""
     status, error = call_main(main, "system=disco", *TOY)
-    assert status == 2 and error.startswith("error: no config at") and "image_encoder" in error
+    assert (status, error) == (
+        2,
+        "error: model.configs=tiny has no image encoder, which DisCo needs: give model=sd15\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("system=magicanimate", "data.resolution=96"), "data.resolution=96 does not suit this model: use a multiple"),
+        (("frame_chunks=[0]",), "frame_chunks=0 must be at least 1"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_measured_is_one_line(call_main, words, message):
+    status, error = call_main(main, *TOY, *words)
+    assert status == 2 and error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
+def test_what_is_counted_is_what_is_sampled(call_main, capsys, tmp_path):
+    """Without insertion there is no frame more, without guidance no second prompt."""
+    found = {}
+    for name, words in {"ours": (), "other": ("method=controlvideo", "sampling.guidance_scale=1")}.items():
+        assert call_main(main, *TOY, "measured=false", "counted=[2]", f"output={name}.json", *words) == (0, "")
+        found[name] = json.loads((tmp_path / f"{name}.json").read_text())["counted"][0]
+    assert found["ours"]["frames"] == 3 and found["other"]["frames"] == 2
+    assert found["other"]["tflop"] == pytest.approx(found["ours"]["tflop"] / 3, rel=0.15)
 
 
 def test_a_window_of_magicanimate_is_measured(monkeypatch):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from src.app.entry import settings_of
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
 from src.data.resolve import resolve_subject

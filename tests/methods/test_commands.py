@@ -51,6 +51,19 @@ def test_a_picture_is_animated(call_main, tmp_path, rendered_picture, dance, mag
     assert again["sampling"]["sources"] == {"conditions": "parts"}
 
 
+def test_magicanimate_needs_no_pose_controlnet(
+    call_main, tmp_path, tiny, rendered_picture, dance, magicanimate_options
+) -> None:
+    """It has a ControlNet of its own: that of `model=` is not read, nor asked for."""
+    for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler"):
+        getattr(tiny, name).save_pretrained(tmp_path / "base" / name)
+    given = [*magicanimate_options, f"subject={rendered_picture}", *dance, "condition=densepose.npz", *SMALL]
+    base = ["model=tiny", "model.random_seed=null", f"model.base={tmp_path}/base", "model.controlnet=nowhere/pose"]
+    status, error = call_main(src.sample.main, *given, *base)
+    assert status == 0, error
+    assert (tmp_path / "outputs/me_magicanimate_dance/generated.mp4").is_file()
+
+
 def test_disco_films_a_picture(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
     mask = np.zeros((1, 64, 64), np.uint8)
     mask[:, 8:, 16:48] = 1
@@ -92,8 +105,9 @@ def test_a_mask_of_the_whole_picture_is_cut_as_the_picture_is(
 
 
 def test_what_does_not_go_together_is_one_line(
-    call_main, rendered_picture, dance, magicanimate_options, disco_options
+    call_main, tmp_path, rendered_picture, dance, magicanimate_options, disco_options
 ) -> None:
+    """And leaves no folder of a film."""
     animate, disco, me = magicanimate_options, ["method=disco", *disco_options], f"subject={rendered_picture}"
     for words, message in (
         ([*animate, me], "condition= is missing: this method follows a DensePose rendering"),
@@ -102,6 +116,14 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, me, "condition=densepose.mp4", "model.offload=true"], "model.offload=true: method=magicanimate"),
         ([*disco, me, "condition=densepose.mp4"], "condition=densepose.mp4: this method takes none"),
         ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
+        ([*disco, me, "trainer.precision=64-true"], "trainer.precision=64-true: method=disco computes in 32-true"),
+        ([*animate, me, "condition=densepose.mp4", "trainer.precision=bf16-true"], "precision=bf16-true: method=magic"),
+        ([*disco, me, "method.resolution=100"], "method.resolution=100 does not suit this model: use a multiple of 64"),
+        (
+            [*animate, me, "condition=densepose.mp4", "method.resolution=100"],
+            "method.resolution=100 does not suit this model: use a multiple of 64",
+        ),
+        ([*disco, me, "method.num_steps=400"], "method.num_steps=400 cannot be spaced evenly over 1000 timesteps"),
         (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
         ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
         (["run=outputs/x", me], "goes with a method that learns no one"),
@@ -109,8 +131,17 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, me, "condition=densepose.mp4", "model=mini"], "model=mini is not for this command: it comes with"),
     ):
         model = [] if "model=mini" in words else ["model=tiny"]
-        status, error = call_main(src.sample.main, *words, *dance, *SMALL, *model)
+        status, error = call_main(src.sample.main, *dance, *SMALL, *model, *words)
         assert status == 2 and message in error.splitlines()[-1], (words, error)
+    assert not list((tmp_path / "outputs").glob("*_*"))
+
+
+def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
+    np.savez(tmp_path / "mask.npz", masks=np.ones((1, 64, 64), np.uint8))
+    given = ["method=disco", *disco_options, f"subject={rendered_picture}", *dance, "mask=mask.npz", *SMALL]
+    status, error = call_main(src.sample.main, *given, "method.guidance_scale=1e38", "output=film")
+    assert status == 2 and "the generated frames hold values that are not finite: sampling overflowed" in error
+    assert not list((tmp_path / "film").glob("*.mp4"))
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,9 @@ def test_several_devices_may_share_a_training(config: Callable[..., DictConfig])
         ("part.max_steps=abc", "part.max_steps=abc: input should be a valid integer"),
         ("part.ema_decay=2", "part.ema_decay=2.0 must be at least 0 and at most 1"),
         ("data.train.size=0", "must be at least 1"),
+        ("part.module.settings.batch_size=0", "part.module.settings.batch_size=0 must be at least 1"),
+        ("part.module.settings.decay_fraction=0", "part.module.settings.decay_fraction=0.0 must be above 0"),
+        ("part.module.settings.batch_size=few", "part.module.settings.batch_size=few: input should be a valid integer"),
         ("finish_in=soon", "finish_in=soon must be DD:HH:MM:SS"),
         ("trainer.devices=0", "trainer.devices=0 must be at least 1"),
         ("part=wav", "part=wav is unknown"),
@@ -265,6 +268,33 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("weights", "broken_weights"))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
+def test_a_run_whose_time_is_up_again_and_again_ends_with_the_weights_of_an_unbroken_one(
+    config: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    """The step before the stop is in the averaged weights too."""
+    pretrain(config("keypoints", "part.max_steps=2"))
+    broken = config("keypoints", "part.max_steps=2", "max_time=00:00:00:00", f"weights_dir={tmp_path}/broken_weights")
+    broken.run_dir = f"{tmp_path}/broken"
+    assert not pretrain(broken)
+    assert pretrain(broken)["steps"] == 2
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("weights", "broken_weights"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
+def test_what_diverged_is_not_written(call_main, pools: Path, tmp_path: Path) -> None:
+    data = [
+        f"data.{name}.{key}={value}"
+        for name in POOLS
+        for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
+    ]
+    words = ["part=keypoints", "trainer=cpu", "trainer.precision=32-true", *data, *SMALL, *PARTS["keypoints"]]
+    status, stderr = call_main(main, *words, "part.module.settings.learning_rate=1e30")
+    assert status == 2 and "the model holds values that are not finite" in stderr, stderr
+    assert stderr.endswith("training diverged: take a lower part.module.settings.learning_rate\n")
+    assert not (tmp_path / "pretrain/weights").exists()
 
 
 def _fail_at(step: int, method: Callable) -> Callable:

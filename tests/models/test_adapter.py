@@ -140,7 +140,7 @@ def test_shapes_are_compared_before_tensors_are_read(backbone, tmp_path, monkeyp
     save_adapter(path, backbone, base="tiny")
     name, value = next(iter(load_file(path).items()))
     rewrite(path, state={name: torch.zeros(*value.shape, 2)})
-    monkeypatch.setattr("src.models.adapter._require_finite", lambda *_: pytest.fail("tensors were read"))
+    monkeypatch.setattr("src.models.adapter.require_finite", lambda *_: pytest.fail("tensors were read"))
     with pytest.raises(UserError, match=rf"1 of another shape \(first: {name}\)"):
         load_adapter(path, fresh(), base="tiny")
 

@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -129,6 +130,16 @@ def test_prompts_evaluated_together_give_the_noise_of_each(backbone):
     together = predict(backbone, latents, t, poses, text, other)
     for prompt, noise in ((text, together[:1]), (other, together[1:])):
         torch.testing.assert_close(noise, predict(backbone, latents, t, poses, prompt), rtol=0, atol=2e-6)
+
+
+@torch.no_grad()
+def test_each_clip_has_its_timestep_under_each_prompt(backbone):
+    latents, _, poses, text = make_inputs(num_clips=2)
+    timesteps, other = torch.tensor([900, 100]), text.flip(1)
+    together = predict(backbone, latents, timesteps, poses, text, other)
+    for noise, (prompt, clip) in zip(together, itertools.product((text, other), (slice(1), slice(1, 2))), strict=True):
+        alone = predict(backbone, latents[clip], timesteps[clip], poses[clip], prompt[clip])
+        torch.testing.assert_close(noise[None], alone, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()

@@ -186,7 +186,7 @@ def test_single_files_that_do_not_fit_are_refused_by_their_header(case, single, 
     _, tensors = single
     replaced, message = REFUSED_FILES[case]
     base = write(tmp_path / "m.safetensors", tensors | {name: torch.zeros(shape) for name, shape in replaced.items()})
-    monkeypatch.setattr("src.models.loading._load", lambda *_: pytest.fail("weights were read"))
+    monkeypatch.setattr("src.models.loading._base_parts", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UserError, match=message):
         load_image_model(base, "c.pth", configs="tiny")
 
@@ -311,6 +311,13 @@ def test_long_prompts_are_cut_and_the_log_says_where(tiny, caplog):
     with caplog.at_level(logging.WARNING):
         tiny.encode_prompt("x" * 75 + " the very end")
     assert "longer than 77 tokens" in caplog.text and "very end" in caplog.text
+
+
+def test_a_tokenizer_that_knows_no_end_cuts_at_the_text_encoders(tiny):
+    """A folder with its vocabulary and without `tokenizer_config.json`, which holds the length."""
+    expected = tiny.encode_prompt("a person")
+    tiny.tokenizer.model_max_length = int(1e30)
+    assert torch.equal(tiny.encode_prompt("a person"), expected)
 
 
 def test_latents_round_trip_shapes_and_resolution(tiny, people_clip):

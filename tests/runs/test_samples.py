@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.common.files import read_json
+from src.common.reading import read_json
 from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
 from src.pose.formats import save_poses

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,23 @@ def test_a_shift_by_whole_cells_copies_cells(interpolation):
     outside = torch.ones(SIZE, SIZE, dtype=bool)
     outside[top:bottom, left:right] = False
     assert torch.equal(edited[:, outside], other[0][:, outside])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize(("dx", "dy"), [(2, 3), (-2, -1)])
+def test_frames_that_are_higher_than_wide_go_on_by_reflection(interpolation, dx, dy):
+    """A shift in units of the frame is one of its own cells, 12 in a row and 16 rows; past them they come again."""
+    width, height, latent = 12, 16, torch.randn(4, 16, 12)
+    pose = make_pose()
+    edits, _ = plan_edits(pose, moved(pose, np.eye(2), np.array([dx / width, dy / height])), ("face",), width, height)
+    np.testing.assert_allclose(edits[0].affine, [[1, 0, dx], [0, 1, dy]], atol=1e-5)
+    left, top, right, bottom = edits[0].box
+    assert left < right <= width and top < bottom <= height
+    whole = replace(edits[0], box=(0, 0, width, height))
+    padded = np.pad(latent.numpy(), ((0, 0), (3, 3), (2, 2)), mode="symmetric")
+    expected = padded[:, 3 - dy : 3 - dy + height, 2 - dx : 2 - dx + width]
+    found = apply_edits(torch.randn(1, 4, 16, 12), latent, [whole], interpolation=interpolation)[0]
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-4)
 
 
 def test_the_box_is_the_smallest_that_holds_the_landmarks():

@@ -102,6 +102,8 @@ def test_no_approximation_is_the_exact_predictor(backbone, inputs):
         ({"guidance_every": 2}, [5, 5, 5, 5, 5, 5], (0, 2)),
         ({"features_every": 4, "guidance_every": 4}, [5, 5], (0,)),
         ({"guided_timesteps": (400, 800)}, [5, 5, 5, 5, 5, 5], (1, 2)),
+        # Both of its ends are guided.
+        ({"guided_timesteps": (500, 700)}, [5, 5, 5, 5, 5, 5], (1, 2)),
     ],
     ids=str,
 )
@@ -172,6 +174,8 @@ def test_poses_are_drawn_a_few_at_a_time(backbone, people_clip, monkeypatch):
 def test_settings_that_make_no_sense_are_refused(backbone, inputs):
     with pytest.raises(UserError, match="features_every=0"):
         ApproximationSettings(features_every=0)
+    with pytest.raises(UserError, match="guided_timesteps=5000 must be at least 0 and at most 1000"):
+        ApproximationSettings(guided_timesteps=(400, 5000))
     with pytest.raises(UserError, match="is empty"):
         ApproximationSettings(guided_timesteps=(800, 400))
     with pytest.raises(ValueError, match="go together"):

@@ -10,8 +10,8 @@ from PIL import Image
 
 from src.app.entry import settings_of
 from src.common.errors import UserError
-from src.common.files import read_json
 from src.common.paths import PACKAGE_ROOT
+from src.common.reading import read_json
 from src.common.typed import changed
 from src.data.rendered import SEEDS, people_subject
 from src.media.video import read_video, write_frames

@@ -17,6 +17,7 @@ from src.train import main
 
 SETTINGS = ("subject=people_001", "model=tiny", "trainer=cpu", "data.num_frames=3", "data.num_test_frames=3")
 SETTINGS += ("trainer.max_steps=6", "checkpoint_every_n_steps=2", "sample_after_train=false", "logger=csv")
+KEPT = ["checkpoint.json", "last.ckpt"]
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -52,7 +53,7 @@ def test_a_killed_run_goes_on_with_the_same_losses(whole, train, tmp_path, monke
         with pytest.raises(Killed):
             train(*SETTINGS, f"run_dir={run}")
     assert not (run / "adapter.safetensors").exists()
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["checkpoint.json", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == KEPT
     checkpoint = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     assert checkpoint["global_step"] == 4
 
@@ -102,12 +103,17 @@ def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):
 
 
 def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
-    """The same command, given again and again, comes to the end: each time trains at least a step and keeps it."""
-    command = (*SETTINGS, "run_dir=run", "checkpoint_every_n_steps=100", "trainer.max_time=00:00:00:00")
+    """The same command, given again and again, comes to the end: each time trains at least a step and keeps it.
+
+    In one file, whether or not a checkpoint was due: what is killed later goes on from the latest.
+    """
+    command = (*SETTINGS, "run_dir=run", "trainer.max_time=00:00:00:00")
     for step in range(1, 6):
         status, stderr = call_main(main, *command)
         assert status == 2 and stderr.count("\n") == 1
         assert f"step {step} of 6 (trainer.max_time=00:00:00:00): give the same command again to go on" in stderr
+        assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == KEPT
+        assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == step
         assert not (tmp_path / "run/adapter.safetensors").exists() and not (tmp_path / "run/summary.json").exists()
     assert call_main(main, *command) == (0, "")
     assert_same_fine_tune(whole, tmp_path / "run")

@@ -49,8 +49,8 @@ class DisCoClip:
                 raise ValueError(f"{name} must be uint8 like the frames {self.frames.shape}, got {images.shape}")
         if len(self.masks) != len(self.frames):
             raise ValueError(f"{len(self.frames)} frames cannot have {len(self.masks)} masks")
-        for mask in self.masks:
-            check_mask(mask, height_width(self.frames))
+        for number, mask in enumerate(self.masks):
+            check_mask(mask, height_width(self.frames), what=f"training frame {number}")
 
     def __len__(self) -> int:
         return len(self.frames)

@@ -1,12 +1,14 @@
 """DisCo's fine-tuning as a LightningModule; its data is the clip, once a step."""
 
-from typing import Any, TypeVar, cast
+import itertools
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import torch
 from diffusers import DDIMScheduler
 from lightning import LightningModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from src.baselines.disco.fine_tune import (
     DisCoClip,
@@ -19,6 +21,7 @@ from src.baselines.disco.fine_tune import (
 )
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.settings import FineTuneSettings
+from src.common.errors import UserError
 
 T = TypeVar("T")
 
@@ -80,13 +83,24 @@ class DisCoFineTuneModule(LightningModule):
         expected = {name: value.shape for name, value in self.state_dict().items()}
         found = {name: value.shape for name, value in checkpoint["state_dict"].items()}
         if expected != found:
-            raise ValueError(f"the checkpoint trains other parameters: {sorted(expected.items() ^ found.items())[:2]}")
+            first = min(name for name, _ in expected.items() ^ found.items())
+            raise UserError(f"the checkpoint trains other parameters ({first}, …): move it away to train anew")
 
 
-def clip_loader(clip: DisCoClip, num_steps: int) -> DataLoader:
+class Repeated(IterableDataset):
+    """A clip, step after step; without an end, so that a run that goes on is in the middle of nothing."""
+
+    def __init__(self, clip: DisCoClip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def __iter__(self) -> Iterator[DisCoClip]:
+        return itertools.repeat(self.clip)
+
+
+def clip_loader(clip: DisCoClip) -> DataLoader:
     """The clip, once a step."""
-    steps = cast("Dataset[DisCoClip]", [clip] * num_steps)
-    return DataLoader(steps, batch_size=None, collate_fn=_as_it_is)
+    return DataLoader(Repeated(clip), batch_size=None, collate_fn=_as_it_is)
 
 
 def _as_it_is(clip: T) -> T:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from src.baselines.disco.settings import Unconditional
-from src.models.image_model import full_precision
+from src.models.image_model import finite, full_precision
 
 
 class BackgroundEmbedding(nn.Module):
@@ -143,7 +143,11 @@ class DisCo(nn.Module):
         )[0]
 
     def decode(self, latents_BChw: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1] of scaled latents."""
+        """Pictures (B, 3, H, W) in [0, 1] of scaled latents.
+
+        Raises:
+            UserError: they are not finite.
+        """
         latents = (latents_BChw / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         with full_precision(self.vae.device):
-            return (self.vae.decode(latents, return_dict=False)[0] / 2 + 0.5).clamp(0, 1)
+            return (finite(self.vae.decode(latents, return_dict=False)[0]) / 2 + 0.5).clamp(0, 1)

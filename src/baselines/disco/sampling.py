@@ -23,6 +23,8 @@ from src.common.progress import track
 log = logging.getLogger(__name__)
 PUBLIC_BATCH = 64
 PUBLIC_SEED = 42
+# The background's sample is not to be the noise that the frames start from, of this or of another seed.
+BEYOND_SEEDS = 2**31
 Progress = Callable[[Iterable, str], Iterable]
 
 
@@ -79,18 +81,19 @@ class LatentJob:
     context_uncond: Tensor
 
 
-def check_mask(mask: np.ndarray, size: tuple[int, int]) -> None:
+def check_mask(mask: np.ndarray, size: tuple[int, int], *, what: str = "the reference") -> None:
     """Raise a UserError unless the mask is (H, W) in [0, 1] and shows someone.
 
     Args:
         size: (H, W) of the picture that it belongs to.
+        what: that picture, for messages.
     """
     if mask.shape != size or not np.issubdtype(mask.dtype, np.floating):
         raise ValueError(f"the mask must be float of shape {size}, got {mask.shape} {mask.dtype}")
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise ValueError(f"the mask must lie in [0, 1], got {mask.min()} to {mask.max()}")
     if not mask.any():
-        raise UserError("the mask of the reference is empty: no person was found; mark the person in it")
+        raise UserError(f"the mask of {what} is empty: no person was found; mark the person in it")
 
 
 def make_scheduler(config: dict) -> DDIMScheduler:
@@ -145,7 +148,8 @@ def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: Sa
     context = model.context(foreground[None].to(model.device))
     context_uncond = model.unconditional_context(settings.unconditional_context)
     image = background_image(job.reference, job.mask, square, settings.resolution)
-    generator = torch.Generator().manual_seed(job.seed) if settings.background_latents == "sample" else None
+    sampled = settings.background_latents == "sample"
+    generator = torch.Generator().manual_seed(job.seed + BEYOND_SEEDS) if sampled else None
     background = model.background(image[None], generator=generator).to(model.dtype)
     noise_MChw = draw_noise(len(job.poses), tuple(background.shape[1:]), settings, seed=job.seed)
 

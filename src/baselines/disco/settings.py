@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from src.common.typed import check_range, setting
+from src.models.ddim_steps import check_num_steps
 
 Unconditional = Literal["zeros", "clip_of_zeros"]
 Trained = Literal["human_specific", "general"]
@@ -48,7 +49,7 @@ class SamplingSettings:
     batch_size: int = setting(8, counts="nothing")
 
     def __post_init__(self) -> None:
-        check_range("method.num_steps", self.num_steps, least=1, most=1000)
+        check_num_steps(self.num_steps, option="method.num_steps")
         check_range("method.guidance_scale", self.guidance_scale, least=0)
         check_range("method.resolution", self.resolution, least=1)
         check_range("method.batch_size", self.batch_size, least=1)
@@ -108,4 +109,4 @@ class FineTuneSettings:
             check_range(f"method.fine_tune.{name}", getattr(self, name), least=0, most=1)
         check_range("method.fine_tune.crop_scale", self.crop_scale, above=0, most=1)
         for beta in self.betas:
-            check_range("method.fine_tune.betas", beta, least=0, most=1)
+            check_range("method.fine_tune.betas", beta, least=0, most=0.999999)

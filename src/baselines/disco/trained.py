@@ -8,13 +8,19 @@ from safetensors.torch import save_file
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule
 from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile
-from src.models.weights_file import read_tensors
+from src.models.weights_file import read_tensors, require_finite
 
 
 def save_trained(path: Path, module: DisCoFineTuneModule) -> None:
-    """Write the trained tensors as safetensors, whole or not at all; 1.6 GB with Stable Diffusion's sizes."""
+    """Write the trained tensors as safetensors, whole or not at all; 1.6 GB with Stable Diffusion's sizes.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    state = {name: p.detach().cpu().contiguous() for name, p in module.trained().items()}
+    require_finite(state, "what was fine-tuned", "it has diverged: take a lower method.fine_tune.learning_rate")
     with atomic_path(path) as temporary:
-        save_file({name: p.detach().cpu().contiguous() for name, p in module.trained().items()}, temporary)
+        save_file(state, temporary)
 
 
 @torch.no_grad()

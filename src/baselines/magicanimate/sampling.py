@@ -19,7 +19,7 @@ from src.baselines.magicanimate.windows import frame_windows, mean_of_windows
 from src.common.errors import UserError
 from src.common.progress import track
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
-from src.models.image_model import Vae, full_precision, mode_of, vae_downsampling
+from src.models.image_model import Vae, finite, full_precision, mode_of, vae_downsampling
 
 log = logging.getLogger(__name__)
 BETA_START, BETA_END = 0.00085, 0.012
@@ -249,9 +249,13 @@ def encode_reference(vae: Vae, image: np.ndarray) -> Tensor:
 
 
 def decode_frame(vae: Vae, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
-    """One frame (H, W, 3) uint8 RGB of scaled latents."""
+    """One frame (H, W, 3) uint8 RGB of scaled latents.
+
+    Raises:
+        UserError: it is not finite.
+    """
     latents = (latents_Chw[None] / vae.config["scaling_factor"]).to(vae.device, vae.dtype)
     with full_precision(vae.device):
-        pixels_CHW = (vae.decode(latents, return_dict=False)[0][0].float() / 2 + 0.5).clamp(0, 1) * 255
+        pixels_CHW = (finite(vae.decode(latents, return_dict=False)[0][0].float()) / 2 + 0.5).clamp(0, 1) * 255
     pixels_CHW = pixels_CHW.round() if quantise == "round" else pixels_CHW
     return pixels_CHW.byte().permute(1, 2, 0).cpu().numpy()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from src.common.errors import UserError
 from src.common.typed import Raw, check_range, setting
-from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
+from src.models.ddim_steps import check_num_steps
 
 MAX_POSITIONS = 24
 """Length of the motion modules' position tables."""
@@ -84,7 +84,7 @@ class SamplingSettings:
     frame_chunk: int | None = setting(16, counts="nothing")
 
     def __post_init__(self) -> None:
-        check_range("method.num_steps", self.num_steps, least=1, most=NUM_TRAIN_TIMESTEPS)
+        check_num_steps(self.num_steps, option="method.num_steps")
         check_range("method.guidance_scale", self.guidance_scale, above=1)
         check_range("method.window_frames", self.window_frames, least=1)
         check_range("method.window_overlap", self.window_overlap, least=0)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.atomic import atomic_path
 from src.common.errors import UserError, in_one_line
-from src.common.files import atomic_path
 from src.common.reading import MEBIBYTE, open_regular, read_bytes, read_text, safe_name
 from src.media.pictures import check_image
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.common.files import atomic_path
 from src.common.reading import MEBIBYTE, read_text, safe_name
 from src.data.datasets.base import Unavailable
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from src.common.arrays import height_width
+from src.common.digests import sha256
 from src.common.errors import UserError, in_one_line
-from src.common.files import sha256
 from src.common.progress import track
 from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence

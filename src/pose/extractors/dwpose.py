@@ -13,8 +13,8 @@ from urllib.parse import urlparse
 import numpy as np
 
 from src.common.arrays import height_width
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import sha256
 from src.common.typed import check_choice
 from src.pose.extractors.base import PoseExtractor, extract_people, told_person
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError, explained, in_one_line
-from src.common.files import read_json, sha256
 from src.common.paths import MINI_WEIGHTS
 from src.common.progress import track
-from src.common.reading import open_regular
+from src.common.reading import open_regular, read_json
 from src.pose.extractors.base import PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.tracking import NobodyFound
