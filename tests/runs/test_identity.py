@@ -17,9 +17,9 @@ from src.data.subject_split import TrainingClip
 from src.models.settings import ModelSettings
 from src.pose.extractors.settings import FileSettings
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
-from src.runs.identity import fine_tune_key, generation_key, same_run
+from src.runs.identity import fine_tune_key, generation_key, idle_settings, same_run
 from src.runs.run_folder import RunFolder
-from src.runs.settings import RunSettings
+from src.runs.settings import LearningSettings, RunSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
 
@@ -123,6 +123,12 @@ def test_each_setting_counts_where_it_says(key, counts, hint, value, tmp_path):
             run.check_same_fine_tune(other)
     else:
         run.check_same_fine_tune(other)
+
+
+def test_the_idle_settings_are_those_that_count_for_nothing():
+    shared = {field.name for field in fields(LearningSettings)}
+    idle = {key for key, counts, *_ in leaves(SETTINGS) if counts == "nothing" and key.partition(".")[0] in shared}
+    assert set(idle_settings()) == idle and "model.offload" in idle
 
 
 def test_what_decides_is_not_taken_for_a_detail():
