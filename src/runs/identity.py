@@ -44,7 +44,8 @@ def idle_settings(group: type = LearningSettings, inherited: str = "fine_tune") 
     hints = get_type_hints(group)
     for field in fields(group):
         counts = field.metadata.get("counts", inherited)
-        if is_dataclass(kind := hints[field.name]):
+        kind = hints[field.name]
+        if isinstance(kind, type) and is_dataclass(kind):
             yield from (f"{field.name}.{key}" for key in idle_settings(kind, counts))
         elif counts == "nothing":
             yield field.name
