@@ -14,6 +14,7 @@ from typing import Any
 
 import jsonschema
 
+from eval.metrics.registry import REGISTRY
 from eval.reporting.results import UNNAMED, Result, load_results
 from eval.scoring.protocol import PROTOCOLS
 from src.common.errors import UserError
@@ -201,6 +202,11 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         scored = [name for name, clip in result.clips.items() if metric in clip]
         if unweighted := [name for name in scored if metric not in result.weights.get(name, {})]:
             yield f"{metric} of {_some(set(unweighted))} has no weight, without which its value cannot be checked"
+            continue
+        # Where nobody is found, or a region is not shown, a clip has no value of its own; else it has.
+        some = "seen" in result.metrics[metric] or REGISTRY[metric].needs_poses
+        if scored and not some and (lost := set(result.clips) - set(scored)):
+            yield f"{metric} has no value of {_some(lost)}"
             continue
         value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
         if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):

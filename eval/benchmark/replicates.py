@@ -6,6 +6,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import over_replicates
 from eval.reporting.results import Result
 
@@ -15,9 +16,10 @@ _SEED = re.compile(r"(?:^|, )(?:[a-z_.]+\.)?seed=[^,]+")
 def merge_seeds(results: Sequence[Result]) -> list[Result]:
     """The results, those of one variant and several seeds merged, in the order of the first of each.
 
-    A subject's value is its mean over the seeds (`over_replicates`), and so is what it weighs; a metric's value is its
-    mean over the seeds. A metric that lacks in one of them lacks in the merged result; an interval that a seed gave,
-    as of a Fréchet distance, is not one of their mean and is left out.
+    A subject's value is its mean over the seeds (`over_replicates`), and so is what it weighs; one that a seed gives no
+    value of, as of MSE-P where nobody is found, has none. A metric's value is its mean over the seeds. A metric that
+    lacks in one of them lacks in the merged result; an interval that a seed gave, as of a Fréchet distance, is not one
+    of their mean and is left out.
 
     Raises:
         UserError: seeds of one variant were run on different subjects.
@@ -40,6 +42,12 @@ def _merged(group: list[Result], variant: str) -> Result:
     lacking = {name: reason for result in group for name, reason in result.missing.items()}
     values = {name: _over_seeds(group, "clips", name) for name in ("frames", *names)}
     weights = {name: _over_seeds(group, "weights", name) for name in names}
+    lost = {name: sorted(_in_any(group, name) - own.keys()) for name, own in values.items()}
+    without = "".join(
+        f"; {REGISTRY[name].title} of {', '.join(clips)} is in some of them alone, and in no interval or difference"
+        for name, clips in lost.items()
+        if clips
+    )
     seeds = ", ".join(match[0].removeprefix(", ") for result in group if (match := _SEED.search(result.variant or "")))
     return replace(
         first,
@@ -50,13 +58,19 @@ def _merged(group: list[Result], variant: str) -> Result:
         weights=_by_clip(weights, first.clips),
         found=_by_clip({name: _over_seeds(group, "found", name) for name in names}, first.clips),
         seconds={"sample": _mean([result.seconds.get("sample") for result in group])},
-        warnings=(f"mean over {seeds}, which are replicates of one subject", *first.warnings),
+        warnings=(f"mean over {seeds}, which are replicates of one subject{without}", *first.warnings),
     )
 
 
 def _over_seeds(group: list[Result], field: str, name: str) -> dict[str, float]:
     runs = [{clip: own[name] for clip, own in getattr(result, field).items() if name in own} for result in group]
-    return over_replicates(runs)
+    in_all = set.intersection(*(set(run) for run in runs))
+    # All clips have frames: where those differ, the subjects do.
+    return over_replicates(runs if name == "frames" else [{clip: run[clip] for clip in in_all} for run in runs])
+
+
+def _in_any(group: list[Result], name: str) -> set[str]:
+    return {clip for result in group for clip, own in result.clips.items() if name in own}
 
 
 def _mean(numbers: list[float | None]) -> float | None:

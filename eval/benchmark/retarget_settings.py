@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from src.common.errors import UserError
 from src.common.typed import FileName, check_choice, check_range
-from src.data.rendered import SEEDS, kind_of
+from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, kind_of
 from src.models.settings import refuse_controlnets
 from src.runs.settings import LearningSettings
 
@@ -26,7 +26,7 @@ class RetargetSettings(LearningSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_controlnets(self.model, "this measurement moves poses away from their frames")
-        check_range("frames", self.frames, least=1)
+        check_range("frames", self.frames, least=1, most=NUM_AVAILABLE + NUM_TEST)  # a driver has no more
         if not self.pairs:
             raise UserError(
                 "pairs=[] names no one: give pairs of subject and driver, such as [[people_001,people_002]]"

@@ -12,8 +12,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from eval.metrics.base import MeanMetric, same_shape
-from src.common.errors import UserError
+from eval.metrics.base import MeanMetric, NotComputable, same_shape
 
 _GAUSSIAN_RADIUS, _SIGMA = 5, 1.5
 _GAUSSIAN = np.exp(-0.5 * (np.arange(-_GAUSSIAN_RADIUS, _GAUSSIAN_RADIUS + 1) / _SIGMA) ** 2)
@@ -44,13 +43,13 @@ def ssim(
         (B,) float64 in [-1, 1], 1 for identical frames.
 
     Raises:
-        UserError: shapes differ, or the frames are smaller than the window.
+        UserError: shapes differ.
+        NotComputable: the frames are smaller than the window.
     """
     same_shape(generated_BCHW, real_BCHW)
     if min(generated_BCHW.shape[2:]) < _WINDOW[window]:
-        raise UserError(
-            f"SSIM's window is {_WINDOW[window]} pixels wide, but the frames are only {tuple(generated_BCHW.shape[2:])}"
-        )
+        height, width = generated_BCHW.shape[2:]
+        raise NotComputable(f"SSIM's window is {_WINDOW[window]} pixels wide, but the frames are only {width}x{height}")
     if window == "gaussian" and color == "rgb" and generated_BCHW.is_cuda:
         _, map_BCHW = structural_similarity_index_measure(
             generated_BCHW.double(), real_BCHW.double(), data_range=255.0, reduction="none", return_full_image=True

@@ -25,7 +25,10 @@ class Network(nn.Module):
     Attributes:
         name: as in the protocol.
         sha256: of its weights' file; of several, joined by "+".
+        smallest: side in pixels of the frames that it can look at.
     """
+
+    smallest: int = 1
 
     def __init__(self, name: str, digest: str) -> None:
         super().__init__()

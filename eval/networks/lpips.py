@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from eval.networks.base import Network
 from src.common.digests import sha256
 
+# What the pooling of each backbone leaves a pixel of.
+_SMALLEST = {"alex": 31, "vgg": 16}
+
 
 class LPIPSNetwork(Network):
     """lpips' own model, version 0.1, with its calibrated heads and a torchvision backbone from a file.
@@ -41,6 +44,7 @@ class LPIPSNetwork(Network):
             model.net.load_state_dict(state)
             digests.append(sha256(path))
         super().__init__(f"lpips-{backbone}", "+".join(digests))
+        self.smallest = _SMALLEST[backbone]
         self.model: nn.Module = model
         self.low, self.high = input_range
 

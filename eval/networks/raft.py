@@ -23,6 +23,7 @@ class RAFT(Network):
 
     def __init__(self, path: Path) -> None:
         super().__init__("raft-large", sha256(path))
+        self.smallest = 2  # a flow of one row has no boundary
         self.model = raft_large(weights=None)
         self.model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
 

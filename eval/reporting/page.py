@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from markupsafe import Markup, escape
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
@@ -171,7 +172,16 @@ def render_page(sections: Sequence[Section]) -> str:
         "format_value": format_value,
         "made": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-    return render(Path(__file__).parent / "page.html.j2", values, autoescape=True)
+    return render(Path(__file__).parent / "page.html.j2", values, autoescape=True, filters={"unbroken": unbroken})
+
+
+def unbroken(text: str) -> Markup:
+    """HTML of a text in which no line ends within an interval, a p-value or a number of them.
+
+    >>> unbroken("<1 [-2e-3, 2e-3], p = 0.06")
+    Markup('&lt;1 <span class="whole">[-2e-3, 2e-3]</span>, <span class="whole">p = 0.06</span>')
+    """
+    return Markup(re.sub(r"\[[^]]*\]|p = [^ )]+", r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def embedded(path: Path) -> str:

@@ -13,10 +13,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
+from eval.reporting.stored import DatasetState, Setup, StoredResult, number
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
@@ -26,48 +27,6 @@ from src.models.settings import STAND_INS
 log = logging.getLogger(__name__)
 
 UNNAMED = "unnamed"  # the benchmark that nobody named
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetState:
-    """How much of a data set a result rests on.
-
-    Attributes:
-        expected: subjects.
-        expected_frames: held-out frames of each; None: nobody said.
-        absent, failed, waiting: by name, why a subject is not there.
-        name, manifest: which one, for people.
-    """
-
-    expected: int
-    expected_frames: int | None = None
-    absent: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    waiting: dict[str, str] = field(default_factory=dict)
-    name: str | None = None
-    manifest: dict[str, str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """How the frames of a row were made.
-
-    Attributes:
-        frames: sizes of the generated frames, before any resizing.
-        subjects: how many there should be.
-        resize: filter by which they were brought to the real frames' size; None: they had it.
-        driven_by: the condition that they follow; trains: what is learnt of each person, None: nothing.
-        sources: where conditions and masks are from, each with the number of subjects that had it.
-        stand_in: why the weights are none that published numbers are of; None: nothing is known against them.
-    """
-
-    frames: list[str] = field(default_factory=list)
-    subjects: int = 0
-    resize: str | None = None
-    driven_by: str | None = None
-    trains: str | None = None
-    sources: dict[str, dict[str, int]] = field(default_factory=dict)
-    stand_in: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,17 +142,20 @@ class Result:
 def load_results(paths: Sequence[Path]) -> list[Result]:
     """Read result files, and all those in folders and below.
 
-    JSON files that are no results are passed over.
+    JSON files that are no results are passed over, and so is what was read before.
 
     Raises:
         UserError: a path does not exist, a result is malformed, or there is none.
     """
-    results = []
+    results, seen = [], set[Path]()
     for path in paths:
         if not path.exists():
             several = f"; several are results=[{path}]" if "," in str(path) else ""
             raise UserError(f"results={path} does not exist: give a result file or a folder that holds some{several}")
         for file in sorted(path.rglob("*.json")) if path.is_dir() else [path]:
+            if file.is_dir() or (whole := file.resolve()) in seen:
+                continue
+            seen.add(whole)
             value = read_json(file)
             if isinstance(value, dict) and {"protocol", "metrics", "missing"} <= set(value):
                 results.append(_result(file, value))
@@ -207,10 +169,10 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
 
 
 def _result(file: Path, value: Mapping[str, Any]) -> Result:
-    known = {field.name for field in fields(_Stored)}
+    known = {field.name for field in fields(StoredResult)}
     try:
-        stored = typed(_Stored, {key: entry for key, entry in value.items() if key in known})
-        metrics = {name: {**entry, "value": _number(entry, name)} for name, entry in stored.metrics.items()}
+        stored = typed(StoredResult, {key: entry for key, entry in value.items() if key in known})
+        metrics = {name: {**entry, "value": number(entry, name)} for name, entry in stored.metrics.items()}
     except UserError as error:
         raise UserError(f"{file}: {error}") from error
     unknown = [name for name in metrics if name not in REGISTRY]
@@ -225,7 +187,11 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         metrics=metrics,
         missing=stored.missing,
         clips={
-            clip: {name: math.inf if number == "inf" else number for name, number in values.items()}
+            clip: {
+                name: math.inf if own == "inf" else own
+                for name, own in values.items()
+                if name == "frames" or name in REGISTRY
+            }
             for clip, values in stored.clips.items()
         },
         sizes=tuple(stored.sizes),
@@ -247,49 +213,3 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         commit=None if stored.git is None else str(stored.git.get("commit")),
         settings=stored.settings,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stored:
-    """What of a result file the report reads; the rest of it is for people."""
-
-    protocol: Protocol
-    metrics: dict[str, dict[str, Any]]
-    missing: dict[str, str]
-    benchmark: str | None = None
-    method: str | None = None
-    num_frames: int | None = None
-    variant: str | None = None
-    model: str | None = None
-    clips: dict[str, dict[str, float | Literal["inf"]]] = field(default_factory=dict)
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)
-    inputs: dict[str, dict[str, str | int]] = field(default_factory=dict)
-    sizes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    files: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    dataset: DatasetState | None = None
-    setup: Setup | None = None
-    found: dict[str, dict[str, float]] = field(default_factory=dict)
-    seconds: dict[str, float | None] = field(default_factory=dict)
-    hardware: str | None = None
-    command: str | None = None
-    git: dict[str, Any] | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for clip, values in self.clips.items():
-            count = values.get("frames")
-            if not isinstance(count, int | float) or count < 1:
-                raise UserError(f"clips.{clip} does not say how many frames it has: score again")
-        for clip, named in self.files.items():
-            if missing := sorted({"generated", "real"} - named.keys()):
-                raise UserError(f"files.{clip} does not name its {missing[0]} frames: score again")
-
-
-def _number(entry: Mapping[str, Any], name: str) -> float:
-    match entry:
-        case {"value": "inf"}:
-            return math.inf
-        case {"value": int() | float() as value} if math.isfinite(value) and not isinstance(value, bool):
-            return float(value)
-    raise UserError(f"metrics.{name} has no value that is a number: score again")

@@ -3,11 +3,11 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, get_type_hints
+from dataclasses import replace
+from typing import Any
 
 from eval.reporting.results import Result
-from src.runs.settings import LearningSettings
+from src.runs.identity import idle_settings
 
 # Settings in a label; what differs in more is not told by a list of them.
 SHOWN = 4
@@ -69,7 +69,8 @@ def _by_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
         return ["" for _ in settings]
     flat = [dict(_flat(one)) for one in settings]
     keys = list(dict.fromkeys(key for one in flat for key in one))
-    idle = set(_idle())
+    # But for names, which say what the others of their group are.
+    idle = {key for key in idle_settings() if not key.endswith(".name")}
     differing = [key for key in keys if key not in idle and len({json.dumps(one.get(key)) for one in flat}) > 1]
     # A group that has another name is told by it, not by all that comes with it.
     named = {key.removesuffix(".name") for key in differing if key.endswith(".name")}
@@ -86,18 +87,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _idle() -> Iterator[str]:
-    """Settings that change no number, but for names, which say what the others of their group are."""
-    hints = get_type_hints(LearningSettings)
-    for group in fields(LearningSettings):
-        if group.metadata.get("counts") == "nothing":
-            yield group.name
-        elif is_dataclass(hints[group.name]):
-            for field in fields(hints[group.name]):
-                if field.metadata.get("counts") == "nothing" and field.name != "name":
-                    yield f"{group.name}.{field.name}"
 
 
 def _short(key: str, keys: Sequence[str]) -> str:

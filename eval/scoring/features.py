@@ -72,11 +72,13 @@ class ClipFeatures:
 
         Raises:
             UserError: both sides differ in number or size.
+            NotComputable: the frames are too small for the network.
         """
 
         def pair(clip: ClipFeatures) -> tuple[Rows, ...]:
             sides = clip.frames("generated"), clip.frames("real")
             same_shape(*sides)
+            _check_size(sides[0], network)
             return sides
 
         return self._together((network.name,), network, pair)
@@ -117,8 +119,12 @@ class ClipFeatures:
         """Batches of consecutive generated frames, before and after (P, 3, H, W), and the optical flow between them.
 
         The flows (P, 2, H, W), forward and back, are larger than the frames: none is kept.
+
+        Raises:
+            NotComputable: the frames are too small for the network.
         """
         frames, step = self.frames("generated"), max(1, self.networks.batch_size // FRAMES_PER_CLIP)
+        _check_size(frames, network)
         for start in range(0, len(frames) - 1, step):
             joined_FCHW = frames[start : start + step + 1]
             before, after = joined_FCHW[:-1], joined_FCHW[1:]
@@ -254,3 +260,11 @@ class ClipFeatures:
         if key not in self._cache:
             self._cache[key] = make()
         return self._cache[key]  # type: ignore[return-value]
+
+
+def _check_size(frames: FrameTensors, network: Network) -> None:
+    height, width = frames.shape[2:]
+    if min(height, width) < network.smallest:
+        raise NotComputable(
+            f"{network.name} needs frames of at least {network.smallest} pixels a side, got {width}x{height}"
+        )

@@ -72,6 +72,10 @@ class WindowTensors:
     def __getitem__(self, rows: slice) -> Tensor:
         """Windows behind those that were asked for before."""
         starts = self._starts[rows]
+        # Windows may be farther apart than they are long: what lies between them is passed too.
+        while self._first + len(self._prepared_FCHW) <= starts[0]:
+            self._first += len(self._prepared_FCHW)
+            self._prepared_FCHW = self._prepare(next(self._batches))
         passed = starts[0] - self._first
         assert passed >= 0, "windows are asked for in their order"
         parts = [self._prepared_FCHW[passed:]]

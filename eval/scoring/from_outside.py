@@ -22,7 +22,7 @@ from eval.networks.settings import NetworkSettings
 from eval.scoring import score as engine
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ClipPaths, Pairing, ScoredClip, files_of, find_clips
-from eval.scoring.images import to_8_bits
+from eval.scoring.images import read_image, to_8_bits
 from eval.scoring.protocol import PROTOCOLS, Protocol
 from eval.scoring.reading import read_clip, resize_frames
 from src.common.errors import UserError
@@ -30,7 +30,6 @@ from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
 from src.common.typed import check_choice, typed
-from src.media.pictures import read_image
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import ExtractorSettings
 

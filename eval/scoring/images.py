@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
-from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, images_in, without_animation
+from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, decoded, images_in, upright, without_animation
 from src.media.sources import check_pixels
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
@@ -168,7 +168,7 @@ def read_pictures(path: Path) -> tuple[np.ndarray, set[str]]:
             frames, durations = [], set()
             for picture in pictures:
                 _check_opaque(picture, path)
-                frames.append(np.asarray(picture.convert("RGB")))
+                frames.append(np.asarray(upright(picture).convert("RGB")))
                 durations.add(picture.info.get("duration"))
             if len(durations) > 1:
                 raise UserError(f"{path} shows its pictures for different times: score a folder of its frames instead")
@@ -234,11 +234,8 @@ def _tiff_compression(data: bytes) -> int | None:
 
 def _decoded(data: bytes, path: Path) -> np.ndarray:
     with _readable(path):
-        still = np.frombuffer(without_animation(data), np.uint8)
-        image = cv2.imdecode(still, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data else None
-    if image is None:
-        raise UserError(f"{path} is not a readable image")
-    return np.ascontiguousarray(to_8_bits(image, str(path))[..., ::-1])
+        image = decoded(without_animation(data), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return np.ascontiguousarray(to_8_bits(image, str(path)))
 
 
 @contextlib.contextmanager

@@ -58,9 +58,11 @@ def read_clip(
     elif to_real is not None and real is not None and real.shape[1] == real.shape[2]:
         generated = resize_frames(generated, real.shape[1], to_real)
     if real is not None and generated.shape != real.shape:
+        alike = _resized_size(generated.shape[1:3], 256) == _resized_size(real.shape[1:3], 256)
+        mend = "or name the resizing: protocol.resolution=256 protocol.resize=bicubic"
         raise UserError(
             f"clip {paths.name}: generated frames of {_size(generated)} against real ones of {_size(real)}: score "
-            "equal sizes, or name the resizing: protocol.resolution=256 protocol.resize=bicubic"
+            f"equal sizes, {mend if alike else 'cropped to one shape, which no resizing changes'}"
         )
     reference = None if paths.reference is None else read_image(paths.reference)
     poses = None if paths.poses is None else load_poses(paths.poses)
@@ -79,11 +81,16 @@ def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray
     shorter = min(height, width)
     if shorter == size:
         return frames_FHWC
-    wanted = round(height * size / shorter), round(width * size / shorter)
+    wanted = _resized_size((height, width), size)
     log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted[::-1], resize)
     kind = Image.Resampling[resize.upper()]
     resized = (np.asarray(Image.fromarray(frame).resize((wanted[1], wanted[0]), kind)) for frame in frames_FHWC)
     return collected(resized, len(frames_FHWC), wanted)
+
+
+def _resized_size(size: tuple[int, ...], shorter: int) -> tuple[int, int]:
+    height, width = (round(side * shorter / min(size)) for side in size)
+    return height, width
 
 
 def _check_numbers(paths: ClipPaths) -> None:
@@ -122,7 +129,7 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
         numbered = frame_numbers(path)
         suffix = next(iter(numbered.values())).suffix.lower()
         if suffix not in LOSSLESS_IMAGES:
-            warnings.append(f"{side} frames in {path} are {suffix} files, which lose detail")
+            warnings.append(f"{side} frames in {path} are {suffix} files, which {_loss(suffix)} detail")
         steps = np.diff(list(numbered))
         if len(set(steps.tolist())) > 1:
             warnings.append(f"{side} frames in {path} are not numbered evenly: steps of {steps.min()} to {steps.max()}")
@@ -131,7 +138,8 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
         return frames_FHWC
     if path.suffix.lower() in IMAGE_SUFFIXES | {".apng"}:
         if path.suffix.lower() not in LOSSLESS_IMAGES | {".apng"}:
-            warnings.append(f"{side} {path} is a {path.suffix.lower()} file, which loses detail")
+            suffix = path.suffix.lower()
+            warnings.append(f"{side} {path} is a {suffix} file, which {_loss(suffix, 's')} detail")
         frames_FHWC, lost = read_pictures(path)
         warnings += [f"{side} pictures of {path} {what}" for what in sorted(lost)]
         return frames_FHWC
@@ -144,6 +152,10 @@ def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
         )
     warnings += [f"{side} {path} {what}" for what in _doubts(path)]
     return read_video(path).frames
+
+
+def _loss(suffix: str, ending: str = "") -> str:
+    return "may lose" if suffix == ".webp" else f"lose{ending}"
 
 
 def _doubts(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.typed import plain
+from src.media.sources import VIDEO_SUFFIXES
 from src.models.settings import stand_in
 from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
 from src.runs.settings import LearningSettings
@@ -20,7 +21,7 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampl
 
     Args:
         run: folder of the fine-tune.
-        name: of the clip; None: the folder's.
+        name: of the clip; None: the subject's, so that runs of one person pair in a report.
         sampled: folder of the generated frames, where that is another one.
 
     Raises:
@@ -40,12 +41,22 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampl
                     "generated it again"
                 )
     return ClipPaths(
-        name=run.name if name is None else name,
+        name=subject_name(RunFolder(run).settings().subject) if name is None else name,
         generated=sampled / "frames",
         real=run / HELD_OUT / "frames",
         reference=run / "training" / "frames" / f"{index:05d}.png",
         poses=run / HELD_OUT / "poses.npz",
     )
+
+
+def subject_name(subject: str) -> str:
+    """What a person is called whom a run calls `subject`: by name, or like the video or folder.
+
+    >>> subject_name("people_001"), subject_name("clips/anna.v2.mp4"), subject_name("clips/ben.v2/")
+    ('people_001', 'anna.v2', 'ben.v2')
+    """
+    path = Path(subject)
+    return (path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name) or path.resolve().name
 
 
 def said_by(run: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Dimensions: H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from src.common.errors import UserError, explained, in_one_line
 from src.common.files import natural_key
@@ -53,29 +54,47 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     data = without_animation(read_bytes(path, max_bytes=MAX_IMAGE_BYTES))
     with _opened(data, str(path)) as picture:
-        by_pillow = _see_through(picture) or (picture.format == "WEBP" and _is_turned(picture))
+        see_through = _see_through(picture)
     with in_one_line(path, "read"):
         try:
-            image = _by_pillow(data, Path(path)) if by_pillow else _by_opencv(data)
+            image = _over_black(data, Path(path)) if see_through else decoded(data)
         except Exception as error:
             raise explained(error, path, "read") or UserError(f"{path} is not a readable image: {error}") from error
     return np.ascontiguousarray(image)
 
 
-def _by_opencv(data: bytes) -> np.ndarray:
-    """(H, W, 3): what is quicker, but has the alpha neither applied nor kept, and turns no WebP."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+def decoded(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """(H, W, 3) in RGB of one encoded picture, turned as its EXIF orientation says; alpha is neither applied nor kept.
+
+    Args:
+        data: without an animation.
+        flags: of OpenCV's decoder, which say of what type the samples are.
+
+    Raises:
+        ValueError: it is damaged; else whatever the decoders meet.
+    """
+    if data[:4] == b"RIFF":
+        # OpenCV, which is quicker, turns no WebP.
+        with contextlib.suppress(UnidentifiedImageError), warnings.catch_warnings(action="ignore"):
+            picture = Image.open(io.BytesIO(data), formats=("WEBP",))
+            if _is_turned(picture):
+                return np.asarray(upright(picture).convert("RGB"))
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
         raise ValueError("it is damaged")
     return image[..., ::-1]
 
 
-def _by_pillow(data: bytes, path: Path) -> np.ndarray:
+def upright(picture: Image.Image) -> Image.Image:
+    """A picture turned as its EXIF orientation says."""
+    # Turns a TIFF, whose tag is gone then.
+    picture.load()
+    return ImageOps.exif_transpose(picture) if _is_turned(picture) else picture
+
+
+def _over_black(data: bytes, path: Path) -> np.ndarray:
     with warnings.catch_warnings(action="ignore"), _opened(data, str(path)) as picture:
-        # Turns a TIFF, whose tag is gone then.
-        picture.load()
-        upright = ImageOps.exif_transpose(picture) if _is_turned(picture) else picture
-        return over_black(np.asarray(upright.convert("RGBA")), f"pictures in {path.parent}")
+        return over_black(np.asarray(upright(picture).convert("RGBA")), f"pictures in {path.parent}")
 
 
 def _see_through(picture: Image.Image) -> bool:

@@ -1,8 +1,8 @@
 """When two runs are the same: the one place that decides, from what each setting says of where it counts."""
 
-from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
 
 from src.common.digests import digest
 from src.common.typed import first_difference, identity
@@ -32,6 +32,23 @@ def same_run(one: LearningSettings, other: LearningSettings, scope: str) -> tupl
         scope: `fine_tune`, or `sampling` for the video as well.
     """
     return first_difference(identity(one, scope), identity(other, scope))
+
+
+def idle_settings(group: type = LearningSettings, inherited: str = "fine_tune") -> Iterator[str]:
+    """Dotted keys of the settings in which two runs may differ and be the same.
+
+    Args:
+        group: the dataclass that they are in.
+        inherited: where counts what does not say it.
+    """
+    hints = get_type_hints(group)
+    for field in fields(group):
+        counts = field.metadata.get("counts", inherited)
+        kind = hints[field.name]
+        if isinstance(kind, type) and is_dataclass(kind):
+            yield from (f"{field.name}.{key}" for key in idle_settings(kind, counts))
+        elif counts == "nothing":
+            yield field.name
 
 
 def _settings(settings: LearningSettings, scope: str) -> dict[str, Any]:

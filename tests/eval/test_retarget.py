@@ -57,3 +57,9 @@ def test_bad_pairs_are_refused(pairs, message, config, tmp_path):
     with pytest.raises(UserError, match=message):
         measure(config(f"pairs={pairs}"))
     assert not (tmp_path / "out").exists()
+
+
+def test_no_more_frames_than_a_driver_has(config):
+    assert config("frames=56").frames == 56
+    with pytest.raises(UserError, match="frames=57 must be at least 1 and at most 56"):
+        config("frames=57")

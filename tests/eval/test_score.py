@@ -171,6 +171,14 @@ def test_what_cannot_be_computed_is_missing_and_the_rest_goes_on(
     assert set(without_real["missing"]) == set(ALL) - {"clip-t"}
 
 
+def test_frames_too_small_for_a_metric_lack_it_and_the_rest_goes_on(random_weights: WeightStore) -> None:
+    for side, lost in ((31, []), (30, ["lpips"]), (10, ["ssim", "lpips"])):
+        frames = smooth_frames(2, 64, seed=0)[:, :side]
+        result = run(networks(random_weights), ["ssim", "psnr", "lpips"], [ScoredClip("a", frames, frames, None)])
+        assert list(result["missing"]) == lost and "psnr" in result["metrics"]
+    assert "needs frames of at least 31 pixels a side, got 64x10" in result["missing"]["lpips"]
+
+
 def test_mini_judges_answer_under_their_own_names_only(
     random_weights: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

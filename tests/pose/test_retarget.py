@@ -187,6 +187,15 @@ def test_bad_smoothing_is_refused(bad):
         SmoothSettings(**bad)
 
 
+def test_a_distance_is_the_mean_over_the_keypoints_that_both_show():
+    clip = perform(2, "talk", 2, 2)
+    hands = np.zeros(128, bool)
+    hands[86:128] = True
+    only = PoseSequence(clip.xy, clip.confidence, clip.mask & hands)
+    moved = only.transformed((1, 1), (0.3, 0.4))
+    np.testing.assert_allclose(distance_to_training(moved[0], clip[0]).distance, 0.5, atol=1e-6)
+
+
 def test_distance_to_training_names_the_far_frames():
     clip = perform(2, "talk", 40, 2)
     training = clip[::5]

@@ -2,8 +2,8 @@
 
 import typing
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from types import NoneType
+from dataclasses import fields, is_dataclass, replace
+from types import NoneType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from src.data.subject_split import TrainingClip
 from src.models.settings import ModelSettings
 from src.pose.extractors.settings import FileSettings
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
-from src.runs.identity import fine_tune_key, generation_key, same_run
+from src.runs.identity import fine_tune_key, generation_key, idle_settings, same_run
+from src.runs.keeping import video_key
 from src.runs.run_folder import RunFolder
-from src.runs.settings import RunSettings
+from src.runs.settings import LearningSettings, RunSettings
+from src.sampling.jobs import GenerationJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.training.settings import OptimizerSettings, PreviewSettings
 
@@ -123,6 +125,33 @@ def test_each_setting_counts_where_it_says(key, counts, hint, value, tmp_path):
             run.check_same_fine_tune(other)
     else:
         run.check_same_fine_tune(other)
+
+
+def test_a_video_of_another_seed_method_or_device_is_another():
+    """The job's own seed: that of the fine-tune may be another."""
+    clip = clip_of(SETTINGS)
+    how = {"method": MethodSettings(init="noise"), "sampling": SamplingSettings(), "seed": 0, "fps": 10.0}
+    job = GenerationJob(clip=clip, target_poses=clip.poses, target_prompt="a person", **how)
+    backbone = SimpleNamespace(trainable_state=dict)
+
+    def key(job: GenerationJob, **trainer: Any) -> str:
+        return video_key(SETTINGS, job, TrainerSettings(**trainer), backbone)
+
+    assert key(job) == key(replace(job, fps=20.0))
+    others = [
+        {"seed": 1},
+        {"target_prompt": "somebody"},
+        {"method": MethodSettings()},
+        {"target_poses": clip.poses[:1]},
+    ]
+    made = [key(replace(job, **other)) for other in others] + [key(job, accelerator="cpu")]
+    assert len({key(job), *made}) == 1 + len(made)
+
+
+def test_the_idle_settings_are_those_that_count_for_nothing():
+    shared = {field.name for field in fields(LearningSettings)}
+    idle = {key for key, counts, *_ in leaves(SETTINGS) if counts == "nothing" and key.partition(".")[0] in shared}
+    assert set(idle_settings()) == idle and "model.offload" in idle
 
 
 def test_what_decides_is_not_taken_for_a_detail():

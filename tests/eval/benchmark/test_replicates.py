@@ -1,5 +1,6 @@
 """Seeds of one subject are replicates of it, not subjects of their own."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def test_seeds_of_a_variant_are_one_row_and_subjects_stay_what_is_drawn(tmp_path
     assert difference is not None and difference.value == pytest.approx(2) and difference.num_subjects == 5
     (table,) = build_tables([first, second], baseline=first.label)
     assert any("mean over seed=0, seed=1, seed=2" in note for note in table.notes)
+
+
+def test_a_subject_without_a_value_in_one_seed_is_left_out_of_that_metric_and_said(tmp_path: Path) -> None:
+    write(tmp_path, "noise, seed=0", 0)
+    write(tmp_path, "noise, seed=1", 2)
+    path = tmp_path / "noise, seed=1.json"
+    lacking = json.loads(path.read_text())
+    del lacking["clips"]["s4"]["psnr"], lacking["weights"]["s4"]["psnr"]
+    path.write_text(json.dumps(lacking))
+    (merged,) = merge_seeds(load_results([tmp_path]))
+    assert merged.metrics["psnr"]["value"] == 31 and merged.clips["s1"]["psnr"] == 11
+    assert merged.clips["s4"] == {"frames": 10} and merged.interval("psnr") is None, "of four subjects"
+    assert "PSNR of s4 is in some of them alone" in merged.warnings[0]
 
 
 def test_a_variant_with_one_seed_and_seeds_alone(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from eval.metrics.base import NotComputable
 from eval.metrics.region_psnr import REGIONS, RegionPSNR, region_mask
+from eval.reporting.results import load_results
 from eval.score import main
 from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
@@ -89,6 +90,11 @@ def test_a_run_is_scored_by_its_folder(train, call_main, tmp_path, monkeypatch, 
     status, stderr = call_main(main, "run=run", "metrics=[psnr]", "table.method=mine", "output=mine.json")
     mine = json.loads((tmp_path / "mine.json").read_text())
     assert (mine["method"], mine["num_frames"]) == ("mine", 2), stderr
+    (tmp_path / "run").rename(tmp_path / "again")
+    assert call_main(main, "run=again", "metrics=[psnr]", "output=again.json")[0] == 0
+    first, second = load_results([tmp_path / "scores.json", tmp_path / "again.json"])
+    assert second.difference(first, "psnr").num_subjects == 1 and list(second.clips) == ["people_001"]
+    (tmp_path / "again").rename(tmp_path / "run")
     status, stderr = call_main(main, f"run={tmp_path}", metrics)
     assert status == 2 and "holds no generated held-out poses" in stderr
     frames = [str(tmp_path / "run"), str(tmp_path / "run/held_out")]

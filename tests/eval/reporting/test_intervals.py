@@ -110,6 +110,30 @@ def test_paired_differences_have_the_exact_sign_flip_p_value() -> None:
     assert paired_difference({"a": 1.0}, {"a": 3.0}, weights).p_value is None
 
 
+def test_the_test_weighs_subjects_as_the_mean_does() -> None:
+    """The one that is against all others decides where it weighs most."""
+    differences, weights = [1.0, 1.0, 1.0, 1.0, 1.0, -1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 40.0]
+    names = list("abcdef")
+    values, base = dict(zip(names, differences, strict=True)), dict.fromkeys(names, 0.0)
+    assert paired_difference(values, base, dict.fromkeys(names, 1.0)).p_value == pytest.approx(14 / 64)
+    weighted = paired_difference(values, base, dict(zip(names, weights, strict=True)))
+    assert weighted.p_value == 1, "whatever the signs, the sum is at least 35 from 0"
+
+
+def test_the_long_arm_of_an_interval_is_on_the_side_of_the_long_tail() -> None:
+    """Few large values pull the mean up and widen its error with it, so that the truth may lie far above a low mean."""
+    values = np.random.default_rng(0).lognormal(0, 1, 20)
+    estimate = mean_estimate(list(values), [1.0] * 20)
+    low, high = estimate.interval
+    assert high - estimate.value > 1.3 * (estimate.value - low)
+    rng, error = np.random.default_rng(7), values.std(ddof=1) / math.sqrt(20)
+    resamples = values[rng.integers(0, 20, (20_000, 20))]
+    t = (resamples.mean(1) - values.mean()) / (resamples.std(1, ddof=1) / math.sqrt(20))
+    assert high == pytest.approx(values.mean() - np.quantile(t, 0.025) * error, rel=0.05)
+    mirrored = mean_estimate(list(-values), [1.0] * 20)
+    assert mirrored.interval == pytest.approx((-high, -low))
+
+
 def test_holm_rejects_what_its_steps_reject() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):

@@ -37,6 +37,25 @@ def test_how_several_results_are_given_is_told(tmp_path: Path, call_main) -> Non
     assert status == 2 and f"several are results=[{tmp_path}/a.json,{tmp_path}/b.json]" in told
 
 
+def test_a_result_that_is_named_twice_is_one_row(tmp_path: Path, call_main) -> None:
+    for name in "ab":
+        write_result(tmp_path / f"in/{name}.json", benchmark="mine", method=name)
+    (tmp_path / "in/folder.json").mkdir()
+    (tmp_path / "again.json").symlink_to(tmp_path / "in/a.json")
+    labels, _ = report(call_main, tmp_path, "results=[in,in/a.json,again.json]", "baseline=a (8)")
+    assert labels == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"interval": "wide"}, {"interval": [1]}, {"note": 3}, {"seen": "half"}, {"clips": [1]}, {"network": "I3D"}],
+)
+def test_what_stands_beside_a_value_is_checked(beside: dict[str, Any], tmp_path: Path, call_main) -> None:
+    write_result(tmp_path / "a.json", metrics={"fvd": {"value": 500.0, "frames": 30} | beside}, missing={})
+    status, told = call_main(main, "results=a.json", "output=report", "num_videos=0")
+    assert status == 2 and f"a.json: metrics.fvd.{next(iter(beside))}" in told and len(told.splitlines()) == 1
+
+
 def test_rows_of_one_method_are_told_apart_by_their_settings(tmp_path: Path, call_main) -> None:
     for number, made in enumerate((settings(num_steps=10), settings(num_steps=2, frame_chunk=8))):
         write_result(tmp_path / f"in/{number}/results.json", benchmark="mine", settings=made)

@@ -68,6 +68,7 @@ def test_better_is_right_in_every_plot(report: Path) -> None:
         assert row.label == "second" and row.at > forest.zero, "better, so right of zero"
         assert row.bar is not None and row.bar[0] <= row.at <= row.bar[1] and "p = " in row.text
     text = report.read_text()
+    assert re.search(r'\(\+3\.00 <span class="whole">\[[-.\d, ]+\]</span>, <span class="whole">p = ', text)
     dots = re.findall(r'class="dot" style="left:([\d.]+)%[^>]*title="(first|second): ', text)
     assert len(dots) == 2 * 2 * len(NAMES)
     lefts = {name: [float(at) for at, who in dots if who == name] for name in ("first", "second")}

@@ -80,8 +80,10 @@ def test_counts_and_sizes_must_agree(tmp_path: Path, frames: np.ndarray) -> None
     write_frames(tmp_path / "wide", frames[:, :16])
     with pytest.raises(UserError, match=r"11 generated frames against 12 real .*only in .*/real: 00011\.png"):
         read(tmp_path / "short", tmp_path / "real")
-    with pytest.raises(UserError, match=r"16x16 against real ones of 32x32"):
+    with pytest.raises(UserError, match=r"16x16 against real ones of 32x32.*protocol.resize"):
         read(tmp_path / "small", tmp_path / "real")
+    with pytest.raises(UserError, match=r"48x24 against real ones of 24x24: .*cropped to one shape, which no resizing"):
+        read(tmp_path / "wide", tmp_path / "real", resolution=24, resize="bicubic")
     clip = read(tmp_path / "small", tmp_path / "real", resolution=24, resize="bicubic")
     expected = np.asarray(Image.fromarray(frames[3]).resize((24, 24), Image.Resampling.BICUBIC))
     assert np.array_equal(clip.real[3], expected) and clip.generated.shape == (12, 24, 24, 3)
@@ -267,6 +269,27 @@ def test_every_picture_of_an_animated_image_is_a_frame(suffix: str, tmp_path: Pa
     path.rename(tmp_path / "folder" / f"0{suffix}")
     with pytest.raises(UserError, match="holds 12 pictures"):
         read(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
+def test_pictures_are_turned_as_they_say(suffix: str, tmp_path: Path, frames: np.ndarray, call_main) -> None:
+    """As the reader of videos and folders turns them; OpenCV alone turns no WebP."""
+    exif, lossless = Image.Exif(), {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    exif[0x0112] = 6
+    expected = np.rot90(frames[0, :20], -1)
+    (tmp_path / "clip").mkdir()
+    path = tmp_path / "clip" / f"0{suffix}"
+    Image.fromarray(frames[0, :20]).save(path, exif=exif, **lossless)
+    assert np.array_equal(read(tmp_path / "clip").generated[0], expected)
+    assert np.array_equal(read(path).generated[0], expected)
+    (paths,) = find_clips(tmp_path / "clip", None, path)
+    assert np.array_equal(read_clip(paths, **NATIVE).reference, expected)
+    if suffix == ".webp":
+        moving = [Image.fromarray(frame[:20]) for frame in frames[:3]]
+        moving[0].save(tmp_path / "moving.webp", save_all=True, append_images=moving[1:], exif=exif, **lossless)
+        clip = read(tmp_path / "moving.webp")
+        assert np.array_equal(clip.generated[2], np.rot90(frames[2, :20], -1))
+        assert clip.warnings[0].endswith("is a .webp file, which may lose detail")
 
 
 def test_an_animation_of_uneven_times_is_refused(tmp_path: Path, frames: np.ndarray) -> None:

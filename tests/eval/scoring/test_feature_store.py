@@ -1,18 +1,24 @@
 """What is computed from real frames is computed once."""
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from eval.metrics.base import NotComputable
-from eval.networks.base import Network
+from eval.networks.base import ClipNetwork, Network
+from eval.networks.weights import WeightStore
 from eval.scoring import clips
+from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.features import ClipFeatures
+from eval.scoring.protocol import Protocol
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import arrays_sha256
@@ -53,6 +59,45 @@ def test_real_features_are_kept_for_the_same_frames_and_network(tmp_path: Path, 
 
     assert [looked_at(real, "1"), looked_at(real, "1")] == [5, 0]
     assert [looked_at(real, "2"), looked_at(other, "1"), looked_at(real, "1")] == [5, 5, 0]
+
+
+class Brighter(Counted):
+    """Mean colours, times a factor that its name and weights do not say."""
+
+    def __init__(self, name: str, digest: str, factor: float) -> None:
+        super().__init__(name, digest)
+        self.factor = factor
+
+    def forward(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
+        return super().forward(frames_BCHW) * self.factor
+
+
+class CountedWindows(ClipNetwork):
+    """Mean colours of windows, and how many were looked at."""
+
+    num_features = 3
+    windows = 0
+
+    def prepare(self, frames_FCHW: torch.Tensor) -> torch.Tensor:
+        return frames_FCHW.float()
+
+    def forward(self, clips_BFCHW: torch.Tensor) -> torch.Tensor:
+        CountedWindows.windows += len(clips_BFCHW)
+        return clips_BFCHW.mean((1, 3, 4))
+
+
+def test_windows_of_another_protocol_or_network_are_looked_at_anew(tmp_path: Path) -> None:
+    real, judges, rules = smooth_frames(24, 16, seed=0), networks(WeightStore(None, download=False)), protocol()
+
+    def looked_at(stride: int, length: int = 16, *, name: str = "i3d") -> tuple[int, int]:
+        before = CountedWindows.windows
+        own = replace(rules, fvd=replace(rules.fvd, stride=stride, clip_length=length))
+        view = ClipFeatures(ScoredClip("a", real, real, None), judges, own, FeatureStore(tmp_path))
+        found = view.per_window(CountedWindows(name, "1"), "real")
+        return len(found), CountedWindows.windows - before
+
+    assert [looked_at(8), looked_at(8), looked_at(4), looked_at(8, 12)] == [(2, 2), (2, 0), (3, 3), (2, 2)]
+    assert looked_at(8, name="resnet") == (2, 2)
 
 
 def test_poses_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -114,3 +159,23 @@ def test_an_extractor_that_cannot_work_is_told_from_one_that_sees_nobody(tmp_pat
     extractor.error = NobodyFound("nobody")
     generated, real = views(extractor)
     assert real.mask.all() and not generated.mask.any()
+
+
+def test_what_was_kept_of_another_protocol_or_judge_is_computed_anew(tmp_path: Path) -> None:
+    frames, rules, kept = smooth_frames(4, 16, seed=0), protocol(), ClipStore(tmp_path)
+    other = replace(rules, psnr=replace(rules.psnr, identical=50.0))
+    clips_of = [ScoredClip("a", frames, frames, None)]
+
+    def value(metric: str, rules: Protocol, *judge: Any) -> Any:
+        judges = networks(WeightStore(None, download=False))
+        judges.inception = lambda kind: Brighter(*judge)
+        settings = ScoreSettings(metrics=(metric,), protocol=rules)
+        return score(clips_of, settings, judges, done=kept).metrics[metric]
+
+    assert (value("psnr", rules)["value"], value("psnr", other)["value"]) == (math.inf, 50)
+    clips_of[0] = ScoredClip("a", frames, frames[:, ::-1] // 2, None)
+    first, again, name, weights = (
+        value("fid", rules, *judge) for judge in (("a", "1", 1.0), ("a", "1", 9.0), ("b", "1", 2.0), ("a", "2", 3.0))
+    )
+    assert first["value"] == again["value"], "kept: the judge says that it is the same"
+    assert name["value"] == pytest.approx(4 * first["value"]) and weights["value"] == pytest.approx(9 * first["value"])

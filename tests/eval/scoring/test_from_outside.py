@@ -12,6 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import eval.scoring.clip_store
 import src.app.console
@@ -60,7 +61,9 @@ def test_arrays_tensors_floats_and_loaders_give_the_same_numbers_as_files(tmp_pa
 
 def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
     generated, real = pair
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(tmp_path / "clear.png")
     for bad, told in (
+        (lambda: score([("a", generated, real, tmp_path / "clear.png")], **PLAIN), "has transparent pixels"),
         (lambda: score(generated[0], real[0], **PLAIN), r"must be \(F, H, W, 3\)"),
         (lambda: score(generated * 1.0, real, **PLAIN), r"they must lie in \[0, 1\]"),
         (lambda: score(generated.astype(np.int64), real, **PLAIN), "samples of int64"),

@@ -72,7 +72,7 @@ def test_the_memory_of_reading_does_not_grow_with_the_frames(tmp_path: Path, on_
     assert peak(80) - peak(40) < 20 * 32 * 32 * 3
 
 
-@pytest.mark.parametrize("stride", [1, 3, 16])
+@pytest.mark.parametrize("stride", [1, 3, 12, 16, 29])
 @pytest.mark.parametrize("rows", [1, 2, 50])
 def test_windows_are_those_of_the_whole_video_and_each_frame_is_prepared_once(stride, rows, on_disk) -> None:
     frames = FrameTensors(np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8), torch.device("cpu"))
