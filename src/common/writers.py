@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.common.atomic import LOCK, clear_leftovers
-from src.common.errors import UserError, in_one_line
+from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,10 @@ def only_writer(folder: str | Path, *, writes: Collection[str] = (), wait: bool 
     with in_one_line(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            _acquire_at_once(lock, folder)
+        except UserError:
             if not wait:
-                raise UserError(
-                    f"another process is writing into {folder}: wait until it has finished, or choose another folder"
-                ) from None
+                raise
             log.info("another process is writing into %s: waiting for it", folder)
             lock.acquire()
         except NotImplementedError:
@@ -53,6 +52,37 @@ def only_writer(folder: str | Path, *, writes: Collection[str] = (), wait: bool 
         yield
     finally:
         lock.release()
+
+
+def check_place(folder: str | Path, *, writes: Collection[str] = ()) -> None:
+    """Raise what `only_writer` would, before there is anything to write; nothing is made or left.
+
+    Args:
+        writes: as of `only_writer`.
+
+    Raises:
+        UserError, ResourceError: as of `only_writer`, which has the last word.
+    """
+    folder = Path(folder)
+    _refuse_what_is_not_ours(folder, writes)
+    with in_one_line(folder, "written"):
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        tempfile.TemporaryFile(dir=there, prefix=TEMPORARY_PREFIX).close()
+        if (folder / LOCK).exists():
+            lock = FileLock(folder / LOCK)
+            # A file system without locks is told of by `only_writer`.
+            with contextlib.suppress(NotImplementedError):
+                _acquire_at_once(lock, folder)
+            lock.release()
+
+
+def _acquire_at_once(lock: FileLock, folder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another process is writing into {folder}: wait until it has finished, or choose another folder"
+        ) from None
 
 
 def _refuse_what_is_not_ours(folder: Path, writes: Collection[str]) -> None:
