@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.app.as_in_run import GROUPS, given, offer_groups
+from src.app.as_in_run import GROUPS, given
 from src.app.entry import entry, settings_of
 from src.common.arrays import height_width
 from src.common.errors import UserError
@@ -19,7 +19,6 @@ from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings, check_precision, check_scales, refuse_controlnets
 from src.sampling.settings import MethodSettings, SamplingSettings
 
-offer_groups()
 OWN = "posecrafter"
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.app import command_line
+from src.app.as_in_run import offer_groups
 from src.app.help import help_text, wants_help
 from src.app.launchers import require_launcher
 from src.app.loggers import finish_wandb
@@ -38,6 +39,7 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
 ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
+offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
 
