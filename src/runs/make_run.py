@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 
 from src.common.arrays import height_width
 from src.common.digests import digest
-from src.data.resolve import resolve_subject, without_effect
+from src.data.resolve import as_it_is, followed, resolve_subject, without_effect
 from src.data.subject import Subject, check_prompt
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
@@ -74,7 +74,8 @@ def make_run(
         run.check_place()
     check_prompt(settings.target_prompt, "target_prompt")
     subject = find_subject(settings)
-    if warning := without_effect(settings.data, subject):
+    known = f"the subject {subject.name}, {as_it_is(subject)}"
+    if warning := without_effect(settings.data, followed(settings.data, subject), known):
         log.warning("%s", warning)
     split = split_subject(subject, settings.data)
     inputs = split.checksums() | given_checksums(settings.model)
