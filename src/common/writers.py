@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from src.common.atomic import LOCK, clear_leftovers
 from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
 
 log = logging.getLogger(__name__)
+# W&B writes each run into a folder of its own, never into one of before, and leaves a link there to a log in ~/.cache.
+_WANDB, _WANDB_RUN = "wandb", re.compile(r"(offline-)?run-[0-9]{8}_[0-9]{6}-\w+")
 
 
 @contextlib.contextmanager
@@ -123,7 +126,7 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
 
     Args:
         names: relative paths of what is written. Links on the way to them are refused, and below them those that lead
-            out of the folder: some libraries keep links of their own.
+            out of the folder: some libraries keep links of their own. Runs of W&B, which are written once, are passed.
 
     Raises:
         UserError: names the link.
@@ -131,13 +134,20 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
     folder = Path(folder)
     for name in map(Path, names):
         way = [folder.joinpath(*name.parts[: end + 1]) for end in range(len(name.parts))]
-        below = (Path(parent, entry) for parent, folders, files in os.walk(way[-1]) for entry in (*folders, *files))
+        below = _entries_below(way[-1])
         with in_one_line(folder / name, "read"):
             link = next((path for path in way if path.is_symlink()), None) or next(
                 (path for path in below if path.is_symlink() and not _is_within(path, folder)), None
             )
         if link is not None:
             raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or choose another folder")
+
+
+def _entries_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, entry) for entry in (*folders, *files))
+        if Path(parent).name == _WANDB:
+            folders[:] = [name for name in folders if _WANDB_RUN.fullmatch(name) is None]
 
 
 def _is_within(path: Path, folder: Path) -> bool:

@@ -8,6 +8,7 @@ import wandb
 
 from src.app.loggers import build_loggers, log_video
 from src.media.video import write_video
+from src.runs.run_folder import RunFolder
 from src.train import main as train_main
 from tests.conftest import run_settings
 
@@ -36,6 +37,11 @@ def test_group_tags_settings_and_video_reach_the_run(offline, tmp_path: Path) ->
     assert run.group == "people" and run.tags == ("train", "tiny", "posecrafter")
     assert run.config["seed"] == 3 and run.config["method"]["latent_editing"]["timestep"] == 1000
     assert "logger" not in run.config.as_dict()
+    wandb.finish()
+    # W&B's own link to its log leads out of the folder; the run goes on there all the same.
+    assert not all(path.resolve().is_relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*"))
+    with RunFolder(tmp_path / "run").only_writer():
+        pass
 
 
 def test_without_wandb_nothing_is_told_of_a_video(compose_config, tmp_path: Path) -> None:
