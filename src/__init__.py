@@ -2,6 +2,6 @@ import sys
 
 if sys.argv[:1] == ["-m"]:
     # `python -m src.train` and its like: a command begins here, seconds before its own `main`.
-    from src.common.stopping import stop_in_one_line
+    from src.common.beginning import begin
 
-    stop_in_one_line()
+    begin()

@@ -7,18 +7,18 @@ from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.app.as_in_run import GROUPS, given, offer_groups
+from src.app.as_in_run import GROUPS, given
 from src.app.entry import entry, settings_of
 from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
 from src.common.typed import FileName, Raw, changed, check_range, setting, typed
 from src.data.pose_sources import PoseSourceSettings, target_poses
+from src.data.subject import check_prompt
 from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings, check_precision, check_scales, refuse_controlnets
 from src.sampling.settings import MethodSettings, SamplingSettings
 
-offer_groups()
 OWN = "posecrafter"
 
 
@@ -51,6 +51,7 @@ class SampleSettings(PoseSourceSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_range("seed", self.seed, least=0, most=2**31 - 1)
+        check_prompt(self.prompt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +77,19 @@ def sample(
     Raises:
         UserError: no such run, unreadable poses, or bad settings.
     """
+    from src.common.writers import check_place
     from src.runs.conditions import condition_rows, following, target_conditions
     from src.runs.person import Person
     from src.runs.run_folder import RunFolder
-    from src.runs.samples import own_folder, save_sample
+    from src.runs.samples import SAMPLES, own_folder, save_sample
 
     assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
     trained, clip = run.settings(), run.training()
+    if settings.output is None:
+        check_place(run.path / SAMPLES)
+    else:
+        RunFolder(settings.output).check_place()
     check_precision(trained.model.dtype, trainer.precision)
     check_scales(trained.model, sampling.controlnet_scales)
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
-from src.app.run_dir import choose_run_dir
+from src.app.run_dir import check_own, choose_run_dir
 from src.common.typed import FileName
 from src.runs.settings import RunSettings
 
@@ -29,13 +29,16 @@ def main(cfg: DictConfig) -> None:
     from src.runs.run_folder import RunFolder
 
     settings = settings_of(RunSettings, cfg) if cfg.repeat is None else repeated(cfg)
+    check_own(cfg)
     run = RunFolder(choose_run_dir(settings))
     # Loggers name code, so they come from our configs and the command line alone; their files go into the run folder.
     cfg.run_dir = run.path  # as a path, in which nothing is looked up
-    loggers = partial(build_loggers, cfg.get("logger"), settings)
-    summary = make_run(settings, run, loggers=loggers, overrides=overrides())
-    if "sampling" in summary:
-        log_video("comparison", run.path / COMPARISON)
+    logged = cfg.get("logger"), settings
+    before = run.summary()
+    summary = make_run(settings, run, loggers=partial(build_loggers, *logged), overrides=overrides())
+    # What was finished before was told of then.
+    if "sampling" in summary and summary != before:
+        log_video("comparison", run.path / COMPARISON, *logged)
 
 
 if __name__ == "__main__":

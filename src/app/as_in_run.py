@@ -1,7 +1,7 @@
-"""Groups of settings of which a command changes some and leaves the others as they are in a run.
+"""Groups of settings of which some are given and the others left as they are in a run.
 
-Each field is missing until the command line gives it, so that `null` is a value like any other. Hydra offers the
-groups as `method=as_in_run` and so on, made from the dataclasses: their fields are listed nowhere else.
+Each field is missing until it is given, so that `null` is a value like any other. Hydra offers the groups as
+`method=as_in_run` and so on, made from the dataclasses; files of `conf/` that set some fields of a group stand on it.
 """
 
 from dataclasses import fields, is_dataclass

@@ -149,11 +149,16 @@ def check_sweep(arguments: Sequence[str]) -> None:
             if override.is_sweep_override() or override.value() is None or re.search(r"(?<!\\)\$\{", argument):
                 continue
             given = str(override.value()).replace("\\${", "${")
-            raise UserError(
-                f"run_dir={given}: all jobs of the sweep would write there, one over the other: leave it out "
-                "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
-                "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
-            )
+            raise shared_run_dir(given)
+
+
+def shared_run_dir(run_dir: str) -> UserError:
+    """What is said of a folder that all jobs of a sweep would write into."""
+    return UserError(
+        f"run_dir={run_dir}: all jobs of the sweep would write there, one over the other: leave it out "
+        "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
+        "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
+    )
 
 
 def _refuse_run_folder(flag: str, folder: str) -> None:

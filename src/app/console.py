@@ -4,14 +4,14 @@ import difflib
 import sys
 from importlib.metadata import EntryPoints, entry_points
 
-from src.common.stopping import stop_in_one_line
+from src.common.beginning import begin
 
 GROUP = "posecrafter.commands"
 
 
 def main() -> None:
     """Call the command that the first word names."""
-    stop_in_one_line()
+    begin()
     commands = entry_points(group=GROUP)
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):

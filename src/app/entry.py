@@ -19,8 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.app import command_line
+from src.app.as_in_run import offer_groups
 from src.app.help import help_text, wants_help
 from src.app.launchers import require_launcher
+from src.app.loggers import finish_wandb
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
@@ -37,6 +39,7 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
 ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
+offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
 
@@ -102,7 +105,8 @@ def entry(
             except Exception as error:
                 _end(error)
             finally:
-                _finish_wandb()
+                # The next job of a sweep would go on logging into this one's run.
+                finish_wandb()
             running = False
 
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)
@@ -193,13 +197,6 @@ def _end(error: Exception) -> NoReturn:
         log.error("%s", told)
         raise told
     exit_with(f"error: {told}", USER_ERROR_STATUS)
-
-
-def _finish_wandb() -> None:
-    """The next job of a sweep would go on logging into this one's run."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
 
 
 def _quiet_libraries() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src.common.errors import UserError
+from src.app.command_line import one_line
+from src.common.errors import UserError, explained
 from src.common.typed import plain
 
 if TYPE_CHECKING:
@@ -19,23 +21,39 @@ if TYPE_CHECKING:
 
 
 def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags: list[str]) -> "WandbLogger":
-    """A W&B logger that works offline where there is no key, instead of asking for one.
+    """A W&B logger, its run started, that works offline where there is no key, instead of asking for one.
 
     Without a `group`, the runs of a sweep are grouped under the name of its folder.
+
+    Raises:
+        UserError: W&B refuses its settings or the key, or cannot be reached.
     """
     from lightning.pytorch.loggers import WandbLogger
     from wandb.errors import Error as WandbError
 
+    # Lightning would go on logging into the run of another logger of this process.
+    finish_wandb()
     if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         group = Path(HydraConfig.get().sweep.dir).name
-    offline = not _has_key()
+    mode = os.environ.get("WANDB_MODE")
+    if mode != "disabled" and not _has_key():
+        mode = "offline"
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     try:
-        return WandbLogger(
-            project=project, save_dir=save_dir, name=Path(save_dir).name, group=group, tags=list(tags), offline=offline
+        logger = WandbLogger(
+            project=project, save_dir=save_dir, name=Path(save_dir).name, group=group, tags=list(tags), mode=mode
         )
+        _ = logger.experiment
     except WandbError as error:
         raise UserError(f"logger=wandb could not start: {error}; use logger=csv or WANDB_MODE=offline") from error
+    return logger
+
+
+def finish_wandb() -> None:
+    """End this process's W&B run, if there is one."""
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 def _has_key() -> bool:
@@ -55,18 +73,34 @@ def build_loggers(logger: DictConfig | None, settings: Any) -> "list[Logger]":
     Args:
         logger: the config group; its `_target_` comes from our own configs or the command line. None: `logger=null`.
         settings: a dataclass of settings.
+
+    Raises:
+        UserError: what the command line says of the logger is none, or W&B does not start.
     """
     if not logger:
         return []
-    built = instantiate(logger)
+    try:
+        built = instantiate(logger)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError) or explained(error) is not None:
+            raise
+        raise UserError(f"the logger cannot be made: {one_line(error)}; choose one: logger=csv") from error
     if type(built).__name__ == "WandbLogger":
         # Beside the other loggers' files lies `config.yaml`.
         built.experiment.config.update(plain(settings), allow_val_change=True)
     return [built]
 
 
-def log_video(name: str, path: Path) -> None:
-    """Add a video file to this process's W&B run, if there is one."""
-    wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
+def log_video(name: str, path: Path, logger: DictConfig | None, settings: Any) -> None:
+    """Add a video file to W&B's run, which begins now where the fine-tune was made before and not here.
+
+    Args:
+        logger, settings: as of `build_loggers`; nothing happens with another logger than W&B's.
+    """
+    if not logger or logger.get("_target_") != f"{__name__}.{wandb_logger.__name__}":
+        return
+    if (wandb := sys.modules.get("wandb")) is None or wandb.run is None:
+        build_loggers(logger, settings)
+        wandb = sys.modules["wandb"]
+    if wandb.run is not None:
         wandb.run.log({name: wandb.Video(str(path), format=path.suffix[1:])})

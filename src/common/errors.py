@@ -29,6 +29,7 @@ _CAUSES = {
     errno.EFBIG: "it is larger than the file system or `ulimit -f` allows: choose another place",
     errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
     errno.ENOENT: "there is no such file or folder: check the path",
+    errno.EEXIST: "a file is there, where a folder is to be: choose another name",
     errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
     errno.EISDIR: "it is a folder where a file was expected: check the path",
     errno.EIO: "the disk reports an input/output error: check the disk",

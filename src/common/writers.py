@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import logging
 import os
+import re
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from src.common.atomic import LOCK, clear_leftovers
-from src.common.errors import UserError, in_one_line
+from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
 
 log = logging.getLogger(__name__)
+# W&B writes each run into a folder of its own, never into one of before, and leaves a link there to a log in ~/.cache.
+_WANDB, _WANDB_RUN = "wandb", re.compile(r"(offline-)?run-[0-9]{8}_[0-9]{6}-\w+")
 
 
 @contextlib.contextmanager
@@ -38,12 +42,10 @@ def only_writer(folder: str | Path, *, writes: Collection[str] = (), wait: bool 
     with in_one_line(folder, "written"):
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            _acquire_at_once(lock, folder)
+        except UserError:
             if not wait:
-                raise UserError(
-                    f"another process is writing into {folder}: wait until it has finished, or choose another folder"
-                ) from None
+                raise
             log.info("another process is writing into %s: waiting for it", folder)
             lock.acquire()
         except NotImplementedError:
@@ -53,6 +55,37 @@ def only_writer(folder: str | Path, *, writes: Collection[str] = (), wait: bool 
         yield
     finally:
         lock.release()
+
+
+def check_place(folder: str | Path, *, writes: Collection[str] = ()) -> None:
+    """Raise what `only_writer` would, before there is anything to write; nothing is made or left.
+
+    Args:
+        writes: as of `only_writer`.
+
+    Raises:
+        UserError, ResourceError: as of `only_writer`, which has the last word.
+    """
+    folder = Path(folder)
+    _refuse_what_is_not_ours(folder, writes)
+    with in_one_line(folder, "written"):
+        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        tempfile.TemporaryFile(dir=there, prefix=TEMPORARY_PREFIX).close()
+        if (folder / LOCK).exists():
+            lock = FileLock(folder / LOCK)
+            # A file system without locks is told of by `only_writer`.
+            with contextlib.suppress(NotImplementedError):
+                _acquire_at_once(lock, folder)
+            lock.release()
+
+
+def _acquire_at_once(lock: FileLock, folder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"another process is writing into {folder}: wait until it has finished, or choose another folder"
+        ) from None
 
 
 def _refuse_what_is_not_ours(folder: Path, writes: Collection[str]) -> None:
@@ -93,7 +126,7 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
 
     Args:
         names: relative paths of what is written. Links on the way to them are refused, and below them those that lead
-            out of the folder: some libraries keep links of their own.
+            out of the folder: some libraries keep links of their own. Runs of W&B, which are written once, are passed.
 
     Raises:
         UserError: names the link.
@@ -101,13 +134,20 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
     folder = Path(folder)
     for name in map(Path, names):
         way = [folder.joinpath(*name.parts[: end + 1]) for end in range(len(name.parts))]
-        below = (Path(parent, entry) for parent, folders, files in os.walk(way[-1]) for entry in (*folders, *files))
+        below = _entries_below(way[-1])
         with in_one_line(folder / name, "read"):
             link = next((path for path in way if path.is_symlink()), None) or next(
                 (path for path in below if path.is_symlink() and not _is_within(path, folder)), None
             )
         if link is not None:
             raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or choose another folder")
+
+
+def _entries_below(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        yield from (Path(parent, entry) for entry in (*folders, *files))
+        if Path(parent).name == _WANDB:
+            folders[:] = [name for name in folders if _WANDB_RUN.fullmatch(name) is None]
 
 
 def _is_within(path: Path, folder: Path) -> bool:

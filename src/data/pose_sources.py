@@ -10,7 +10,7 @@ from src.common.errors import UserError, in_one_line
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
 from src.data.crop import crop_box, crop_frame, crop_poses, frame_size, pad_poses
-from src.data.resolve import known_subject, resolve_subject, without_effect
+from src.data.resolve import as_it_is, followed, known_subject, resolve_subject, without_effect
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject
 from src.media.contact_sheet import Row
@@ -150,10 +150,7 @@ def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subje
         follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
         _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")
         return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
-    # Of start and max_frames it has the part.
-    if warning := without_effect(replace(data, start=0, max_frames=None), driver):
-        log.warning("%s", warning)
-    _say_without_effect(settings, size, {"fps", "crop", "aspect"}, "whose poses are known already")
+    _say_without_effect(settings, size, followed(data, driver), f"whose poses are known already: {as_it_is(driver)}")
     part = _part(settings, len(driver))
     return replace(driver, frames=driver.frames[part], poses=driver.poses[part])
 
@@ -165,17 +162,16 @@ def _say_without_effect(
 
     Args:
         size: of the subject's frames; None: the poses have their own shape.
-        follows: of fps, crop, aspect and person what does something.
+        follows: of fps, crop, aspect and person what does something. Of start and max_frames any source has the part.
     """
-    data, default = settings.data, DataSettings()
-    given = [key for key in ("fps", "crop", "aspect") if getattr(data, key) != getattr(default, key)]
-    told = [f"data.{key}={getattr(data, key)}" for key in given if key not in follows]
-    if size is not None and data.resolution not in (default.resolution, min(size)):
-        told.append(f"data.resolution={data.resolution}")
+    data, others = settings.data, []
+    if size is not None and data.resolution not in (DataSettings().resolution, min(size)):
+        others.append(f"data.resolution={data.resolution}")
     if "person" not in follows and settings.pose.person != "largest":
-        told.append(f"pose.person={settings.pose.person}")
-    if told:
-        log.warning("%s: no effect on poses=%s, %s", ", ".join(told), settings.poses, why)
+        others.append(f"pose.person={settings.pose.person}")
+    on = f"poses={settings.poses}, {why}"
+    if warning := without_effect(data, {"start", "max_frames", *follows}, on, others):
+        log.warning("%s", warning)
 
 
 def _part(settings: PoseSourceSettings, count: int) -> slice:

@@ -3,7 +3,7 @@
 import difflib
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from src.media.sources import VIDEO_SUFFIXES
 from src.pose.extractors.base import PoseExtractor
 
 log = logging.getLogger(__name__)
+# Fields of `DataSettings` that say what of a video is taken, and how.
+OF_A_CLIP = ("start", "max_frames", "fps", "aspect", "crop")
 
 
 def resolve_subject(
@@ -99,32 +101,39 @@ def resolve_video(
     return prepare_subject(video, name=name, replace=False, **how)
 
 
-def without_effect(data: DataSettings, subject: Subject) -> str | None:
-    """What of the settings a subject that is prepared already or rendered does not follow, in words; None: nothing."""
-    made, default = subject.provenance["settings"], DataSettings()
+def followed(data: DataSettings, subject: Subject) -> set[str]:
+    """Which of the settings of a clip a subject that is prepared already or rendered is like, whatever they say."""
+    made = subject.provenance["settings"]
     height, width = subject.size
     full = subject.provenance.get("frame_size", {"width": width, "height": height})
-    followed = {
+    like = {
         "start": data.start == 0,
         "max_frames": data.max_frames is not None and data.max_frames >= len(subject),
         "fps": data.fps == float(subject.fps),
         "aspect": data.aspect != "auto" and frame_size(data.aspect, subject.resolution, **full) == subject.size,
-        "crop": False,
     }
-    given = {key: getattr(data, key) for key in followed}
-    names = [
-        f"data.{key}={value}"
-        for key, value in given.items()
-        if value not in (getattr(default, key), made.get(key)) and not followed[key]
-    ]
-    if not names:
-        return None
-    told = (
-        "rendered people are as they are"
-        if subject.rendered
-        else "it was prepared before; name its video, or prepare it again with python -m src.prepare"
-    )
-    return f"{', '.join(names)}: no effect on the subject {subject.name}, {told}"
+    return {key for key in OF_A_CLIP if like.get(key) or getattr(data, key) == made.get(key)}
+
+
+def as_it_is(subject: Subject) -> str:
+    """Why a subject does not follow the settings of a clip."""
+    if subject.rendered:
+        return "rendered people are as they are"
+    return "it was prepared before; name its video, or prepare it again with python -m src.prepare"
+
+
+def without_effect(data: DataSettings, follows: Collection[str], on: str, others: Sequence[str] = ()) -> str | None:
+    """What was given of the settings of a clip and does nothing, in words; None: nothing.
+
+    Args:
+        follows: of `OF_A_CLIP` what does something.
+        on: what it has no effect on, and why.
+        others: settings besides that were given and do nothing, as `key=value`.
+    """
+    default = DataSettings()
+    given = [key for key in OF_A_CLIP if getattr(data, key) != getattr(default, key)]
+    told = [*(f"data.{key}={getattr(data, key)}" for key in given if key not in follows), *others]
+    return f"{', '.join(told)}: no effect on {on}" if told else None
 
 
 def known_subjects(root: str | Path) -> list[str]:

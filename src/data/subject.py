@@ -210,10 +210,14 @@ def check_name(name: str) -> None:
         raise UserError(f"the name {name} is kept for a rendered person: choose another one")
 
 
-def check_prompt(prompt: str | None) -> None:
-    """Raise UserError where a source prompt is given and says nothing."""
+def check_prompt(prompt: str | None, name: str = "prompt") -> None:
+    """Raise UserError where a source or target prompt is given and says nothing.
+
+    Args:
+        name: of the setting.
+    """
     if prompt is not None and not prompt.strip():
-        raise UserError(f"prompt={prompt!r} is blank: say in a line of text what the clip shows, or leave prompt= out")
+        raise UserError(f"{name}={prompt!r} is blank: say in a line of text what is to be seen, or leave {name}= out")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
     _check_segments(run.path, pairs)
+    run.check_place()
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
     subject = resolve_video(
         reader.path,

@@ -69,6 +69,7 @@ def film_picture(
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
     said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
     folder = video_folder(Path("outputs"), Path(name), said["key"]) if output is None else RunFolder(output)
+    folder.check_place()
     built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)

@@ -10,8 +10,8 @@ from lightning.pytorch.loggers import Logger
 
 from src.common.arrays import height_width
 from src.common.digests import digest
-from src.data.resolve import resolve_subject, without_effect
-from src.data.subject import Subject
+from src.data.resolve import as_it_is, followed, resolve_subject, without_effect
+from src.data.subject import Subject, check_prompt
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
 from src.models.build import build_models
@@ -69,8 +69,13 @@ def make_run(
     """
     started = time.perf_counter()
     run.check_same_fine_tune(settings)
+    if run.summary() is None:
+        # What is finished may lie where nothing can be written.
+        run.check_place()
+    check_prompt(settings.target_prompt, "target_prompt")
     subject = find_subject(settings)
-    if warning := without_effect(settings.data, subject):
+    known = f"the subject {subject.name}, {as_it_is(subject)}"
+    if warning := without_effect(settings.data, followed(settings.data, subject), known):
         log.warning("%s", warning)
     split = split_subject(subject, settings.data)
     inputs = split.checksums() | given_checksums(settings.model)
@@ -78,6 +83,7 @@ def make_run(
     if (finished := run.finished(settings, inputs)) is not None:
         log.info("finished before: %s", run.path)
         return finished
+    run.check_place()
     if warning := _replaced(run, settings):
         log.warning("%s", warning)
     if warning := model_warning(settings.model, rendered=split.rendered):

@@ -29,7 +29,7 @@ from src.common.files import read_record, write_json
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
-from src.common.writers import only_writer, refuse_links
+from src.common.writers import check_place, only_writer, refuse_links
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
@@ -75,12 +75,19 @@ class RunFolder:
             UserError: another process is at work there, the folder holds what is not ours under our names, or a link
                 in place of what is written.
         """
+        with only_writer(self.path, writes=self._replaced(), wait=wait):
+            yield
+
+    def check_place(self) -> None:
+        """Raise what `only_writer` would, before there is anything to write; nothing is made or left."""
+        check_place(self.path, writes=self._replaced())
+
+    def _replaced(self) -> Sequence[str]:
+        """What must not be somebody else's, since it would be replaced; refuses links in place of what is written."""
         # A logger's folder is called like its config.
         logs = [path.stem for path in (CONF_DIR / "logger").glob("*.yaml")]
         refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, *logs))
-        ours = (self.path / CONFIG).is_file() or self.summary() is not None
-        with only_writer(self.path, writes=() if ours else WRITTEN, wait=wait):
-            yield
+        return () if (self.path / CONFIG).is_file() or self.summary() is not None else WRITTEN
 
     # Settings.
 

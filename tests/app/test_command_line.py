@@ -123,6 +123,15 @@ def test_the_jobs_of_a_sweep_do_not_share_a_run_dir(train_settings, call_main, t
         status, stderr = call_main(train_main, "-m", "subject=x", "seed=0,1", shared)
         assert status == 2 and stderr.startswith(f"error: {shared}: all jobs of the sweep"), stderr
         assert stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    of_file = ("-m", "--config-dir=mine", "subject=x", "experiment=own")
+    for given in ("x", "x/${seed}"):
+        text = f"# @package _global_\nrun_dir: {given}\nhydra: {{sweeper: {{params: {{seed: '0,1'}}}}}}\n"
+        (tmp_path / "mine/experiment/own.yaml").write_text(text)
+        if given == "x":
+            status, stderr = call_main(train_main, *of_file)
+            assert status == 2 and "error: run_dir=x: all jobs of the sweep" in stderr, stderr
+    assert [settings.run_dir for settings in train_settings(*of_file)] == ["x/0", "x/1"]
     for own in (("run_dir=a,b",), ("seed=0,1", "run_dir=${hydra:sweep.dir}/${hydra:job.num}")):
         assert len({settings.run_dir for settings in train_settings("-m", "subject=x", *own)}) == 2
 

@@ -17,6 +17,7 @@ from src.prepare import PrepareSettings
 from src.prepare import main as prepare_main
 from src.prepare import prepare as prepare_clips
 from src.repair import main as repair_main
+from src.sample import main as sample_main
 from src.train import main as train_main
 
 
@@ -83,8 +84,14 @@ def test_a_blank_prompt_is_refused_before_anything_is_written(call_main, tmp_pat
     for main, *options in commands:
         status, stderr = call_main(main, *options, *pose)
         assert status == 2 and stderr == (
-            f"error: prompt={prompt!r} is blank: say in a line of text what the clip shows, or leave prompt= out\n"
+            f"error: prompt={prompt!r} is blank: say in a line of text what is to be seen, or leave prompt= out\n"
         )
+    for name, main, *options in (
+        ("target_prompt", train_main, "subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run"),
+        ("prompt", sample_main, "run=run", "poses=people_002"),
+    ):
+        status, stderr = call_main(main, *options, f"{name}={prompt}")
+        assert status == 2 and stderr.startswith(f"error: {name}={prompt!r} is blank: "), stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "poses.npz"]
 
 

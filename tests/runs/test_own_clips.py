@@ -12,7 +12,7 @@ from eval.scoring.reading import read_clip
 from src.data.pose_sources import PoseSourceSettings, fit_driver, target_poses
 from src.data.prepare import prepare_subject
 from src.data.rendered import people_subject
-from src.data.resolve import without_effect
+from src.data.resolve import followed, without_effect
 from src.data.settings import DataSettings
 from src.data.subject import load_subject
 from src.media.video import read_video, write_video
@@ -122,10 +122,11 @@ def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path):
     made = DataSettings(resolution=64, crop="pad")
     where = {"name": "clip", "root": tmp_path / "data", "extractor": extractor}
     subject = prepare_subject(tmp_path / "clip.mp4", settings=made.clip, **where)
-    for followed in (made, DataSettings(), DataSettings(crop="pad", aspect="source", fps=10, max_frames=20)):
-        assert without_effect(followed, subject) is None
-    said = without_effect(DataSettings(crop="center", start=3, max_frames=6), subject)
-    assert said and said.startswith("data.start=3, data.max_frames=6, data.crop=center: no effect on the subject clip,")
+    for data in (made, DataSettings(), DataSettings(crop="pad", aspect="source", fps=10, max_frames=20)):
+        assert without_effect(data, followed(data, subject), "it") is None
+    data = DataSettings(crop="center", start=3, max_frames=6)
+    said = without_effect(data, followed(data, subject), "it")
+    assert said == "data.start=3, data.max_frames=6, data.crop=center: no effect on it"
 
 
 def test_a_clip_of_ones_own_keeps_its_shape_and_can_be_scored(call_main, tmp_path):

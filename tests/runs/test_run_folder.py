@@ -57,6 +57,40 @@ def edit_config(run: Path, **changes) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump({**values, **changes}))
 
 
+@pytest.fixture
+def not_looked_for(monkeypatch):
+    """Fail where the subject is looked for or a model is built."""
+
+    def looked(*args, **options) -> None:
+        raise AssertionError("the place is known to be bad before")
+
+    monkeypatch.setattr("src.runs.make_run.find_subject", looked)
+    monkeypatch.setattr("src.runs.person.build_models", looked)
+
+
+def test_a_place_that_cannot_be_written_is_found_first(run, call_main, not_looked_for, tmp_path):
+    """Before what takes minutes; nothing is left there."""
+    (tmp_path / "theirs/frames").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    places = {
+        "/proc/x/y": "cannot be written: there is no such file",
+        "file": "cannot be written: a part of the path is a file",
+        "file/x": "cannot be written: a part of the path is a file",
+        "theirs": "holds frames, which was not written here before",
+    }
+    with RunFolder(tmp_path / "taken").only_writer():
+        before = sorted(tmp_path.rglob("*"))
+        for place, said in {**places, "taken": "another process is writing into taken"}.items():
+            told = f"error: {said if place == 'taken' else f'{place} {said}'}"
+            for command in (
+                (train_main, *FAST, f"run_dir={place}"),
+                (sample_main, f"run={run}", "poses=people_002", f"output={place}"),
+            ):
+                status, stderr = call_main(*command)
+                assert status == 2 and stderr.startswith(told) and stderr.count("\n") == 1, stderr
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_finished_run_is_left_alone(run, train, no_training, monkeypatch):
     monkeypatch.setattr(src.runs.make_run, "build_models", None)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}

@@ -134,6 +134,7 @@ def test_a_script_is_known_by_its_suffix_in_any_case(tmp_path):
         ("up.json", ["data.crop=center", "pose.person=left"], "data.crop=center"),
         ("me", ["data.fps=5", "data.aspect=9:16", "data.max_frames=1"], "data.fps=5.0, data.aspect=9:16"),
         ("me", ["data.start=1", "pose.person=left"], "pose.person=left"),
+        ("me", ["data.crop=center", "pose.person=left"], "data.crop=center, pose.person=left"),
         ("clip", ["data.fps=5", "data.aspect=square", "data.crop=center"], None),
     ],
 )

@@ -1,0 +1,30 @@
+"""What a command sets before it imports anything large."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+BEGIN = (
+    "import os, sys; sys.argv = ['-m']; import {package}; "
+    "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "own", "expected"),
+    [
+        ("src", {}, "1000 None False"),
+        ("eval", {}, "1000 None False"),
+        ("src", {"GOMP_SPINCOUNT": "7"}, "7 None False"),
+        ("src", {"OMP_WAIT_POLICY": "active"}, "None active False"),
+    ],
+)
+def test_threads_that_wait_sleep_soon_unless_the_user_says_how(package, own, expected):
+    environment = {key: value for key, value in os.environ.items() if key not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    command = [sys.executable, "-c", BEGIN.format(package=package)]
+    done = subprocess.run(command, cwd=ROOT, env=environment | own, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
