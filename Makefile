@@ -25,8 +25,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 
 # Half the steps of model=mini, and deep features kept for three: 62 % of the time for the same picture.
 demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU
-	$(BIN)/python -m src.train subject=people_006 model=mini trainer.max_steps=60 \
-	  sampling.approximation.features_every=3 run_dir=outputs/demo $(ARGS)
+	$(BIN)/python -m src.train subject=people_006 model=mini trainer.max_steps=60 run_dir=outputs/demo $(ARGS)
 	$(BIN)/python -m eval.score run=outputs/demo output=outputs/demo/scores.json download=false \
 	  metrics=[ssim,psnr,psnr-face,psnr-hands,lpips,mse-p-mini,fid,clip-i-mini,fvd,clip-t-mini]
 
