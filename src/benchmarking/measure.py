@@ -30,7 +30,7 @@ from src.sampling.settings import EXACT, ApproximationSettings
 from src.training.callbacks import StepTimer
 from src.training.fine_tune import FineTuneJob, fine_tune
 
-# As many as the approximation of `sampling=fast` needs to show its mean cost.
+# As many as `sampling=fast` needs to show the mean cost of what it keeps; both are guided, as most of its steps are.
 SAMPLING_STEPS = 2
 # The first steps of a fine-tune allocate and choose algorithms: of a GPU, whose steps are short, the last are counted.
 TRAINING_STEPS, GPU_TRAINING_STEPS, GPU_COUNTED_STEPS = 3, 14, 8
