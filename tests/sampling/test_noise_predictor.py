@@ -9,7 +9,7 @@ from src.sampling.settings import ApproximationSettings
 
 TIMESTEPS = (900, 700, 500, 300)
 # Steps of sampling=fast at which deep features are computed, and for how many prompts.
-FAST = {0: 1, **dict.fromkeys(range(2, 10, 2), 2)}
+FAST = {0: 1, 2: 1, 3: 2, **dict.fromkeys(range(4, 10, 2), 2)}
 
 
 @pytest.fixture
@@ -122,11 +122,11 @@ def test_what_is_taken_over_is_not_computed(backbone, inputs, controlnet_calls, 
     [
         # At step 3 one prompt would have features of step 0 and the other of step 2.
         ({"features_every": 2, "guidance_every": 3}, 8, {0: 2, 2: 1, 3: 2, 4: 1, 6: 2}),
-        # sampling=fast and draft, of which guidance begins where features are computed, and fast at 25 steps.
-        ({"features_every": 2, "guidance_every": 2, "guided_timesteps": (0, 720)}, 10, FAST),
+        # sampling=fast, whose guidance begins between two steps that compute features, draft, and fast at 25 steps.
+        ({"features_every": 2, "guidance_every": 2, "guided_timesteps": (0, 700)}, 10, FAST),
         ({"features_every": 2, "guidance_every": 2}, 6, dict.fromkeys(range(0, 6, 2), 2)),
         (
-            {"features_every": 2, "guidance_every": 2, "guided_timesteps": (0, 720)},
+            {"features_every": 2, "guidance_every": 2, "guided_timesteps": (0, 700)},
             25,
             {**dict.fromkeys((0, 2, 4, 6), 1), 7: 2, **dict.fromkeys(range(8, 25, 2), 2)},
         ),
