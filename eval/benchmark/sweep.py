@@ -6,7 +6,7 @@ of a result, everything else that differs makes the variants.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.libraries import library_versions
 from eval.scoring.reading import read_clip
-from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by
+from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by, subject_name
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.digests import digest, sha256
@@ -45,12 +45,14 @@ class SweepRun:
     """One finished job.
 
     Attributes:
+        name: of its clip in results, as of other results of the person.
         variant: what it was run with, as in `method=selection`; empty where only the subjects differ.
         num_test_frames: how many held-out frames it was asked for.
     """
 
     folder: Path
     subject: str
+    name: str
     variant: str
     summary: dict[str, Any]
     num_test_frames: int
@@ -95,10 +97,11 @@ def read_sweep(folder: Path) -> Sweep:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
     common = set.intersection(*map(set, given))
-    runs = []
+    names, runs = _clip_names({settings.subject for _, settings, _ in found}), []
     for (path, settings, summary), choices in zip(found, given, strict=True):
         variant = ", ".join(choice for choice in choices if choice not in common)
-        runs.append(SweepRun(path, settings.subject, _short(variant), summary, settings.data.num_test_frames))
+        subject = settings.subject
+        runs.append(SweepRun(path, subject, names[subject], _short(variant), summary, settings.data.num_test_frames))
     pairs = [(run.variant, run.subject) for run in runs]
     if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
         raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
@@ -131,13 +134,13 @@ def score_sweep(
         shown = "" if protocol.label() == DEFAULT_PROTOCOL else f"_{protocol.label()}"
         path = output / "scores" / f"{names[variant]}{shown}.json"
         paths.append(path)
-        made = [sha256(run.folder / SUMMARY) for run in runs]
+        made = {run.name: sha256(run.folder / SUMMARY) for run in runs}
         key = digest([benchmark, plain(scoring), judged, library_versions(), made])
         before = read_record(path) or {}
         # One that lacks a metric is tried again.
         if before.get("key") == key and not before.get("missing"):
             continue
-        clips = [clip_of_run(run.folder, protocol, name=run.subject) for run in runs]
+        clips = [clip_of_run(run.folder, protocol, name=run.name) for run in runs]
         read = (read_clip(clip, resolution=protocol.resolution, resize=protocol.resize) for clip in clips)
         result = score(read, scoring, networks, store=store).as_dict()
         first = runs[0]
@@ -177,6 +180,21 @@ def default_metrics(sweep: Sweep) -> tuple[str, ...]:
 def benchmark_of(sweep: Sweep) -> str:
     """`ted` for ted_001, ted_002 …; the sweep's own name where subjects have no common one."""
     return benchmark_of_subjects(sweep.subjects) or sweep.name
+
+
+def _clip_names(subjects: Collection[str]) -> dict[str, str]:
+    """A name of each subject's clips, as `eval.score` has it; files of one name are told apart by a checksum.
+
+    >>> names = _clip_names({"people_001", "clips/anna.mp4", "a/ben.mp4", "b/ben.mp4"})
+    >>> names["people_001"], names["clips/anna.mp4"], names["a/ben.mp4"][:4], len(set(names.values()))
+    ('people_001', 'anna', 'ben-', 4)
+    """
+    names = {subject: subject_name(subject) for subject in subjects}
+    shared = list(names.values())
+    return {
+        subject: name if subject == name or shared.count(name) == 1 else f"{name}-{digest(subject)[:6]}"
+        for subject, name in names.items()
+    }
 
 
 def _file_names(variants: Sequence[str]) -> dict[str, str]:

@@ -34,16 +34,16 @@ GRID_COLUMNS = 8
 def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[Path]:
     """For each subject a picture with a row of each variant below the true frames and poses; columns are time."""
     paths = []
-    for subject in track(sweep.subjects, "Image grids"):
-        runs = [run for run in sweep.runs if run.subject == subject]
-        path = next(r.files[subject]["real"] for r in results if subject in r.files)
+    for name in track(sorted({run.name for run in sweep.runs}), "Image grids"):
+        runs = [run for run in sweep.runs if run.name == name]
+        path = next(r.files[name]["real"] for r in results if name in r.files)
         assert path is not None, "a sweep is scored against real frames"
         real = read_video(Path(path)).frames
         poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), height_width(real))
         rows = [Row("pose", poses), Row("real", real)]
         rows += [Row(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
-        paths.append(folder / f"{subject}.png")
-        contact_sheet(rows, paths[-1], columns=GRID_COLUMNS, caption=subject)
+        paths.append(folder / f"{name}.png")
+        contact_sheet(rows, paths[-1], columns=GRID_COLUMNS, caption=name)
     return paths
 
 

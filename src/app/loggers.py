@@ -1,5 +1,6 @@
 """Loggers that need more than their class, and what they are given besides metrics."""
 
+import logging
 import netrc
 import os
 import sys
@@ -18,6 +19,8 @@ from src.common.typed import plain
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, WandbLogger
+
+log = logging.getLogger(__name__)
 
 
 def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags: list[str]) -> "WandbLogger":
@@ -82,8 +85,11 @@ def build_loggers(logger: DictConfig | None, settings: Any) -> "list[Logger]":
     try:
         built = instantiate(logger)
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError) or explained(error) is not None:
-            raise
+        # Who goes on with other subjects catches a UserError.
+        if isinstance(cause := error.__cause__, UserError):
+            raise cause from cause.__cause__
+        if (refused := explained(error)) is not None:
+            raise refused from error
         raise UserError(f"the logger cannot be made: {one_line(error)}; choose one: logger=csv") from error
     if type(built).__name__ == "WandbLogger":
         # Beside the other loggers' files lies `config.yaml`.
@@ -94,13 +100,19 @@ def build_loggers(logger: DictConfig | None, settings: Any) -> "list[Logger]":
 def log_video(name: str, path: Path, logger: DictConfig | None, settings: Any) -> None:
     """Add a video file to W&B's run, which begins now where the fine-tune was made before and not here.
 
+    The run is finished by then: where W&B does not start, a warning says so.
+
     Args:
         logger, settings: as of `build_loggers`; nothing happens with another logger than W&B's.
     """
     if not logger or logger.get("_target_") != f"{__name__}.{wandb_logger.__name__}":
         return
     if (wandb := sys.modules.get("wandb")) is None or wandb.run is None:
-        build_loggers(logger, settings)
+        try:
+            build_loggers(logger, settings)
+        except UserError as error:
+            log.warning("the run is finished, but W&B has nothing of it: %s", error)
+            return
         wandb = sys.modules["wandb"]
     if wandb.run is not None:
         wandb.run.log({name: wandb.Video(str(path), format=path.suffix[1:])})

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -27,6 +28,8 @@ def choose_run_dir(settings: RunSettings) -> str | Path:
 def check_own(cfg: DictConfig) -> None:
     """Refuse a `run_dir` of a sweep that stands in a file, such as an experiment's, and is one for all jobs.
 
+    Where the sweep goes over experiments, each has its own.
+
     Raises:
         UserError: as `check_sweep`, which looks at the command line.
     """
@@ -35,10 +38,11 @@ def check_own(cfg: DictConfig) -> None:
     said = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(said, dict)
     run_dir = said.get("run_dir")
-    if (
-        run_dir is None
-        or "${" in str(run_dir)
-        or any(key.partition("=")[0].lstrip("+") == "run_dir" for key in overrides())
-    ):
+    if run_dir is None or "${" in str(run_dir):
         return
+    for override in overrides():
+        key = override.partition("=")[0].lstrip("+")
+        # What a job has and the command line does not say as it stands was swept over.
+        if key == "run_dir" or (key == "experiment" and override not in sys.argv):
+            return
     raise shared_run_dir(str(run_dir))

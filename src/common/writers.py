@@ -17,7 +17,8 @@ from src.common.errors import TEMPORARY_PREFIX, UserError, in_one_line
 
 log = logging.getLogger(__name__)
 # W&B writes each run into a folder of its own, never into one of before, and leaves a link there to a log in ~/.cache.
-_WANDB, _WANDB_RUN = "wandb", re.compile(r"(offline-)?run-[0-9]{8}_[0-9]{6}-\w+")
+# WANDB_RUN_ID may be anything that is a name.
+_WANDB, _WANDB_RUN = "wandb", re.compile(r"(offline-)?run-[0-9]{8}_[0-9]{6}-.+")
 
 
 @contextlib.contextmanager

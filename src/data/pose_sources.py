@@ -150,27 +150,31 @@ def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subje
         follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
         _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")
         return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
-    _say_without_effect(settings, size, followed(data, driver), f"whose poses are known already: {as_it_is(driver)}")
+    known = "whose poses are known already"
+    _say_without_effect(settings, size, followed(data, driver), known, as_it_is(driver))
     part = _part(settings, len(driver))
     return replace(driver, frames=driver.frames[part], poses=driver.poses[part])
 
 
 def _say_without_effect(
-    settings: PoseSourceSettings, size: tuple[int, int] | None, follows: Collection[str], why: str
+    settings: PoseSourceSettings, size: tuple[int, int] | None, follows: Collection[str], why: str, made: str = ""
 ) -> None:
     """Warn of what was given of `data` and `pose` and does nothing for poses of this kind.
 
     Args:
         size: of the subject's frames; None: the poses have their own shape.
         follows: of fps, crop, aspect and person what does something. Of start and max_frames any source has the part.
+        made: why the clip is as it is; nothing of the resolution, which no other way of making it would follow.
     """
-    data, others = settings.data, []
-    if size is not None and data.resolution not in (DataSettings().resolution, min(size)):
-        others.append(f"data.resolution={data.resolution}")
+    data, others, follows = settings.data, [], {"start", "max_frames", *follows}
     if "person" not in follows and settings.pose.person != "largest":
         others.append(f"pose.person={settings.pose.person}")
     on = f"poses={settings.poses}, {why}"
-    if warning := without_effect(data, {"start", "max_frames", *follows}, on, others):
+    if made and without_effect(data, follows, on, others):
+        on += f": {made}"
+    if size is not None and data.resolution not in (DataSettings().resolution, min(size)):
+        others.append(f"data.resolution={data.resolution}")
+    if warning := without_effect(data, follows, on, others):
         log.warning("%s", warning)
 
 

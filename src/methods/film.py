@@ -60,6 +60,9 @@ def film_picture(
     seed = kind.public_seed if seed is None else seed
     built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
+    folder = None if output is None else RunFolder(output)
+    if folder is not None:
+        folder.check_place()
     picture, geometry, own_poses, own_clip = _picture(source, subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
@@ -68,8 +71,9 @@ def film_picture(
     name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
     said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
     said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
-    folder = video_folder(Path("outputs"), Path(name), said["key"]) if output is None else RunFolder(output)
-    folder.check_place()
+    if folder is None:
+        folder = video_folder(Path("outputs"), Path(name), said["key"])
+        folder.check_place()
     built.load(material)
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)

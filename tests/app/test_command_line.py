@@ -132,6 +132,11 @@ def test_the_jobs_of_a_sweep_do_not_share_a_run_dir(train_settings, call_main, t
             status, stderr = call_main(train_main, *of_file)
             assert status == 2 and "error: run_dir=x: all jobs of the sweep" in stderr, stderr
     assert [settings.run_dir for settings in train_settings(*of_file)] == ["x/0", "x/1"]
+    # A sweep over experiments, each of which has a folder of its own.
+    for name in ("one", "two"):
+        (tmp_path / f"mine/experiment/{name}.yaml").write_text(f"# @package _global_\nrun_dir: {name}\n")
+    swept = train_settings("-m", "--config-dir=mine", "subject=x", "experiment=one,two")
+    assert [settings.run_dir for settings in swept] == ["one", "two"]
     for own in (("run_dir=a,b",), ("seed=0,1", "run_dir=${hydra:sweep.dir}/${hydra:job.num}")):
         assert len({settings.run_dir for settings in train_settings("-m", "subject=x", *own)}) == 2
 

@@ -7,6 +7,7 @@ import pytest
 import wandb
 
 from src.app.loggers import build_loggers, log_video
+from src.common.errors import UserError
 from src.media.video import write_video
 from src.runs.run_folder import RunFolder
 from src.train import main as train_main
@@ -132,3 +133,24 @@ def test_a_logger_that_cannot_be_made_is_one_line(call_main, monkeypatch, given:
     monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, *, loggers, overrides: loggers())
     status, stderr = call_main(train_main, *TOY, "run_dir=x", *given.split())
     assert status == 2 and stderr.startswith("error: ") and said in stderr and stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("keyless")
+def test_what_wandb_refuses_is_a_user_error_for_who_goes_on(compose_config, tmp_path: Path) -> None:
+    """As a benchmark does with its other subjects, without a traceback of each."""
+    overrides = ("subject=people_001", "model=tiny", "logger=wandb", f"run_dir={tmp_path}")
+    cfg = compose_config("train", *overrides, "logger.project=a/b")
+    with pytest.raises(UserError, match=r"^logger=wandb could not start: Invalid project name 'a/b'"):
+        build_loggers(cfg.logger, run_settings(*overrides))
+
+
+@pytest.mark.usefixtures("keyless")
+def test_a_finished_run_whose_video_wandb_refuses_is_finished(call_main, monkeypatch) -> None:
+    """Its fine-tune came from the cache, so that W&B starts after everything is written."""
+    done = {"sampling": {"reference_frame": 0, "seconds": 1}}
+    monkeypatch.setattr("src.runs.make_run.make_run", lambda settings, run, **rest: done)
+    warned = []
+    monkeypatch.setattr("src.app.loggers.log.warning", lambda text, *values: warned.append(text % values))
+    assert call_main(train_main, *TOY, "run_dir=x", "logger=wandb", "logger.project=a/b") == (0, "")
+    [line] = warned
+    assert line.startswith("the run is finished, but W&B has nothing of it: logger=wandb could not start: Invalid")

@@ -200,6 +200,12 @@ def test_weights_that_are_not_there_end_the_command_before_any_work(folder, call
         assert status == 2 and error.splitlines()[-1].startswith(message)
 
 
+def test_disco_learns_and_films_at_one_size(folder, call_main) -> None:
+    given = ["benchmark=people", TWO, *words(folder), "method=disco_ft", "method.fine_tune.resolution=100"]
+    status, error = call_main(eval.run.main, *given)
+    assert status == 2 and "method.fine_tune.resolution=100 and method.resolution=256 are of one model" in error
+
+
 def test_the_command_lists_the_methods(run_module) -> None:
     shown = run_module("eval.run", "benchmark=people", "--help").stdout
     [line] = [line for line in shown.splitlines() if line.startswith("method: ")]

@@ -136,6 +136,17 @@ def test_what_does_not_go_together_is_one_line(
     assert not list((tmp_path / "outputs").glob("*_*"))
 
 
+def test_a_place_that_is_taken_is_told_before_anything_is_read(
+    call_main, tmp_path, rendered_picture, disco_options
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/generated.mp4").write_text("mine")
+    (tmp_path / "broken.mp4").write_text("no video")
+    given = ["method=disco", *disco_options, f"subject={rendered_picture}", "poses=broken.mp4", *SMALL]
+    status, error = call_main(src.sample.main, *given, "output=mine")
+    assert status == 2 and "error: mine holds generated.mp4, which was not written here before" in error
+
+
 def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:
     np.savez(tmp_path / "mask.npz", masks=np.ones((1, 64, 64), np.uint8))
     given = ["method=disco", *disco_options, f"subject={rendered_picture}", *dance, "mask=mask.npz", *SMALL]

@@ -326,6 +326,10 @@ def test_a_link_in_a_run_leads_nothing_out(tmp_path: Path, name: str) -> None:
     # Links within, as W&B keeps, and in what is nobody's to write.
     (run / "wandb").mkdir(exist_ok=True)
     (run / "wandb/latest").symlink_to("../wandb")
+    # A run of W&B's, whatever WANDB_RUN_ID calls it.
+    for written in ("run-20261130_090158-k2x0a9", "offline-run-20261130_090158-my-run.2"):
+        (run / "wandb" / written / "logs").mkdir(parents=True)
+        (run / "wandb" / written / "logs/debug-core.log").symlink_to(theirs)
     (run / "notes").symlink_to(theirs)
     with RunFolder(run).only_writer():
         pass

@@ -1,6 +1,7 @@
 """What people film: a driver's sound and rhythm, and frames that are not square."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_what_a_rendered_person_does_not_follow_is_said(train, tmp_path, caplog,
     assert told == ([] if said is None else [said])
 
 
-def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path):
+def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path, caplog):
     frames, poses = render_clip(sample_identity(3), "talk", 12, 64, 3)
     write_video(tmp_path / "clip.mp4", frames, 10)
     save_poses(tmp_path / "clip.npz", poses)
@@ -127,6 +128,14 @@ def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path):
     data = DataSettings(crop="center", start=3, max_frames=6)
     said = without_effect(data, followed(data, subject), "it")
     assert said == "data.start=3, data.max_frames=6, data.crop=center: no effect on it"
+    # As a driver: preparing it again would not make the resolution count, which is the subject's.
+    advice = ": it was prepared before; name its video, or prepare it again with python -m src.prepare"
+    small = replace(made, resolution=32, root=str(tmp_path / "data"))
+    for data, crop, why in ((small, "", ""), (replace(small, crop="center"), "data.crop=center, ", advice)):
+        settings = PoseSourceSettings(poses="clip", data=data, pose=FileSettings(kind="file"))
+        target_poses(settings, size=(64, 64), fps=10, training=None, clip=None)
+        known = f"{crop}data.resolution=32: no effect on poses=clip, whose poses are known already"
+        assert caplog.messages.pop() == known + why
 
 
 def test_a_clip_of_ones_own_keeps_its_shape_and_can_be_scored(call_main, tmp_path):

@@ -19,13 +19,16 @@ from src.common.errors import UserError
 from src.pose.extractors.mini import MiniExtractor
 from src.runs.run_folder import RunFolder
 from src.train import main as train_main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_settings
 
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
 FAST = (
     *("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_test_frames=3"),
     "data.resolution=64",
 )
+
+COST = {"reference_frame": 0, "seconds": 1}
+FINISHED = {"training": {}, "sampling": COST, "method": "posecrafter", "model": "tiny", "training_frames": [0]}
 
 
 @pytest.fixture
@@ -168,6 +171,18 @@ def test_bad_sweeps_are_named(tmp_path):
         read_sweep(tmp_path / "gone")
     with pytest.raises(UserError, match="no finished run"):
         read_sweep(tmp_path)
+
+
+def test_clips_are_called_as_eval_score_calls_them_and_keep_apart(tmp_path, compose_config):
+    files = ("clips/anna.mp4", "a/ben.mp4", "b/ben.mp4", "people_001")
+    for number, subject in enumerate(files):
+        run = RunFolder(tmp_path / str(number))
+        run.path.mkdir()
+        run.save_settings(run_settings(f"subject={subject}", "model=tiny"))
+        run.save_summary(FINISHED | {"overrides": [f"subject={subject}"]})
+    names = {run.subject: run.name for run in read_sweep(tmp_path).runs}
+    assert (names["clips/anna.mp4"], names["people_001"]) == ("anna", "people_001")
+    assert len(set(names.values())) == 4 and not any("/" in name for name in names.values())
 
 
 def test_paired_differences_ignore_what_subjects_have_in_common():
