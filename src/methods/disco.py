@@ -15,7 +15,7 @@ from src.baselines.disco.fine_tune import DisCoClip
 from src.baselines.disco.fine_tune_module import DisCoFineTuneModule, clip_loader
 from src.baselines.disco.loading import CONFIGS_ORIGIN, ORIGIN, load_disco, read_configs
 from src.baselines.disco.model import DisCo
-from src.baselines.disco.sampling import DisCoJob, check_resolution, generate
+from src.baselines.disco.sampling import BEYOND_SEEDS, DisCoJob, check_resolution, generate
 from src.baselines.disco.settings import FineTuneSettings
 from src.baselines.disco.skeletons import draw_skeletons
 from src.baselines.disco.trained import load_trained, save_trained
@@ -63,7 +63,8 @@ class DisCoMethod(Method):
         if self.fine_tune is not None:
             learnt += [identity(self.fine_tune, "fine_tune"), self.around.seed, identity(self._trainer(), "fine_tune")]
             learnt += [self._clip(material).sha256()]
-        how = [identity(self.settings, "sampling"), self.around.seed, self.around.trainer.precision]
+        # Films of before drew the background's sample as they drew the frames' noise.
+        how = [identity(self.settings, "sampling"), self.around.seed + BEYOND_SEEDS, self.around.trainer.precision]
         return Keys(digest(learnt), digest([learnt, how, material.checksums()]))
 
     def values(self, subject: str) -> dict[str, Any]:
