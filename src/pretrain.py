@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.entry import entry
 from src.common.atomic import atomic_path
 from src.common.files import write_json
-from src.common.stopping import deferred
 from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, check_range, given, typed
 
@@ -145,12 +144,15 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
     Raises:
         UserError: another pool is in the folders, a part that this one stands on is missing, or training diverged.
+        Stopped: on request, after a checkpoint.
     """
     # Seconds of imports that `--help` need not wait for.
     import lightning
 
+    from src.common.checkpoints import usable
     from src.miniature.pools import render_pool
     from src.models.weights_file import require_finite
+    from src.training.fitting import fit_or_stop
 
     settings = settings_of_pretraining(cfg)
     lightning.seed_everything(settings.seed)
@@ -161,10 +163,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     module = instantiate(cfg.part.module)(**pools)
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
-    with deferred():
-        from src.common.checkpoints import usable  # Lightning, which `--help` need not wait for
-
-        trainer.fit(module, ckpt_path=usable(_last_checkpoint(settings)), weights_only=True)
+    fit_or_stop(trainer, module, checkpoint=usable(_last_checkpoint(settings)))
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")

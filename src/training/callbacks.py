@@ -129,8 +129,8 @@ class LastCheckpoint(Checkpoint):
             raise stopping.Stopped(signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        # Lightning's own answer to SIGTERM, given between steps.
-        if isinstance(exception, SIGTERMException):
+        # Lightning's own answer to SIGTERM, given between steps; before the first one nothing is new.
+        if isinstance(exception, SIGTERMException) and not trainer.sanity_checking:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
