@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STEP = "part.module.settings"
+RATE = f"{STEP}.learning_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class StepSettings:
 
     def __post_init__(self) -> None:
         check_range(f"{STEP}.batch_size", self.batch_size, least=1)
-        check_range(f"{STEP}.learning_rate", self.learning_rate, above=0)
+        check_range(RATE, self.learning_rate, above=0)
         check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
         check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
         check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
@@ -169,9 +170,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
             module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    require_finite(
-        dict(module.named_parameters()), "the model", f"training diverged: take a lower {STEP}.learning_rate"
-    )
+    require_finite(dict(module.named_parameters()), "the model", f"training diverged: take a lower {RATE}")
     # Of a part that no held-out frame shows there is no figure.
     measured = dict(trainer.validate(module, verbose=False)[0])
     figures = {name: value for name, value in measured.items() if math.isfinite(value)}
@@ -189,8 +188,8 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
-    from src.miniature.pacing import Bar, FinishInTime
-    from src.training.callbacks import LastCheckpoint, TimeLimit
+    from src.miniature.pacing import TOLD_EVERY, Bar, FinishInTime
+    from src.training.callbacks import FiniteLoss, LastCheckpoint, TimeLimit
 
     part, trainer, run_dir = settings.part, settings.trainer, Path(settings.run_dir)
     in_time = [] if settings.finish_in is None else [FinishInTime(seconds_of("finish_in", str(settings.finish_in)))]
@@ -203,6 +202,7 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
         val_check_interval=part.validate_every,
         check_val_every_n_epoch=None,
         callbacks=[
+            FiniteLoss(RATE, what="the training", every=TOLD_EVERY),
             LastCheckpoint(_last_checkpoint(settings), settings.checkpoint_every),
             *limit,
             MovingAverage(part.ema_decay),

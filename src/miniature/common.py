@@ -70,6 +70,14 @@ class PoolModule(lightning.LightningModule):
                 for rows in self.rows.values():
                     rows.keep_on(self.device)
 
+    def on_train_start(self) -> None:
+        # A checkpoint brings the rate of its time: after a divergence the same command is given with a lower one.
+        scheduler = cast(LambdaLR, self.lr_schedulers())
+        scheduler.base_lrs = [self.learning_rate]
+        [group] = scheduler.optimizer.param_groups
+        group["initial_lr"] = self.learning_rate
+        group["lr"] = self.learning_rate * self.learning_rate_factor(scheduler.last_epoch)
+
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
         """Leave the indices where they are: to read them on a GPU would be to wait for it in every step."""
         return batch

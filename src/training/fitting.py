@@ -69,7 +69,7 @@ class Fitting:
     ) -> None:
         self.settings, self._rate, self._timer = trainer, rate, StepTimer()
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
-        own: list[Callback] = [FiniteLoss(rate), self._timer, FineTuneProgress()]
+        own: list[Callback] = [FiniteLoss(rate, what="the fine-tune"), self._timer, FineTuneProgress()]
         if self._last is not None:
             own.append(LastCheckpoint(self._last, checkpoint_every))
         if trainer.max_time is not None:

@@ -319,12 +319,39 @@ def test_a_run_that_is_stopped_while_it_measures_goes_on_to_the_same_bits(
         torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
 
 
-def test_what_diverged_is_not_written(call_main, arguments: Callable[..., list[str]], tmp_path: Path) -> None:
-    words = arguments("keypoints")
-    status, stderr = call_main(main, *words, "part.module.settings.learning_rate=1e30")
+def test_what_diverged_is_not_written(
+    call_main, arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its last step: no loss tells of it."""
+
+    def overflow(self: KeypointsModule, optimizer: torch.optim.Optimizer) -> None:
+        for parameter in self.trained():
+            parameter.grad = torch.full_like(parameter, torch.inf)
+
+    monkeypatch.setattr(KeypointsModule, "on_before_optimizer_step", overflow)
+    status, stderr = call_main(main, *arguments("keypoints", "part.max_steps=1"))
     assert status == 2 and "the model holds values that are not finite" in stderr, stderr
     assert stderr.endswith("training diverged: take a lower part.module.settings.learning_rate\n")
     assert not (tmp_path / "pretrain/weights").exists()
+
+
+def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_good_checkpoint(
+    call_main, arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    words, high = arguments("keypoints", "checkpoint_every=4"), "part.module.settings.learning_rate=1e30"
+    assert call_main(main, *words, "folder=whole")[0] == 0
+    assert call_main(main, *words, "folder=broken", "max_time=00:00:00:00")[0] == 0
+    saved = tmp_path / "broken/keypoints/checkpoints/last.ckpt"
+    before = saved.read_bytes()
+    for last in (4, 3):  # in a step that would be kept, or at the end
+        status, stderr = call_main(main, *words, "folder=broken", high, f"part.max_steps={last}")
+        assert status == 2 and stderr.splitlines()[-1].startswith("error: the loss is nan at step 3: the training has")
+        assert "a smaller part.module.settings.learning_rate or trainer.precision=32-true may help" in stderr
+        assert saved.read_bytes() == before and not (tmp_path / "broken/weights").exists()
+    assert call_main(main, *words, "folder=broken")[0] == 0
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("whole", "broken"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
 
 
 def _fail_at(step: int, method: Callable) -> Callable:
