@@ -197,6 +197,10 @@ class Preview(Callback):
         try:
             with trainer.precision_plugin.predict_step_context():
                 frames = self.sampler.predict_step(0, 0)
+        except UserError as error:
+            # The training does not need it.
+            log.warning("no preview of step %d: %s", trainer.global_step, error)
+            return
         finally:
             # As `encode_clip` left them: a step counts on their memory.
             image_model.move_encoders(torch.device("cpu"))
