@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from src.app.entry import entry
 from src.common.atomic import atomic_path
 from src.common.files import write_json
-from src.common.stopping import deferred
 from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, check_range, given, typed
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STEP = "part.module.settings"
+RATE = f"{STEP}.learning_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class StepSettings:
 
     def __post_init__(self) -> None:
         check_range(f"{STEP}.batch_size", self.batch_size, least=1)
-        check_range(f"{STEP}.learning_rate", self.learning_rate, above=0)
+        check_range(RATE, self.learning_rate, above=0)
         check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
         check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
         check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
@@ -145,12 +145,15 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
 
     Raises:
         UserError: another pool is in the folders, a part that this one stands on is missing, or training diverged.
+        Stopped: on request, after a checkpoint.
     """
     # Seconds of imports that `--help` need not wait for.
     import lightning
 
+    from src.common.checkpoints import usable
     from src.miniature.pools import render_pool
     from src.models.weights_file import require_finite
+    from src.training.fitting import fit_or_stop
 
     settings = settings_of_pretraining(cfg)
     lightning.seed_everything(settings.seed)
@@ -161,18 +164,13 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     module = instantiate(cfg.part.module)(**pools)
     with atomic_path(run_dir / "config.yaml") as temporary:
         OmegaConf.save(cfg, temporary, resolve=True)
-    with deferred():
-        from src.common.checkpoints import usable  # Lightning, which `--help` need not wait for
-
-        trainer.fit(module, ckpt_path=usable(_last_checkpoint(settings)), weights_only=True)
+    fit_or_stop(trainer, module, checkpoint=usable(_last_checkpoint(settings)))
     if trainer.global_step < trainer.max_steps:
         if trainer.is_global_zero:
             module.export(run_dir / "unfinished")
         log.info("stopped at step %d of %d; the same command goes on", trainer.global_step, trainer.max_steps)
         return {}
-    require_finite(
-        dict(module.named_parameters()), "the model", f"training diverged: take a lower {STEP}.learning_rate"
-    )
+    require_finite(dict(module.named_parameters()), "the model", f"training diverged: take a lower {RATE}")
     # Of a part that no held-out frame shows there is no figure.
     measured = dict(trainer.validate(module, verbose=False)[0])
     figures = {name: value for name, value in measured.items() if math.isfinite(value)}
@@ -190,8 +188,8 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
     from lightning.pytorch.loggers import CSVLogger
 
     from src.miniature.common import MovingAverage
-    from src.miniature.pacing import Bar, FinishInTime
-    from src.training.callbacks import LastCheckpoint, TimeLimit
+    from src.miniature.pacing import TOLD_EVERY, Bar, FinishInTime
+    from src.training.callbacks import FiniteLoss, LastCheckpoint, TimeLimit
 
     part, trainer, run_dir = settings.part, settings.trainer, Path(settings.run_dir)
     in_time = [] if settings.finish_in is None else [FinishInTime(seconds_of("finish_in", str(settings.finish_in)))]
@@ -204,6 +202,7 @@ def build_trainer(settings: PretrainSettings) -> "lightning.Trainer":
         val_check_interval=part.validate_every,
         check_val_every_n_epoch=None,
         callbacks=[
+            FiniteLoss(RATE, what="the training", every=TOLD_EVERY),
             LastCheckpoint(_last_checkpoint(settings), settings.checkpoint_every),
             *limit,
             MovingAverage(part.ema_decay),

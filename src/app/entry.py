@@ -210,6 +210,8 @@ def _quiet_libraries() -> None:
         ".*lr_scheduler.step.*",
         ".*IterableDataset.*",
         ".*Checkpoint directory.*exists and is not empty.*",
+        # Of a checkpoint that a version with other callbacks wrote: what of them counts is there.
+        ".*callbacks used to create the checkpoint need to be provided.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     # The last says of a SIGTERM what our own line says better.

@@ -70,6 +70,14 @@ class PoolModule(lightning.LightningModule):
                 for rows in self.rows.values():
                     rows.keep_on(self.device)
 
+    def on_train_start(self) -> None:
+        # A checkpoint brings the rate of its time: after a divergence the same command is given with a lower one.
+        scheduler = cast(LambdaLR, self.lr_schedulers())
+        scheduler.base_lrs = [self.learning_rate]
+        [group] = scheduler.optimizer.param_groups
+        group["initial_lr"] = self.learning_rate
+        group["lr"] = self.learning_rate * self.learning_rate_factor(scheduler.last_epoch)
+
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
         """Leave the indices where they are: to read them on a GPU would be to wait for it in every step."""
         return batch
@@ -132,6 +140,7 @@ class MovingAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         self.every = 1
+        self._swapped = False
 
         def average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
             if averaged[0].is_floating_point():
@@ -152,6 +161,23 @@ class MovingAverage(WeightAveraging):
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """See the library."""
         return step_idx is not None and (step_idx + 1) % self.every == 0
+
+    def on_validation_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the average into the module."""
+        super().on_validation_epoch_start(trainer, pl_module)
+        self._swapped = True
+
+    def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Put the weights that train back into it."""
+        super().on_validation_epoch_end(trainer, pl_module)
+        self._swapped = False
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """The same where a measurement is broken off: checkpoints, whose turn is after this, hold each in its place."""
+        if self._swapped:
+            self.on_validation_epoch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Leave the average in the module, also where a finished run had no step left to train."""

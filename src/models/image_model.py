@@ -174,16 +174,19 @@ def mode_of(encoded: object) -> Tensor:
     return encoded.latent
 
 
-def finite(images: Tensor) -> Tensor:
+def finite(images: Tensor, *, guidance: str = "sampling.guidance_scale") -> Tensor:
     """Decoded images, unchanged.
+
+    Args:
+        guidance: the setting of its scale, for the message.
 
     Raises:
         UserError: they hold a value that is not finite, which a picture would show as black without a word.
     """
     if not images.isfinite().all():
         raise UserError(
-            "the generated frames hold values that are not finite: sampling overflowed; give trainer.precision=32-true "
-            "or a lower guidance_scale"
+            "the generated frames hold values that are not finite: sampling overflowed; give a lower "
+            f"{guidance}, trainer.precision=32-true or, where the weights are float16, model.dtype=float32"
         )
     return images
 

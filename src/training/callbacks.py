@@ -62,20 +62,39 @@ class StepTimer(Callback):
 
 
 class FiniteLoss(Callback):
-    """Ends a training whose loss is not finite, before that reaches a weight or a checkpoint.
+    """Ends a training whose loss is not finite, before that reaches a checkpoint.
 
     Args:
+        what: what has diverged then, and
         rate: the setting of its learning rate, for the message.
+        every: steps between two looks, before which the loss reaches the weights in memory: each waits for the device.
     """
 
-    def __init__(self, rate: str) -> None:
-        self.rate = rate
+    def __init__(self, rate: str, *, what: str, every: int = 1) -> None:
+        self.rate, self.what, self.every = rate, what, every
+        self._unseen: list[tuple[int, Tensor]] = []
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        if not torch.isfinite(loss):
+        self._unseen.append((trainer.global_step + 1, loss.detach().clone()))
+        if len(self._unseen) >= self.every:
+            self._look(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._look(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        unseen, self._unseen = self._unseen, []
+        values = torch.stack([loss for _, loss in unseen]).tolist() if unseen else []
+        bad = ((step, value) for (step, _), value in zip(unseen, values, strict=True) if not math.isfinite(value))
+        step, loss = next(bad, (trainer.global_step, None))
+        # The gradient of one process is that of all.
+        if trainer.strategy.reduce_boolean_decision(loss is not None, all=False):
             raise UserError(
-                f"the loss is {loss.item()} at step {trainer.global_step + 1}: the fine-tune has diverged; a smaller "
-                f"{self.rate} or trainer.precision=32-true may help, and the last good checkpoint is kept"
+                f"the loss is {'not finite' if loss is None else loss} at step {step}: {self.what} has diverged; a "
+                f"smaller {self.rate} or trainer.precision=32-true may help, and the last good checkpoint is kept"
             )
 
 
@@ -129,8 +148,8 @@ class LastCheckpoint(Checkpoint):
             raise stopping.Stopped(signal.SIGTERM)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        # Lightning's own answer to SIGTERM, given between steps.
-        if isinstance(exception, SIGTERMException):
+        # Lightning's own answer to SIGTERM, given between steps; before the first one nothing is new.
+        if isinstance(exception, SIGTERMException) and not trainer.sanity_checking:
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -178,6 +197,10 @@ class Preview(Callback):
         try:
             with trainer.precision_plugin.predict_step_context():
                 frames = self.sampler.predict_step(0, 0)
+        except UserError as error:
+            # The training does not need it.
+            log.warning("no preview of step %d: %s", trainer.global_step, error)
+            return
         finally:
             # As `encode_clip` left them: a step counts on their memory.
             image_model.move_encoders(torch.device("cpu"))

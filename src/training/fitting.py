@@ -2,13 +2,14 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule, LightningModule
+from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -22,6 +23,25 @@ from src.common.trainer import TrainerSettings, seconds_of
 from src.training.callbacks import FineTuneProgress, FiniteLoss, LastCheckpoint, StepTimer, TimeLimit
 
 log = logging.getLogger(__name__)
+
+
+def fit_or_stop(
+    trainer: Trainer,
+    module: LightningModule,
+    data: LightningDataModule | DataLoader | None = None,
+    *,
+    checkpoint: Path | None,
+) -> None:
+    """Train the module, in place, from a checkpoint on if there is one.
+
+    Raises:
+        Stopped: on request, whether a callback of ours or Lightning answers it.
+    """
+    with deferred():
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+        except SIGTERMException as error:
+            raise Stopped(signal.SIGTERM) from error
 
 
 class Fitting:
@@ -49,7 +69,7 @@ class Fitting:
     ) -> None:
         self.settings, self._rate, self._timer = trainer, rate, StepTimer()
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
-        own: list[Callback] = [FiniteLoss(rate), self._timer, FineTuneProgress()]
+        own: list[Callback] = [FiniteLoss(rate, what="the fine-tune"), self._timer, FineTuneProgress()]
         if self._last is not None:
             own.append(LastCheckpoint(self._last, checkpoint_every))
         if trainer.max_time is not None:
@@ -84,11 +104,7 @@ class Fitting:
         if resume is not None:
             log.info("going on from %s", resume)
         started = time.perf_counter()
-        with deferred():
-            try:
-                self._trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-            except SIGTERMException as error:
-                raise Stopped(15) from error
+        fit_or_stop(self._trainer, module, data, checkpoint=resume)
         return self._record(seconds=time.perf_counter() - started)
 
     def _record(self, *, seconds: float) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture,
     given = ["method=disco", *disco_options, f"subject={rendered_picture}", *dance, "mask=mask.npz", *SMALL]
     status, error = call_main(src.sample.main, *given, "method.guidance_scale=1e38", "output=film")
     assert status == 2 and "the generated frames hold values that are not finite: sampling overflowed" in error
+    assert "give a lower method.guidance_scale, trainer.precision=32-true or" in error
     assert not list((tmp_path / "film").glob("*.mp4"))
 
 

@@ -1,5 +1,7 @@
 """Pre-training of the miniature models: the pool, each part end to end, resuming, and who can read the weights."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from src.common.errors import UserError
 from src.miniature.base import stratified_timesteps
 from src.miniature.common import PoolModule
 from src.miniature.details import detail_cells, detail_rectangles
+from src.miniature.keypoints import KeypointsModule
 from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
@@ -56,18 +59,24 @@ def pools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def config(pools: Path, tmp_path: Path, compose_config: Callable) -> Callable[..., DictConfig]:
-    def make(part: str, *overrides: str) -> DictConfig:
+def arguments(pools: Path) -> Callable[..., list[str]]:
+    """The command line of a small training."""
+
+    def make(part: str, *overrides: str) -> list[str]:
         data = [
             f"data.{name}.{key}={value}"
             for name in POOLS
             for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
         ]
         trainer = ("trainer=cpu", "trainer.precision=32-true")
-        settings = (f"part={part}", f"folder={tmp_path}", *trainer, *data, *SMALL, *PARTS[part], *overrides)
-        return compose_config("pretrain", *settings)
+        return [f"part={part}", *trainer, *data, *SMALL, *PARTS[part], *overrides]
 
     return make
+
+
+@pytest.fixture
+def config(arguments: Callable[..., list[str]], tmp_path: Path, compose_config: Callable) -> Callable[..., DictConfig]:
+    return lambda part, *overrides: compose_config("pretrain", f"folder={tmp_path}", *arguments(part, *overrides))
 
 
 @pytest.fixture
@@ -284,17 +293,65 @@ def test_a_run_whose_time_is_up_again_and_again_ends_with_the_weights_of_an_unbr
         torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
 
 
-def test_what_diverged_is_not_written(call_main, pools: Path, tmp_path: Path) -> None:
-    data = [
-        f"data.{name}.{key}={value}"
-        for name in POOLS
-        for key, value in dict(folder=pools / name, identities=50, frames_per_identity=1, size=32).items()
-    ]
-    words = ["part=keypoints", "trainer=cpu", "trainer.precision=32-true", *data, *SMALL, *PARTS["keypoints"]]
-    status, stderr = call_main(main, *words, "part.module.settings.learning_rate=1e30")
+@pytest.mark.parametrize("moment", ["validation", "sanity check"])
+def test_a_run_that_is_stopped_while_it_measures_goes_on_to_the_same_bits(
+    moment: str, call_main, arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the module holds the averaged weights; what is kept is the training's, in the place of each."""
+    words = arguments("keypoints", "part.validate_every=3", "checkpoint_every=3")
+    assert call_main(main, *words, "folder=whole")[0] == 0
+    measure, saved = KeypointsModule.validation_step, tmp_path / "broken/keypoints/checkpoints/last.ckpt"
+
+    def stop(self: KeypointsModule, *batch: object) -> None:
+        if self.trainer.sanity_checking == (moment == "sanity check"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        measure(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KeypointsModule, "validation_step", stop)
+        status, stderr = call_main(main, *words, "folder=broken")
+    line = "stopped by SIGTERM: what was finished is kept; the same command goes on from there"
+    assert status == 143 and stderr.splitlines()[-1] == line
+    assert saved.is_file() == (moment == "validation")
+    assert call_main(main, *words, "folder=broken")[0] == 0
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("whole", "broken"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
+def test_what_diverged_is_not_written(
+    call_main, arguments: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its last step: no loss tells of it."""
+
+    def overflow(self: KeypointsModule, optimizer: torch.optim.Optimizer) -> None:
+        for parameter in self.trained():
+            parameter.grad = torch.full_like(parameter, torch.inf)
+
+    monkeypatch.setattr(KeypointsModule, "on_before_optimizer_step", overflow)
+    status, stderr = call_main(main, *arguments("keypoints", "part.max_steps=1"))
     assert status == 2 and "the model holds values that are not finite" in stderr, stderr
     assert stderr.endswith("training diverged: take a lower part.module.settings.learning_rate\n")
     assert not (tmp_path / "pretrain/weights").exists()
+
+
+def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_good_checkpoint(
+    call_main, arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    words, high = arguments("keypoints", "checkpoint_every=4"), "part.module.settings.learning_rate=1e30"
+    assert call_main(main, *words, "folder=whole")[0] == 0
+    assert call_main(main, *words, "folder=broken", "max_time=00:00:00:00")[0] == 0
+    saved = tmp_path / "broken/keypoints/checkpoints/last.ckpt"
+    before = saved.read_bytes()
+    for last in (4, 3):  # in a step that would be kept, or at the end
+        status, stderr = call_main(main, *words, "folder=broken", high, f"part.max_steps={last}")
+        assert status == 2 and stderr.splitlines()[-1].startswith("error: the loss is nan at step 3: the training has")
+        assert "a smaller part.module.settings.learning_rate or trainer.precision=32-true may help" in stderr
+        assert saved.read_bytes() == before and not (tmp_path / "broken/weights").exists()
+    assert call_main(main, *words, "folder=broken")[0] == 0
+    ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("whole", "broken"))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
 
 
 def _fail_at(step: int, method: Callable) -> Callable:

@@ -102,6 +102,28 @@ def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_preview_that_overflows_does_not_end_the_fine_tune(train, tmp_path, caplog):
+    preview = ("preview.every_n_steps=1", "preview.num_steps=1", "preview.num_poses=2", "sampling.guidance_scale=1e38")
+    summary = train(*SETTINGS, *preview, "trainer.max_steps=2", f"run_dir={tmp_path}/run")
+    assert summary["training"]["steps"] == 2 and (tmp_path / "run/adapter.safetensors").is_file()
+    told = [record.message for record in caplog.records if record.name == "src.training.callbacks"]
+    assert [line.split(":")[0] for line in told] == ["no preview of step 1", "no preview of step 2"]
+    assert "sampling overflowed; give a lower sampling.guidance_scale, trainer.precision=32-true or" in told[0]
+
+
+@pytest.mark.filterwarnings("error:Be aware that when using")
+def test_a_checkpoint_of_an_earlier_version_goes_on_without_a_word(call_main, tmp_path, monkeypatch):
+    """Lightning wrote those, whose callback is no longer there."""
+    command = (*SETTINGS, "run_dir=run", "trainer.max_steps=2")
+    with monkeypatch.context() as patch:
+        patch.setattr(src.training.fitting.LastCheckpoint, "state_key", "ModelCheckpoint{'monitor': None}")
+        patch.setattr(src.training.fitting.LastCheckpoint, "state_dict", lambda self: {"best_model_score": None})
+        assert call_main(main, *command, "trainer.max_time=00:00:00:00")[0] == 2
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert "ModelCheckpoint{'monitor': None}" in checkpoint["callbacks"]
+    assert call_main(main, *command) == (0, "")
+
+
 def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
     """The same command, given again and again, comes to the end: each time trains at least a step and keeps it.
 

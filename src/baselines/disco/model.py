@@ -150,4 +150,5 @@ class DisCo(nn.Module):
         """
         latents = (latents_BChw / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         with full_precision(self.vae.device):
-            return (finite(self.vae.decode(latents, return_dict=False)[0]) / 2 + 0.5).clamp(0, 1)
+            decoded = finite(self.vae.decode(latents, return_dict=False)[0], guidance="method.guidance_scale")
+            return (decoded / 2 + 0.5).clamp(0, 1)

@@ -256,6 +256,7 @@ def decode_frame(vae: Vae, latents_Chw: Tensor, *, quantise: str) -> np.ndarray:
     """
     latents = (latents_Chw[None] / vae.config["scaling_factor"]).to(vae.device, vae.dtype)
     with full_precision(vae.device):
-        pixels_CHW = (finite(vae.decode(latents, return_dict=False)[0][0].float()) / 2 + 0.5).clamp(0, 1) * 255
+        decoded_CHW = vae.decode(latents, return_dict=False)[0][0].float()
+        pixels_CHW = (finite(decoded_CHW, guidance="method.guidance_scale") / 2 + 0.5).clamp(0, 1) * 255
     pixels_CHW = pixels_CHW.round() if quantise == "round" else pixels_CHW
     return pixels_CHW.byte().permute(1, 2, 0).cpu().numpy()
