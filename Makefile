@@ -23,7 +23,7 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint $(CONSTRAINTS) --reinstall --no-deps --compile-bytecode opencv-python-headless
 	@touch $@
 
-# Half the steps of model=mini, and deep features kept for three: 62 % of the time for the same picture.
+# Half the steps of model=mini's fine-tune: for this person the same picture.
 demo: $(INSTALLED)  ## fine-tune on a short clip of a rendered person and film them in new poses; no download, no GPU
 	$(BIN)/python -m src.train subject=people_006 model=mini trainer.max_steps=60 run_dir=outputs/demo $(ARGS)
 	$(BIN)/python -m eval.score run=outputs/demo output=outputs/demo/scores.json download=false \

@@ -12,10 +12,11 @@ def begin() -> None:
 
 
 def _sleep_soon() -> None:
-    """Have the threads of GNU's OpenMP, which PyTorch brings, sleep after a thousand turns of waiting; not 300,000.
+    """Have the threads of GNU's OpenMP, which PyTorch brings, sleep after 20,000 turns of waiting; not 300,000.
 
-    It reads this when PyTorch is imported. Where two programs shared two cores, each on both, a fine-tune of 22 CPU
-    seconds was not done after 105: its threads waited at full speed for those that had no core.
+    It reads this when PyTorch is imported. Where programs shared two cores, each on both, a fine-tune of 22 CPU
+    seconds was not done after 105: its threads waited at full speed for those that had no core. With 1,000 turns it was
+    done soonest, but a program that has the cores to itself took a sixth longer (`experiments/SPEED.md`).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")

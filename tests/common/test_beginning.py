@@ -17,8 +17,8 @@ BEGIN = (
 @pytest.mark.parametrize(
     ("package", "own", "expected"),
     [
-        ("src", {}, "1000 None False"),
-        ("eval", {}, "1000 None False"),
+        ("src", {}, "20000 None False"),
+        ("eval", {}, "20000 None False"),
         ("src", {"GOMP_SPINCOUNT": "7"}, "7 None False"),
         ("src", {"OMP_WAIT_POLICY": "active"}, "None active False"),
     ],
