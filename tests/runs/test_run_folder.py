@@ -328,7 +328,8 @@ def test_what_is_no_run_folder_says_so(tmp_path):
         RunFolder(tmp_path).settings()
 
 
-FAST_STEPS = {"features_every": 3, "guidance_every": 3, "guided_timesteps": [0, 700]}
+FAST_STEPS = {"features_every": 2, "guidance_every": 2, "guided_timesteps": [0, 700]}
+FAST_PRESET = {"num_steps": 10, "inversion_iterations": 2, "approximation": FAST_STEPS}
 
 
 @pytest.mark.parametrize(
@@ -336,9 +337,9 @@ FAST_STEPS = {"features_every": 3, "guidance_every": 3, "guided_timesteps": [0, 
     [
         (
             ("sampling=fast", "optimizer=paper"),
-            {"sampling": {"num_steps": 20, "approximation": FAST_STEPS}, "optimizer": {"lr": 0.003}},
+            {"sampling": FAST_PRESET, "optimizer": {"lr": 0.003}},
         ),
-        (("trainer=cpu", "sampling=mini"), {"sampling": {"num_steps": 30}}),
+        (("trainer=cpu", "sampling=mini"), {"sampling": {"num_steps": 20, "inversion_iterations": 2}}),
         (("trainer=gpu", "data=default"), {"trainer": {"accelerator": "gpu"}, "data": plain(DataSettings())}),
     ],
     ids=str,
