@@ -18,9 +18,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.chaos.report import Case
+from tests.chaos.report import ENVIRONMENT, Case
 
-os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
 DEFAULTS = {
     "kills": "500",
     "inputs": "2000",
@@ -46,6 +45,7 @@ def options(arguments: list[str]) -> dict[str, str]:
 def main() -> None:
     """Command line."""
     chosen = options(sys.argv[1:])
+    os.environ |= ENVIRONMENT
     started = time.monotonic()
     # Seconds of imports that a misspelt option need not wait for.
     from tests.chaos import inputs, kills, processes, starved

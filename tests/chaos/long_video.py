@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled"}
+from tests.chaos.report import ENVIRONMENT
+
 DEFAULTS = {"frames": "250,2000", "window": "50", "folder": "", "more": "24"}
 SIZE = (64, 96)
 COMPARED = ("frames", "generated.mp4", "comparison.mp4", "contact_sheet.png", "poses.npz", "reference.json")
@@ -29,6 +30,7 @@ _RUN += ("data.num_test_frames=1", "data.resolution=64", "sampling.num_steps=1",
 
 def main() -> None:
     """Command line."""
+    os.environ |= ENVIRONMENT
     chosen = DEFAULTS | dict(argument.partition("=")[::2] for argument in sys.argv[1:])
     folder = Path(chosen["folder"] or tempfile.mkdtemp(prefix="long-")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
