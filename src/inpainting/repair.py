@@ -18,6 +18,7 @@ from src.inpainting.segments import parse_segments, segment_poses
 from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
 from src.media.reencode import check_rewritable
+from src.media.sources import ffmpeg_of
 from src.media.video import VideoReader
 from src.models.build import build_models
 from src.models.offload import check_offload
@@ -125,6 +126,6 @@ def _open(video: str) -> VideoReader:
             raise UserError(
                 f"{reader.path} shows its {len(reader.repeats)} frames at changing intervals, so that frame numbers "
                 f"would go wrong ({dropped} are dropped and {repeated} repeated): convert it first, for example with "
-                f"ffmpeg -i {reader.path} -vf fps={float(reader.fps):.4g} -c:a copy steady.mp4"
+                f"{ffmpeg_of(reader.path)} -vf fps={float(reader.fps):.4g} -c:a copy steady.mp4"
             )
     return reader

@@ -17,7 +17,7 @@ from av.video.reformatter import Colorspace
 
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
-from src.media.sources import EXACT, alpha_decoder, create_video, decoding, has_alpha, open_video, timestamps
+from src.media.sources import EXACT, alpha_decoder, create_video, decoding, ffmpeg_of, has_alpha, open_video, timestamps
 from src.media.video import REPEATABLE, as_rate
 
 MP4_SUFFIXES = frozenset({".mp4", ".mov", ".m4v"})
@@ -38,7 +38,7 @@ def check_rewritable(path: str | Path) -> None:
         if decoder or (frame is not None and has_alpha(stream, frame)):
             raise UserError(
                 f"{path} has an alpha channel, which H.264 cannot keep: lay it on black first, for example with "
-                f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {path} -vf premultiply=inplace=1,format=yuv420p "
+                f"{ffmpeg_of(path, decoder)} -vf premultiply=inplace=1,format=yuv420p "
                 "-c:a copy black.mkv"
             )
         known = {form.name for form in Codec(_ENCODER, "w").video_formats or ()}
@@ -48,7 +48,7 @@ def check_rewritable(path: str | Path) -> None:
         if frame.rotation or (stream.sample_aspect_ratio or 1) != 1:
             raise UserError(
                 f"{path} is shown rotated or with pixels that are not square, which would be lost: convert it first, "
-                f"for example with ffmpeg -i {path} -vf 'scale=iw*sar:ih,setsar=1' -c:a copy upright.mp4"
+                f"for example with {ffmpeg_of(path)} -vf 'scale=iw*sar:ih,setsar=1' -c:a copy upright.mp4"
             )
 
 

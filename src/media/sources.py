@@ -9,6 +9,7 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 import contextlib
 import functools
 import logging
+import shlex
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -186,7 +187,7 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
         if (curve := _HDR.get(int(frame.color_trc))) is not None:
             lost = (
                 f"{path} is HDR ({curve}), read without tone mapping, so its colours come out pale: convert it, for "
-                f"example with ffmpeg -i {path} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
+                f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
                 "format=yuv420p -c:a copy sdr.mp4"
             )
     return f"{frame.width}x{frame.height} pixels{turned}{stretched}, colours of {matrix}, {span} range", lost
@@ -221,6 +222,11 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
             picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
             rgb = over_black(picture, str(path)) if see_through else picture
             yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+
+
+def ffmpeg_of(path: str | Path, decoder: str | None = None) -> str:
+    """How a command of FFmpeg that reads a file begins, as a shell takes it; for messages."""
+    return f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {shlex.quote(str(path))}"
 
 
 def has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.media.reencode import check_rewritable, replace_frames
+from src.media.sources import ffmpeg_of
 from src.media.video import read_video, write_video
 
 
@@ -142,3 +143,8 @@ def test_transparent_pixels_are_refused(codec, name, pixels, decoder, tmp_path):
         container.mux(stream.encode())
     with pytest.raises(UserError, match=f"has an alpha channel.*ffmpeg {decoder} .*premultiply=inplace=1"):
         check_rewritable(tmp_path / name)
+
+
+def test_commands_in_messages_name_a_file_as_a_shell_takes_it():
+    assert ffmpeg_of("my clip's.webm", "libvpx") == "ffmpeg -c:v libvpx -i 'my clip'\"'\"'s.webm'"
+    assert ffmpeg_of("clip.mp4") == "ffmpeg -i clip.mp4"
