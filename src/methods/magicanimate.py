@@ -18,8 +18,8 @@ from src.common.typed import identity, plain
 from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
 from src.methods.filming import check_precision, filmed, weights_fingerprint
 from src.methods.settings import MagicAnimateSettings
-from src.models.build import build_text_to_image
 from src.models.image_model import TextToImage
+from src.models.loading import load_text_to_image
 from src.models.settings import stand_in, weights_identity
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GeneratedClip
@@ -59,7 +59,7 @@ class MagicAnimateMethod(Method):
     @functools.cached_property
     def _loaded(self) -> tuple[MagicAnimate, TextToImage]:
         assert self.settings.weights is not None
-        image_model = build_text_to_image(self.model)
+        image_model = load_text_to_image(self.model)
         dtype = getattr(torch, self.model.dtype)
         unet = image_model.unet
         return (

@@ -7,24 +7,11 @@ import torch
 from torch import nn
 
 from src.models.backbone import VideoBackbone
-from src.models.image_model import ImageModel, TextToImage
-from src.models.loading import load_image_model, load_text_to_image
+from src.models.image_model import ImageModel
+from src.models.loading import load_image_model
 from src.models.settings import ModelSettings
-from src.models.sources import Sources
 
 log = logging.getLogger(__name__)
-
-
-def sources_of(settings: ModelSettings) -> Sources:
-    """Where the parts come from."""
-    return Sources(
-        base=settings.base,
-        controlnet=settings.controlnet,
-        controlnets=tuple(net.path for net in settings.controlnets),
-        vae=settings.vae,
-        configs=settings.configs,
-        variant=settings.variant,
-    )
 
 
 def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
@@ -60,23 +47,6 @@ def build_image_model(settings: ModelSettings) -> ImageModel:
     # Weights that are compiled for stay where they are.
     image_model.offload = False if settings.compile else settings.offload
     return image_model
-
-
-def build_text_to_image(settings: ModelSettings) -> TextToImage:
-    """The same without its ControlNets, for a method that has its own.
-
-    Raises:
-        UserError: the weights are not there or cannot be read.
-    """
-    return load_text_to_image(
-        sources_of(settings),
-        seed=settings.random_seed,
-        prediction_type=settings.prediction_type,
-        zero_terminal_snr=settings.zero_terminal_snr,
-        loras=settings.loras,
-        embeddings=settings.embeddings,
-        clip_skip=settings.clip_skip,
-    )
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:

@@ -9,12 +9,11 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from src.common.errors import DamagedFile, UserError
 from src.common.reading import read_json
-from src.models.build import sources_of
 from src.models.control_images import DETECTORS, detector_file
 from src.models.folders import WEIGHTS
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
 from src.models.settings import ControlNetSettings, ModelSettings
-from src.models.sources import beside_option, check_sources
+from src.models.sources import beside_option, check_sources, sources_of
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 _OF_THE_BASE = {

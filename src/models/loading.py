@@ -16,10 +16,10 @@ from src.models.additions import add_to
 from src.models.folders import clear_errors, load_part, load_text, part_config, vae_class
 from src.models.image_model import ImageModel, TextToImage
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
-from src.models.settings import ControlNetSettings, LoraSettings, PredictionType
+from src.models.settings import ControlNetSettings, LoraSettings, ModelSettings, PredictionType
 from src.models.shipped import from_config, shipped_configs
 from src.models.single_file import load_base_file, load_controlnet_file, load_vae_file
-from src.models.sources import Sources, beside_option, check_base_sources, check_sources
+from src.models.sources import Sources, beside_option, check_base_sources, check_sources, sources_of
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 
@@ -71,32 +71,22 @@ def load_image_model(
     return model
 
 
-def load_text_to_image(
-    sources: Sources,
-    *,
-    seed: int | None = None,
-    prediction_type: PredictionType | None = None,
-    zero_terminal_snr: bool | None = None,
-    loras: Sequence[LoraSettings] = (),
-    embeddings: Sequence[str] = (),
-    clip_skip: int = 0,
-) -> TextToImage:
-    """The same without ControlNets, whose weights need not be there.
-
-    Args:
-        sources: those of ControlNets are not looked at.
-        seed, and all others: as of `load_image_model`.
+def load_text_to_image(settings: ModelSettings) -> TextToImage:
+    """The same without ControlNets, which need not be there, for a method that has its own.
 
     Raises:
-        UserError: as there.
+        UserError: as of `load_image_model`.
     """
-    overrides = {"prediction_type": prediction_type, "zero_terminal_snr": zero_terminal_snr}
-    if seed is not None:
-        model: TextToImage = random_image_model(sources.configs, base=sources.base, seed=seed, **overrides)
+    sources = sources_of(settings)
+    overrides = {"prediction_type": settings.prediction_type, "zero_terminal_snr": settings.zero_terminal_snr}
+    if settings.random_seed is not None:
+        model: TextToImage = random_image_model(
+            sources.configs, base=sources.base, seed=settings.random_seed, **overrides
+        )
     else:
         check_base_sources(sources)
         model = TextToImage(base=sources.base, **_base_parts(sources, overrides))
-    _complete(model, clip_skip, loras, embeddings)
+    _complete(model, settings.clip_skip, settings.loras, settings.embeddings)
     return model
 
 

@@ -7,6 +7,7 @@ from transformers import CLIPTextConfig
 
 from src.common.errors import UserError
 from src.models.folders import check_pipeline, part_config, text_config, vae_class
+from src.models.settings import ModelSettings
 from src.models.shipped import shipped_configs
 from src.models.structure import (
     Structure,
@@ -40,6 +41,18 @@ class Sources:
     vae: str | None = None
     configs: str = "sd15"
     variant: str | None = None
+
+
+def sources_of(settings: ModelSettings) -> Sources:
+    """Where the parts come from."""
+    return Sources(
+        base=settings.base,
+        controlnet=settings.controlnet,
+        controlnets=tuple(net.path for net in settings.controlnets),
+        vae=settings.vae,
+        configs=settings.configs,
+        variant=settings.variant,
+    )
 
 
 def check_sources(sources: Sources) -> dict[str, Structure]:
