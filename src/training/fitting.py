@@ -1,7 +1,6 @@
 """One fit by Lightning's Trainer, whatever is trained: bar, cost, checkpoints, stopping and going on."""
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Sequence
@@ -67,7 +66,7 @@ class Fitting:
         callbacks: Sequence[Callback] = (),
         loggers: Sequence[Logger] = (),
     ) -> None:
-        self.settings, self._rate, self._timer = trainer, rate, StepTimer()
+        self.settings, self._timer = trainer, StepTimer()
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
         own: list[Callback] = [FiniteLoss(rate, what="the fine-tune"), self._timer, FineTuneProgress()]
         if self._last is not None:
@@ -114,8 +113,6 @@ class Fitting:
                 f"the fine-tune stopped at step {steps} of {wanted} (trainer.max_time={self.settings.max_time}): give "
                 "the same command again to go on"
             )
-        if loss is not None and not math.isfinite(loss):
-            raise UserError(f"the loss was {loss} at the last step: the fine-tune has diverged; lower {self._rate}")
         return {
             "steps": steps,
             "loss": loss,
