@@ -6,7 +6,7 @@ of a result, everything else that differs makes the variants.
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,11 +189,9 @@ def _clip_names(subjects: Collection[str]) -> dict[str, str]:
     >>> names["people_001"], names["clips/anna.mp4"], names["a/ben.mp4"][:4], len(set(names.values()))
     ('people_001', 'anna', 'ben-', 4)
     """
-    names = {subject: subject_name(subject) for subject in subjects}
-    shared = list(names.values())
-    return {
-        subject: name if subject == name or shared.count(name) == 1 else f"{name}-{digest(subject)[:6]}"
-        for subject, name in names.items()
+    # Who is a name has it, whatever files are called.
+    return _told_apart({subject: subject_name(subject) for subject in subjects}) | {
+        subject: subject for subject in subjects if subject_name(subject) == subject
     }
 
 
@@ -204,12 +202,15 @@ def _file_names(variants: Sequence[str]) -> dict[str, str]:
     >>> [name[:8] for name in names.values()], len(set(names.values()))
     (['method=s', 'all', 'prompt=-', 'prompt=-'], 4)
     """
-    plain_names = {variant: re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all" for variant in variants}
-    shared = list(plain_names.values())
-    return {
-        variant: name if shared.count(name) == 1 else f"{name}-{digest(variant)[:6]}"
-        for variant, name in plain_names.items()
-    }
+    return _told_apart(
+        {variant: re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all" for variant in variants}
+    )
+
+
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """The names; one that is another's too has a checksum of what it is of."""
+    shared = list(names.values())
+    return {of: name if shared.count(name) == 1 else f"{name}-{digest(of)[:6]}" for of, name in names.items()}
 
 
 def _choices(overrides: Sequence[str]) -> list[str]:
