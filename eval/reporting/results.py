@@ -11,17 +11,16 @@ A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
-from eval.reporting.stored import DatasetState, Setup, StoredResult, number
+from eval.reporting.stored import DatasetState, Setup, StoredResult, known_of, number
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 from src.common.reading import read_json
-from src.common.typed import typed
 from src.models.settings import STAND_INS
 
 log = logging.getLogger(__name__)
@@ -169,9 +168,8 @@ def load_results(paths: Sequence[Path]) -> list[Result]:
 
 
 def _result(file: Path, value: Mapping[str, Any]) -> Result:
-    known = {field.name for field in fields(StoredResult)}
     try:
-        stored = typed(StoredResult, {key: entry for key, entry in value.items() if key in known})
+        stored = known_of(StoredResult, value)
         metrics = {name: {**entry, "value": number(entry, name)} for name, entry in stored.metrics.items()}
     except UserError as error:
         raise UserError(f"{file}: {error}") from error

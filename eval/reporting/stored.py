@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
@@ -105,14 +105,29 @@ class StoredResult:
                 raise UserError(f"files.{clip} does not name its {missing[0]} frames: score again")
 
 
+Stored = TypeVar("Stored", StoredResult, StoredValue)
+
+
+def known_of(cls: type[Stored], values: Mapping[str, Any], where: str = "") -> Stored:
+    """Of what a file holds the fields of a dataclass; a file may hold more.
+
+    Args:
+        where: as of `typed`.
+
+    Raises:
+        UserError: as of `typed`.
+    """
+    names = {field.name for field in fields(cls)}
+    return typed(cls, {key: value for key, value in values.items() if key in names}, where)
+
+
 def number(entry: Mapping[str, Any], name: str) -> float:
     """A metric's value, where it and what stands beside it are what they must be.
 
     Raises:
         UserError: they are not.
     """
-    known = {field.name for field in fields(StoredValue)}
-    typed(StoredValue, {key: value for key, value in entry.items() if key in known}, f"metrics.{name}")
+    known_of(StoredValue, entry, f"metrics.{name}")
     match entry:
         case {"value": "inf"}:
             return math.inf
