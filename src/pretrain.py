@@ -14,13 +14,12 @@ from src.common.atomic import atomic_path
 from src.common.files import write_json
 from src.common.trainer import SeveralDevicesSettings, seconds_of
 from src.common.typed import FileName, check_range, given, typed
+from src.miniature.settings import RATE, STEP, StepSettings
 
 if TYPE_CHECKING:
     import lightning
 
 log = logging.getLogger(__name__)
-STEP = "part.module.settings"
-RATE = f"{STEP}.learning_rate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,25 +69,6 @@ class PartSettings:
         check_range("part.max_steps", self.max_steps, least=1)
         check_range("part.validate_every", self.validate_every, least=1)
         check_range("part.ema_decay", self.ema_decay, least=0, most=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepSettings:
-    """How each step trains, whatever the part; see `src.miniature.common.PoolModule`."""
-
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    decay_fraction: float
-    seed: int
-
-    def __post_init__(self) -> None:
-        check_range(f"{STEP}.batch_size", self.batch_size, least=1)
-        check_range(RATE, self.learning_rate, above=0)
-        check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
-        check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
-        check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
 
 
 @dataclass(frozen=True, kw_only=True)

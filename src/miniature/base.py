@@ -45,7 +45,7 @@ class BaseModule(PoolModule):
         detail_weight: of a latent cell of a face or a hand; 1 is that of the others.
         start_from: folder of an earlier model in diffusers' layout, whose weights and vocabulary it begins with; see
             `warm_start`. None: from scratch.
-        settings: see `PoolModule`.
+        settings: see `StepSettings`.
 
     Raises:
         UserError: there is no VAE yet, or nothing to start from.
@@ -71,7 +71,7 @@ class BaseModule(PoolModule):
         start_from: str | None,
         settings: dict,
     ) -> None:
-        super().__init__(train, heldout, **settings)
+        super().__init__(train, heldout, settings)
         if start_from is None:
             self.tokenizer = build_tokenizer(train.prompts, length=tokens)
         else:

@@ -29,7 +29,7 @@ class ClipModule(PoolModule):
         text: sizes by the names of `CLIPTextConfig`.
         projection_dim: of the shared space.
         tokens: T.
-        settings: see `PoolModule`.
+        settings: see `StepSettings`.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class ClipModule(PoolModule):
         tokens: int,
         settings: dict,
     ) -> None:
-        super().__init__(train, heldout, **settings)
+        super().__init__(train, heldout, settings)
         self.tokenizer = build_tokenizer(train.prompts, length=tokens)
         ids = {name: getattr(self.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
         text_config = CLIPTextConfig(vocab_size=len(self.tokenizer), max_position_embeddings=tokens, **ids, **text)

@@ -4,8 +4,9 @@ Dimensions: B frames of a batch, C channels, H×W pixels.
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import lightning
 import numpy as np
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from src.miniature.pools import IndexBatches, PeoplePool
 from src.miniature.rows import Rows
+from src.miniature.settings import StepSettings
 
 LARGEST_FILE = "15MB"  # machines that are lent for an hour often limit the files that come back
 
@@ -26,42 +28,21 @@ class PoolModule(lightning.LightningModule):
 
     `pictures` names what its steps look at: `frames`, `drawings` or both.
 
-    The learning rate rises linearly for `warmup_steps`, stays, and falls linearly to zero over the last
-    `decay_fraction` of the trainer's `max_steps`: until then the number of steps can still be changed by a resume.
-
     Args:
         train: the pool to train on.
         heldout: the pool to measure on.
-        batch_size: B, of all processes together.
-        learning_rate: at its highest, of AdamW.
-        weight_decay: of AdamW.
-        warmup_steps: see above.
-        decay_fraction: see above, in (0, 1].
-        seed: of the order of the frames, of noise and of crops.
+        settings: the fields of `StepSettings`, as `conf/part` has them.
     """
 
     pictures: ClassVar[tuple[str, ...]] = ("frames",)
 
-    def __init__(
-        self,
-        train: PeoplePool,
-        heldout: PeoplePool,
-        *,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        warmup_steps: int,
-        decay_fraction: float,
-        seed: int,
-    ) -> None:
+    def __init__(self, train: PeoplePool, heldout: PeoplePool, settings: Mapping[str, Any]) -> None:
         super().__init__()
         self.pools = {"train": train, "heldout": heldout}
         self.rows = {
             (stage, name): Rows(getattr(pool, name)) for stage, pool in self.pools.items() for name in self.pictures
         }
-        self.batch_size, self.seed = batch_size, seed
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.warmup_steps, self.decay_fraction = warmup_steps, decay_fraction
+        self.steps = StepSettings(**settings)
 
     def on_fit_start(self) -> None:
         if self.device.type == "cuda":
@@ -73,10 +54,10 @@ class PoolModule(lightning.LightningModule):
     def on_train_start(self) -> None:
         # A checkpoint brings the rate of its time: after a divergence the same command is given with a lower one.
         scheduler = cast(LambdaLR, self.lr_schedulers())
-        scheduler.base_lrs = [self.learning_rate]
+        scheduler.base_lrs = [self.steps.learning_rate]
         [group] = scheduler.optimizer.param_groups
-        group["initial_lr"] = self.learning_rate
-        group["lr"] = self.learning_rate * self.learning_rate_factor(scheduler.last_epoch)
+        group["initial_lr"] = self.steps.learning_rate
+        group["lr"] = self.steps.learning_rate * self.learning_rate_factor(scheduler.last_epoch)
 
     def transfer_batch_to_device(self, batch: Tensor, device: torch.device, dataloader_idx: int) -> Tensor:
         """Leave the indices where they are: to read them on a GPU would be to wait for it in every step."""
@@ -95,7 +76,7 @@ class PoolModule(lightning.LightningModule):
         With `batch_idx`, that of a validation batch: the same at every validation.
         """
         step = self.global_step if batch_idx is None else -1 - batch_idx
-        words = np.random.SeedSequence([self.seed, abs(step), int(step < 0), self.global_rank]).generate_state(2)
+        words = np.random.SeedSequence([self.steps.seed, abs(step), int(step < 0), self.global_rank]).generate_state(2)
         return torch.Generator().manual_seed(int(words[0]) << 31 ^ int(words[1]))
 
     def images(self, stage: str, name: str, index: np.ndarray) -> Tensor:
@@ -104,21 +85,21 @@ class PoolModule(lightning.LightningModule):
         return images_BHWC.permute(0, 3, 1, 2).float() / 255
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self.trained(), self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = torch.optim.AdamW(self.trained(), self.steps.learning_rate, weight_decay=self.steps.weight_decay)
         scheduler = LambdaLR(optimizer, self.learning_rate_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def learning_rate_factor(self, step: int) -> float:
-        left = (self.trainer.max_steps - step) / (self.decay_fraction * self.trainer.max_steps)
-        return max(0.0, min(1.0, (step + 1) / max(1, self.warmup_steps), left))
+        left = (self.trainer.max_steps - step) / (self.steps.decay_fraction * self.trainer.max_steps)
+        return max(0.0, min(1.0, (step + 1) / max(1, self.steps.warmup_steps), left))
 
     def train_dataloader(self) -> DataLoader:
         # Processes take turns in one order of batches, so that together they are one run of a larger batch.
         processes = self.trainer.world_size
         batches = IndexBatches(
             len(self.pools["train"]),
-            batch_size=self.batch_size // processes,
-            seed=self.seed,
+            batch_size=self.steps.batch_size // processes,
+            seed=self.steps.seed,
             start=self.trainer.global_step * processes + self.global_rank,
             every=processes,
         )
@@ -126,7 +107,7 @@ class PoolModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         index = torch.arange(len(self.pools["heldout"]))
-        return DataLoader(cast("Dataset[Tensor]", index), batch_size=self.batch_size)
+        return DataLoader(cast("Dataset[Tensor]", index), batch_size=self.steps.batch_size)
 
 
 class MovingAverage(WeightAveraging):

@@ -25,7 +25,7 @@ class KeypointsModule(PoolModule):
         net: untrained.
         visibility_weight: of the cross-entropy; coordinates are in units of the frame.
         jitter: largest relative change of contrast, largest shift of brightness, standard deviation of noise.
-        settings: see `PoolModule`.
+        settings: see `StepSettings`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class KeypointsModule(PoolModule):
         jitter: float,
         settings: dict,
     ) -> None:
-        super().__init__(train, heldout, **settings)
+        super().__init__(train, heldout, settings)
         self.net = net.to(memory_format=torch.channels_last)
         self.visibility_weight, self.jitter = visibility_weight, jitter
 

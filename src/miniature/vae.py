@@ -38,7 +38,7 @@ class VaeModule(PoolModule):
         start_crops: how many crops the components are taken from.
         start_from: folder of an earlier VAE of the same structure, to go on from; None: the components.
         train_encoder: False leaves the latents as they are, so that a base that was trained on them stays right.
-        settings: see `PoolModule`.
+        settings: see `StepSettings`.
     """
 
     variances_C: Tensor
@@ -60,14 +60,14 @@ class VaeModule(PoolModule):
         train_encoder: bool,
         settings: dict,
     ) -> None:
-        super().__init__(train, heldout, **settings)
+        super().__init__(train, heldout, settings)
         # Channels last: the small convolutions at full size run a third faster on a CPU.
         cast(nn.Module, vae).to(memory_format=torch.channels_last)
         self.vae = vae
         self.crop, self.detail_fraction = crop, detail_fraction
         self.edge_weight, self.moment_weight, self.latent_noise = edge_weight, moment_weight, latent_noise
-        generator = torch.Generator().manual_seed(self.seed)
-        crops = self.crops(np.random.default_rng(self.seed).integers(0, len(train), start_crops), generator)
+        generator = torch.Generator().manual_seed(self.steps.seed)
+        crops = self.crops(np.random.default_rng(self.steps.seed).integers(0, len(train), start_crops), generator)
         variances_C = start_from_components(self.vae, crops * 2 - 1, power=variance_power)
         self.register_buffer("variances_C", variances_C)
         keep_constant(self.vae)
