@@ -60,7 +60,7 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Finished jobs in the order of the sweep, and by folder name what the others were to do."""
+    """Finished jobs in the order of the sweep, and by folder name what is known of the others."""
 
     name: str
     runs: tuple[SweepRun, ...]
@@ -86,13 +86,15 @@ def read_sweep(folder: Path) -> Sweep:
     found, unfinished = [], {}
     for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
+            if not any(path.iterdir()):
+                unfinished[path.name] = "which failed before it wrote anything"
             continue
         settings = RunFolder(path).settings()
         summary = RunFolder(path).summary() or {}
         if is_of_training(summary):
             found.append((path, settings, summary))
         else:
-            unfinished[path.name] = f"{settings.subject}, {settings.method.name}"
+            unfinished[path.name] = f"of {settings.subject} by {settings.method.name}"
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
@@ -102,9 +104,13 @@ def read_sweep(folder: Path) -> Sweep:
         variant = ", ".join(choice for choice in choices if choice not in common)
         subject = settings.subject
         runs.append(SweepRun(path, subject, names[subject], _short(variant), summary, settings.data.num_test_frames))
-    pairs = [(run.variant, run.subject) for run in runs]
-    if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
-        raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
+    for run in runs:
+        same = [other.folder.name for other in runs if (other.variant, other.subject) == (run.variant, run.subject)]
+        if len(same) > 1:
+            raise UserError(
+                f"sweep={folder} holds {run.subject} with {run.variant or 'the same settings'} twice, in "
+                f"{' and '.join(same)}: move all but one of them out of it"
+            )
     return Sweep(folder.resolve().name, tuple(runs), unfinished)
 
 

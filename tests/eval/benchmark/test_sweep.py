@@ -45,6 +45,14 @@ def sweep(tmp_path, monkeypatch):
     return run
 
 
+def saved(folder: Path, subject: str) -> None:
+    """A job that says it is finished."""
+    run = RunFolder(folder)
+    run.path.mkdir()
+    run.save_settings(run_settings(f"subject={subject}", "model=tiny"))
+    run.save_summary(FINISHED | {"overrides": [f"subject={subject}"]})
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs(sweep, experiment, tmp_path):
     frames = (
@@ -162,6 +170,7 @@ def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_
     assert status == 2 and "error: unknown subject people_099" in stderr and "Traceback" not in stderr
     found = read_sweep(tmp_path / "sweep")
     assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
+    assert found.unfinished == {"0": "which failed before it wrote anything"}
     status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
     assert status == 2 and stderr.startswith("error: metod is unknown: did you mean") and stderr.count("\n") == 1
 
@@ -171,15 +180,16 @@ def test_bad_sweeps_are_named(tmp_path):
         read_sweep(tmp_path / "gone")
     with pytest.raises(UserError, match="no finished run"):
         read_sweep(tmp_path)
+    for job in ("2", "10"):
+        saved(tmp_path / job, "anna")
+    with pytest.raises(UserError, match="holds anna with the same settings twice, in 2 and 10: move all but one"):
+        read_sweep(tmp_path)
 
 
 def test_clips_are_called_as_eval_score_calls_them_and_keep_apart(tmp_path, compose_config):
     files = ("clips/anna.mp4", "a/ben.mp4", "b/ben.mp4", "people_001")
     for number, subject in enumerate(files):
-        run = RunFolder(tmp_path / str(number))
-        run.path.mkdir()
-        run.save_settings(run_settings(f"subject={subject}", "model=tiny"))
-        run.save_summary(FINISHED | {"overrides": [f"subject={subject}"]})
+        saved(tmp_path / str(number), subject)
     names = {run.subject: run.name for run in read_sweep(tmp_path).runs}
     assert (names["clips/anna.mp4"], names["people_001"]) == ("anna", "people_001")
     assert len(set(names.values())) == 4 and not any("/" in name for name in names.values())
