@@ -45,12 +45,12 @@ def sweep(tmp_path, monkeypatch):
     return run
 
 
-def saved(folder: Path, subject: str) -> None:
+def saved(folder: Path, subject: str, *overrides: str) -> None:
     """A job that says it is finished."""
-    run = RunFolder(folder)
+    run, given = RunFolder(folder), [f"subject={subject}", "model=tiny", *overrides]
     run.path.mkdir()
-    run.save_settings(run_settings(f"subject={subject}", "model=tiny"))
-    run.save_summary(FINISHED | {"overrides": [f"subject={subject}"]})
+    run.save_settings(run_settings(*given))
+    run.save_summary(FINISHED | {"overrides": given})
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -193,6 +193,28 @@ def test_clips_are_called_as_eval_score_calls_them_and_keep_apart(tmp_path, comp
     names = {run.subject: run.name for run in read_sweep(tmp_path).runs}
     assert (names["clips/anna.mp4"], names["people_001"]) == ("anna", "people_001")
     assert len(set(names.values())) == 4 and not any("/" in name for name in names.values())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "variants"),
+    [
+        ([], ["sampling.frame_chunk=2", "checkpoint_every_n_steps=7"], ["", ""]),
+        ([], ["seed=0", "sampling.num_steps=3"], ["", ""]),
+        (["sampling.num_steps=3"], ["sampling.num_steps=4"], ["num_steps=3", "num_steps=4"]),
+        (["pose=dwpose"], ["pose=mediapipe"], ["pose=dwpose", "pose=mediapipe"]),
+    ],
+)
+def test_what_changes_no_frame_makes_no_variant(tmp_path, before, after, variants):
+    """As where a sweep that was stopped is given again for less memory, or with a default said."""
+    saved(tmp_path / "0", "anna", *before)
+    saved(tmp_path / "1", "ben", *after)
+    assert [run.variant for run in read_sweep(tmp_path).runs] == variants
+
+
+def test_what_changes_no_frame_is_a_variant_where_it_was_swept(tmp_path):
+    for job, chunk in enumerate((1, 2)):
+        saved(tmp_path / str(job), "anna", f"sampling.frame_chunk={chunk}")
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["frame_chunk=1", "frame_chunk=2"]
 
 
 def test_paired_differences_ignore_what_subjects_have_in_common():
