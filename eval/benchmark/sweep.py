@@ -231,8 +231,8 @@ def _variants(jobs: Sequence[tuple[RunSettings, Sequence[str]]]) -> list[str]:
     values = [plain(settings) for settings, _ in jobs]
     said_by_all = set.intersection(*(set(own.values()) for own in given))
     alike = {key for own in given for key in own if _same(values, key)}
-    # Of poses the settings say nothing: two extractors find other ones.
-    idle = set(idle_settings(RunSettings)) - {"pose"}
+    # Of a run that is repeated the settings say all, of poses nothing: two extractors find other ones.
+    idle = {*idle_settings(RunSettings), "repeat"} - {"pose"}
 
     def named(aside: Collection[str]) -> list[str]:
         kept = [[text for key, text in own.items() if key not in aside and text not in said_by_all] for own in given]

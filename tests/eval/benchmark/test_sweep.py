@@ -1,9 +1,11 @@
 """Sweeps: every experiment runs, and its report compares the variants over the same subjects."""
 
+import itertools
 import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +47,12 @@ def sweep(tmp_path, monkeypatch):
     return run
 
 
-def saved(folder: Path, subject: str, *overrides: str) -> None:
-    """A job that says it is finished."""
+def saved(folder: Path, subject: str, *overrides: str, also: Sequence[str] = ()) -> None:
+    """A job that says it is finished; `also`: what its command line said beside."""
     run, given = RunFolder(folder), [f"subject={subject}", "model=tiny", *overrides]
     run.path.mkdir()
     run.save_settings(run_settings(*given))
-    run.save_summary(FINISHED | {"overrides": given})
+    run.save_summary(FINISHED | {"overrides": [*given, *also]})
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -209,6 +211,12 @@ def test_what_changes_no_frame_makes_no_variant(tmp_path, before, after, variant
     saved(tmp_path / "0", "anna", *before)
     saved(tmp_path / "1", "ben", *after)
     assert [run.variant for run in read_sweep(tmp_path).runs] == variants
+
+
+def test_runs_that_are_repeated_with_another_method_stand_in_its_row(tmp_path):
+    for job, (who, method) in enumerate(itertools.product(("anna", "ben"), ("noise", "selection"))):
+        saved(tmp_path / str(job), who, f"method={method}", also=[f"repeat={who}"])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["noise", "selection"] * 2
 
 
 def test_what_changes_no_frame_is_a_variant_where_it_was_swept(tmp_path):
