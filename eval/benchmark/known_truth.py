@@ -150,7 +150,7 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
         where damage improves it, 0 where it does not see it. What has no value of one of them is left out.
     """
     answers: dict[str, dict[str, list[float]]] = {}
-    metrics = settings.metrics
+    metrics, told = settings.metrics, False
     with tempfile.TemporaryDirectory() as kept:
         for subject in track(settings.subjects, "Subjects"):
             truth = rendered(subject, count=settings.num_frames, size=settings.resolution)
@@ -162,7 +162,9 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
                     clip = ScoredClip(damage, frames_FHWC, real_FHWC, real_FHWC[0], poses=poses)
                     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
                     found = score([clip], scoring, networks, store=FeatureStore(Path(kept)))
-                    metrics = tuple(found.metrics)  # what is missing is said once
+                    if not told:
+                        # What lacks its network lacks it everywhere, and is said once.
+                        metrics, told = tuple(found.metrics), True
                     levels.append(amount)
                     values.append({name: entry["value"] for name, entry in found.metrics.items()})
                 for name in set.intersection(*(set(value) for value in values)):

@@ -45,7 +45,7 @@ class Board:
     Attributes:
         protocol: a name in `conf/protocol`, unchanged.
         metrics: those that every submission has.
-        networks: by metric, the SHA-256 of what judges it.
+        networks: by metric, the SHA-256 of what judges it; nothing of one that no network judges.
     """
 
     benchmark: str
@@ -196,7 +196,7 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
     for metric in board.metrics:
         if metric not in result.metrics:
             yield f"{metric} lacks: {result.missing.get(metric, 'not scored')}"
-        elif board.networks.get(metric, network := _network(result, metric)) != network:
+        elif board.networks.get(metric) != (network := _network(result, metric)):
             yield f"{metric} was judged by another network ({network})"
     for metric in result.metrics:
         scored = [name for name, clip in result.clips.items() if metric in clip]

@@ -30,10 +30,20 @@ def merge_seeds(results: Sequence[Result]) -> list[Result]:
         groups.setdefault(_SEED.sub("", result.variant or "").removeprefix(", ") if named else number, []).append(
             result
         )
-    return [
-        group[0] if len(group) == 1 else _merged(group, str(variant) or f"{group[0].method}")
-        for variant, group in groups.items()
-    ]
+    found = []
+    for variant, group in groups.items():
+        if len(group) == 1:
+            found += group
+        elif any(result.clips.keys() != group[0].clips.keys() for result in group):
+            apart = f"there is no mean over {_seeds(group)}, which are not of the same subjects"
+            found += [replace(result, warnings=(apart, *result.warnings)) for result in group]
+        else:
+            found.append(_merged(group, str(variant) or f"{group[0].method}"))
+    return found
+
+
+def _seeds(group: list[Result]) -> str:
+    return ", ".join(match[0].removeprefix(", ") for result in group if (match := _SEED.search(result.variant or "")))
 
 
 def _merged(group: list[Result], variant: str) -> Result:
@@ -48,7 +58,6 @@ def _merged(group: list[Result], variant: str) -> Result:
         for name, clips in lost.items()
         if clips
     )
-    seeds = ", ".join(match[0].removeprefix(", ") for result in group if (match := _SEED.search(result.variant or "")))
     return replace(
         first,
         variant=f"{variant}, {len(group)} seeds",
@@ -58,15 +67,14 @@ def _merged(group: list[Result], variant: str) -> Result:
         weights=_by_clip(weights, first.clips),
         found=_by_clip({name: _over_seeds(group, "found", name) for name in names}, first.clips),
         seconds={"sample": _mean([result.seconds.get("sample") for result in group])},
-        warnings=(f"mean over {seeds}, which are replicates of one subject{without}", *first.warnings),
+        warnings=(f"mean over {_seeds(group)}, which are replicates of one subject{without}", *first.warnings),
     )
 
 
 def _over_seeds(group: list[Result], field: str, name: str) -> dict[str, float]:
     runs = [{clip: own[name] for clip, own in getattr(result, field).items() if name in own} for result in group]
     in_all = set.intersection(*(set(run) for run in runs))
-    # All clips have frames: where those differ, the subjects do.
-    return over_replicates(runs if name == "frames" else [{clip: run[clip] for clip in in_all} for run in runs])
+    return over_replicates([{clip: run[clip] for clip in in_all} for run in runs])
 
 
 def _in_any(group: list[Result], name: str) -> set[str]:

@@ -84,8 +84,6 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         LearningSettings.__post_init__(self)
         refuse_controlnets(self.model, "a benchmark shows a method poses alone, and these would see the true frames")
         check_range("prepared_resolution", self.prepared_resolution, least=1)
-        # Seconds of imports that `--help` need not wait for.
-
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")

@@ -29,15 +29,16 @@ from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
 from src.common.typed import plain
+from src.runs.identity import idle_settings
 from src.runs.records import is_of_training
 from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
+from src.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PROTOCOL = "paper"
-# What of a command line is no variant.
-_NO_VARIANT = ("subject", "run_dir", "experiment", "experiments", "fine_tune_cache", "logger", "trainer", "data.root")
-_NO_VARIANT_PREFIX = ("hydra", "logger.", "trainer.accelerator", "trainer.devices")
+# What of a command line is no variant: the person, and where and how a job runs.
+_NO_VARIANT = re.compile(r"subject|experiments?|trainer|(logger|hydra)([./].*)?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SweepRun:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Finished jobs in the order of the sweep, and by folder name what the others were to do."""
+    """Finished jobs in the order of the sweep, and by folder name what is known of the others."""
 
     name: str
     runs: tuple[SweepRun, ...]
@@ -86,25 +87,29 @@ def read_sweep(folder: Path) -> Sweep:
     found, unfinished = [], {}
     for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
+            if not any(path.iterdir()):
+                unfinished[path.name] = "which failed before it wrote anything"
             continue
         settings = RunFolder(path).settings()
         summary = RunFolder(path).summary() or {}
         if is_of_training(summary):
             found.append((path, settings, summary))
         else:
-            unfinished[path.name] = f"{settings.subject}, {settings.method.name}"
+            unfinished[path.name] = f"of {settings.subject} by {settings.method.name}"
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
-    given = [_choices(summary.get("overrides", [])) for _, _, summary in found]
-    common = set.intersection(*map(set, given))
     names, runs = _clip_names({settings.subject for _, settings, _ in found}), []
-    for (path, settings, summary), choices in zip(found, given, strict=True):
-        variant = ", ".join(choice for choice in choices if choice not in common)
+    variants = _variants([(settings, summary.get("overrides", [])) for _, settings, summary in found])
+    for (path, settings, summary), variant in zip(found, variants, strict=True):
         subject = settings.subject
-        runs.append(SweepRun(path, subject, names[subject], _short(variant), summary, settings.data.num_test_frames))
-    pairs = [(run.variant, run.subject) for run in runs]
-    if repeated := next((pair for pair in pairs if pairs.count(pair) > 1), None):
-        raise UserError(f"sweep={folder} holds {repeated[1]} with {repeated[0] or 'the same settings'} twice")
+        runs.append(SweepRun(path, subject, names[subject], variant, summary, settings.data.num_test_frames))
+    for run in runs:
+        same = [other.folder.name for other in runs if (other.variant, other.subject) == (run.variant, run.subject)]
+        if len(same) > 1:
+            raise UserError(
+                f"sweep={folder} holds {run.subject} with {run.variant or 'the same settings'} twice, in "
+                f"{' and '.join(same)}: move all but one of them out of it"
+            )
     return Sweep(folder.resolve().name, tuple(runs), unfinished)
 
 
@@ -213,13 +218,45 @@ def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
     return {of: name if shared.count(name) == 1 else f"{name}-{digest(of)[:6]}" for of, name in names.items()}
 
 
-def _choices(overrides: Sequence[str]) -> list[str]:
-    kept = []
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+")
-        if key not in _NO_VARIANT and not key.startswith(_NO_VARIANT_PREFIX):
-            kept.append(override.lstrip("+"))
-    return kept
+def _variants(jobs: Sequence[tuple[RunSettings, Sequence[str]]]) -> list[str]:
+    """What each job was given that others were not, of all that tells two settings apart.
+
+    A sweep may have been given again with a setting more. One that all jobs have tells nothing, said or not; nor does
+    one that counts for nothing, unless it is what was swept: jobs of a person are then told apart by nothing else.
+
+    Args:
+        jobs: settings, and what the command line said.
+    """
+    given = [_choices(overrides) for _, overrides in jobs]
+    values = [plain(settings) for settings, _ in jobs]
+    said_by_all = set.intersection(*(set(own.values()) for own in given))
+    alike = {key for own in given for key in own if _same(values, key)}
+    # Of a run that is repeated the settings say all, of poses nothing: two extractors find other ones.
+    idle = {*idle_settings(RunSettings), "repeat"} - {"pose"}
+
+    def named(aside: Collection[str]) -> list[str]:
+        kept = [[text for key, text in own.items() if key not in aside and text not in said_by_all] for own in given]
+        return [_short(", ".join(texts)) for texts in kept]
+
+    names = named(alike | idle)
+    pairs = {(name, settings.subject) for name, (settings, _) in zip(names, jobs, strict=True)}
+    return names if len(pairs) == len(jobs) else named(alike)
+
+
+def _choices(overrides: Sequence[str]) -> dict[str, str]:
+    """By key, what the command line said of it, without what is no variant."""
+    choices = {override.partition("=")[0].lstrip("+"): override.lstrip("+") for override in overrides}
+    return {key: choice for key, choice in choices.items() if not _NO_VARIANT.fullmatch(key)}
+
+
+def _same(values: Sequence[Mapping[str, Any]], key: str) -> bool:
+    """Whether all settings have one value under a dotted key; not of one that they do not have."""
+    found: list[Any] = list(values)
+    for part in key.split("."):
+        if not all(isinstance(value, Mapping) and part in value for value in found):
+            return False
+        found = [value[part] for value in found]
+    return all(value == found[0] for value in found)
 
 
 def _short(variant: str) -> str:

@@ -16,13 +16,16 @@ LISTED = 8
 
 
 def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) -> list[Path]:
-    """Write `<number>_<method>.md` of each result into the folder."""
+    """Write `<number>_<method>.md` of each result into the folder, in which no card of another report stays."""
     paths = []
     for number, (result, label) in enumerate(zip(results, labels, strict=True), 1):
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", result.label)[:60].strip("-") or "result"
         paths.append(folder / f"{number:02d}_{name}.md")
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(card(result, label=label), "utf-8")
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in paths:
+            path.unlink()
     return paths
 
 

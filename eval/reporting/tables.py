@@ -109,13 +109,18 @@ class Table:
 
 
 def build_tables(
-    results: Sequence[Result], *, published: dict[str, Any] | None = None, baseline: str | None = None
+    results: Sequence[Result],
+    *,
+    published: dict[str, Any] | None = None,
+    baseline: str | None = None,
+    fallback: str | None = None,
 ) -> list[Table]:
     """Group results into tables and put the published rows of their benchmark above them.
 
     Args:
         published: the content of `published.yaml`; None reads it.
-        baseline: label of the result that the others are compared with where nothing is published.
+        baseline: label of the result that the others are compared with; None: the published rows, where there are any.
+        fallback: likewise, where nothing is published and there is no baseline.
 
     Raises:
         UserError: no result is called like the baseline.
@@ -133,7 +138,7 @@ def build_tables(
     for group in named:
         for part in grouped(group, lambda one, other: not _other_weights(one, other)):
             apart = [result for result in group if all(result is not one for one in part)]
-            tables.append(_table(part, rows, baseline, apart))
+            tables.append(_table(part, rows, apart, baseline=baseline, fallback=fallback))
     return tables
 
 
@@ -148,19 +153,28 @@ def _other_weights(result: Result, other: Result) -> list[str]:
     return sorted(set(found))
 
 
-def _table(results: list[Result], published: dict[str, Any], baseline: str | None, apart: Sequence[Result]) -> Table:
+def _table(
+    results: list[Result],
+    published: dict[str, Any],
+    apart: Sequence[Result],
+    *,
+    baseline: str | None,
+    fallback: str | None,
+) -> Table:
     first = results[0]
     paper = published.get(first.benchmark, [])
     if all(result.variant is None for result in results):
         results = sorted(
             results, key=lambda one: (one.method, one.num_frames or 0, natural_key(one.told or ""), str(one.path))
         )
-    base = None if paper else next((result for result in results if result.label == baseline), None)
+    against = baseline if baseline is not None or paper else fallback
+    base = next((result for result in results if result.label == against), None)
     rows = [_published_row(entry) for entry in paper]
     for result in results:
         stand_in = short_stand_in(result) if paper and result.stand_in is not None else None
         label = ", ".join(filter(None, (result.variant or result.method, result.told, stand_in)))
-        rows.append(_measured_row(result, paper, None if result is base else base, results, label=label))
+        compared = ([], None if result is base else base) if base is not None else (paper, None)
+        rows.append(_measured_row(result, *compared, results, label=label))
     rows = _corrected(rows)
     columns = tuple(name for name in REGISTRY if any(name in row.cells or name in row.missing for row in rows))
     notes = [f"Published rows: {published['source']}. {published['note']}"] if paper else []
@@ -177,7 +191,6 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
             "table of their own."
         )
     notes += notes_of(results, published=bool(paper))
-    against = "paper" if paper else (None if base is None else base.label)
     return Table(
         first.benchmark,
         plain(first.protocol),
@@ -186,7 +199,7 @@ def _table(results: list[Result], published: dict[str, Any], baseline: str | Non
         tuple(rows),
         tuple(notes),
         tuple(results),
-        against,
+        base.label if base is not None else ("paper" if paper else None),
         first.protocol.label(),
     )
 

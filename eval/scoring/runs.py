@@ -16,33 +16,29 @@ from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
 from src.runs.settings import LearningSettings
 
 
-def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None, sampled: Path | None = None) -> ClipPaths:
+def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> ClipPaths:
     """The generated frames, the held-out true ones with their poses, and the protocol's reference image.
 
     Args:
         run: folder of the fine-tune.
         name: of the clip; None: the subject's, so that runs of one person pair in a report.
-        sampled: folder of the generated frames, where that is another one.
 
     Raises:
-        UserError: there are none in it.
+        UserError: there are none in it, or it is not finished.
     """
-    sampled = run if sampled is None else sampled
-    if not (sampled / "frames").is_dir() or not (run / HELD_OUT / "frames").is_dir():
+    if not (run / "frames").is_dir() or not (run / HELD_OUT / "frames").is_dir():
         raise UserError(f"run={run} holds no generated held-out poses: give a run folder of src.train")
-    index = 0
-    if protocol.reference_frame == "selected":
-        match RunFolder(sampled).summary():
-            case {"sampling": {"reference_frame": int(index)}}:
-                pass
-            case _:
-                raise UserError(
-                    f"{sampled / SUMMARY} does not say which training frame was the reference: give the command that "
-                    "generated it again"
-                )
+    # Frames without a summary are of other settings than those beside them, or are being written.
+    match RunFolder(run).summary():
+        case {"sampling": {"reference_frame": int(index)}}:
+            pass
+        case _:
+            raise UserError(f"run={run} is not finished ({SUMMARY} says of no video): give its src.train command again")
+    if protocol.reference_frame != "selected":
+        index = 0
     return ClipPaths(
         name=subject_name(RunFolder(run).settings().subject) if name is None else name,
-        generated=sampled / "frames",
+        generated=run / "frames",
         real=run / HELD_OUT / "frames",
         reference=run / "training" / "frames" / f"{index:05d}.png",
         poses=run / HELD_OUT / "poses.npz",

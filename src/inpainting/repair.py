@@ -24,7 +24,7 @@ from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning
 from src.pose.tracking import frame_ranges
-from src.runs.learn import learn
+from src.runs.learn import begin, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
 from src.sampling.generate import generate
@@ -75,7 +75,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     check_offload(settings.model.offload, settings.trainer.check_available())
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
-        run.save_settings(settings.run)
+        begin(run, settings.run, clip)
         write_json(run.path / SEGMENTS, pairs)
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         full = frames_at(reader, {f for segment in segments for f in segment.beside})

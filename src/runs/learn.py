@@ -21,7 +21,7 @@ from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
 from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, RunFolder
-from src.runs.settings import LearningSettings
+from src.runs.settings import LearningSettings, RunSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,20 @@ class Lesson:
     train: Callable[[Path], Mapping[str, Any]]
     save: Callable[[Path], None]
     load: Callable[[Path], None]
+
+
+def begin(run: RunFolder, settings: RunSettings, clip: TrainingClip) -> None:
+    """Write the settings of a run that is not finished, which a summary of before then says nothing of.
+
+    Args:
+        run: held by `only_writer`.
+
+    Raises:
+        UserError: what was learnt there is of another clip; nothing is written then.
+    """
+    run.check_fine_tune(fine_tune_key(settings, clip))
+    run.forget_summary()
+    run.save_settings(settings)
 
 
 def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str, Any]:

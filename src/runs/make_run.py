@@ -20,7 +20,7 @@ from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.identity import same_run
 from src.runs.keeping import keep_in
-from src.runs.learn import learn
+from src.runs.learn import begin, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import CONFIG, PREVIEW, RunFolder
 from src.runs.settings import RunSettings
@@ -112,7 +112,7 @@ def make_run(
         "inputs": inputs,
     }
     with run.only_writer():
-        run.save_settings(settings)
+        begin(run, settings, split.training)
         summary["training"] = learn(
             *(run, settings, split.training, image_model, backbone),
             validate_every=preview.every_n_steps or None,

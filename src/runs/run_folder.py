@@ -179,10 +179,7 @@ class RunFolder:
         """The record of a fine-tune that is finished and whole; None where there is none, with a warning if damaged.
 
         Args:
-            key: what it must depend on; None: anything.
-
-        Raises:
-            UserError: the fine-tune here is of another key.
+            key: what it must depend on, as of `check_fine_tune`; None: anything.
         """
         if not (self.path / ADAPTER).is_file() or (record := read_record(self.path / FINE_TUNE_RECORD)) is None:
             return None
@@ -190,12 +187,17 @@ class RunFolder:
         if not is_fine_tune(record) or record.get("adapter_sha256") not in (None, sha256(self.path / ADAPTER)):
             log.warning("%s is not the adapter that was written with its record: it is made again", self.path / ADAPTER)
             return None
-        if key is not None and record.get("key") not in (None, key):
+        if key is not None:
+            self.check_fine_tune(key)
+        return record
+
+    def check_fine_tune(self, key: str) -> None:
+        """Raise a UserError where what was learnt here is of another key."""
+        if (read_record(self.path / FINE_TUNE_RECORD) or {}).get("key") not in (None, key):
             raise UserError(
                 f"{self.path} holds a fine-tune of other frames, poses, weights or another prompt of the subject under "
                 "the same settings: choose another run_dir"
             )
-        return record
 
     def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
         """Load the trained part into a backbone.
@@ -255,6 +257,10 @@ class RunFolder:
         write_json(self.path / SUMMARY, whole)
         self.clear_unfinished()
         return whole
+
+    def forget_summary(self) -> None:
+        """Remove `summary.json`: what is written from here on is other than it says, until it is written anew."""
+        (self.path / SUMMARY).unlink(missing_ok=True)
 
     def clear_unfinished(self) -> None:
         """Remove the windows of a video that is written."""

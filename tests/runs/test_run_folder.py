@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import src.runs.make_run
+from eval.score import main as score_main
 from src.common.errors import UserError
 from src.common.typed import changed, plain
 from src.data.settings import DataSettings
@@ -136,6 +137,33 @@ def test_an_edited_prompt_of_the_subject_is_another_run(run, train, monkeypatch,
     monkeypatch.setattr(src.runs.make_run, "find_subject", lambda settings: replace(find(settings), prompt="edited"))
     with pytest.raises(UserError, match="it is made anew"):
         train(*FAST, f"run_dir={run}")
+
+
+def test_a_clip_that_was_changed_under_the_same_settings_is_refused_before_anything_is_written(
+    run, call_main, monkeypatch
+):
+    """The training frames above all: `src.sample` would invert one person with what was learnt of another."""
+
+    def another(settings):
+        return replace(subject := find(settings), frames=subject.frames[:, :, ::-1])
+
+    find = src.runs.make_run.find_subject
+    monkeypatch.setattr(src.runs.make_run, "find_subject", another)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+    status, stderr = call_main(train_main, *FAST, "run_dir=run", "method=controlvideo")
+    assert status == 2 and "error: run holds a fine-tune of other frames" in stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("change", ["sampling.num_steps=2", "sample_after_train=false"])
+def test_a_video_is_not_scored_as_one_of_the_settings_that_replace_it(run, call_main, monkeypatch, change):
+    def stopped(*args, **options):
+        raise UserError("stopped")
+
+    monkeypatch.setattr(src.runs.make_run, "generate", stopped)
+    call_main(train_main, *FAST, "run_dir=run", "method=controlvideo", change)
+    status, stderr = call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")
+    assert status == 2 and stderr.startswith("error: run=run is not finished") and stderr.count("\n") == 1
 
 
 def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from eval.benchmark.known_truth import DAMAGES, LEVELS, as_markdown, rendered
 from eval.known_truth import main
+from eval.scoring.score import score
 
 
 def test_every_damage_grows_with_its_level_and_starts_at_nothing() -> None:
@@ -34,6 +36,21 @@ def test_the_command_says_what_metrics_see_of_each_damage_over_all_subjects(call
     assert rows["SSIM"]["blur"].strip() == rows["SSIM"]["noise"].strip() == "+1.00"
     assert float(rows["SSIM"]["wrong pose"].split()[0]) > 0.8
     assert rows["Flickering"]["blur"].strip() == "-1.00", "it rewards blur"
+
+
+def test_what_has_no_value_of_one_damage_has_those_of_the_others(call_main, monkeypatch) -> None:
+    def without_ssim_of_noise(clips, *given, **options):
+        found = score(clips, *given, **options)
+        lost = {"ssim"} if clips[0].name == "noise" else set()
+        return replace(found, metrics={name: entry for name, entry in found.metrics.items() if name not in lost})
+
+    monkeypatch.setattr("eval.benchmark.known_truth.score", without_ssim_of_noise)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        call_main(main, "subjects=[people_001]", "num_frames=2", "resolution=64", "metrics=[ssim,l1]")
+    (row,) = (line for line in printed.getvalue().splitlines() if line.startswith("| SSIM"))
+    assert [
+        damage for damage, cell in zip(DAMAGES, row.strip("|").split("|")[1:], strict=True) if cell.strip() == "-"
+    ] == ["noise"]
 
 
 def test_a_cell_says_how_far_subjects_lie_apart_and_what_not_all_have_is_left_out() -> None:

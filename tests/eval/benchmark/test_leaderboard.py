@@ -120,6 +120,11 @@ def only_the_best_clip(result: dict[str, Any]) -> None:
     result["metrics"]["psnr"]["value"] = result["clips"]["anna"]["psnr"]
 
 
+def network_of_its_own(result: dict[str, Any]) -> None:
+    """Two of these, of one name and two checksums, would never share the board's table."""
+    result["metrics"]["psnr"]["network"] = {"name": "n", "sha256": "1" * 64}
+
+
 def no_result(result: dict[str, Any]) -> None:
     del result["weights"]
 
@@ -127,6 +132,7 @@ def no_result(result: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
+        (network_of_its_own, "psnr was judged by another network (111"),
         (other_protocol, "protocol paper-changed-.* not paper (ssim.color: rgb | gray)"),
         (other_truth, "ben was scored against other frames than the board's"),
         (better_value, "psnr is .* but its clips give"),

@@ -8,7 +8,6 @@ import pytest
 from eval.benchmark.replicates import merge_seeds
 from eval.reporting.results import load_results
 from eval.reporting.tables import build_tables
-from src.common.errors import UserError
 from tests.eval.reporting.test_tables import write_result
 
 VALUES = {"s1": 10.0, "s2": 20.0, "s3": 30.0, "s4": 40.0, "s5": 50.0}
@@ -62,5 +61,17 @@ def test_a_variant_with_one_seed_and_seeds_alone(tmp_path: Path) -> None:
     (only,) = merge_seeds(load_results([tmp_path / "alone"]))
     assert only.variant == "posecrafter, 2 seeds"
     write(tmp_path / "alone", "seed=2", 1, {"s1": 10.0})
-    with pytest.raises(UserError, match="seeds must be scored on the same subjects"):
-        merge_seeds(load_results([tmp_path / "alone"]))
+
+
+def test_seeds_of_different_subjects_stay_apart_and_say_so(tmp_path: Path) -> None:
+    """As of a sweep in which a job is not finished, whose report is of the others."""
+    write(tmp_path, "noise, seed=0", 0)
+    write(tmp_path, "noise, seed=1", 1, {"s1": 10.0})
+    write(tmp_path, "posecrafter, seed=0", 2)
+    write(tmp_path, "posecrafter, seed=1", 3)
+    found = merge_seeds(load_results([tmp_path]))
+    assert [result.variant for result in found] == ["noise, seed=0", "noise, seed=1", "posecrafter, 2 seeds"]
+    (table,) = build_tables(found)
+    assert any(
+        "there is no mean over seed=0, seed=1, which are not of the same subjects" in note for note in table.notes
+    )

@@ -1,9 +1,11 @@
 """Sweeps: every experiment runs, and its report compares the variants over the same subjects."""
 
+import itertools
 import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,14 @@ def sweep(tmp_path, monkeypatch):
         return folder
 
     return run
+
+
+def saved(folder: Path, subject: str, *overrides: str, also: Sequence[str] = ()) -> None:
+    """A job that says it is finished; `also`: what its command line said beside."""
+    run, given = RunFolder(folder), [f"subject={subject}", "model=tiny", *overrides]
+    run.path.mkdir()
+    run.save_settings(run_settings(*given))
+    run.save_summary(FINISHED | {"overrides": [*given, *also]})
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -162,6 +172,7 @@ def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_
     assert status == 2 and "error: unknown subject people_099" in stderr and "Traceback" not in stderr
     found = read_sweep(tmp_path / "sweep")
     assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
+    assert found.unfinished == {"0": "which failed before it wrote anything"}
     status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
     assert status == 2 and stderr.startswith("error: metod is unknown: did you mean") and stderr.count("\n") == 1
 
@@ -171,18 +182,47 @@ def test_bad_sweeps_are_named(tmp_path):
         read_sweep(tmp_path / "gone")
     with pytest.raises(UserError, match="no finished run"):
         read_sweep(tmp_path)
+    for job in ("2", "10"):
+        saved(tmp_path / job, "anna")
+    with pytest.raises(UserError, match="holds anna with the same settings twice, in 2 and 10: move all but one"):
+        read_sweep(tmp_path)
 
 
 def test_clips_are_called_as_eval_score_calls_them_and_keep_apart(tmp_path, compose_config):
     files = ("clips/anna.mp4", "a/ben.mp4", "b/ben.mp4", "people_001")
     for number, subject in enumerate(files):
-        run = RunFolder(tmp_path / str(number))
-        run.path.mkdir()
-        run.save_settings(run_settings(f"subject={subject}", "model=tiny"))
-        run.save_summary(FINISHED | {"overrides": [f"subject={subject}"]})
+        saved(tmp_path / str(number), subject)
     names = {run.subject: run.name for run in read_sweep(tmp_path).runs}
     assert (names["clips/anna.mp4"], names["people_001"]) == ("anna", "people_001")
     assert len(set(names.values())) == 4 and not any("/" in name for name in names.values())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "variants"),
+    [
+        ([], ["sampling.frame_chunk=2", "checkpoint_every_n_steps=7"], ["", ""]),
+        ([], ["seed=0", "sampling.num_steps=3"], ["", ""]),
+        (["sampling.num_steps=3"], ["sampling.num_steps=4"], ["num_steps=3", "num_steps=4"]),
+        (["pose=dwpose"], ["pose=mediapipe"], ["pose=dwpose", "pose=mediapipe"]),
+    ],
+)
+def test_what_changes_no_frame_makes_no_variant(tmp_path, before, after, variants):
+    """As where a sweep that was stopped is given again for less memory, or with a default said."""
+    saved(tmp_path / "0", "anna", *before)
+    saved(tmp_path / "1", "ben", *after)
+    assert [run.variant for run in read_sweep(tmp_path).runs] == variants
+
+
+def test_runs_that_are_repeated_with_another_method_stand_in_its_row(tmp_path):
+    for job, (who, method) in enumerate(itertools.product(("anna", "ben"), ("noise", "selection"))):
+        saved(tmp_path / str(job), who, f"method={method}", also=[f"repeat={who}"])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["noise", "selection"] * 2
+
+
+def test_what_changes_no_frame_is_a_variant_where_it_was_swept(tmp_path):
+    for job, chunk in enumerate((1, 2)):
+        saved(tmp_path / str(job), "anna", f"sampling.frame_chunk={chunk}")
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["frame_chunk=1", "frame_chunk=2"]
 
 
 def test_paired_differences_ignore_what_subjects_have_in_common():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from eval.report import main
 from eval.reporting.card import card, write_cards
 from eval.reporting.results import load_results
 from tests.eval.reporting.test_tables import TEN, write_result
@@ -43,6 +44,17 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
     assert len(text.splitlines()) < 60, "one page"
     (path,) = write_cards([result], ["posecrafter"], tmp_path / "cards")
     assert path.read_text() == text and path.name == "01_posecrafter-8.md"
+
+
+def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Path, call_main) -> None:
+    for name in "ab":
+        write_result(tmp_path / f"in/{name}.json", method=name)
+    assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
+    (cards,) = (tmp_path / "report/cards").iterdir()
+    (cards / "mine.md").touch()
+    (tmp_path / "in/a.json").unlink()
+    assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
+    assert sorted(path.name for path in cards.iterdir()) == ["01_b-8.md", "mine.md"]
 
 
 def test_what_others_wrote_cannot_break_the_card(tmp_path: Path) -> None:

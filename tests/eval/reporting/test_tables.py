@@ -133,6 +133,20 @@ def test_partial_data_are_said(tmp_path: Path) -> None:
     assert "fewer held-out frames than the 100 asked for: tiktok_001 1" in notes
 
 
+def test_a_baseline_that_is_asked_for_stands_before_the_published_rows(tmp_path: Path, call_main) -> None:
+    lower = {clip: values | {"ssim": values["ssim"] - 0.1} for clip, values in TEN.items()}
+    write_result(tmp_path / "in/a.json", method="controlvideo", clips=lower)
+    write_result(tmp_path / "in/b.json")
+    assert (
+        call_main(report_main, f"results={tmp_path}/in", "output=out", "num_videos=0", "baseline=controlvideo (8)")[0]
+        == 0
+    )
+    (table,) = json.loads((tmp_path / "out/tables.json").read_text())
+    found = {row["label"]: row["metrics"]["ssim"]["difference"] for row in table["rows"] if not row["published"]}
+    assert found == {"controlvideo": None, "posecrafter": pytest.approx(0.1)}
+    assert any("difference from controlvideo (8) over the same subjects" in note for note in table["notes"])
+
+
 def test_rows_over_other_subjects_frames_or_networks_are_marked(tmp_path: Path) -> None:
     inputs = {clip: {"frames": 100, "real_sha256": "0" * 64} for clip in TEN}
     network = {"ssim": {"value": 0.8, "frames": 30, "network": {"name": "n", "fingerprint": "a"}}}
