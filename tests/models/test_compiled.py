@@ -106,6 +106,7 @@ def test_training_is_compiled_once_for_all_steps_and_sampling_is_not(monkeypatch
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     plain, compiled = build(), build(training=True)
     for network in (plain.unet, plain.controlnet, compiled.unet, compiled.controlnet):
+        cast(torch.nn.Module, network).to(memory_format=torch.channels_last)
         network.enable_gradient_checkpointing()
 
     def check(**case: int) -> None:
