@@ -47,7 +47,7 @@ class VideoBackbone(nn.Module):
         group_norm: `clip`: statistics of the norms outside transformer blocks are taken over all frames of a clip,
             as in the public ControlVideo model; `frame`: over each frame alone.
         conditioning_scale: factor on the ControlNet's residuals, where a `Conditioning` has none of its own.
-        compiled: without gradients, layers that repeat run compiled (`src/models/compiled.py`).
+        compiled: layers that repeat run compiled (`src/models/compiled.py`); None: none do.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class VideoBackbone(nn.Module):
         scales: Sequence[float] = (),
         group_norm: str = "clip",
         conditioning_scale: float = 1.0,
-        compiled: bool = False,
+        compiled: CompiledForwards | None = None,
     ) -> None:
         super().__init__()
         if group_norm not in GROUP_NORMS:
@@ -73,11 +73,11 @@ class VideoBackbone(nn.Module):
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
         self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
-        forwards = CompiledForwards() if compiled else None
+        self.compiled = compiled
         self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
         for network in (unet, controlnet, *beside):
             self._install_attention(network, has_temporal=network is unet, trained=network in (unet, controlnet))
-            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=forwards)
+            install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=compiled)
 
         blocks = [block for block in self.modules() if isinstance(block, BasicTransformerBlock)]
         self._text_attentions: list[Attention] = [block.attn2 for block in blocks if block.attn2 is not None]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from src.models.backbone import VideoBackbone
+from src.models.compiled import CompiledForwards
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model
 from src.models.settings import ModelSettings
@@ -58,7 +59,7 @@ def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBac
         scales=[net.scale for net in settings.controlnets],
         group_norm=settings.group_norm,
         conditioning_scale=settings.conditioning_scale,
-        compiled=settings.compile,
+        compiled=CompiledForwards.build(sampling=settings.compile, training=settings.compile_training),
     )
     # Of no precision `auto` is float32, which goes with all.
     cast_frozen(backbone, getattr(torch, settings.in_precision("32-true").dtype))

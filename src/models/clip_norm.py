@@ -71,6 +71,11 @@ class ClipNorm(torch.autograd.Function):
         of_x_B1C11 = mean_gx_B1C11 * -rstd_B1C11.pow(3)
         constant_B1C11 = torch.addcmul(rstd_B1C11 * mean_g_B1C11, of_x_B1C11, mean_B1C11).neg_()
         scale_B1C11 = rstd_B1C11 * weight_C[:, None, None]
+        if torch.compiler.is_compiling():
+            # Fused, nothing between is held; and the compiler takes no output of another memory format.
+            rest = torch.addcmul(constant_B1C11, x_BFCHW, of_x_B1C11)
+            dx_BFCHW = torch.addcmul(rest, grad_BFCHW, scale_B1C11).to(x_BFCHW.dtype)
+            return dx_BFCHW, None, None, None, None, None
         dx_BFCHW = torch.empty_like(x_BFCHW)
         for part in ctx.chunks:
             rest = torch.addcmul(constant_B1C11, x_BFCHW[:, part], of_x_B1C11)

@@ -1,14 +1,17 @@
-"""`model.compile`: the layers that repeat, compiled one by one for any number of frames, prompt and timestep.
+"""`model.compile` and `model.compile_training`: the layers that repeat, compiled one by one.
 
 They are the residual blocks and the feed-forwards, where kernels fuse. What chunks, prompts and kept features change
-stays outside of what is compiled; the attentions are matrix products and fused kernels as they are.
+stays outside of what is compiled; the attentions are matrix products and fused kernels as they are. In sampling one
+compilation serves any number of frames, prompt and timestep; training has one number of frames, and compiles for it.
 
 Dimensions: X frames of P·B clips.
 """
 
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -32,29 +35,58 @@ def can_compile() -> bool:
 class CompiledForwards:
     """The compiled forwards of a backbone's layers: layers of one class and size share theirs.
 
+    Args:
+        sampling, training: whether layers run compiled without gradients, and with.
+
     Raises:
         UserError: this PyTorch cannot count what it compiles by layer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sampling: bool, training: bool) -> None:
         if not can_compile():
-            raise UserError("model.compile=true needs a newer torch, such as 2.14: update it or set it to false")
+            raise UserError(
+                "model.compile=true and model.compile_training=true need a newer torch, such as 2.14: update it or set "
+                "them to false"
+            )
+        self.sampling, self.training = sampling, training
         self._by_kind: dict[object, Callable[..., Tensor]] = {}
+
+    @classmethod
+    def build(cls, *, sampling: bool, training: bool) -> "CompiledForwards | None":
+        """Of these, or None where neither is wanted."""
+        return cls(sampling=sampling, training=training) if sampling or training else None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block layers run as they are."""
+        before = self.sampling, self.training
+        self.sampling = self.training = False
+        try:
+            yield
+        finally:
+            self.sampling, self.training = before
+
+    def wanted(self) -> bool:
+        """Whether what runs now is compiled."""
+        return self.training if torch.is_grad_enabled() else self.sampling
 
     def of(self, layer: nn.Module) -> Callable[..., Tensor]:
         """A function of the layer and its inputs; compiled when it is called first."""
-        kind = type(layer), tuple((name, p.shape, p.dtype) for name, p in layer.named_parameters())
+        learning = torch.is_grad_enabled()
+        kind = learning, type(layer), tuple((name, p.shape, p.dtype) for name, p in layer.named_parameters())
         if not self._by_kind:
-            log.info("model.compile: the first step compiles, which takes a minute or more; later ones do not")
+            log.info("the first step compiles, which takes a minute or more; later ones do not")
         if kind not in self._by_kind:
             # Both are PyTorch's, and its overloads leave them out.
             options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": MOST_VARIANTS}
+            # Gradient checkpointing runs a layer twice, and both must be of one compilation: of the layer's own sizes.
+            options |= {"dynamic": False} if learning else {}
             self._by_kind[kind] = torch.compile(type(layer).forward, fullgraph=True, **options)
         return self._by_kind[kind]
 
 
 class CompiledLayer(ModelHook):
-    """Run a layer compiled. In training, and of one frame, it runs as it is: to the bit as without.
+    """Run a layer compiled where that is wanted. Of one frame it runs as it is: to the bit as without.
 
     Args:
         layout: says how many frames a clip has.
@@ -65,7 +97,7 @@ class CompiledLayer(ModelHook):
         super().__init__()
         self.layout = layout
         self.forwards = forwards
-        self._compiled: Callable[..., Tensor] | None = None
+        self._compiled: dict[bool, Callable[..., Tensor]] = {}
 
     def new_forward(self, module: nn.Module, x: Tensor, *args: Tensor) -> Tensor:
         """Apply the layer to x (X, …), and to others with its first axis.
@@ -73,21 +105,27 @@ class CompiledLayer(ModelHook):
         Raises:
             UserError: there is no compiler.
         """
-        if self.layout.num_frames == 1 or torch.is_grad_enabled():
+        if self.layout.num_frames == 1 or not self.forwards.wanted():
             forward = self.fn_ref.original_forward
             assert forward is not None, "a hook runs where it was registered"
             return forward(x, *args)
-        self._compiled = self._compiled or self.forwards.of(module)
-        for tensor in (x, *args):
+        learning = torch.is_grad_enabled()
+        if learning not in self._compiled:
+            self._compiled[learning] = self.forwards.of(module)
+        for tensor in () if learning else (x, *args):
             if len(tensor) > 1:
                 torch._dynamo.mark_dynamic(tensor, 0)
         self.layout.clips_compiled = max(1, self.layout.clips_of(len(x)))
         try:
-            return self._compiled(module, x, *args)
+            with warnings.catch_warnings():
+                # Of inputs that earlier layers made, when PyTorch looks at them to compile.
+                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+                return self._compiled[learning](module, x, *args)
         except BackendCompilerFailed as error:
             reason = str(error.inner_exception).strip().splitlines()[0]
             raise UserError(
-                f"model.compile=true needs a C++ compiler (g++), and Triton on a GPU: {reason}; or set it to false"
+                f"compiling needs a C++ compiler (g++), and Triton on a GPU: {reason}; or set model.compile and "
+                "model.compile_training to false"
             ) from error
         finally:
             self.layout.clips_compiled = None

@@ -106,7 +106,8 @@ class ModelSettings:
             offloading): seconds for gigabytes; `auto`: where they would take more than half of its free memory.
         channels_last: memory format of the convolutions.
         compile: in sampling, compile the layers that repeat at the first step, once for all frames, prompts and steps;
-            again for another resolution. Of use on a GPU; on a CPU see experiments/SPEED.md. Training is not compiled.
+            again for another resolution. Of use on a GPU; on a CPU see experiments/SPEED.md.
+        compile_training: the same in the fine-tune, whose results then differ in rounding.
     """
 
     name: str = setting(counts="nothing")
@@ -129,6 +130,7 @@ class ModelSettings:
     offload: Offload = setting("auto", counts="nothing")
     channels_last: bool = setting(False, counts="fine_tune")
     compile: bool = setting(False, counts="sampling")
+    compile_training: bool = setting(False, counts="nothing")
 
     def __post_init__(self) -> None:
         shipped_configs(self.configs)

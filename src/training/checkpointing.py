@@ -3,6 +3,7 @@
 Dimensions: N training frames, F frames, C channels, h×w latent cells.
 """
 
+import contextlib
 import logging
 
 import torch
@@ -58,7 +59,9 @@ def kept_bytes(backbone: VideoBackbone, conditioning: Conditioning, latents_NChw
         return tensor
 
     same = torch.zeros(num_frames, dtype=torch.long, device=latents_NChw.device)
-    with torch.enable_grad(), saved_tensors_hooks(count, lambda tensor: tensor):
+    paused = contextlib.nullcontext() if backbone.compiled is None else backbone.compiled.paused()
+    # Compiled, a step keeps no more; each number of frames would be compiled for.
+    with paused, torch.enable_grad(), saved_tensors_hooks(count, lambda tensor: tensor):
         # What it returns holds the graph, and so every storage that is counted, until all are.
         noise = backbone(latents_NChw[same][None], 1, conditioning.frames(same))
     del noise

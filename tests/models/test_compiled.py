@@ -1,14 +1,21 @@
 """`model.compile` with Inductor on the CPU."""
 
+import copy
+import functools
+from dataclasses import replace
+from typing import cast
+
 import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
 from src.common.errors import UserError
 from src.models.backbone import VideoBackbone
-from src.models.compiled import can_compile
+from src.models.build import build_backbone
+from src.models.compiled import CompiledForwards, can_compile
 from src.models.shipped import shipped_configs
-from tests.conftest import perturbed
+from src.training.checkpointing import kept_bytes
+from tests.conftest import TINY, perturbed
 
 pytestmark = pytest.mark.skipif(not can_compile(), reason="this torch is too old for model.compile")
 F, CHUNK = 5, 4
@@ -16,7 +23,7 @@ F, CHUNK = 5, 4
 ONE_LEVEL = {"block_out_channels": [32], "down_block_types": ["CrossAttnDownBlock2D"]}
 
 
-def build(*, compiled: bool) -> VideoBackbone:
+def build(*, sampling: bool = False, training: bool = False) -> VideoBackbone:
     folder, networks = shipped_configs("tiny"), []
     torch.manual_seed(0)
     for cls, name, more in (
@@ -24,13 +31,13 @@ def build(*, compiled: bool) -> VideoBackbone:
         (ControlNetModel, "controlnet", {}),
     ):
         networks.append(cls.from_config({**cls.load_config(folder / name), **ONE_LEVEL, **more}))
-    return perturbed(VideoBackbone(*networks, compiled=compiled))
+    return perturbed(VideoBackbone(*networks, compiled=CompiledForwards.build(sampling=sampling, training=training)))
 
 
 @pytest.fixture
 def pair() -> tuple[VideoBackbone, VideoBackbone]:
     """The same weights without and with."""
-    return build(compiled=False), build(compiled=True)
+    return build(), build(sampling=True)
 
 
 @pytest.fixture
@@ -48,7 +55,8 @@ def predict(backbone: VideoBackbone, *, num_frames: int = F, timestep: int = 481
     latents = torch.randn(1, num_frames, 4, 4, 4, generator=generator)
     poses = torch.rand(1, num_frames, 3, 32, 32, generator=generator)
     text = torch.randn(1, 7, 32, generator=generator)
-    with backbone.chunked(CHUNK):
+    # Training has no chunks: gradient checkpointing runs a layer again when their block has ended.
+    with backbone.chunked(None if torch.is_grad_enabled() else CHUNK):
         return backbone(latents, timestep, backbone.prepare(poses, text))
 
 
@@ -71,16 +79,56 @@ def test_layers_are_compiled_once_for_all_frames_prompts_and_steps(pair, inducto
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 
 
+def gradients(backbone: VideoBackbone, **case: int) -> dict[str, torch.Tensor]:
+    backbone.zero_grad()
+    predict(backbone.train(), **case).square().mean().backward()
+    return {name: cast(torch.Tensor, parameter.grad) for name, parameter in backbone.trainable_state().items()}
+
+
 def test_training_and_names_are_as_without(pair):
     plain, compiled = pair
     assert list(plain.state_dict()) == list(compiled.state_dict())
-    for backbone in pair:
-        predict(backbone.train()).square().mean().backward()
-    for name, parameter in plain.trainable_state().items():
-        assert torch.equal(parameter.grad, compiled.trainable_state()[name].grad), name
+    expected = gradients(plain)
+    for name, found in gradients(compiled).items():
+        assert torch.equal(found, expected[name]), name
+
+
+def test_the_settings_say_what_is_compiled(tiny):
+    for settings in (TINY, replace(TINY, compile=True), replace(TINY, compile_training=True)):
+        compiled = build_backbone(copy.deepcopy(tiny), settings).compiled
+        found = (False, False) if compiled is None else (compiled.sampling, compiled.training)
+        assert found == (settings.compile, settings.compile_training)
+
+
+def test_training_is_compiled_once_for_all_steps_and_sampling_is_not(monkeypatch):
+    """Traced forwards and backwards; Inductor's kernels of them are left to `tests.models.measure_compile`."""
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    plain, compiled = build(), build(training=True)
+    for network in (plain.unet, plain.controlnet, compiled.unet, compiled.controlnet):
+        cast(torch.nn.Module, network).to(memory_format=torch.channels_last)
+        network.enable_gradient_checkpointing()
+
+    def check(**case: int) -> None:
+        expected, found = gradients(plain, **case), gradients(compiled, **case)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-5 * float(gradient.abs().max()) + 1e-9)
+
+    check()
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert graphs >= 4
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        check(timestep=1, seed=1)
+        with torch.no_grad():
+            assert torch.equal(predict(compiled), predict(plain))
+        # What a step keeps is counted with other numbers of frames, for which nothing is compiled.
+        latents, same = torch.randn(3, 4, 4, 4), torch.zeros(3, dtype=torch.long)
+        conditioning = compiled.prepare(torch.rand(1, 3, 3, 32, 32), torch.randn(1, 7, 32)).frames(same)
+        assert kept_bytes(compiled, conditioning, latents, 3) > 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
 
 
 @torch.no_grad()
 def test_where_there_is_no_compiler_it_says_so(inductor):
     with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.raises(UserError, match="g\\+\\+"):
-        predict(build(compiled=True))
+        predict(build(sampling=True))

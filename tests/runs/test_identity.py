@@ -162,7 +162,7 @@ def test_what_decides_is_not_taken_for_a_detail():
         for key, counts in where.items()
         if key.startswith(("sampling.", "method.")) and key not in ("method.kind", "sampling.frame_chunk")
     } == {"sampling"}
-    aside = {"model.name", "model.gradient_checkpointing", "model.offload"}
+    aside = {"model.name", "model.gradient_checkpointing", "model.offload", "model.compile_training"}
     assert {key for key, counts in where.items() if key.startswith("model.") and counts == "nothing"} == aside
     # The fine-tune runs as it is.
     assert where["model.compile"] == "sampling"
