@@ -245,7 +245,8 @@ def one_line(error: Exception, settings: type | None = None) -> str:
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     if str(error).startswith("Config group override must be"):
         return "a group is no value: choose one of its names, such as logger=none"
-    lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
+    text = str(error).removeprefix("UserError raised while resolving interpolation: ")
+    lines = [line.strip() for line in text.split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import hydra
@@ -42,6 +42,20 @@ ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output
 offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
+
+
+def _steps_for(steps: Mapping[str, int], num_frames: int) -> int:
+    """Of an experiment's table, the steps that go with a number of training frames."""
+    table = {str(key): value for key, value in steps.items()}
+    if str(num_frames) not in table:
+        raise UserError(
+            f"data.num_frames={num_frames}: the experiment knows the steps of {', '.join(table)} frames alone; give "
+            f"+steps.{num_frames}=STEPS as well, or trainer.max_steps="
+        )
+    return table[str(num_frames)]
+
+
+OmegaConf.register_new_resolver("steps_for", _steps_for, replace=True)
 
 
 def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ()) -> T:
