@@ -38,7 +38,8 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
-ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
+_HYDRA = HydraConf(output_subdir=None, callbacks={"before_jobs": {"_target_": "src.app.sweeps.BeforeJobs"}})
+ConfigStore.instance().store(group="hydra", name="config", node=_HYDRA, provider="posecrafter")
 offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
@@ -145,7 +146,7 @@ def entry(
                     named = command_line.with_keys(_without_word(given, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
-                    command_line.check_sweep(sys.argv[1:])
+                    command_line.check_groups(sys.argv[1:])
                     require_launcher(given)
                     launch()
             except UserError as error:
