@@ -17,7 +17,7 @@ TOLD_EVERY = 20
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar, told the losses of every twentieth step."""
+    """Lightning's bar, told the losses of every twentieth step, and how many steps there are now (`FinishInTime`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,6 +28,18 @@ class Bar(RichProgressBar):
         if not self._told or trainer.global_step % TOLD_EVERY == 0:
             self._told = super().get_metrics(trainer, pl_module)
         return self._told
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """See the library, which asks for the number of steps once."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        if self.progress is not None and self.train_progress_bar_id is not None:
+            self.progress.update(self.train_progress_bar_id, total=trainer.max_steps)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # There are steps and no epochs; as wide as the other bar's.
+        return "Training".ljust(len(self.validation_description))
 
 
 class FinishInTime(Callback):

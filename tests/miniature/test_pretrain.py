@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderDC
 from hydra.utils import instantiate
+from lightning import LightningModule, Trainer
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
@@ -19,6 +20,7 @@ from src.miniature.base import stratified_timesteps
 from src.miniature.common import PoolModule
 from src.miniature.details import detail_cells, detail_rectangles
 from src.miniature.keypoints import KeypointsModule
+from src.miniature.pacing import Bar
 from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
@@ -84,6 +86,23 @@ def with_vae(config: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     """A config of the base, after its VAE was trained."""
     pretrain(config("vae"))
     return lambda *overrides: config("base", *overrides)
+
+
+def test_the_bar_shows_the_steps_that_there_is_time_for(
+    call_main, arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def look(bar: Bar, trainer: Trainer, module: LightningModule) -> None:
+        [task] = [task for task in bar.progress.tasks if task.description.startswith("Training")]
+        shown.append(task.total)
+
+    monkeypatch.setattr(Bar, "on_train_end", look)
+    monkeypatch.setattr("src.miniature.pacing.FIRST_STEPS", 2)
+    monkeypatch.setattr("src.miniature.pacing.EVERY", 1)
+    words = arguments("keypoints", "part.max_steps=5000", "checkpoint_every=5000", "part.validate_every=5000")
+    assert call_main(main, *words, "finish_in=00:00:00:01", "folder=here")[0] == 0
+    assert len(shown) == 1 and shown[0] < 5000
 
 
 def test_several_devices_may_share_a_training(config: Callable[..., DictConfig]) -> None:
