@@ -15,6 +15,7 @@ from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
 from src.common.typed import FilePath, Raw
+from src.common.writers import check_place
 from src.pose.extractors.settings import ExtractorSettings
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def main(cfg: DictConfig) -> None:
     from eval.reporting.tables import build_tables
 
     settings = settings_of(ReportCommand, cfg)
+    if settings.output is not None:
+        check_place(settings.output)
     if settings.sweep is not None:
         report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
         return

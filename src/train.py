@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
-from src.app.run_dir import check_own, choose_run_dir
+from src.app.run_dir import choose_run_dir
 from src.common.typed import FileName
 from src.runs.settings import RunSettings
 
@@ -29,7 +29,6 @@ def main(cfg: DictConfig) -> None:
     from src.runs.run_folder import RunFolder
 
     settings = settings_of(RunSettings, cfg) if cfg.repeat is None else repeated(cfg)
-    check_own(cfg)
     run = RunFolder(choose_run_dir(settings))
     # Loggers name code, so they come from our configs and the command line alone; their files go into the run folder.
     cfg.run_dir = run.path  # as a path, in which nothing is looked up

@@ -23,18 +23,36 @@ SMALL = {
     "src.poses": ("pose=mini", "data.resolution=64", *SHORT),
     "src.repair": (*TOY, "data.num_frames=3", "pose=mini"),
     "src.info": (),
+    "src.convert": (),
     "eval.retarget": (*TOY, *SHORT, "pairs=[[people_001,people_002]]", "frames=2"),
     "eval.score": ("metrics=[psnr]", "download=false", "device=cpu"),
     "eval.run": (*TOY, "data.num_test_frames=2", "num_frames=3", "subjects=[people_001]", "metrics=[psnr]"),
     "eval.report": ("download=false", "num_videos=1"),
 }
 # What needs a cluster, the network or weights that nobody has here is composed, and not run.
-COMPOSED = ("hydra/launcher=", "dataset.metadata=", "model.base=", "method=external", "dataset=…", "pose.person=")
+COMPOSED = (
+    "hydra/launcher=",
+    "dataset.metadata=",
+    "model.base=",
+    "method=external",
+    "dataset=…",
+    "pose.person=",
+    "weights=",
+)
+CONFIGS = {
+    "src.train": "train",
+    "src.sample": "sample",
+    "src.prepare": "prepare",
+    "src.convert": "convert",
+    "eval.run": "eval",
+}
 
 
 def command_lines(document: str) -> list[str]:
     """Commands in the code blocks of a document, their comments cut off and continued lines joined."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S)
+    fenced = r"^```\w*\n(.*?)^```"
+    indented = r"^(    python -m [^\n]*\n)"
+    blocks = [a or b for a, b in re.findall(f"{fenced}|{indented}", (ROOT / document).read_text(), re.M | re.S)]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].split(" # ")[0].strip() for line in lines if re.match(r"\s*(python -m|make) ", line)]
 
@@ -71,14 +89,14 @@ def test_every_command_of_a_document_runs(document, workspace, call_main, compos
             assert shown.returncode == 0, f"{document}: {line}: {shown.stderr}"
             continue
         _, _, module, *words = filled_in(line, workspace)
-        assert not [word for word in words if "<" in word], f"{document}: no name for the placeholder in {line}"
         if any(mark in word for mark in COMPOSED for word in words):
-            config = {"src.train": "train", "eval.run": "eval", "src.prepare": "prepare"}[module]
-            # What a shell would fill in is left out.
-            literal = shlex.split(re.sub(r"\S*\$\(.*?\)", "", line))[3:]
+            config = CONFIGS[module]
+            # What a shell would fill in is left out, and what is to be named has a name.
+            literal = shlex.split(re.sub("<.*?>", "x", re.sub(r"\S*\$\(.*?\)", "", line)))[3:]
             overrides = [word for word in literal if word != "-m" and not word.startswith("hydra")]
             assert compose_config(config, *overrides, *(["subject=x"] if config == "train" else []))
             continue
+        assert not [word for word in words if "<" in word], f"{document}: no name for the placeholder in {line}"
         chosen = {word.partition("=")[0] for word in SMALL[module]} if module in SMALL else set()
         kept = [word for word in words if word.partition("=")[0] not in chosen - {"segments"}]
         if any(word.startswith("experiment=") for word in words):

@@ -203,6 +203,9 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         if unweighted := [name for name in scored if metric not in result.weights.get(name, {})]:
             yield f"{metric} of {_some(set(unweighted))} has no weight, without which its value cannot be checked"
             continue
+        if wrong := {name for name in scored if not _may_weigh(result, metric, name)}:
+            yield f"{metric} of {_some(wrong)} weighs what none of its frames does"
+            continue
         # Where nobody is found, or a region is not shown, a clip has no value of its own; else it has.
         some = "seen" in result.metrics[metric] or REGISTRY[metric].needs_poses
         if scored and not some and (lost := set(result.clips) - set(scored)):
@@ -211,6 +214,20 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
         if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):
             yield f"{metric} is {value:.6g}, but its clips give {pooled:.6g}"
+
+
+def _may_weigh(result: Result, metric: str, clip: str) -> bool:
+    """Whether a clip's weight can be: one of a mean over videos, else the frames (of MSE-P coordinates) in its value.
+
+    Which frames had an infinite PSNR, or a face, a result does not say.
+    """
+    weight, value = result.weights[clip][metric], result.clips[clip][metric]
+    if result.protocol.pooling == "videos":
+        return weight == 1
+    # A value that is infinite is one of no frame.
+    least = 1 if math.isfinite(value) else 0
+    most = math.inf if metric.startswith("mse-p") else result.clips[clip]["frames"]
+    return least <= weight <= most
 
 
 def _pooled(result: Result, metric: str) -> float | None:

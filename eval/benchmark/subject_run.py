@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
 from src.common.typed import plain
-from src.common.writers import refuse_links
+from src.common.writers import check_place, refuse_links
 from src.data.resolve import resolve_subject
 from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
@@ -67,6 +67,7 @@ def run_subject(
 
     Raises:
         UserError: bad settings, a subject too short for them, or one that lacks what the method needs.
+        ResourceError: nothing can be written into `runs`.
     """
     data, kind = settings.data, settings.kind
     subject = resolve_subject(name, settings=data.square_clip, root=data.root, extractor=no_extractor)
@@ -84,6 +85,8 @@ def run_subject(
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
+        # Not the run's own folder, in which another process may be at work: it is waited for.
+        check_place(runs)
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):

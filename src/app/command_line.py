@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import MissingConfigException
 
 from src.common.errors import UserError
+from src.common.paths import CONF_DIR
 from src.common.raw import at_home
 from src.common.typed import dotted_keys, raw_keys
 
@@ -134,31 +134,14 @@ def check_flags(arguments: Sequence[str]) -> None:
             _refuse_run_folder(f"--{flag.replace('_', '-')}", folder)
 
 
-def check_sweep(arguments: Sequence[str]) -> None:
-    """Raise a UserError where the jobs of a sweep would all write into one `run_dir`.
-
-    Args:
-        arguments: as `prepared` returns them.
-    """
-    if not any(argument in _MULTIRUN for argument in arguments):
-        return
+def check_groups(arguments: Sequence[str]) -> None:
+    """Raise a UserError where several choices of a group are given, of which Hydra would mix the settings."""
     for argument in arguments:
-        if argument.lstrip("+").startswith("run_dir="):
-            override = OverridesParser.create().parse_override(argument)
-            # A reference, which `_in_quotes` did not make text, may be another folder in each job.
-            if override.is_sweep_override() or override.value() is None or re.search(r"(?<!\\)\$\{", argument):
-                continue
-            given = str(override.value()).replace("\\${", "${")
-            raise shared_run_dir(given)
-
-
-def shared_run_dir(run_dir: str) -> UserError:
-    """What is said of a folder that all jobs of a sweep would write into."""
-    return UserError(
-        f"run_dir={run_dir}: all jobs of the sweep would write there, one over the other: leave it out "
-        "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
-        "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
-    )
+        group, _, choice = argument.partition("=")
+        if choice.startswith("[") and (CONF_DIR / group.lstrip("+")).is_dir():
+            raise UserError(
+                f"{argument}: one choice is made of a group: give one name, or sweep over them, as -m {group}=NAME,NAME"
+            )
 
 
 def _refuse_run_folder(flag: str, folder: str) -> None:
@@ -245,7 +228,8 @@ def one_line(error: Exception, settings: type | None = None) -> str:
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     if str(error).startswith("Config group override must be"):
         return "a group is no value: choose one of its names, such as logger=none"
-    lines = [line.strip() for line in str(error).split("Config search path:")[0].splitlines()]
+    text = str(error).removeprefix("UserError raised while resolving interpolation: ")
+    lines = [line.strip() for line in text.split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 

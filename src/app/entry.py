@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import hydra
@@ -38,10 +38,25 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
-ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(output_subdir=None), provider="posecrafter")
+_HYDRA = HydraConf(output_subdir=None, callbacks={"before_jobs": {"_target_": "src.app.sweeps.BeforeJobs"}})
+ConfigStore.instance().store(group="hydra", name="config", node=_HYDRA, provider="posecrafter")
 offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
 OmegaConf.register_new_resolver("quick_precision", quick_precision, replace=True)
+
+
+def _steps_for(steps: Mapping[str, int], num_frames: int) -> int:
+    """Of an experiment's table, the steps that go with a number of training frames."""
+    table = {str(key): value for key, value in steps.items()}
+    if str(num_frames) not in table:
+        raise UserError(
+            f"data.num_frames={num_frames}: the experiment knows the steps of {', '.join(table)} frames alone; give "
+            f"+steps.{num_frames}=STEPS as well, or trainer.max_steps="
+        )
+    return table[str(num_frames)]
+
+
+OmegaConf.register_new_resolver("steps_for", _steps_for, replace=True)
 
 
 def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ()) -> T:
@@ -131,7 +146,7 @@ def entry(
                     named = command_line.with_keys(_without_word(given, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
-                    command_line.check_sweep(sys.argv[1:])
+                    command_line.check_groups(sys.argv[1:])
                     require_launcher(given)
                     launch()
             except UserError as error:

@@ -1,9 +1,14 @@
-"""The bad segments of a clip, and the poses to generate them in (Sec. 5.3, video inpainting)."""
+"""The bad segments of a clip, and the poses to generate them in (Sec. 5.3, video inpainting).
+
+Dimensions: F frames, K keypoints.
+"""
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from src.common.errors import UserError
@@ -78,7 +83,8 @@ def segment_poses(poses: PoseSequence, segment: Segment, source: SegmentPoses) -
     Args:
         poses: of the whole clip.
         source: `own`: as extracted; `interpolate`: keypoints move in straight lines between the good frames beside
-            the segment, or stay as they are in the only one there is that shows the person.
+            the segment, or stay as they are in the only one there is that shows the person. A keypoint that one of
+            the two shows is there up to the middle, and moves with the nearest one that both show.
 
     Raises:
         UserError: `own`, and frames of the segment in which no person was found; `interpolate`, and none in those
@@ -100,4 +106,24 @@ def segment_poses(poses: PoseSequence, segment: Segment, source: SegmentPoses) -
     mask = poses.mask.copy()
     mask[segment.bad] = False
     generated = PoseSequence(poses.xy, poses.confidence, mask)[segment.generated]
-    return fill_gaps(generated, max_gap=len(segment.bad))
+    return _with_those_of_one_side(fill_gaps(generated, max_gap=len(segment.bad)))
+
+
+def _with_those_of_one_side(poses: PoseSequence) -> PoseSequence:
+    """Keypoints that the first frame or the last one alone shows, in the half of the frames beside it.
+
+    A hand that turns out of sight would else be gone from the first bad frame on.
+    """
+    xy_FK2, confidence, mask = poses.xy.copy(), poses.confidence.copy(), poses.mask.copy()
+    in_both = np.flatnonzero(mask[0] & mask[-1])
+    middle = (len(mask) - 1) / 2
+    for end, other, half in ((0, -1, slice(1, int(middle) + 1)), (-1, 0, slice(math.ceil(middle), -1))):
+        for point in np.flatnonzero(poses.mask[end] & ~poses.mask[other]):
+            moved_F2 = np.zeros_like(xy_FK2[half, point])
+            if len(in_both):
+                distances = np.linalg.norm(poses.xy[end, in_both] - poses.xy[end, point], axis=-1)
+                anchor = in_both[distances.argmin()]
+                moved_F2 = poses.xy[half, anchor] - poses.xy[end, anchor]
+            xy_FK2[half, point] = poses.xy[end, point] + moved_F2
+            confidence[half, point], mask[half, point] = poses.confidence[end, point], True
+    return PoseSequence(xy_FK2, confidence, mask)

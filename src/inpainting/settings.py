@@ -20,7 +20,8 @@ class RepairSettings(LearningSettings):
     Attributes:
         video: video file or folder of images.
         segments: first and last bad frame of each segment, counted from 0.
-        segment_poses: `own`, extracted from the bad frames, or `interpolate`d between the good frames beside them.
+        segment_poses: `own`, extracted from the bad frames, or `interpolate`d between the good frames beside them
+            (`src.inpainting.segments.segment_poses`).
         blend_frames: over how many frames light and colour are matched at each border; 0: not.
         crf: of the repaired video; 0: lossless.
         prompt: null: the subject's own.

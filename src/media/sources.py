@@ -183,6 +183,9 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
         stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
         matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
         span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
+        # Those of a GIF need no matrix.
+        as_they_are = frame.format.is_rgb or frame.format.has_palette
+        colours = "RGB colours" if as_they_are else f"colours of {matrix}, {span} range"
         lost = None
         if (curve := _HDR.get(int(frame.color_trc))) is not None:
             lost = (
@@ -190,7 +193,7 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
                 f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
                 "format=yuv420p -c:a copy sdr.mp4"
             )
-    return f"{frame.width}x{frame.height} pixels{turned}{stretched}, colours of {matrix}, {span} range", lost
+    return f"{frame.width}x{frame.height} pixels{turned}{stretched}, {colours}", lost
 
 
 def create_video(path: str | Path, options: dict[str, str]) -> OutputContainer:

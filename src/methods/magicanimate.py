@@ -26,6 +26,15 @@ from src.sampling.jobs import GeneratedClip
 
 log = logging.getLogger(__name__)
 PUBLISHED_VAE = "stabilityai/sd-vae-ft-mse"
+# Of an image model's settings those that it has in its own, or not at all, and the values that ask nothing of it.
+_NOT_ITS_OWN: dict[str, tuple[Any, ...]] = {
+    "compile": (False,),
+    "offload": (False, "auto"),
+    "prediction_type": (None, "epsilon"),
+    "zero_terminal_snr": (None, False),
+    "group_norm": ("clip",),
+    "conditioning_scale": (1.0,),
+}
 
 
 class MagicAnimateMethod(Method):
@@ -38,9 +47,10 @@ class MagicAnimateMethod(Method):
             raise UserError(f"method={settings.kind} needs its weights {ORIGIN}")
         assert around.model is not None, "it stands on an image model"
         check_precision(settings.kind, around.trainer.precision)
-        for name in ("compile", "offload"):
-            if getattr(around.model, name) is True:
-                raise UserError(f"model.{name}=true: method={settings.kind} cannot; leave it out")
+        for name, values in _NOT_ITS_OWN.items():
+            if (value := getattr(around.model, name)) not in values:
+                shown = str(value).lower() if isinstance(value, bool) else value
+                raise UserError(f"model.{name}={shown}: method={settings.kind} does not go by it; leave it out")
         self.settings, self.around, self.model = settings, around, around.model
         self.files = find_files(settings.weights)
         self.stand_in = stand_in(self.model)

@@ -52,10 +52,11 @@ class PoolModule(lightning.LightningModule):
                     rows.keep_on(self.device)
 
     def on_train_start(self) -> None:
-        # A checkpoint brings the rate of its time: after a divergence the same command is given with a lower one.
+        # A checkpoint brings the optimiser's settings of its time: after a divergence the command has a lower rate.
         scheduler = cast(LambdaLR, self.lr_schedulers())
         scheduler.base_lrs = [self.steps.learning_rate]
         [group] = scheduler.optimizer.param_groups
+        group["weight_decay"] = self.steps.weight_decay
         group["initial_lr"] = self.steps.learning_rate
         group["lr"] = self.steps.learning_rate * self.learning_rate_factor(scheduler.last_epoch)
 

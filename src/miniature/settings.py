@@ -33,7 +33,7 @@ class StepSettings:
 
     def __post_init__(self) -> None:
         check_range(f"{STEP}.batch_size", self.batch_size, least=1)
-        check_range(RATE, self.learning_rate, above=0)
-        check_range(f"{STEP}.weight_decay", self.weight_decay, least=0)
+        check_range(RATE, self.learning_rate, above=0, most=1e3)
+        check_range(f"{STEP}.weight_decay", self.weight_decay, least=0, most=1e3)
         check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
         check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)

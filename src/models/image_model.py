@@ -52,6 +52,7 @@ class TextToImage:
     scheduler: DDIMScheduler
     clip_skip: int = 0
     additions: dict[str, Any] = field(default_factory=dict)
+    _cut: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for network in self.networks.values():
@@ -106,14 +107,16 @@ class TextToImage:
 
     @torch.no_grad()
     def encode_prompt(self, prompt: str) -> Tensor:
-        """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with a warning naming it."""
+        """The prompt's text embedding (1, T, E); what does not fit into T tokens is cut, with one warning naming it."""
         # A tokenizer whose folder holds its vocabulary alone knows no end.
         length = min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
         # A textual inversion of several vectors is several words to the tokenizer.
         tokenizer = cast(PreTrainedTokenizer, self.tokenizer)
         prompt = cast(str, TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizer))
         whole = self.tokenizer(prompt).input_ids
-        if len(whole) > length:
+        # Every window of a long video asks again.
+        if len(whole) > length and prompt not in self._cut:
+            self._cut.add(prompt)
             cut = cast(str, self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True))
             log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut.strip())
         tokens = self.tokenizer(

@@ -62,7 +62,10 @@ class StepTimer(Callback):
 
 
 class FiniteLoss(Callback):
-    """Ends a training whose loss is not finite, before that reaches a checkpoint.
+    """Ends a training whose loss or weights are not finite, before that reaches a checkpoint.
+
+    A finite loss may have a gradient that is not. A scaled gradient (`16-mixed`) overflows now and then, and its step
+    is left out: so the weights are looked at instead, and only where they are to be kept.
 
     Args:
         what: what has diverged then, and
@@ -81,6 +84,10 @@ class FiniteLoss(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._look(trainer)
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        finite = [weight.isfinite().all() for group in groups for weight in group["params"]]
+        if not torch.stack(finite).all():
+            raise self._diverged(f"the weights are not finite after step {trainer.global_step}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look(trainer)
@@ -92,10 +99,13 @@ class FiniteLoss(Callback):
         step, loss = next(bad, (trainer.global_step, None))
         # The gradient of one process is that of all.
         if trainer.strategy.reduce_boolean_decision(loss is not None, all=False):
-            raise UserError(
-                f"the loss is {'not finite' if loss is None else loss} at step {step}: {self.what} has diverged; a "
-                f"smaller {self.rate} or trainer.precision=32-true may help, and the last good checkpoint is kept"
-            )
+            raise self._diverged(f"the loss is {'not finite' if loss is None else loss} at step {step}")
+
+    def _diverged(self, seen: str) -> UserError:
+        return UserError(
+            f"{seen}: {self.what} has diverged; a smaller {self.rate} or trainer.precision=32-true may help, and the "
+            "last good checkpoint is kept"
+        )
 
 
 class FineTuneProgress(Callback):
@@ -153,7 +163,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        # All of it; where nothing is said Lightning logs that it was not.
+        trainer.save_checkpoint(self.path, weights_only=False)
 
 
 class TimeLimit(Callback):

@@ -64,7 +64,7 @@ def fine_tune(
         The record of what it cost, as `fine_tune.json` holds it.
 
     Raises:
-        UserError: the loss is not finite, or the time limit came before the last step.
+        UserError: loss or weights are not finite, or the time limit came before the last step.
         Stopped: on request, after a checkpoint.
     """
     lightning.seed_everything(job.seed, verbose=False)

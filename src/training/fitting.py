@@ -96,7 +96,7 @@ class Fitting:
             The record of what it cost, as `fine_tune.json` holds it.
 
         Raises:
-            UserError: the loss is not finite, or the time limit came before the last step.
+            UserError: loss or weights are not finite, or the time limit came before the last step.
             Stopped: on request, after a checkpoint.
         """
         resume = None if self._last is None else usable(self._last)

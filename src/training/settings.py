@@ -31,7 +31,7 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         check_range("optimizer.lr", self.lr, above=0, most=1e3)
-        check_range("optimizer.weight_decay", self.weight_decay, least=0)
+        check_range("optimizer.weight_decay", self.weight_decay, least=0, most=1e3)
         for beta in self.betas:
             check_range("optimizer.betas", beta, least=0, most=0.999999)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -60,6 +61,19 @@ def test_every_launcher_composes_with_the_type_that_its_plugin_gives(launcher):
     assert OmegaConf.get_type(cfg.hydra.launcher) is not dict, "a misspelt option of it would pass"
     ours = cfg.hydra.job.env_set.get("CUDA_VISIBLE_DEVICES") is not None
     assert ours == (launcher in ("gpus", "slurm_local")), "Slurm and Ray hand out GPUs themselves"
+
+
+def test_options_of_slurm_are_given_as_documented():
+    need("slurm")
+    text = (ROOT / "experiments/SCALE.md").read_text()
+    quoted = re.findall(r'`"(\+?hydra\.launcher\.[^"]*)"`', text)
+    plain = [f"hydra.launcher{name}=1" for name in re.findall(r"`(\.[a-z_]+)`", text)]
+    assert len(quoted) == 2 and len(plain) > 4
+    overrides = ["experiment=scale_people", "hydra/launcher=slurm", "subject=x", *quoted, *plain]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        launcher = compose("train", overrides=overrides, return_hydra_config=True).hydra.launcher
+    assert launcher.setup == ["module load cuda"] and launcher.additional_parameters == {"mail-type": "END"}
+    assert launcher.mem_gb == 1
 
 
 def test_every_launcher_of_the_group_is_known():

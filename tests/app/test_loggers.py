@@ -125,7 +125,6 @@ def test_who_has_switched_wandb_off_gets_no_files(compose_config, tmp_path: Path
     [
         ("+logger.foo=3", "unexpected keyword argument 'foo'"),
         ("logger._target_=no.such", "Error locating target 'no.such'"),
-        ("logger=[csv,wandb]", "unexpected keyword argument 'name'"),
         ("logger=wandb logger.project=a/b", "logger=wandb could not start: Invalid project name 'a/b'"),
     ],
 )

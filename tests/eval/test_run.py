@@ -87,6 +87,16 @@ def test_what_is_finished_is_not_done_again(
         run(config(folder, "trainer.max_steps=2"))
 
 
+def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_loaded(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    (tmp_path / "a_file").touch()
+    where = [f"data.root={finished[0]}/data", "runs=a_file", "fine_tune_cache=null"]
+    status, told = call_main(eval.run.main, "benchmark=people", "subjects=[people_001]", *SMALL, *FAST, *where)
+    assert status == 2 and "people_001: a_file/people cannot be written: " in told.splitlines()[-1], told
+
+
 def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, posecrafter = finished
     monkeypatch.setattr("src.runs.learn.fine_tune", not_again)

@@ -135,6 +135,22 @@ def test_interpolated_poses_move_in_straight_lines():
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")
 
 
+def test_what_one_good_frame_alone_shows_is_there_up_to_the_middle_and_moves_with_its_neighbour():
+    """Point 1, seen before, goes with point 0; point 2, seen after, with point 3, which stands still."""
+    xy, seen = np.zeros((7, 128, 2), np.float32), np.zeros((7, 128), bool)
+    xy[:, 0, 0] = np.linspace(0.1, 0.7, 7)
+    xy[:, 1] = xy[:, 0] + (0, 0.1)
+    xy[:, 2:4] = [[0.95, 0.5], [0.95, 0.6]]
+    seen[:, [0, 3]] = True
+    seen[:2, 1] = seen[5:, 2] = True
+    filmed = segment_poses(PoseSequence(xy, seen, seen), Segment(2, 4, 7), "interpolate")
+    assert filmed.mask[:, 1].tolist() == [True, True, True, False, False]
+    assert filmed.mask[:, 2].tolist() == [False, False, True, True, True]
+    np.testing.assert_allclose(filmed.xy[:3, 1], [[0.2, 0.1], [0.3, 0.1], [0.4, 0.1]], atol=1e-6)
+    np.testing.assert_allclose(filmed.xy[2:, 2], [[0.95, 0.5]] * 3, atol=1e-6)
+    assert not filmed.mask[:, 4:].any()
+
+
 def test_blending_removes_a_jump_in_light_and_leaves_a_perfect_segment_alone():
     generated = np.full((6, 32, 32, 3), 100, np.uint8)
     none = np.zeros((32, 32, 3))

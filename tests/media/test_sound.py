@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from src.media.sound import soundtrack
 from src.media.video import VideoReader, write_video
@@ -79,6 +80,11 @@ def test_how_a_video_is_read_is_said(tmp_path, caplog):
     write_video(tmp_path / "clip.mp4", np.zeros((4, 32, 48, 3), np.uint8), FPS)
     VideoReader(tmp_path / "clip.mp4")
     assert "48x32 pixels, colours of BT.709, limited range, 10 fps" in caplog.text
+    Image.new("RGB", (48, 32)).save(
+        tmp_path / "clip.gif", save_all=True, append_images=[Image.new("RGB", (48, 32), "red")]
+    )
+    VideoReader(tmp_path / "clip.gif")
+    assert "clip.gif: 48x32 pixels, RGB colours, 10 fps" in caplog.text
 
 
 def test_hdr_is_said(tmp_path, caplog):

@@ -114,6 +114,13 @@ def test_what_does_not_go_together_is_one_line(
         ([*animate, "condition=densepose.mp4"], "subject is not set: method=magicanimate takes a picture"),
         ([*animate, me, "condition=densepose.mp4", "mask=x"], "mask=x: this method takes none"),
         ([*animate, me, "condition=densepose.mp4", "model.offload=true"], "model.offload=true: method=magicanimate"),
+        *(
+            (
+                [*animate, me, "condition=densepose.mp4", f"model.{given}"],
+                f"model.{given}: method=magicanimate does not",
+            )
+            for given in ("prediction_type=v_prediction", "zero_terminal_snr=true", "group_norm=frame")
+        ),
         ([*disco, me, "condition=densepose.mp4"], "condition=densepose.mp4: this method takes none"),
         ([*disco, me, "run=outputs/x"], "run=outputs/x: method=disco learns no one"),
         ([*disco, me, "trainer.precision=64-true"], "trainer.precision=64-true: method=disco computes in 32-true"),

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from src.common.errors import UserError
 from src.common.trainer import seconds_of
 from src.miniature.common import MovingAverage
-from src.miniature.pacing import EVERY, UNTIMED_STEPS, FinishInTime
+from src.miniature.pacing import EVERY, FIRST_STEPS, FinishInTime
 from src.miniature.rows import Rows
 from src.pretrain import build_trainer, main, settings_of_pretraining
 
@@ -44,7 +44,7 @@ class _Trainer(SimpleNamespace):
     ("seconds", "expected"),
     [
         (lambda step: 0.1, 600),
-        (lambda step: 2 if step < UNTIMED_STEPS else 0.1, UNTIMED_STEPS),  # the time is over before a step is timed
+        (lambda step: 2 if step < FIRST_STEPS else 0.1, FIRST_STEPS),  # the time is over before a step is timed
         (lambda step: 0.1 if step < 300 else 0.05, 900),
         (lambda step: 0.001, 5000),
     ],
@@ -53,6 +53,15 @@ def test_steps_are_as_many_as_there_is_time_for(seconds: Callable[[int], float],
     trainer = _Trainer(5000)
     trainer.run(FinishInTime(60, clock=lambda: trainer.now), seconds)
     assert trainer.global_step == pytest.approx(expected, abs=2 * EVERY)
+
+
+def test_slow_steps_end_in_time_and_the_pace_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Long before there are enough of them for a good measurement; the first, which compiles, counts for no pace."""
+    trainer = _Trainer(5000)
+    with caplog.at_level("INFO"):
+        trainer.run(FinishInTime(75, clock=lambda: trainer.now), lambda step: 10 if step else 20)
+    assert trainer.global_step == 6 and trainer.now <= 100 + 75
+    assert caplog.messages == ["finish_in: at 10 s a step, 6 steps in all"]
 
 
 def test_time_is_days_hours_minutes_and_seconds() -> None:

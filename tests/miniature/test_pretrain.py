@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import AutoencoderDC
 from hydra.utils import instantiate
+from lightning import LightningModule, Trainer
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
@@ -19,6 +20,7 @@ from src.miniature.base import stratified_timesteps
 from src.miniature.common import PoolModule
 from src.miniature.details import detail_cells, detail_rectangles
 from src.miniature.keypoints import KeypointsModule
+from src.miniature.pacing import Bar
 from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
@@ -86,6 +88,23 @@ def with_vae(config: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     return lambda *overrides: config("base", *overrides)
 
 
+def test_the_bar_shows_the_steps_that_there_is_time_for(
+    call_main, arguments: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+
+    def look(bar: Bar, trainer: Trainer, module: LightningModule) -> None:
+        [task] = [task for task in bar.progress.tasks if task.description.startswith("Training")]
+        shown.append(task.total)
+
+    monkeypatch.setattr(Bar, "on_train_end", look)
+    monkeypatch.setattr("src.miniature.pacing.FIRST_STEPS", 2)
+    monkeypatch.setattr("src.miniature.pacing.EVERY", 1)
+    words = arguments("keypoints", "part.max_steps=5000", "checkpoint_every=5000", "part.validate_every=5000")
+    assert call_main(main, *words, "finish_in=00:00:00:01", "folder=here")[0] == 0
+    assert len(shown) == 1 and shown[0] < 5000
+
+
 def test_several_devices_may_share_a_training(config: Callable[..., DictConfig]) -> None:
     trainer = build_trainer(settings_of_pretraining(config("clip", "trainer.devices=2")))
     assert trainer.num_devices == trainer.world_size == 2
@@ -101,6 +120,8 @@ def test_several_devices_may_share_a_training(config: Callable[..., DictConfig])
         ("data.train.size=0", "must be at least 1"),
         ("part.module.settings.batch_size=0", "part.module.settings.batch_size=0 must be at least 1"),
         ("part.module.settings.decay_fraction=0", "part.module.settings.decay_fraction=0.0 must be above 0"),
+        ("part.module.settings.learning_rate=1e300", "learning_rate=1e+300 must be above 0 and at most 1000"),
+        ("part.module.settings.weight_decay=1e300", "weight_decay=1e+300 must be at least 0 and at most 1000"),
         ("part.module.settings.batch_size=few", "part.module.settings.batch_size=few: input should be a valid integer"),
         ("finish_in=soon", "finish_in=soon must be DD:HH:MM:SS"),
         ("trainer.devices=0", "trainer.devices=0 must be at least 1"),
@@ -338,20 +359,33 @@ def test_what_diverged_is_not_written(
 def test_after_a_divergence_a_lower_rate_goes_on_from_the_last_good_checkpoint(
     call_main, arguments: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    words, high = arguments("keypoints", "checkpoint_every=4"), "part.module.settings.learning_rate=1e30"
+    words = arguments("keypoints", "checkpoint_every=5")
+    given = ("learning_rate=1e3", "weight_decay=1e3", "warmup_steps=0")
+    high = [f"part.module.settings.{setting}" for setting in given]
     assert call_main(main, *words, "folder=whole")[0] == 0
     assert call_main(main, *words, "folder=broken", "max_time=00:00:00:00")[0] == 0
     saved = tmp_path / "broken/keypoints/checkpoints/last.ckpt"
     before = saved.read_bytes()
-    for last in (4, 3):  # in a step that would be kept, or at the end
-        status, stderr = call_main(main, *words, "folder=broken", high, f"part.max_steps={last}")
-        assert status == 2 and stderr.splitlines()[-1].startswith("error: the loss is nan at step 3: the training has")
+    for last in (5, 4):  # in a step that would be kept, or at the end
+        status, stderr = call_main(main, *words, "folder=broken", *high, f"part.max_steps={last}")
+        assert status == 2 and stderr.splitlines()[-1].startswith("error: the loss is nan at step 4: the training has")
         assert "a smaller part.module.settings.learning_rate or trainer.precision=32-true may help" in stderr
         assert saved.read_bytes() == before and not (tmp_path / "broken/weights").exists()
     assert call_main(main, *words, "folder=broken")[0] == 0
     ours, theirs = (load_file(next((tmp_path / name).rglob("*.safetensors"))) for name in ("whole", "broken"))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], atol=0, rtol=0)
+
+
+def test_what_goes_on_has_the_weight_decay_that_is_given(
+    call_main, arguments: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    words = arguments("keypoints", "part.max_steps=2", "checkpoint_every=1", "folder=here")
+    assert call_main(main, *words, "max_time=00:00:00:00")[0] == 0
+    assert call_main(main, *words, "part.module.settings.weight_decay=0.5")[0] == 0
+    checkpoint = torch.load(tmp_path / "here/keypoints/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+    assert [group["weight_decay"] for group in checkpoint["optimizer_states"][0]["param_groups"]] == [0.5]
 
 
 def _fail_at(step: int, method: Callable) -> Callable:

@@ -102,6 +102,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_gradient_that_is_not_finite_reaches_no_checkpoint(call_main, tmp_path, monkeypatch):
+    """Of a finite loss; the step after it would tell, but a checkpoint comes before."""
+    steps = []
+
+    def overflow(weights, norm: float) -> None:
+        steps.append(norm)
+        if len(steps) == 4:
+            next(iter(weights)).grad.fill_(torch.inf)
+
+    monkeypatch.setattr("src.training.one_shot_module.clip_grad_norm_", overflow)
+    status, stderr = call_main(main, *SETTINGS, "run_dir=run")
+    assert status == 2 and stderr.startswith("error: the weights are not finite after step 4: the fine-tune has diver")
+    checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2 and all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+def test_a_checkpoint_is_kept_without_a_word_of_the_library(train, tmp_path, caplog):
+    train(*SETTINGS, f"run_dir={tmp_path}/run")
+    assert not [record for record in caplog.records if record.name.startswith("lightning")]
+
+
 def test_a_preview_that_overflows_does_not_end_the_fine_tune(train, tmp_path, caplog):
     preview = ("preview.every_n_steps=1", "preview.num_steps=1", "preview.num_poses=2", "sampling.guidance_scale=1e38")
     summary = train(*SETTINGS, *preview, "trainer.max_steps=2", f"run_dir={tmp_path}/run")

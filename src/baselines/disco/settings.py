@@ -103,8 +103,8 @@ class FineTuneSettings:
         for name in ("max_steps", "batch_size", "resolution"):
             check_range(f"method.fine_tune.{name}", getattr(self, name), least=1)
         check_range("method.fine_tune.floor", self.floor, least=0)
-        check_range("method.fine_tune.learning_rate", self.learning_rate, above=self.floor)
-        check_range("method.fine_tune.weight_decay", self.weight_decay, least=0)
+        check_range("method.fine_tune.learning_rate", self.learning_rate, above=self.floor, most=1e3)
+        check_range("method.fine_tune.weight_decay", self.weight_decay, least=0, most=1e3)
         for name in ("warmup", "drop_reference", "mask_threshold"):
             check_range(f"method.fine_tune.{name}", getattr(self, name), least=0, most=1)
         check_range("method.fine_tune.crop_scale", self.crop_scale, above=0, most=1)

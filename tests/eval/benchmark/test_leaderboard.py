@@ -125,6 +125,21 @@ def network_of_its_own(result: dict[str, Any]) -> None:
     result["metrics"]["psnr"]["network"] = {"name": "n", "sha256": "1" * 64}
 
 
+def weigh(weight: float) -> Callable[[dict[str, Any]], None]:
+    """The worse clip has that weight, and the value is what follows from it."""
+
+    def damage(result: dict[str, Any]) -> None:
+        own = {name: clip["ssim"] for name, clip in result["clips"].items()}
+        worse = min(own, key=lambda name: own[name])
+        assert worse == "anna"
+        weights = {name: weight if name == worse else result["weights"][name]["ssim"] for name in own}
+        result["weights"][worse]["ssim"] = weight
+        total = sum(weights.values())
+        result["metrics"]["ssim"]["value"] = sum(weights[name] * own[name] for name in own) / total
+
+    return damage
+
+
 def no_result(result: dict[str, Any]) -> None:
     del result["weights"]
 
@@ -142,6 +157,9 @@ def no_result(result: dict[str, Any]) -> None:
         (without_weights, "psnr of anna, ben has no weight, without which its value cannot be checked"),
         (weights_of_some, "psnr of ben has no weight"),
         (only_the_best_clip, "psnr has no value of ben"),
+        (weigh(0), "ssim of anna weighs what none of its frames does"),
+        (weigh(0.01), "ssim of anna weighs what none of its frames does"),
+        (weigh(5), "ssim of anna weighs what none of its frames does"),
         (no_result, "'weights' is a required property"),
     ],
 )

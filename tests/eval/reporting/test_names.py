@@ -37,6 +37,14 @@ def test_how_several_results_are_given_is_told(tmp_path: Path, call_main) -> Non
     assert status == 2 and f"several are results=[{tmp_path}/a.json,{tmp_path}/b.json]" in told
 
 
+@pytest.mark.parametrize("of", [("results=a.json", "rank_by=fvd"), ("sweep=none", "metrics=[fvd]")])
+def test_a_file_in_place_of_the_folder_is_told_before_anything_else(tmp_path: Path, call_main, of) -> None:
+    write_result(tmp_path / "a.json")
+    (tmp_path / "there").touch()
+    status, told = call_main(main, *of, "output=there")
+    assert status == 2 and told.startswith("error: there cannot be written: a part of the path is a file"), told
+
+
 def test_a_result_that_is_named_twice_is_one_row(tmp_path: Path, call_main) -> None:
     for name in "ab":
         write_result(tmp_path / f"in/{name}.json", benchmark="mine", method=name)
