@@ -22,6 +22,7 @@ from av.video.reformatter import Interpolation
 
 from src.common.errors import UserError, explained
 from src.common.reading import open_regular
+from src.media.orientation import orientation
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,6 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
         if frame is None:
             raise UserError(f"{path} holds no frames")
         aspect = stream.sample_aspect_ratio or 1
-        turned = f", turned by {-frame.rotation % 360} degrees" if frame.rotation % 360 else ""
         stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
         matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
         span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
@@ -190,7 +190,8 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
                 f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
                 "format=yuv420p -c:a copy sdr.mp4"
             )
-    return f"{frame.width}x{frame.height} pixels{turned}{stretched}, colours of {matrix}, {span} range", lost
+    shown = f"{frame.width}x{frame.height} pixels{orientation(frame)}{stretched}"
+    return f"{shown}, colours of {matrix}, {span} range", lost
 
 
 def create_video(path: str | Path, options: dict[str, str]) -> OutputContainer:
@@ -206,7 +207,7 @@ def _silence_ffmpeg() -> None:
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:
-    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown, on black.
+    """Yield the (H, W, 3) frames of a video file, turned, mirrored and stretched as they are to be shown, on black.
 
     Raises:
         UserError: damaged, or frames that are too large.
@@ -221,7 +222,7 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
             form = "rgba" if see_through else "rgb24"
             picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
             rgb = over_black(picture, str(path)) if see_through else picture
-            yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+            yield orientation(frame).applied(rgb)
 
 
 def ffmpeg_of(path: str | Path, decoder: str | None = None) -> str:

@@ -63,7 +63,7 @@ class Video:
 class VideoReader:
     """The frames of a video file or of a folder of images, streamed; iterate over it as often as needed.
 
-    Rotation metadata and non-square pixels are applied, audio is ignored. A video of variable frame rate is
+    The display matrix and non-square pixels are applied, audio is ignored. A video of variable frame rate is
     brought to its average rate by taking the nearest frame in time. The log says how it is read, and what is
     lost. The images of a folder are read in natural order ("2.png" before "10.png") and must have one size.
 
