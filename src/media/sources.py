@@ -168,8 +168,8 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
     return times, known[0] if known else FOLDER_FPS
 
 
-def read_as(path: str | Path) -> tuple[str, str | None]:
-    """How the frames of a video file are read, in words, and what is lost by it, None where nothing is.
+def read_as(path: str | Path) -> tuple[str, list[str]]:
+    """How the frames of a video file are read, in words, and what is lost by it, each with how to mend it.
 
     Raises:
         UserError: not readable, or no frame in it.
@@ -183,12 +183,17 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
         stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
         matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
         span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
-        lost = None
+        lost = []
         if (curve := _HDR.get(int(frame.color_trc))) is not None:
-            lost = (
+            lost.append(
                 f"{path} is HDR ({curve}), read without tone mapping, so its colours come out pale: convert it, for "
                 f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
                 "format=yuv420p -c:a copy sdr.mp4"
+            )
+        if frame.interlaced_frame:
+            lost.append(
+                f"{path} is interlaced, and each frame is read with both its fields, so that what moves is torn into "
+                f"combs: deinterlace it, for example with {ffmpeg_of(path)} -vf bwdif -c:a copy progressive.mp4"
             )
     shown = f"{frame.width}x{frame.height} pixels{orientation(frame)}{stretched}"
     return f"{shown}, colours of {matrix}, {span} range", lost

@@ -116,8 +116,8 @@ class VideoReader:
                 )
             how, lost = read_as(self.path)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
-            if lost is not None:
-                log.warning("%s", lost)
+            for warning in lost:
+                log.warning("%s", warning)
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
         ends = np.cumsum(repeats)
         total = int(ends[-1])
@@ -139,8 +139,9 @@ class VideoReader:
         for index, frame in enumerate(frames):
             size = size or frame.shape
             if frame.shape != size:
+                which = f"frame {index}" if self._images is None else self._images[index].name
                 raise UserError(
-                    f"{self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels where the first is "
+                    f"{self.path}: {which} is {frame.shape[1]}x{frame.shape[0]} pixels where the first is "
                     f"{size[1]}x{size[0]}; all frames of a clip must have one size"
                 )
             read = index + 1

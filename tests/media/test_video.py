@@ -130,6 +130,19 @@ def test_a_mirrored_video_is_said_to_be_one_and_is_not_repaired_unmirrored(tmp_p
         check_rewritable(displayed_by(tmp_path / "plain.mp4", tmp_path / "flipped.mp4", 1, 0, 0, -1))
 
 
+def test_an_interlaced_video_is_said_to_be_one_and_a_progressive_one_is_not(tmp_path, caplog):
+    write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
+    with av.open(str(tmp_path / "camera.mts"), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "interlaced=1"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for frame in smooth_frames(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(VideoReader(tmp_path / "plain.mp4")) == 2 and "interlaced" not in caplog.text
+    assert len(VideoReader(tmp_path / "camera.mts")) == 3
+    assert f"{tmp_path}/camera.mts is interlaced" in caplog.text and "-vf bwdif" in caplog.text
+
+
 @pytest.mark.parametrize("abcd", [(0, 0, 0, 0), (-2147483648 // 65536, 0, 0, 1), (1, 1, -1, 1)])
 def test_a_display_matrix_of_any_kind_is_read(tmp_path, abcd):
     write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
@@ -302,7 +315,7 @@ def test_bad_input_is_one_line(tmp_path):
         "notes.txt": "not a readable video",
         "sound.mkv": "no video stream",
         "folder": "no images",
-        "mixed": "frame 1 is 9x8 pixels where the first is 8x8",
+        "mixed": "mixed: 2.png is 9x8 pixels where the first is 8x8",
         "torn": "not a readable image",
     }.items():
         with pytest.raises(UserError, match=message) as error:
