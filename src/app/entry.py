@@ -14,7 +14,6 @@ from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
@@ -23,6 +22,7 @@ from src.app.as_in_run import offer_groups
 from src.app.help import help_text, wants_help
 from src.app.launchers import require_launcher
 from src.app.loggers import finish_wandb
+from src.app.sweep import in_sweep
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
@@ -192,7 +192,7 @@ def _end(error: Exception) -> NoReturn:
         told = explained(error)
     if told is None:
         raise error
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if in_sweep():
         # Hydra runs the other jobs before it reports it.
         log.error("%s", told)
         raise told

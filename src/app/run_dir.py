@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.command_line import shared_run_dir
 from src.app.entry import overrides
+from src.app.sweep import in_sweep
 from src.runs.settings import RunSettings
 
 
@@ -18,7 +18,7 @@ def choose_run_dir(settings: RunSettings) -> str | Path:
     """`run_dir`, or a new folder named after subject, method and time; in a sweep, the job's own folder."""
     if settings.run_dir is not None:
         return settings.run_dir
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if in_sweep():
         return Path(HydraConfig.get().runtime.output_dir)
     # To the microsecond: two that are started together are two.
     name = re.sub(r"[^\w.-]+", "-", Path(settings.subject).stem).strip("-.")[:100] or "clip"
@@ -33,7 +33,7 @@ def check_own(cfg: DictConfig) -> None:
     Raises:
         UserError: as `check_sweep`, which looks at the command line.
     """
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not in_sweep():
         return
     said = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(said, dict)
