@@ -3,6 +3,7 @@
 Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ class TextToImage:
         whole = self.tokenizer(prompt).input_ids
         if len(whole) > length:
             cut = cast(str, self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True))
-            log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut.strip())
+            _say_cut(length, cut.strip())
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -215,3 +216,9 @@ def check_sides(multiple: int, resolution: int, longer: int | None = None) -> No
             f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
             f"or with a longer side that is a multiple of {multiple}"
         )
+
+
+@functools.cache
+def _say_cut(length: int, cut: str) -> None:
+    # Once: a prompt is encoded for the fine-tune, for the inversion and for each window.
+    log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut)
