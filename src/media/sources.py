@@ -78,8 +78,12 @@ def open_video(path: str | Path) -> InputContainer:
         UserError: it is no video file, of a format that is not read, or with frames that are too large.
     """
     with open_regular(path) as file:
-        if not file.read(1):
-            raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+        head = file.read(21)
+    if not head:
+        raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+    # A bit of the byte behind the first chunk's head, see the WebP container specification.
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & 2:
+        raise UserError(f"{path} is an animated WebP, which is not read: convert it to mp4 or gif")
     _silence_ffmpeg()
     try:
         container = av.open(file_url(path), options={"format_whitelist": ",".join(_CONTAINERS)})

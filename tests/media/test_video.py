@@ -323,6 +323,13 @@ def test_bad_input_is_one_line(tmp_path):
         assert "\n" not in str(error.value)
 
 
+def test_an_animated_webp_is_said_to_be_one_and_not_to_be_damaged(tmp_path):
+    first, *others = map(Image.fromarray, numbered_frames(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=100, lossless=True)
+    with pytest.raises(UserError, match="a.webp is an animated WebP, which is not read: convert it to mp4"):
+        read_video(tmp_path / "a.webp")
+
+
 def test_bad_ranges(tmp_path):
     write_video(tmp_path / "clip.mp4", numbered_frames(5), 10)
     for options, message in (
