@@ -3,6 +3,7 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -117,7 +118,7 @@ class VideoReader:
             how, lost = read_as(self.path)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
             for warning in lost:
-                log.warning("%s", warning)
+                _warn_once(warning)
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
         ends = np.cumsum(repeats)
         total = int(ends[-1])
@@ -263,6 +264,12 @@ def _is_uniform(times: np.ndarray) -> bool:
     grid = np.linspace(times[0], times[-1], len(times))
     spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
     return bool(np.abs(times - grid).max() <= 0.75 * spacing)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    # A repair opens its video for itself and to prepare it.
+    log.warning("%s", text)
 
 
 def as_rate(fps: Fraction | float) -> Fraction:

@@ -139,8 +139,9 @@ def test_an_interlaced_video_is_said_to_be_one_and_a_progressive_one_is_not(tmp_
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     assert len(VideoReader(tmp_path / "plain.mp4")) == 2 and "interlaced" not in caplog.text
-    assert len(VideoReader(tmp_path / "camera.mts")) == 3
-    assert f"{tmp_path}/camera.mts is interlaced" in caplog.text and "-vf bwdif" in caplog.text
+    assert [len(VideoReader(tmp_path / "camera.mts")) for _ in range(2)] == [3, 3]
+    [said] = [message for message in caplog.messages if "interlaced" in message]
+    assert said.startswith(f"{tmp_path}/camera.mts is interlaced") and "-vf bwdif" in said
 
 
 @pytest.mark.parametrize("abcd", [(0, 0, 0, 0), (-2147483648 // 65536, 0, 0, 1), (1, 1, -1, 1)])
