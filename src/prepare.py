@@ -4,6 +4,8 @@ python -m src.prepare video=clip.mp4 name=me
 python -m src.prepare dataset=tiktok dataset.root=<folder of DisCo's TSV files>
 """
 
+import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
+from src.app.sweep import in_sweep
 from src.common.errors import UserError
 from src.common.typed import FileName, Raw
 from src.data.datasets.settings import DatasetSettings
@@ -21,6 +24,8 @@ from src.pose.extractors.settings import ExtractorSettings
 if TYPE_CHECKING:
     from src.data.manifest import PreparedDataset
     from src.data.subject import Subject
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":
         )
     assert settings.video, "the settings have checked it"
     video = Path(settings.video)
-    return prepare_subject(
+    subject = prepare_subject(
         video,
         name=default_name(video, data.root) if settings.name is None else settings.name,
         extractor=extractor,
@@ -91,6 +96,11 @@ def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":
         prompt=settings.prompt,
         force=settings.force,
     )
+    if not in_sweep():
+        elsewhere = [] if data.root == DataSettings().root else [f"data.root={data.root}"]
+        told = shlex.join([f"subject={subject.name}", *elsewhere])
+        log.info("to learn the person: python -m src.train %s", told)
+    return subject
 
 
 @entry("prepare", PrepareSettings)

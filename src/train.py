@@ -1,5 +1,7 @@
 """`python -m src.train subject=…`: prepare, fine-tune on N frames (Sec. 4.1), generate the held-out poses."""
 
+import logging
+import shlex
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,8 +11,11 @@ from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
 from src.app.run_dir import choose_run_dir
+from src.app.sweep import in_sweep
 from src.common.typed import FileName
 from src.runs.settings import RunSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,9 @@ def main(cfg: DictConfig) -> None:
     # What was finished before was told of then.
     if "sampling" in summary and summary != before:
         log_video("comparison", run.path / COMPARISON, *logged)
+    if not in_sweep():
+        told = shlex.quote(f"run={run.path}")
+        log.info("to film other poses: python -m src.sample %s poses=<video, keypoints or pose script>", told)
 
 
 if __name__ == "__main__":

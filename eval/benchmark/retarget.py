@@ -58,7 +58,7 @@ def measure(settings: RetargetSettings) -> dict[str, Any]:
     write_json(output / "results.json", summary)
     table = _table(results | {"mean": mean})
     with atomic_path(output / "results.md") as temporary:
-        temporary.write_text(table)
+        temporary.write_text(table, "utf-8")
     log.info("%s\nresults: %s", table, output)
     return summary
 

@@ -96,7 +96,7 @@ def write_report(
     texts["report.html"] = render_page(sections)
     for name, text in texts.items():
         with atomic_path(output / name) as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, "utf-8")
     write_json(output / "tables.json", to_json(tables))
     named: set[str] = set()
     for number, (table, section) in enumerate(zip(tables, sections, strict=True)):

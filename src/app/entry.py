@@ -14,7 +14,6 @@ from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
@@ -23,6 +22,7 @@ from src.app.as_in_run import offer_groups
 from src.app.help import help_text, wants_help
 from src.app.launchers import require_launcher
 from src.app.loggers import finish_wandb
+from src.app.sweep import in_sweep
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
 from src.common.stopping import Stopped, raising_stops
@@ -38,7 +38,7 @@ OF_THE_COMMAND = ("logger", "repeat", "steps")
 
 # What ships with the package is found from any working directory: ${package_path:src/models/weights/mini}.
 # No folder of Hydra's own beside the results; in a config group its own default would come after ours.
-_HYDRA = HydraConf(output_subdir=None, callbacks={"before_jobs": {"_target_": "src.app.sweeps.BeforeJobs"}})
+_HYDRA = HydraConf(output_subdir=None, callbacks={"before_jobs": {"_target_": "src.app.before_jobs.BeforeJobs"}})
 ConfigStore.instance().store(group="hydra", name="config", node=_HYDRA, provider="posecrafter")
 offer_groups()
 OmegaConf.register_new_resolver("package_path", lambda path: str(PACKAGE_ROOT / path), replace=True)
@@ -207,7 +207,7 @@ def _end(error: Exception) -> NoReturn:
         told = explained(error)
     if told is None:
         raise error
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if in_sweep():
         # Hydra runs the other jobs before it reports it.
         log.error("%s", told)
         raise told

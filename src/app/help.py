@@ -38,7 +38,7 @@ def help_text(
         arguments: of the command line; groups that they choose are shown in place of the defaults.
     """
     path = CONF_DIR / f"{config_name}.yaml"
-    text = path.read_text()
+    text = path.read_text("utf-8")
     sections = [_usage(module, word, positional), _summary(module), f"Settings, of conf/{path.name}:\n\n{_body(text)}"]
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     groups = [_group(config_name, group, chosen.get(group, option)) for group, option in _groups(path)]
@@ -91,4 +91,5 @@ def _group(config_name: str, group: str, option: Any) -> str:
         return head
     below = [name for name in _defaults(files[choice]) if isinstance(name, str) and name != "_self_"]
     head += f", on top of {', '.join(below)}" if below else ""
-    return head + "\n\n" + "\n".join(f"    {line}".rstrip() for line in _body(files[choice].read_text()).splitlines())
+    lines = _body(files[choice].read_text("utf-8")).splitlines()
+    return head + "\n\n" + "\n".join(f"    {line}".rstrip() for line in lines)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src.app.command_line import one_line
+from src.app.sweep import in_sweep
 from src.common.errors import UserError, explained
 from src.common.typed import plain
 
@@ -36,7 +36,7 @@ def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags:
 
     # Lightning would go on logging into the run of another logger of this process.
     finish_wandb()
-    if group is None and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if group is None and in_sweep():
         group = Path(HydraConfig.get().sweep.dir).name
     mode = os.environ.get("WANDB_MODE")
     if mode != "disabled" and not _has_key():

@@ -1,14 +1,23 @@
 """What holds from a command's first moment, before anything large is imported."""
 
+import io
 import os
+import sys
 
 from src.common.stopping import stop_in_one_line
 
 
 def begin() -> None:
-    """Let Ctrl-C end the program in one line, and threads that wait for each other sleep."""
+    """Let Ctrl-C end the program in one line, any text be printed, and threads that wait for each other sleep."""
     stop_in_one_line()
+    _print_anything()
     _sleep_soon()
+
+
+def _print_anything() -> None:
+    """Have standard output write what its encoding lacks as an escape, as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _sleep_soon() -> None:

@@ -51,9 +51,11 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
     if num_test:
         available = max(num_frames - num_test, min(RESERVED, num_frames // 2))
     if num_train > available:
+        settings = [f"data.num_frames={available}"] if available else []
+        settings += [f"data.num_test_frames={num_frames - num_train}"] if num_test and num_frames > num_train else []
         raise UserError(
             f"the clip has {num_frames} frames, {available} of them to train on, too few for data.num_frames="
-            f"{num_train}: use a longer clip, fewer frames{' or a smaller data.num_test_frames' if num_test else ''}"
+            f"{num_train}: use a longer clip{''.join(f', or set {setting}' for setting in settings)}"
         )
     if num_test and num_frames - available < num_test:
         log.warning(

@@ -13,9 +13,11 @@ from src.data.crop import CropBox
 from src.data.subject import Subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
 from src.inpainting.segments import Segment
-from src.media.contact_sheet import Row, contact_sheet
+from src.media.contact_sheet import Row, contact_sheet, evenly_spaced
 from src.media.reencode import MP4_SUFFIXES, replace_frames
 from src.media.video import VideoReader, write_frames, write_video
+
+_COLUMNS = 10  # of the contact sheet
 
 
 def frames_at(reader: VideoReader, wanted: Collection[int]) -> dict[int, np.ndarray]:
@@ -57,7 +59,10 @@ def write_repaired(reader: VideoReader, repaired: dict[int, np.ndarray], folder:
     else:
         output = folder / f"repaired{'.mp4' if reader.path.suffix.lower() in MP4_SUFFIXES else '.mkv'}"
         replace_frames(reader.path, output, repaired, crf=crf)
-    old = np.stack(list(frames_at(reader, repaired).values()))
-    new = np.stack(list(repaired.values()))
-    contact_sheet([Row("original", old), Row("repaired", new)], folder / "contact_sheet.png")
+    numbers = sorted(repaired)
+    # No more of them than are shown: a long segment of a large video takes gigabytes.
+    shown = [numbers[i] for i in evenly_spaced(len(numbers), _COLUMNS)]
+    old = np.stack(list(frames_at(reader, shown).values()))
+    new = np.stack([repaired[f] for f in shown])
+    contact_sheet([Row("original", old), Row("repaired", new)], folder / "contact_sheet.png", columns=_COLUMNS)
     return output

@@ -3,6 +3,7 @@
 Dimensions: F frames, H x W pixels, RGB uint8.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from src.common.arrays import Frames
 from src.common.atomic import atomic_path
 
 _BACKGROUND, _INK, _GAP = 255, (30, 30, 30), 4
+_LEAST_TEXT = 11  # in pixels; smaller is hard to read
 
 
 class Row(NamedTuple):
@@ -55,11 +57,12 @@ def contact_sheet(
     shown = evenly_spaced(max(len(frames) for _, frames in rows), columns)
     height = cell or min(rows[0][1].shape[1], 256)
     width = round(height * rows[0][1].shape[2] / rows[0][1].shape[1])
-    text_size = max(11, height // 12)
+    text_size = max(_LEAST_TEXT, height // 12)
     font = ImageFont.load_default(size=text_size)
     margin = _GAP + max(round(font.getlength(label)) for label, _ in rows) + 2 * _GAP
     banner = 0 if caption is None else text_size + 2 * _GAP
-    canvas_size = (margin + len(shown) * (width + _GAP), banner + _GAP + len(rows) * (height + _GAP))
+    said = 0 if caption is None else 2 * _GAP + math.ceil(font.getlength(caption))
+    canvas_size = (max(margin + len(shown) * (width + _GAP), said), banner + _GAP + len(rows) * (height + _GAP))
     canvas = Image.new("RGB", canvas_size, (_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(canvas)
     if caption is not None:
@@ -76,6 +79,8 @@ def contact_sheet(
 def side_by_side(rows: Sequence[Row]) -> Iterator[np.ndarray]:
     """Join videos of equal length from left to right, with their labels above, a frame at a time.
 
+    Labels that are wider than their videos are written smaller, and where that is too small the videos stand apart.
+
     Args:
         rows: labelled videos; all are brought to the height of the tallest.
 
@@ -91,19 +96,23 @@ def side_by_side(rows: Sequence[Row]) -> Iterator[np.ndarray]:
 def _joined(videos: Sequence[Frames], labels: Sequence[str]) -> Iterator[np.ndarray]:
     height = max(video.shape[1] for video in videos)
     widths = [round(height * video.shape[2] / video.shape[1]) for video in videos]
-    text_size = max(11, height // 20)
-    font = ImageFont.load_default(size=text_size)
+    text_size = max(_LEAST_TEXT, height // 20)
     banner = text_size + 2 * _GAP
-    lefts = np.cumsum([_GAP, *(width + _GAP for width in widths)]).astype(int)
+    font = ImageFont.load_default(size=text_size)
+    room = min(width / max(font.getlength(label), 1) for width, label in zip(widths, labels, strict=True))
+    if room < 1:
+        font = ImageFont.load_default(size=max(_LEAST_TEXT, math.floor(text_size * room)))
+    columns = [max(width, math.ceil(font.getlength(label))) for width, label in zip(widths, labels, strict=True)]
+    lefts = np.cumsum([_GAP, *(column + _GAP for column in columns)]).astype(int)
     size = (int(lefts[-1]), int(banner + height + _GAP))
     size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
     canvas = Image.new("RGB", size, (_BACKGROUND,) * 3)
     draw = ImageDraw.Draw(canvas)
-    for left, width, label in zip(lefts, widths, labels, strict=False):
-        draw.text((left + width / 2, banner / 2), label, _INK, font, anchor="mm")
+    for left, column, label in zip(lefts, columns, labels, strict=False):
+        draw.text((left + column / 2, banner / 2), label, _INK, font, anchor="mm")
     for index in range(len(videos[0])):
-        for left, width, video in zip(lefts, widths, videos, strict=False):
-            canvas.paste(_resized(video[index], width, height), (int(left), banner))
+        for left, column, width, video in zip(lefts, columns, widths, videos, strict=False):
+            canvas.paste(_resized(video[index], width, height), (int(left) + (column - width) // 2, banner))
         yield np.array(canvas)
 
 

@@ -17,6 +17,7 @@ from av.video.reformatter import Colorspace
 
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
+from src.media.orientation import orientation
 from src.media.sources import EXACT, alpha_decoder, create_video, decoding, ffmpeg_of, has_alpha, open_video, timestamps
 from src.media.video import REPEATABLE, as_rate
 
@@ -45,10 +46,10 @@ def check_rewritable(path: str | Path) -> None:
         if frame is None or frame.format.name not in known:
             form = "no frame" if frame is None else f"the pixel format {frame.format.name}"
             raise UserError(f"{path} has {form}, which H.264 cannot keep: convert it to yuv420p first")
-        if frame.rotation or (stream.sample_aspect_ratio or 1) != 1:
+        if any(orientation(frame)) or (stream.sample_aspect_ratio or 1) != 1:
             raise UserError(
-                f"{path} is shown rotated or with pixels that are not square, which would be lost: convert it first, "
-                f"for example with {ffmpeg_of(path)} -vf 'scale=iw*sar:ih,setsar=1' -c:a copy upright.mp4"
+                f"{path} is shown turned, mirrored or with pixels that are not square, which would be lost: convert it "
+                f"first, for example with {ffmpeg_of(path)} -vf 'scale=iw*sar:ih,setsar=1' -c:a copy upright.mp4"
             )
 
 

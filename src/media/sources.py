@@ -22,6 +22,7 @@ from av.video.reformatter import Interpolation
 
 from src.common.errors import UserError, explained
 from src.common.reading import open_regular
+from src.media.orientation import orientation
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,12 @@ def open_video(path: str | Path) -> InputContainer:
         UserError: it is no video file, of a format that is not read, or with frames that are too large.
     """
     with open_regular(path) as file:
-        if not file.read(1):
-            raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+        head = file.read(21)
+    if not head:
+        raise UserError(f"{path} is empty (0 bytes): copy or download the video again")
+    # A bit of the byte behind the first chunk's head, see the WebP container specification.
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & 2:
+        raise UserError(f"{path} is an animated WebP, which is not read: convert it to mp4 or gif")
     _silence_ffmpeg()
     try:
         container = av.open(file_url(path), options={"format_whitelist": ",".join(_CONTAINERS)})
@@ -167,8 +172,8 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
     return times, known[0] if known else FOLDER_FPS
 
 
-def read_as(path: str | Path) -> tuple[str, str | None]:
-    """How the frames of a video file are read, in words, and what is lost by it, None where nothing is.
+def read_as(path: str | Path) -> tuple[str, list[str]]:
+    """How the frames of a video file are read, in words, and what is lost by it, each with how to mend it.
 
     Raises:
         UserError: not readable, or no frame in it.
@@ -179,21 +184,25 @@ def read_as(path: str | Path) -> tuple[str, str | None]:
         if frame is None:
             raise UserError(f"{path} holds no frames")
         aspect = stream.sample_aspect_ratio or 1
-        turned = f", turned by {-frame.rotation % 360} degrees" if frame.rotation % 360 else ""
         stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
         matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
         span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
         # Those of a GIF need no matrix.
         as_they_are = frame.format.is_rgb or frame.format.has_palette
         colours = "RGB colours" if as_they_are else f"colours of {matrix}, {span} range"
-        lost = None
+        lost = []
         if (curve := _HDR.get(int(frame.color_trc))) is not None:
-            lost = (
+            lost.append(
                 f"{path} is HDR ({curve}), read without tone mapping, so its colours come out pale: convert it, for "
                 f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
                 "format=yuv420p -c:a copy sdr.mp4"
             )
-    return f"{frame.width}x{frame.height} pixels{turned}{stretched}, {colours}", lost
+        if frame.interlaced_frame:
+            lost.append(
+                f"{path} is interlaced, and each frame is read with both its fields, so that what moves is torn into "
+                f"combs: deinterlace it, for example with {ffmpeg_of(path)} -vf bwdif -c:a copy progressive.mp4"
+            )
+    return f"{frame.width}x{frame.height} pixels{orientation(frame)}{stretched}, {colours}", lost
 
 
 def create_video(path: str | Path, options: dict[str, str]) -> OutputContainer:
@@ -209,7 +218,7 @@ def _silence_ffmpeg() -> None:
 
 
 def decode(path: str | Path) -> Iterator[np.ndarray]:
-    """Yield the (H, W, 3) frames of a video file, turned and stretched as they are to be shown, on black.
+    """Yield the (H, W, 3) frames of a video file, turned, mirrored and stretched as they are to be shown, on black.
 
     Raises:
         UserError: damaged, or frames that are too large.
@@ -224,7 +233,7 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
             form = "rgba" if see_through else "rgb24"
             picture = frame.to_ndarray(format=form, width=width, height=frame.height, interpolation=EXACT)
             rgb = over_black(picture, str(path)) if see_through else picture
-            yield np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
+            yield orientation(frame).applied(rgb)
 
 
 def ffmpeg_of(path: str | Path, decoder: str | None = None) -> str:

@@ -3,6 +3,7 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +64,7 @@ class Video:
 class VideoReader:
     """The frames of a video file or of a folder of images, streamed; iterate over it as often as needed.
 
-    Rotation metadata and non-square pixels are applied, audio is ignored. A video of variable frame rate is
+    The display matrix and non-square pixels are applied, audio is ignored. A video of variable frame rate is
     brought to its average rate by taking the nearest frame in time. The log says how it is read, and what is
     lost. The images of a folder are read in natural order ("2.png" before "10.png") and must have one size.
 
@@ -116,8 +117,8 @@ class VideoReader:
                 )
             how, lost = read_as(self.path)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
-            if lost is not None:
-                log.warning("%s", lost)
+            for warning in lost:
+                _warn_once(warning)
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
         ends = np.cumsum(repeats)
         total = int(ends[-1])
@@ -139,8 +140,9 @@ class VideoReader:
         for index, frame in enumerate(frames):
             size = size or frame.shape
             if frame.shape != size:
+                which = f"frame {index}" if self._images is None else self._images[index].name
                 raise UserError(
-                    f"{self.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels where the first is "
+                    f"{self.path}: {which} is {frame.shape[1]}x{frame.shape[0]} pixels where the first is "
                     f"{size[1]}x{size[0]}; all frames of a clip must have one size"
                 )
             read = index + 1
@@ -262,6 +264,12 @@ def _is_uniform(times: np.ndarray) -> bool:
     grid = np.linspace(times[0], times[-1], len(times))
     spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
     return bool(np.abs(times - grid).max() <= 0.75 * spacing)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    # A repair opens its video for itself and to prepare it.
+    log.warning("%s", text)
 
 
 def as_rate(fps: Fraction | float) -> Fraction:

@@ -3,6 +3,7 @@
 Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
 """
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,6 @@ class TextToImage:
     scheduler: DDIMScheduler
     clip_skip: int = 0
     additions: dict[str, Any] = field(default_factory=dict)
-    _cut: set[str] = field(default_factory=set, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for network in self.networks.values():
@@ -114,11 +114,9 @@ class TextToImage:
         tokenizer = cast(PreTrainedTokenizer, self.tokenizer)
         prompt = cast(str, TextualInversionLoaderMixin().maybe_convert_prompt(prompt, tokenizer))
         whole = self.tokenizer(prompt).input_ids
-        # Every window of a long video asks again.
-        if len(whole) > length and prompt not in self._cut:
-            self._cut.add(prompt)
+        if len(whole) > length:
             cut = cast(str, self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True))
-            log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut.strip())
+            _say_cut(length, cut.strip())
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -218,3 +216,9 @@ def check_sides(multiple: int, resolution: int, longer: int | None = None) -> No
             f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
             f"or with a longer side that is a multiple of {multiple}"
         )
+
+
+@functools.cache
+def _say_cut(length: int, cut: str) -> None:
+    # Once: a prompt is encoded for the fine-tune, for the inversion and for each window.
+    log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut)

@@ -33,15 +33,19 @@ class DistanceToTraining:
 
     def describe(self) -> str:
         """What is to be said about it, in one line."""
-        count = f"{len(self.far)} of {len(self.distance)} target poses"
+        blank = np.flatnonzero(np.isinf(self.distance)).tolist()
+        far = [frame for frame in self.far if frame not in blank]
         if self.threshold is None:
-            return "one training pose has no spread that target poses could be compared with"
-        if not self.far:
-            return f"no target pose is far from the training poses (threshold {self.threshold:.3f} of the frame)"
-        return (
-            f"{count} are far from every training pose (more than {self.threshold:.3f} of the frame, up to "
-            f"{self.distance[self.far].max():.3f}), which degrades quality: frames {frame_ranges(self.far)}"
-        )
+            said = "one training pose has no spread that target poses could be compared with"
+        elif not far:
+            said = f"no target pose is far from the training poses (threshold {self.threshold:.3f} of the frame)"
+        else:
+            said = (
+                f"{len(far)} of {len(self.distance)} target poses are far from every training pose (more than "
+                f"{self.threshold:.3f} of the frame, up to {self.distance[far].max():.3f}), which degrades quality: "
+                f"frames {frame_ranges(far)}"
+            )
+        return f"{said}; nothing that a training pose shows is seen in frames {frame_ranges(blank)}" if blank else said
 
 
 def distance_to_training(poses: PoseSequence, training: PoseSequence) -> DistanceToTraining:

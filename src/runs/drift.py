@@ -66,7 +66,8 @@ def plot_drift(found: Drift, path: Path, *, fps: float) -> None:
     for axes, values, label in zip(
         figure.subplots(2, 1, sharex=True), (found.colour, found.likeness), labels, strict=True
     ):
-        axes.plot(seconds, values, color="#2a6f97", linewidth=1)
+        # Of one frame there is no line.
+        axes.plot(seconds, values, color="#2a6f97", linewidth=1, marker="o" if len(values) == 1 else None)
         axes.set_ylabel(label)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[-1].set_xlabel("seconds")

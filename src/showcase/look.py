@@ -146,6 +146,7 @@ def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None
     """Distance to the nearest training pose over time; far frames are marked."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     # A figure without pyplot: no global state, no display.
     figure = Figure(figsize=(9, 3.2), layout="constrained")
@@ -157,6 +158,7 @@ def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None
         axes.axhline(distance.threshold, color="#8a8a8a", linestyle="--", linewidth=1, label="far from training")
         axes.legend(loc="best")
     axes.plot(distance.far, finite[distance.far], "o", color="#c1121f", markersize=4)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"frame ({target.fps:g} a second)")
     axes.set_ylabel("distance (frame widths)")
     title = "Distance to the nearest training pose"

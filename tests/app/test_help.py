@@ -39,6 +39,12 @@ def test_help_imports_none_of_the_slow_libraries(command, tmp_path):
     assert done.stdout.startswith(f"usage: posecrafter {name} ") and f"python -m {module} " in done.stdout
 
 
+def test_help_is_shown_where_standard_output_is_not_utf8(run_module, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    done = run_module("src.prepare", "--help")
+    assert done.returncode == 0 and "usage: posecrafter prepare [key=value \\u2026]\n" in done.stdout, done.stderr
+
+
 def test_help_shows_settings_and_groups_with_their_comments(run_module):
     shown = run_module("src.train", "method=controlvideo", "--help").stdout
     assert "\nprompt: null                  # source prompt p_s; null: the subject's own\n" in shown

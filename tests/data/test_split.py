@@ -45,6 +45,22 @@ def test_short_clips_keep_most_of_what_the_paper_trains_on_and_say_so(caplog):
     assert split_frames(20, num_train=8, num_test=100).num_available == 10
 
 
+@pytest.mark.parametrize("num_frames", [2, 9, 12, 15])
+def test_a_clip_that_is_too_short_is_told_settings_that_do(num_frames):
+    with pytest.raises(UserError, match="use a longer clip, or set ") as refused:
+        split_frames(num_frames, num_train=8, num_test=100)
+    for way in str(refused.value).split("or set ")[1:]:
+        name, value = way.strip(" ,").split("=")
+        given = {"data.num_frames": 8, "data.num_test_frames": 100}
+        given[name] = int(value)
+        split = split_frames(num_frames, num_train=given["data.num_frames"], num_test=given["data.num_test_frames"])
+        assert len(given) == 2 and split.train and split.test
+    with pytest.raises(UserError, match="use a longer clip$"):
+        split_frames(1, num_train=8, num_test=100)
+    with pytest.raises(UserError, match=r"use a longer clip, or set data\.num_frames=5$"):
+        split_frames(5, num_train=8, num_test=0)
+
+
 @pytest.mark.parametrize("num_frames", [64, 110, 131, 200])
 def test_8_and_32_training_frames_leave_the_same_test_frames(num_frames):
     splits = [split_frames(num_frames, num_train=n, num_test=100) for n in (8, 16, 32)]

@@ -10,7 +10,7 @@ from src.data.crop import CropBox
 from src.data.prepare import prepare_subject
 from src.data.subject import ClipSettings, load_subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
-from src.inpainting.repaired_clip import frames_at
+from src.inpainting.repaired_clip import frames_at, write_repaired
 from src.inpainting.segments import Segment, parse_segments, segment_poses
 from src.media.pictures import read_image
 from src.media.video import VideoReader, read_video, write_frames
@@ -44,6 +44,22 @@ def mended(clip, repair):
         return repair(f"video={video}", *FAST, *paths, "data.resolution=64", *overrides)
 
     return run
+
+
+def test_the_sheet_of_a_long_segment_holds_no_more_frames_than_it_shows(tmp_path, monkeypatch):
+    held = []
+
+    def counted(reader, wanted):
+        held.append(len(wanted))
+        return frames_at(reader, wanted)
+
+    write_frames(tmp_path / "long", np.zeros((40, 16, 16, 3), np.uint8))
+    monkeypatch.setattr("src.inpainting.repaired_clip.frames_at", counted)
+    levels = {f: np.full((16, 16, 3), 5 * f, np.uint8) for f in range(1, 40)}
+    write_repaired(VideoReader(tmp_path / "long"), levels, tmp_path / "out", 1)
+    assert held == [10]
+    sheet = read_image(tmp_path / "out/contact_sheet.png")
+    assert sheet[-8, -10, 0] == 5 * 39 and sheet[8, -10, 0] == 0
 
 
 @pytest.mark.parametrize("source", ["own", "interpolate"])

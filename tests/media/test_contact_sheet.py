@@ -47,6 +47,18 @@ def test_videos_side_by_side():
     assert [levels_of_columns(frame, 40) for frame in joined] == [[10, 30], [20, 40]]
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (512, 128), (256, 128)])
+def test_labels_of_narrow_videos_neither_run_into_each_other_nor_out_of_the_picture(height, width):
+    labels = ["driver", "pose", "nearest training frame"]
+    videos = [np.full((1, height, width, 3), level, np.uint8) for level in (60, 120, 180)]
+    frame = next(side_by_side([Row(label, video) for label, video in zip(labels, videos, strict=True)]))
+    assert levels_of_columns(frame, height) == [60, 120, 180]
+    ink = "".join("#" if dark else " " for dark in (frame[: len(frame) - height - 8, :, 0] < 128).any(0))
+    # Further apart than words are.
+    assert len([label for label in ink.split(8 * " ") if label.strip()]) == 3
+    assert ink[:3] == ink[-3:] == "   "
+
+
 def test_what_cannot_be_joined(tmp_path):
     with pytest.raises(ValueError, match="one length"):
         side_by_side([Row("a", flat([1])), Row("b", flat([1, 2]))])
@@ -60,3 +72,11 @@ def test_a_caption_stands_above_the_rows(tmp_path):
     plain, titled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "titled"))
     banner = len(titled) - len(plain)
     assert (titled[banner:] == plain).all() and (titled[:banner] < 128).any()
+
+
+def test_a_caption_is_not_cut_off(tmp_path):
+    for name, caption in (("short", "c"), ("long", "the right eye closes (Fig. 4), as in conf/pose_script")):
+        contact_sheet([Row("", flat([10]))], tmp_path / f"{name}.png", caption=caption)
+    short, long = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("short", "long"))
+    assert long.shape[1] > short.shape[1] and (long[:, -3:] == 255).all()
+    assert (long[:, : short.shape[1]][20:] == short[20:]).all()

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 from src.common.errors import UserError
-from src.media.reencode import replace_frames
+from src.media.reencode import check_rewritable, replace_frames
 from src.media.sources import open_video, timestamps
 from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
 
@@ -93,20 +94,61 @@ def test_odd_sizes_repeat_the_last_row_and_column(tmp_path):
     assert np.abs(read[:, 45].astype(int) - read[:, 44]).mean() < 2
 
 
-def test_rotation_metadata_is_applied(tmp_path):
-    frames = np.zeros((2, 64, 96, 3), np.uint8)
-    frames[:, :16, :16] = 255
-    write_video(tmp_path / "plain.mp4", frames, 10)
-    data = (tmp_path / "plain.mp4").read_bytes()
-    one, unit = 0x10000, 0x40000000
+def displayed_by(source: Path, path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """A copy of an mp4 that maps a pixel (x, y) to (a x + c y, b x + d y) before it is shown."""
+    data, one, unit = source.read_bytes(), 0x10000, 0x40000000
     upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, unit)
     start = data.index(upright, data.index(b"tkhd"))
-    # A phone held upright: the player turns the picture by 90 degrees clockwise.
-    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 64 * one, 0, unit)
-    (tmp_path / "phone.mp4").write_bytes(data[:start] + turned + data[start + len(turned) :])
-    reader = VideoReader(tmp_path / "phone.mp4")
-    assert (reader.width, reader.height) == (64, 96)
-    assert np.abs(next(iter(reader)).astype(int) - np.rot90(frames[0], -1)).mean() < 3
+    wanted = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, unit)
+    path.write_bytes(data[:start] + wanted + data[start + len(wanted) :])
+    return path
+
+
+@pytest.mark.parametrize("abcd", [m for s, t in product((1, -1), repeat=2) for m in ((s, 0, 0, t), (0, s, t, 0))])
+def test_frames_are_turned_and_mirrored_as_their_display_matrix_says(tmp_path, abcd):
+    a, b, c, d = abcd
+    frames = np.zeros((2, 64, 96, 3), np.uint8)
+    frames[:, :16, :32] = 255
+    write_video(tmp_path / "plain.mp4", frames, 10)
+    reader = VideoReader(displayed_by(tmp_path / "plain.mp4", tmp_path / "shown.mp4", *abcd))
+    # Each pixel is put where the matrix sends it.
+    y, x = np.mgrid[:64, :96]
+    to_x, to_y = a * x + c * y, b * x + d * y
+    shown = np.zeros((64, 96, 3) if a else (96, 64, 3), np.uint8)
+    shown[to_y - to_y.min(), to_x - to_x.min()] = frames[0]
+    assert (reader.height, reader.width) == shown.shape[:2]
+    assert np.abs(next(iter(reader)).astype(int) - shown).mean() < 3
+
+
+def test_a_mirrored_video_is_said_to_be_one_and_is_not_repaired_unmirrored(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
+    mirrored = displayed_by(tmp_path / "plain.mp4", tmp_path / "selfie.mp4", -1, 0, 0, 1)
+    VideoReader(mirrored)
+    assert "96x64 pixels, mirrored, colours" in caplog.text
+    with pytest.raises(UserError, match="is shown turned, mirrored"):
+        check_rewritable(displayed_by(tmp_path / "plain.mp4", tmp_path / "flipped.mp4", 1, 0, 0, -1))
+
+
+def test_an_interlaced_video_is_said_to_be_one_and_a_progressive_one_is_not(tmp_path, caplog):
+    write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
+    with av.open(str(tmp_path / "camera.mts"), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "interlaced=1"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for frame in smooth_frames(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(VideoReader(tmp_path / "plain.mp4")) == 2 and "interlaced" not in caplog.text
+    assert [len(VideoReader(tmp_path / "camera.mts")) for _ in range(2)] == [3, 3]
+    [said] = [message for message in caplog.messages if "interlaced" in message]
+    assert said.startswith(f"{tmp_path}/camera.mts is interlaced") and "-vf bwdif" in said
+
+
+@pytest.mark.parametrize("abcd", [(0, 0, 0, 0), (-2147483648 // 65536, 0, 0, 1), (1, 1, -1, 1)])
+def test_a_display_matrix_of_any_kind_is_read(tmp_path, abcd):
+    write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
+    reader = VideoReader(displayed_by(tmp_path / "plain.mp4", tmp_path / "odd.mp4", *abcd))
+    assert (reader.height, reader.width) == (64, 96)
 
 
 def test_non_square_pixels_are_stretched(tmp_path):
@@ -274,12 +316,19 @@ def test_bad_input_is_one_line(tmp_path):
         "notes.txt": "not a readable video",
         "sound.mkv": "no video stream",
         "folder": "no images",
-        "mixed": "frame 1 is 9x8 pixels where the first is 8x8",
+        "mixed": "mixed: 2.png is 9x8 pixels where the first is 8x8",
         "torn": "not a readable image",
     }.items():
         with pytest.raises(UserError, match=message) as error:
             read_video(tmp_path / name)
         assert "\n" not in str(error.value)
+
+
+def test_an_animated_webp_is_said_to_be_one_and_not_to_be_damaged(tmp_path):
+    first, *others = map(Image.fromarray, numbered_frames(3))
+    first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=100, lossless=True)
+    with pytest.raises(UserError, match="a.webp is an animated WebP, which is not read: convert it to mp4"):
+        read_video(tmp_path / "a.webp")
 
 
 def test_bad_ranges(tmp_path):

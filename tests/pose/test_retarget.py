@@ -207,3 +207,20 @@ def test_distance_to_training_names_the_far_frames():
     far = distance_to_training(moved, training)
     assert far.far == [3, 4, 5] and "frames 3-5" in far.describe()
     assert distance_to_training(clip, clip[0]).threshold is None
+
+
+def test_frames_without_a_person_are_said_to_be_such_and_not_to_be_infinitely_far():
+    clip = perform(2, "talk", 40, 2)
+    gone = clip.mask.copy()
+    gone[:3] = False
+    away = PoseSequence(clip.xy, clip.confidence, gone)
+    beyond = PoseSequence.concatenate(away[:5], clip[5:8].transformed((1, 1), (0.5, 0)))
+    nothing = "nothing that a training pose shows is seen in frames 0-2"
+    for target, training, said in (
+        (away, clip[::5], "no target pose is far"),
+        (beyond, clip[::5], "3 of 8 target poses are far"),
+        (away, clip[5], "one training pose"),
+    ):
+        found = distance_to_training(target, training)
+        assert said in found.describe() and nothing in found.describe() and "inf" not in found.describe()
+    assert found.far == [] and distance_to_training(beyond, clip[::5]).far == [0, 1, 2, 5, 6, 7]

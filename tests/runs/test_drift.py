@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from src.people.render import render_clip, sample_identity
 from src.runs.drift import drift, plot_drift
@@ -39,3 +40,10 @@ def test_a_flat_picture_is_like_nothing(frames):
 def test_the_plot_is_a_picture(frames, tmp_path):
     plot_drift(drift(frames, frames[0]), tmp_path / "drift.png", fps=10)
     assert (tmp_path / "drift.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_one_frame_is_seen_in_its_plot(frames, tmp_path):
+    for name, few in (("one", frames[:1]), ("two", frames[:2])):
+        plot_drift(drift(few, frames[5]), tmp_path / f"{name}.png", fps=10)
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB")).astype(int)
+        assert (np.abs(picture - (0x2A, 0x6F, 0x97)).sum(-1) < 30).sum() > 20

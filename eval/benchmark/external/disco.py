@@ -72,7 +72,7 @@ class DisCo(System):
         done = {task.folder.name for task in tasks}
         todo = [path.resolve() for path in sorted(root.glob(f"*/{TRAINING}")) if path.parent.name not in done]
         with atomic_path(root / FOLDERS) as temporary:
-            temporary.write_text("".join(f"{path}\n" for path in todo))
+            temporary.write_text("".join(f"{path}\n" for path in todo), "utf-8")
 
     def find_output(self, task: Task) -> list[Path] | None:
         found = sorted(path for path in (task.folder / "output").glob("eval_visu/pred_gs*") if path.is_dir())

@@ -68,7 +68,7 @@ def exchange(
         raise UserError(f"no subject of {settings.benchmark.name} could be exported; {name}: {reason}")
     system.finish_export(root, complete)
     with atomic_path(root / COMMANDS) as temporary:
-        temporary.write_text(system.commands(root.resolve(), exported))
+        temporary.write_text(system.commands(root.resolve(), exported), "utf-8")
     log.info(
         "%s on %s: %d of %d subjects are back, %d wait; what to run: %s",
         *(system.name, settings.benchmark.name, len(runs), len(prepared.subjects), len(waiting), root / COMMANDS),

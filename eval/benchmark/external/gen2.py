@@ -20,7 +20,7 @@ class Gen2(System):
         path = task.folder / "prompt.txt"
         if not path.is_file():
             with atomic_path(path) as temporary:
-                temporary.write_text(task.prompt + "\n")
+                temporary.write_text(task.prompt + "\n", "utf-8")
         return None
 
     def find_output(self, task: Task) -> list[Path] | None:

@@ -73,17 +73,20 @@ class MediaPipeExtractor(PoseExtractor):
 
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
         log.info("mediapipe: runs on the CPU and follows one person, whom it chooses itself")
-        with self._open() as holistic:
-            first = True
+        with contextlib.ExitStack() as opened:
+            holistic = None
 
             def detect(frame: np.ndarray) -> list[Person]:
-                nonlocal first
-                with quiet_stderr() if first else contextlib.nullcontext():
+                nonlocal holistic, found
+                # Each of its models is started by the first frame that needs it, and talks from threads of its own.
+                with contextlib.nullcontext() if found else quiet_stderr():
+                    holistic = holistic or opened.enter_context(self._open())
                     result = holistic.process(np.ascontiguousarray(frame))
-                first = False
                 person = to_person(result, visibility_threshold=self.visibility_threshold)
+                found = found or bool(person.seen.any())
                 return [person] if person.seen.any() else []
 
+            found = False
             return extract_people(detect, frames, total=total, name=self.name)[0]
 
     def _open(self) -> Any:
@@ -91,13 +94,12 @@ class MediaPipeExtractor(PoseExtractor):
             raise UserError(f"pose.model_complexity={self.model_complexity}: expected 0, 1 or 2")
         holistic = import_mediapipe().solutions.holistic
         try:
-            with quiet_stderr():
-                return holistic.Holistic(
-                    static_image_mode=False,
-                    model_complexity=self.model_complexity,
-                    min_detection_confidence=self.min_confidence,
-                    min_tracking_confidence=self.min_confidence,
-                )
+            return holistic.Holistic(
+                static_image_mode=False,
+                model_complexity=self.model_complexity,
+                min_detection_confidence=self.min_confidence,
+                min_tracking_confidence=self.min_confidence,
+            )
         except OSError as error:
             raise UserError(
                 f"mediapipe could not fetch the body model of pose.model_complexity={self.model_complexity} ({error});"

@@ -65,6 +65,19 @@ def write_result(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(result | changes))
 
 
+def test_what_is_written_is_utf8_whatever_the_locale_is(tmp_path: Path, monkeypatch) -> None:
+    write_result(tmp_path / "result.json")
+    write_text, encodings = Path.write_text, []
+
+    def watched(path: Path, data: str, encoding: str | None = None, **others: Any) -> int:
+        encodings.append(encoding)
+        return write_text(path, data, encoding, **others)
+
+    monkeypatch.setattr(Path, "write_text", watched)
+    write_report(build_tables(load_results([tmp_path / "result.json"])), tmp_path / "report", PageSettings())
+    assert set(encodings) == {"utf-8"}
+
+
 def test_published_tables_are_complete() -> None:
     published = yaml.safe_load(PUBLISHED.read_text())
     assert [len(published[name]) for name in ("tiktok", "ted")] == [7, 5]

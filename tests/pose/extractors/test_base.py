@@ -1,6 +1,8 @@
 """The common interface, keypoints from files, and MediaPipe."""
 
+import os
 import sys
+import threading
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +154,31 @@ def test_mediapipe_fingerprint_follows_settings():
 def test_mediapipe_bad_complexity():
     with pytest.raises(UserError, match=r"pose\.model_complexity=3: expected 0, 1 or 2"):
         MediaPipeExtractor(model_complexity=3).extract(blank(1))
+
+
+def test_mediapipe_talks_to_nobody_while_its_models_start(monkeypatch, capfd):
+    seen, nobody = holistic_result(), SimpleNamespace(**dict.fromkeys(vars(holistic_result())))
+
+    class Holistic:
+        def __enter__(self):
+            # A thread prints, and later than this returns.
+            self.late = threading.Timer(0.05, os.write, (2, b"INFO: Created a delegate"))
+            self.late.start()
+            self.results = iter([nobody, nobody, seen])
+            return self
+
+        def __exit__(self, *exception):
+            os.write(2, b"our own")
+
+        def process(self, frame):
+            self.late.join()
+            if (result := next(self.results)) is seen:
+                os.write(2, b"W0000 of a model that looks at somebody")
+            return result
+
+    monkeypatch.setattr(MediaPipeExtractor, "_open", lambda self: Holistic())
+    assert MediaPipeExtractor().extract(blank(3)).mask.any(1).tolist() == [False, False, True]
+    assert capfd.readouterr().err == "our own"
 
 
 def test_mediapipe_nobody_in_the_picture(capfd):
