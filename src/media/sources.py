@@ -57,10 +57,6 @@ VIDEO_SUFFIXES = frozenset(suffix for suffixes in _CONTAINERS.values() for suffi
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
-# Codes of ITU-T H.273: matrix coefficients that swscale tells apart, and transfer curves that a screen cannot show.
-_MATRICES = {1: "BT.709", 4: "FCC", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020"}
-_HDR = {16: "PQ", 18: "HLG"}
-_FULL_RANGE = 2
 # FFmpeg's own decoders of these leave out the alpha that Matroska keeps beside the picture.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -170,39 +166,6 @@ def timestamps(path: str | Path) -> tuple[np.ndarray, Fraction]:
         if not MIN_FPS <= known[0] <= MAX_FPS:
             raise UserError(f"{path} has {float(measured):.3g} frames a second, so its times are damaged: re-encode it")
     return times, known[0] if known else FOLDER_FPS
-
-
-def read_as(path: str | Path) -> tuple[str, list[str]]:
-    """How the frames of a video file are read, in words, and what is lost by it, each with how to mend it.
-
-    Raises:
-        UserError: not readable, or no frame in it.
-    """
-    with open_video(path) as container, decoding(path):
-        stream = container.streams.video[0]
-        frame = next(container.decode(stream), None)
-        if frame is None:
-            raise UserError(f"{path} holds no frames")
-        aspect = stream.sample_aspect_ratio or 1
-        stretched = f", pixels of {aspect} stretched to squares" if aspect != 1 else ""
-        matrix = _MATRICES.get(int(frame.colorspace), "BT.601 (it says no other)")
-        span = "full" if int(frame.color_range) == _FULL_RANGE else "limited"
-        # Those of a GIF need no matrix.
-        as_they_are = frame.format.is_rgb or frame.format.has_palette
-        colours = "RGB colours" if as_they_are else f"colours of {matrix}, {span} range"
-        lost = []
-        if (curve := _HDR.get(int(frame.color_trc))) is not None:
-            lost.append(
-                f"{path} is HDR ({curve}), read without tone mapping, so its colours come out pale: convert it, for "
-                f"example with {ffmpeg_of(path)} -vf zscale=t=linear:npl=203,tonemap=hable,zscale=p=709:t=709:m=709,"
-                "format=yuv420p -c:a copy sdr.mp4"
-            )
-        if frame.interlaced_frame:
-            lost.append(
-                f"{path} is interlaced, and each frame is read with both its fields, so that what moves is torn into "
-                f"combs: deinterlace it, for example with {ffmpeg_of(path)} -vf bwdif -c:a copy progressive.mp4"
-            )
-    return f"{frame.width}x{frame.height} pixels{orientation(frame)}{stretched}, {colours}", lost
 
 
 def create_video(path: str | Path, options: dict[str, str]) -> OutputContainer:

@@ -22,6 +22,7 @@ from src.common.atomic import atomic_path
 from src.common.errors import UserError, in_one_line
 from src.common.reading import size_in_words
 from src.media.pictures import list_images, read_image
+from src.media.read_as import read_as
 from src.media.sound import Soundtrack, SoundWriter
 from src.media.sources import (
     EXACT,
@@ -31,7 +32,6 @@ from src.media.sources import (
     MIN_FPS,
     create_video,
     decode,
-    read_as,
     timestamps,
 )
 
@@ -115,7 +115,7 @@ class VideoReader:
                     "%s: %d frames%s read as %d at %.4g fps",
                     *(path, len(times), changing, repeats.sum(), float(self.fps)),
                 )
-            how, lost = read_as(self.path)
+            how, lost = read_as(self.path, times)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
             for warning in lost:
                 _warn_once(warning)

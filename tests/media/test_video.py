@@ -130,6 +130,21 @@ def test_a_mirrored_video_is_said_to_be_one_and_is_not_repaired_unmirrored(tmp_p
         check_rewritable(displayed_by(tmp_path / "plain.mp4", tmp_path / "flipped.mp4", 1, 0, 0, -1))
 
 
+def test_a_video_that_was_cut_off_is_said_to_lack_its_end(tmp_path, caplog):
+    """Of Matroska nothing else tells: what is there is whole."""
+    noise = np.random.default_rng(0).integers(0, 255, (50, 64, 64, 3), np.uint8)
+    write_video(tmp_path / "whole.mkv", noise, 25)
+    whole = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "part.mkv").write_bytes(whole[: len(whole) * 7 // 10])
+    assert len(VideoReader(tmp_path / "whole.mkv")) == 50 and "cut off" not in caplog.text
+    found = len(VideoReader(tmp_path / "part.mkv"))
+    assert 25 < found < 45
+    [said] = [message for message in caplog.messages if "cut off" in message]
+    assert said.startswith(
+        f"{tmp_path}/part.mkv says that it lasts 2 s and holds frames up to {(found - 1) / 25:.4g} s"
+    )
+
+
 def test_an_interlaced_video_is_said_to_be_one_and_a_progressive_one_is_not(tmp_path, caplog):
     write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
     with av.open(str(tmp_path / "camera.mts"), "w", format="mpegts") as container:
