@@ -114,7 +114,7 @@ def test_a_checkpoint_holds_what_is_trained_and_no_other_loads(clip, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(clip):
-    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, warmup=0.0)
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e3, warmup=0.0)
     module = DisCoFineTuneModule(toy_disco(), make_scheduler(SCHEDULER), settings, seed=3)
     trainer = TrainerSettings(accelerator="cpu", precision="32-true", max_steps=6, gradient_clip_val=None)
     fitting = Fitting(trainer=trainer, rate="method.fine_tune.learning_rate", checkpoints=None, checkpoint_every=50)
