@@ -13,6 +13,11 @@ def counted(monkeypatch) -> None:
     monkeypatch.setattr("src.runs.doctor.count_memory", lambda *given, **settings: SD15_LIKE)
 
 
+def test_what_other_commands_are_given_is_not_proposed_for_itself(call_main):
+    status, stderr = call_main(main, "model=tiny", "fine_tune_cache=elsewhere")
+    assert (status, stderr) == (2, "error: fine_tune_cache is unknown: --help lists the settings\n")
+
+
 def test_one_command_says_what_is_ready(call_main, capsys, monkeypatch):
     """JSON on standard output for a report, the same for people on standard error."""
     written = []

@@ -224,7 +224,8 @@ def one_line(error: Exception, settings: type | None = None) -> str:
         known, group = set(dotted_keys(settings)), key.rpartition(".")[0]
         if key in known and group:
             return f"{key} is of {group}, of which nothing is chosen: give {group}=NAME as well; --help lists them"
-        close = difflib.get_close_matches(key, sorted(known), n=1)
+        # One that the settings have and the command does not offer is no mistake in writing.
+        close = difflib.get_close_matches(key, sorted(known), n=1) if key not in known else []
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     if str(error).startswith("Config group override must be"):
         return "a group is no value: choose one of its names, such as logger=none"

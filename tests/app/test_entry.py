@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +8,16 @@ from omegaconf import OmegaConf
 
 import src.app.entry
 import src.info
+from eval.benchmark.retarget_settings import RetargetSettings
+from eval.benchmark.settings import BenchmarkSettings
 from src.app.as_in_run import given as given_of
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
 from src.common.typed import typed
+from src.inpainting.settings import RepairSettings
+from src.runs.settings import RunSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
+from src.showcase.settings import GallerySettings
 from tests.conftest import ROOT
 
 # Each entry point with each choice of each of its groups, and what must be given.
@@ -33,6 +38,22 @@ GROUPS = ("model", "method", "pose", "trainer", "logger", "optimizer", "data", "
 
 def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (src.app.entry.CONF_DIR / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "settings"),
+    [
+        ("train", RunSettings),
+        ("eval", BenchmarkSettings),
+        ("repair", RepairSettings),
+        ("gallery", GallerySettings),
+        ("retarget", RetargetSettings),
+    ],
+)
+def test_every_setting_of_a_command_that_learns_can_be_given(entry, settings, compose_config):
+    """Hydra refuses what no file of `conf/` has, whatever the settings know."""
+    required = ENTRY_POINTS.get(entry, ["benchmark=people"])
+    assert {field.name for field in fields(settings)} <= set(compose_config(entry, *required))
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
