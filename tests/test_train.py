@@ -176,6 +176,7 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "sampling.num_steps=[1"), "error: "),
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),
+        (("subject=people_001", f"fine_tune_cache={'x' * 300}"), "xxx cannot be read: the name is too long"),
         (("subject=people_001", "metod=posecrafter"), "error: metod is unknown: did you mean method?"),
         (
             ("subject=people_001", "trainer.max_step=3"),

@@ -22,6 +22,7 @@ from src.methods.base import Method
 from src.methods.material import held_out_material
 from src.runs.clips import write_held_out
 from src.runs.generated import FRAMES, POSES
+from src.runs.learn import check_cache
 from src.runs.run_folder import HELD_OUT, TRAINING, RunFolder
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ def run_subject(
     else:
         # Not the run's own folder, in which another process may be at work: it is waited for.
         check_place(runs)
+        check_cache(settings.fine_tune_cache)
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):

@@ -24,7 +24,7 @@ from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning
 from src.pose.tracking import frame_ranges
-from src.runs.learn import begin, learn
+from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
 from src.sampling.generate import generate
@@ -51,6 +51,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     run.check_same_fine_tune(settings.run)
     _check_segments(run.path, pairs)
     run.check_place()
+    check_cache(settings.fine_tune_cache)
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
     subject = resolve_video(
         reader.path,

@@ -1,6 +1,8 @@
 """A fine-tune that is made once: found in the run folder or the cache, or made and kept in both."""
 
+import contextlib
 import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
-from src.common.errors import ResourceError
+from src.common.errors import ResourceError, in_one_line
 from src.common.files import read_record, write_json
 from src.common.typed import plain
 from src.common.writers import only_writer
@@ -42,6 +44,19 @@ class Lesson:
     train: Callable[[Path], Mapping[str, Any]]
     save: Callable[[Path], None]
     load: Callable[[Path], None]
+
+
+def check_cache(cache: str | None) -> None:
+    """Refuse a cache of fine-tunes whose name no folder can have, before there is anything to write.
+
+    One that cannot be written is no reason: what is in it can be used.
+
+    Raises:
+        ResourceError: as `fine_tune_cache=` stands.
+    """
+    if cache is not None:
+        with in_one_line(cache, "read"), contextlib.suppress(FileNotFoundError):
+            os.stat(cache)
 
 
 def begin(run: RunFolder, settings: RunSettings, clip: TrainingClip) -> None:

@@ -20,7 +20,7 @@ from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.identity import same_run
 from src.runs.keeping import keep_in
-from src.runs.learn import begin, learn
+from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import CONFIG, PREVIEW, RunFolder
 from src.runs.settings import RunSettings
@@ -72,6 +72,7 @@ def make_run(
     if run.summary() is None:
         # What is finished may lie where nothing can be written.
         run.check_place()
+    check_cache(settings.fine_tune_cache)
     check_prompt(settings.target_prompt, "target_prompt")
     subject = find_subject(settings)
     known = f"the subject {subject.name}, {as_it_is(subject)}"
