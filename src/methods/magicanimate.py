@@ -29,6 +29,7 @@ PUBLISHED_VAE = "stabilityai/sd-vae-ft-mse"
 # Of an image model's settings those that it has in its own, or not at all, and the values that ask nothing of it.
 _NOT_ITS_OWN: dict[str, tuple[Any, ...]] = {
     "compile": (False,),
+    "compile_training": (False,),
     "offload": (False, "auto"),
     "prediction_type": (None, "epsilon"),
     "zero_terminal_snr": (None, False),

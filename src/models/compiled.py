@@ -25,6 +25,8 @@ from src.models.layout import ClipLayout
 log = logging.getLogger(__name__)
 # Of one layer's: by number of prompts in a batch, resolution, dtype and the like; past it PyTorch raises.
 MOST_VARIANTS = 256
+# Of this process, by kind of layer: a benchmark builds a backbone for each person, and PyTorch counts them together.
+_BY_KIND: dict[object, Callable[..., Tensor]] = {}
 
 
 def can_compile() -> bool:
@@ -33,7 +35,7 @@ def can_compile() -> bool:
 
 
 class CompiledForwards:
-    """The compiled forwards of a backbone's layers: layers of one class and size share theirs.
+    """The compiled forwards of layers: those of one class and size share theirs, whatever backbone they are of.
 
     Args:
         sampling, training: whether layers run compiled without gradients, and with.
@@ -49,7 +51,6 @@ class CompiledForwards:
                 "them to false"
             )
         self.sampling, self.training = sampling, training
-        self._by_kind: dict[object, Callable[..., Tensor]] = {}
 
     @classmethod
     def build(cls, *, sampling: bool, training: bool) -> "CompiledForwards | None":
@@ -74,15 +75,15 @@ class CompiledForwards:
         """A function of the layer and its inputs; compiled when it is called first."""
         learning = torch.is_grad_enabled()
         kind = learning, type(layer), tuple((name, p.shape, p.dtype) for name, p in layer.named_parameters())
-        if not self._by_kind:
+        if not _BY_KIND:
             log.info("the first step compiles, which takes a minute or more; later ones do not")
-        if kind not in self._by_kind:
+        if kind not in _BY_KIND:
             # Both are PyTorch's, and its overloads leave them out.
             options: dict[str, Any] = {"isolate_recompiles": True, "recompile_limit": MOST_VARIANTS}
             # Gradient checkpointing runs a layer twice, and both must be of one compilation: of the layer's own sizes.
             options |= {"dynamic": False} if learning else {}
-            self._by_kind[kind] = torch.compile(type(layer).forward, fullgraph=True, **options)
-        return self._by_kind[kind]
+            _BY_KIND[kind] = torch.compile(type(layer).forward, fullgraph=True, **options)
+        return _BY_KIND[kind]
 
 
 class CompiledLayer(ModelHook):

@@ -107,7 +107,8 @@ class ModelSettings:
         channels_last: memory format of the convolutions.
         compile: in sampling, compile the layers that repeat at the first step, once for all frames, prompts and steps;
             again for another resolution. Of use on a GPU; on a CPU see experiments/SPEED.md.
-        compile_training: the same in the fine-tune, whose results then differ in rounding.
+        compile_training: the same in the fine-tune. It counts for nothing, as `gradient_checkpointing`, though results
+            differ in rounding: what was learnt without it is not learnt again.
     """
 
     name: str = setting(counts="nothing")
