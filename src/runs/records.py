@@ -1,8 +1,12 @@
 """What the records of a run must hold to be used: they may come from anyone, damaged or made up."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from src.common.digests import sha256
+from src.common.errors import UserError
+from src.common.files import read_record
 from src.common.typed import is_number
 
 
@@ -38,6 +42,23 @@ def is_fine_tune(value: Any) -> bool:
     return all(value.get(name) is None or is_number(value[name]) for name in numbers) and all(
         value.get(name) is None or isinstance(value[name], str) for name in texts
     )
+
+
+def read_fine_tune(adapter: Path, record: Path) -> tuple[dict[str, Any] | None, bool]:
+    """The record of an adapter, if both are there, and whether both are as they were written."""
+    if not adapter.is_file() or (read := read_record(record)) is None:
+        return None, False
+    # Version 0.1 wrote no checksum.
+    return read, is_fine_tune(read) and read.get("adapter_sha256") in (None, sha256(adapter))
+
+
+def check_key(fine_tune: Mapping[str, Any], key: str, folder: Path) -> None:
+    """Raise a UserError where the fine-tune of a run folder is of another key."""
+    if fine_tune.get("key") not in (None, key):
+        raise UserError(
+            f"{folder} holds a fine-tune of other frames, poses, weights or another prompt of the subject under the same "
+            "settings: choose another run_dir"
+        )
 
 
 def _is_sampling_cost(value: Any) -> bool:

@@ -40,7 +40,7 @@ from src.runs.generated import GENERATED, tree_sha256, write_drift, write_genera
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
-from src.runs.records import is_fine_tune, is_summary
+from src.runs.records import check_key, is_summary, read_fine_tune
 from src.runs.settings import RunSettings
 from src.sampling.jobs import GeneratedClip
 
@@ -181,23 +181,20 @@ class RunFolder:
         Args:
             key: what it must depend on, as of `check_fine_tune`; None: anything.
         """
-        if not (self.path / ADAPTER).is_file() or (record := read_record(self.path / FINE_TUNE_RECORD)) is None:
-            return None
-        # Version 0.1 wrote no checksum.
-        if not is_fine_tune(record) or record.get("adapter_sha256") not in (None, sha256(self.path / ADAPTER)):
+        record, whole = read_fine_tune(self.path / ADAPTER, self.path / FINE_TUNE_RECORD)
+        if record is not None and not whole:
             log.warning("%s is not the adapter that was written with its record: it is made again", self.path / ADAPTER)
+        if record is None or not whole:
             return None
         if key is not None:
-            self.check_fine_tune(key)
+            check_key(record, key, self.path)
         return record
 
     def check_fine_tune(self, key: str) -> None:
-        """Raise a UserError where what was learnt here is of another key."""
-        if (read_record(self.path / FINE_TUNE_RECORD) or {}).get("key") not in (None, key):
-            raise UserError(
-                f"{self.path} holds a fine-tune of other frames, poses, weights or another prompt of the subject under "
-                "the same settings: choose another run_dir"
-            )
+        """Raise a UserError where what was learnt here, and is whole, is of another key."""
+        record, whole = read_fine_tune(self.path / ADAPTER, self.path / FINE_TUNE_RECORD)
+        if record is not None and whole:
+            check_key(record, key, self.path)
 
     def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
         """Load the trained part into a backbone.

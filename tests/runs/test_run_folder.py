@@ -18,7 +18,7 @@ from src.common.typed import changed, plain
 from src.data.settings import DataSettings
 from src.media.video import read_video
 from src.pose.formats import load_poses
-from src.runs.run_folder import RunFolder
+from src.runs.run_folder import ADAPTER, FINE_TUNE_RECORD, RunFolder
 from src.sample import main as sample_main
 from src.train import main as train_main
 
@@ -153,6 +153,25 @@ def test_a_clip_that_was_changed_under_the_same_settings_is_refused_before_anyth
     status, stderr = call_main(train_main, *FAST, "run_dir=run", "method=controlvideo")
     assert status == 2 and "error: run holds a fine-tune of other frames" in stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("damage", ["no adapter", "another adapter", "no record of ours"])
+def test_what_was_learnt_and_is_not_whole_refuses_nobody(tmp_path, damage):
+    """It is made again, of whatever it was."""
+    folder = RunFolder(tmp_path)
+    folder.save_fine_tune(lambda path: path.write_bytes(b"weights"), {}, key="old")
+    with pytest.raises(UserError, match="holds a fine-tune of other frames"):
+        folder.check_fine_tune("new")
+    folder.check_fine_tune("old")
+    match damage:
+        case "no adapter":
+            (tmp_path / ADAPTER).unlink()
+        case "another adapter":
+            (tmp_path / ADAPTER).write_bytes(b"others")
+        case _:
+            (tmp_path / FINE_TUNE_RECORD).write_text('{"key": [1]}')
+    folder.check_fine_tune("new")
+    assert folder.fine_tune_record("new") is None
 
 
 @pytest.mark.parametrize("change", ["sampling.num_steps=2", "sample_after_train=false"])
