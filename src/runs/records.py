@@ -56,8 +56,8 @@ def check_key(fine_tune: Mapping[str, Any], key: str, folder: Path) -> None:
     """Raise a UserError where the fine-tune of a run folder is of another key."""
     if fine_tune.get("key") not in (None, key):
         raise UserError(
-            f"{folder} holds a fine-tune of other frames, poses, weights or another prompt of the subject under the same "
-            "settings: choose another run_dir"
+            f"{folder} holds a fine-tune of other frames, poses, weights or another prompt of the subject under the "
+            "same settings: choose another run_dir"
         )
 
 
