@@ -32,6 +32,7 @@ from src.data.subject import (
 )
 from src.media.contact_sheet import Row, contact_sheet, evenly_spaced
 from src.media.pictures import images_in
+from src.media.read_as import is_mirrored
 from src.media.video import VideoReader
 from src.pose.draw import draw_overlay
 from src.pose.extractors.base import PoseExtractor
@@ -74,7 +75,7 @@ def prepare_subject(
     check_name(name)
     check_prompt(prompt)
     made_from = {
-        "source": {"name": video.name, "sha256": content_sha256(video)},
+        "source": {"name": video.name, "sha256": content_sha256(video)} | _mirrored(video),
         "settings": asdict(settings),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
@@ -207,12 +208,19 @@ def content_sha256(video: Path) -> str:
     return digest([[path.name, sha256(path)] for path in sorted(images_in(video))])
 
 
+def _mirrored(video: Path) -> dict[str, bool]:
+    # Said only where it is so: what was made of other videos stays as it is, and what lacks it of a mirrored one is of
+    # the time when such were read upside down.
+    return {"mirrored": True} if video.is_file() and is_mirrored(video) else {}
+
+
 def _full_frame_poses(
     reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
 ) -> tuple[PoseSequence, Path]:
     """Poses of the full frames, and where the picture of all people lies if there are several."""
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
-    key = digest([_POSES_VERSION, made_from["source"]["sha256"], reading, made_from["extractor"]])[:24]
+    content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
+    key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
     cached, people = root / ".poses" / f"{key}.npz", root / ".poses" / f"{key}.png"
     if cached.exists() and not force:
         try:
@@ -243,10 +251,12 @@ def _write_npy(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...])
 
 
 def _changes(record: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What differs in settings and extractor, in words."""
+    """What differs in settings, extractor and how the video is read, in words."""
     old = {**record["settings"], "pose": record["extractor"]["name"]}
     new = {**wanted["settings"], "pose": wanted["extractor"]["name"]}
     changes = [f"{key} {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
     if not changes and record["extractor"] != wanted["extractor"]:
         changes = [f"{wanted['extractor']['name']} has other settings or weights"]
+    if record["source"].get("mirrored", False) != wanted["source"].get("mirrored", False):
+        changes.append("its video is shown mirrored, and was not read so")
     return changes

@@ -77,6 +77,7 @@ class ClipSettings:
 class _Source:
     name: str
     sha256: str
+    mirrored: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,17 @@ def read_as(path: str | Path, times: np.ndarray) -> tuple[str, list[str]]:
     return f"{frame.width}x{frame.height} pixels{orientation(frame)}{stretched}, {colours}", lost
 
 
+def is_mirrored(path: str | Path) -> bool:
+    """Whether left and right are exchanged before the frames of a video file are shown; see `Orientation`.
+
+    Raises:
+        UserError: not readable.
+    """
+    with open_video(path) as container, decoding(path):
+        frame = next(container.decode(container.streams.video[0]), None)
+        return frame is not None and orientation(frame).mirrored
+
+
 def _seconds(clock: str) -> float:
     """Those of what Matroska states of a stream, `00:00:02.000000000`; 0 where it states nothing."""
     parts = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", clock)

@@ -46,7 +46,7 @@ class FinishInTime(Callback):
     """Set the number of steps by their measured speed, so that training is whole when its time is over.
 
     The learning rate follows the number of steps, so it has fallen to zero by then. The number is never above the
-    `max_steps` that the trainer began with.
+    `max_steps` that the trainer began with. Of several devices the first one's clock counts for all.
 
     Args:
         seconds: of training, from its first step on.
@@ -69,7 +69,8 @@ class FinishInTime(Callback):
         elif done < FIRST_STEPS or done % EVERY == 0:
             seconds_per_step = (now - self._timed_from) / (done - self._timed_at)
             left = max(0, int((self._ends - now) / seconds_per_step))
-            steps = min(self._most_steps, trainer.global_step + left)
+            # Each by its own clock, they would differ in learning rate, and wait for one that has stopped.
+            steps = trainer.strategy.broadcast(min(self._most_steps, trainer.global_step + left))
             trainer.fit_loop.epoch_loop.max_steps = steps
             if done in (2, 2 * EVERY):
                 log.info("finish_in: at %.3g s a step, %d steps in all", seconds_per_step, steps)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import typed
 from src.data.prepare import prepare_subject
@@ -15,11 +16,12 @@ from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.settings import DataSettings
 from src.data.split import split_frames
-from src.data.subject import DEFAULT_PROMPT, ClipSettings, load_subject, resized
+from src.data.subject import DEFAULT_PROMPT, ClipSettings, Subject, load_subject, resized
 from src.media.video import write_frames, write_video
 from src.pose.extractors.base import FileExtractor, PoseExtractor
-from src.pose.formats import save_poses
+from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from tests.media.test_video import displayed_by
 
 SETTINGS = ClipSettings(resolution=32)
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
@@ -105,6 +107,36 @@ def test_other_weights_of_the_same_extractor_are_noticed(video, tmp_path, caplog
     with caplog.at_level(logging.INFO):
         prepare(video, tmp_path / "data", extractor=other)
     assert other.runs == 1 and "spot has other settings or weights" in caplog.text
+
+
+def test_what_was_prepared_of_a_mirrored_video_that_was_read_upside_down_is_made_again(video, tmp_path, caplog):
+    """Record and cache of that time said nothing of it; those of other videos are the same as then."""
+
+    def cache_of_then(subject: Subject) -> Path:
+        reading = {key: subject.provenance["settings"][key] for key in ("fps", "start", "max_frames")}
+        key = digest([1, subject.source, reading, dict(subject.provenance["extractor"])])[:24]
+        return root / ".poses" / f"{key}.npz"
+
+    root, extractor = tmp_path / "data", BrightestSpot()
+    plain = prepare(video, root, extractor=extractor)
+    assert "mirrored" not in (root / "me/subject.yaml").read_text() and cache_of_then(plain).exists()
+
+    selfie = displayed_by(video, tmp_path / "selfie.mp4", -1, 0, 0, 1)
+    subject = prepare(selfie, root, name="selfie", extractor=extractor)
+    record, now = root / "selfie/subject.yaml", load_poses(root / "selfie/poses.npz")
+    for cached in {*(root / ".poses").iterdir()} - {cache_of_then(plain)}:
+        cached.unlink()
+    record.write_text(record.read_text().replace("  mirrored: true\n", ""))
+    save_poses(cache_of_then(subject), PoseSequence(1 - now.xy, now.confidence, now.mask), fps=10, size=(48, 80))
+    caplog.set_level(logging.INFO)
+    for settings, runs in ((SETTINGS, 3), (ClipSettings(resolution=40), 3), (ClipSettings(resolution=40), 3)):
+        caplog.clear()
+        subject = prepare(selfie, root, name="selfie", extractor=extractor, settings=settings)
+        assert extractor.runs == runs
+        for frame, xy in zip(subject.frames, subject.poses.xy[:, 0] * settings.resolution, strict=True):
+            assert frame[int(xy[1]), int(xy[0])].min() > 150
+        assert ("its video is shown mirrored" in caplog.text) == (settings == SETTINGS)
+    assert "prepared already" in caplog.text
 
 
 def test_a_name_belongs_to_one_clip(video, tmp_path):

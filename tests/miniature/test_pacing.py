@@ -25,6 +25,7 @@ class _Trainer(SimpleNamespace):
 
     def __init__(self, max_steps: int) -> None:
         super().__init__(global_step=0, fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(max_steps=max_steps)))
+        self.strategy = SimpleNamespace(broadcast=lambda steps: steps)
         self.now = 100.0
 
     @property
@@ -62,6 +63,22 @@ def test_slow_steps_end_in_time_and_the_pace_is_told_at_once(caplog: pytest.LogC
         trainer.run(FinishInTime(75, clock=lambda: trainer.now), lambda step: 10 if step else 20)
     assert trainer.global_step == 6 and trainer.now <= 100 + 75
     assert caplog.messages == ["finish_in: at 10 s a step, 6 steps in all"]
+
+
+def test_the_first_of_several_devices_paces_all() -> None:
+    told: list[int] = []
+
+    def tell(steps: int) -> int:
+        told.append(steps)
+        return steps
+
+    first, second = _Trainer(5000), _Trainer(5000)
+    first.strategy.broadcast = tell
+    first.run(FinishInTime(60, clock=lambda: first.now), lambda step: 0.1)
+    heard = iter(told)
+    second.strategy.broadcast = lambda steps: next(heard)
+    second.run(FinishInTime(60, clock=lambda: second.now), lambda step: 0.15 if step else 3)
+    assert second.max_steps == first.max_steps and next(heard, None) is None
 
 
 def test_time_is_days_hours_minutes_and_seconds() -> None:
