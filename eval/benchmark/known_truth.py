@@ -5,6 +5,7 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 What needs a network that is not at hand is left out. The table in `eval/metrics/README.md` was made so.
 """
 
+import logging
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,9 +17,10 @@ import cv2
 import numpy as np
 from scipy import stats
 
-from eval.metrics.registry import REGISTRY
+from eval.metrics.registry import REGISTRY, metric_keys
 from eval.networks.networks import Networks
 from eval.networks.settings import NetworkSettings
+from eval.networks.weights import WeightsMissing
 from eval.scoring.clips import ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
@@ -32,6 +34,8 @@ from src.media.contact_sheet import evenly_spaced
 from src.people.render import MAX_SIZE, MIN_SIZE, render_clip, sample_identity
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.keypoints import PARTS, PoseSequence
+
+log = logging.getLogger(__name__)
 
 LEVELS = 5
 
@@ -148,9 +152,12 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
     Returns:
         By metric and damage, one a subject in their order, in [-1, 1]: 1 where the metric worsens with every level, -1
         where damage improves it, 0 where it does not see it. What has no value of one of them is left out.
+
+    Raises:
+        UserError: no metric has its network.
     """
     answers: dict[str, dict[str, list[float]]] = {}
-    metrics, told = settings.metrics, False
+    scoring = ScoreSettings(metrics=_at_hand(settings, networks), protocol=settings.protocol)
     with tempfile.TemporaryDirectory() as kept:
         for subject in track(settings.subjects, "Subjects"):
             truth = rendered(subject, count=settings.num_frames, size=settings.resolution)
@@ -160,11 +167,7 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
                 for level in range(LEVELS):
                     frames_FHWC, amount = apply(truth, level)
                     clip = ScoredClip(damage, frames_FHWC, real_FHWC, real_FHWC[0], poses=poses)
-                    scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
                     found = score([clip], scoring, networks, store=FeatureStore(Path(kept)))
-                    if not told:
-                        # What lacks its network lacks it everywhere, and is said once.
-                        metrics, told = tuple(found.metrics), True
                     levels.append(amount)
                     values.append({name: entry["value"] for name, entry in found.metrics.items()})
                 for name in set.intersection(*(set(value) for value in values)):
@@ -176,6 +179,21 @@ def agreement(settings: KnownTruthSettings, networks: Networks) -> dict[str, dic
         for name in REGISTRY
         if name in answers
     }
+
+
+def _at_hand(settings: KnownTruthSettings, networks: Networks) -> tuple[str, ...]:
+    """The metrics that have their network: what lacks it lacks it of every clip, and is said once."""
+    found = []
+    for name in metric_keys(settings.metrics):
+        try:
+            REGISTRY[name].judge(networks, settings.protocol)
+        except WeightsMissing as error:
+            log.warning("%s is missing: %s", name, error)
+        else:
+            found.append(name)
+    if not found:
+        raise UserError("none of metrics= has its network, as said above: ask for others too, such as metrics=[ssim]")
+    return tuple(found)
 
 
 def _spearman(levels: Sequence[float], bad: Sequence[float]) -> float:

@@ -217,7 +217,7 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
 
 
 def _may_weigh(result: Result, metric: str, clip: str) -> bool:
-    """Whether a clip's weight can be: one of a mean over videos, else the frames (of MSE-P coordinates) in its value.
+    """Whether a clip's weight can be: one of a mean over videos, else the number of its frames' values.
 
     Which frames had an infinite PSNR, or a face, a result does not say.
     """
@@ -226,8 +226,7 @@ def _may_weigh(result: Result, metric: str, clip: str) -> bool:
         return weight == 1
     # A value that is infinite is one of no frame.
     least = 1 if math.isfinite(value) else 0
-    most = math.inf if metric.startswith("mse-p") else result.clips[clip]["frames"]
-    return least <= weight <= most
+    return least <= weight <= REGISTRY[metric].values_a_frame * result.clips[clip]["frames"]
 
 
 def _pooled(result: Result, metric: str) -> float | None:

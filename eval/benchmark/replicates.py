@@ -19,10 +19,7 @@ def merge_seeds(results: Sequence[Result]) -> list[Result]:
     A subject's value is its mean over the seeds (`over_replicates`), and so is what it weighs; one that a seed gives no
     value of, as of MSE-P where nobody is found, has none. A metric's value is its mean over the seeds. A metric that
     lacks in one of them lacks in the merged result; an interval that a seed gave, as of a Fréchet distance, is not one
-    of their mean and is left out.
-
-    Raises:
-        UserError: seeds of one variant were run on different subjects.
+    of their mean and is left out. Seeds of one variant that were run on different subjects stay apart, with a warning.
     """
     groups: dict[str | int, list[Result]] = {}
     for number, result in enumerate(results):

@@ -13,7 +13,7 @@ import torch
 from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
-from eval.benchmark.subject_run import MakeLoggers, SubjectRun, run_subject
+from eval.benchmark.subject_run import MakeLoggers, SubjectRun, check_places, run_subject
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
@@ -54,9 +54,12 @@ def run_benchmark(
         subjects wait for another system.
 
     Raises:
+        ResourceError: runs cannot be written where they go.
         UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
             subjects that fail are in the result.
     """
+    if settings.system is None:
+        check_places(settings)
     fetch(
         unpublished(settings.metrics, settings.protocol, settings.pose.build()),
         WeightStore(settings.weights, settings.download),
@@ -134,11 +137,10 @@ def run_subjects(
         Those that are finished, and by name why the others are not: preparation's failures too.
     """
     finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
-    runs = Path(settings.runs) / settings.benchmark.name
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
         try:
-            finished.append(run_subject(name, settings, method, runs, loggers=loggers))
+            finished.append(run_subject(name, settings, method, settings.runs_folder, loggers=loggers))
         except UserError as error:
             log.error("%s failed: %s", name, error)
             failed[name] = str(error)

@@ -1,6 +1,7 @@
 """Settings of a benchmark: what `conf/eval.yaml` describes, but for loggers, which name code."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field
@@ -104,6 +105,11 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     @property
     def scoring(self) -> ScoreSettings:
         return ScoreSettings(metrics=self.metrics, protocol=self.protocol)
+
+    @property
+    def runs_folder(self) -> Path:
+        """Where the subjects' runs are kept."""
+        return Path(self.runs) / self.benchmark.name
 
     @property
     def kind(self) -> MethodKind:

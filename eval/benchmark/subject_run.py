@@ -5,6 +5,7 @@ says so, and methods that differ in sampling alone share a fine-tune.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,19 @@ class SubjectRun:
     sampling: Mapping[str, Any]
     resize: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_places(settings: BenchmarkSettings) -> None:
+    """Refuse folders in which no subject can be learnt, before the first is prepared.
+
+    Raises:
+        ResourceError: nothing can be written where runs go, or as `fine_tune_cache=` stands.
+    """
+    runs = settings.runs_folder
+    # What is finished in a folder that is there can be scored, though nothing can be written into it.
+    if not os.path.isdir(runs):
+        check_place(runs)
+    check_cache(settings.fine_tune_cache)
 
 
 def run_subject(

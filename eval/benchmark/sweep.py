@@ -4,9 +4,10 @@ What tells the jobs apart is read from their command lines (`overrides` in `summ
 of a result, everything else that differs makes the variants.
 """
 
+import json
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from src.common.files import natural_key, read_record, write_json
 from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
-from src.common.typed import plain
+from src.common.typed import identity, plain
 from src.runs.identity import idle_settings
 from src.runs.records import is_of_training
 from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
@@ -37,6 +38,8 @@ from src.runs.settings import RunSettings
 log = logging.getLogger(__name__)
 
 DEFAULT_PROTOCOL = "paper"
+# Of the settings that decide, those that say who it is and which part of the video.
+_PERSON = ("subject", "prompt", "data.start", "data.max_frames")
 # What of a command line is no variant: the person, and where and how a job runs.
 _NO_VARIANT = re.compile(r"subject|experiments?|trainer|(logger|hydra)([./].*)?")
 
@@ -88,7 +91,7 @@ def read_sweep(folder: Path) -> Sweep:
     for path in sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: natural_key(path.name)):
         if not (path / CONFIG).is_file():
             if not any(path.iterdir()):
-                unfinished[path.name] = "which failed before it wrote anything"
+                unfinished[path.name] = "which wrote nothing yet (it failed, or is still preparing)"
             continue
         settings = RunFolder(path).settings()
         summary = RunFolder(path).summary() or {}
@@ -229,9 +232,12 @@ def _variants(jobs: Sequence[tuple[RunSettings, Sequence[str]]]) -> list[str]:
     """
     given = [_choices(overrides) for _, overrides in jobs]
     values = [plain(settings) for settings, _ in jobs]
+    if any("seed" in own for own in given):
+        # Who is told apart by seeds has one, said or not: else the mean over seeds would be without it.
+        given = [{**own, "seed": f"seed={settings.seed}"} for own, (settings, _) in zip(given, jobs, strict=True)]
     said_by_all = set.intersection(*(set(own.values()) for own in given))
     alike = {key for own in given for key in own if _same(values, key)}
-    # Of a run that is repeated the settings say all, of poses nothing: two extractors find other ones.
+    # Of a run that is repeated the settings say all (below), of poses nothing: two extractors find other ones.
     idle = {*idle_settings(RunSettings), "repeat"} - {"pose"}
 
     def named(aside: Collection[str]) -> list[str]:
@@ -239,8 +245,32 @@ def _variants(jobs: Sequence[tuple[RunSettings, Sequence[str]]]) -> list[str]:
         return [_short(", ".join(texts)) for texts in kept]
 
     names = named(alike | idle)
+    repeated = {name for name, own in zip(names, given, strict=True) if "repeat" in own}
+    names = _with_what_differs(names, repeated, [settings for settings, _ in jobs])
     pairs = {(name, settings.subject) for name, (settings, _) in zip(names, jobs, strict=True)}
     return names if len(pairs) == len(jobs) else named(alike)
+
+
+def _with_what_differs(names: Sequence[str], which: Collection[str], settings: Sequence[RunSettings]) -> list[str]:
+    """The names of jobs; those of `which` that stand for several settings, whoever it is of, with what differs."""
+    found, told = [dict(_flat(identity(own, "sampling"))) for own in settings], list(names)
+    for name in which:
+        alike = [number for number, other in enumerate(names) if other == name]
+        keys = dict.fromkeys(key for number in alike for key in found[number] if key not in _PERSON)
+        differ = [key for key in keys if len({found[number].get(key) for number in alike}) > 1]
+        for number in alike:
+            texts = (_short(f"{key}={found[number][key]}") for key in differ if key in found[number])
+            told[number] = ", ".join(filter(None, (name, *texts)))
+    return told
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Values by dotted key, as they are said."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _choices(overrides: Sequence[str]) -> dict[str, str]:

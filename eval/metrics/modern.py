@@ -44,6 +44,8 @@ def _pose_accuracy(kind: str, group: str) -> MetricSpec:
         options=lambda protocol, judge: {"group": group},
         network=lambda networks, protocol: networks.extractor,
         update=_sized_poses,
+        # Each hand is a part of its own.
+        values_a_frame=2 if group == "hands" else 1,
     )
 
 

@@ -12,6 +12,10 @@ from eval.metrics.spec import (
     to_reference,
     windows,
 )
+from src.pose.keypoints import NUM_KEYPOINTS
+
+# Both of every keypoint, each of which is a value of MSE-P.
+_COORDINATES = 2 * NUM_KEYPOINTS
 
 PAPER_SPECS = (
     MetricSpec(
@@ -53,6 +57,7 @@ PAPER_SPECS = (
         implementation="mse_p:MSEP",
         network=lambda networks, protocol: networks.extractor,
         update=poses,
+        values_a_frame=_COORDINATES,
     ),
     MetricSpec(
         key="mse-p-penalised",
@@ -63,6 +68,7 @@ PAPER_SPECS = (
         implementation="mse_p_penalised:PenalisedMSEP",
         network=lambda networks, protocol: networks.extractor,
         update=poses,
+        values_a_frame=_COORDINATES,
     ),
     MetricSpec(
         key="fid",
@@ -142,6 +148,7 @@ PAPER_SPECS = (
         implementation="mse_p:MSEP",
         network=lambda networks, protocol: networks.mini_extractor(),
         update=poses,
+        values_a_frame=_COORDINATES,
     ),
     MetricSpec(
         key="mse-p-penalised-mini",
@@ -152,6 +159,7 @@ PAPER_SPECS = (
         implementation="mse_p_penalised:PenalisedMSEP",
         network=lambda networks, protocol: networks.mini_extractor(),
         update=poses,
+        values_a_frame=_COORDINATES,
     ),
     MetricSpec(
         key="clip-i-mini",

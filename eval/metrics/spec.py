@@ -38,6 +38,7 @@ class MetricSpec:
         needs_real, needs_reference, needs_poses: what must come with a clip.
         features: of a Fréchet distance, what it compares: (B, D) samples of one side of a clip.
         seen: of what the share is that a result calls `seen`.
+        values_a_frame: of how many values of one frame it is the mean at most.
     """
 
     key: str
@@ -54,6 +55,7 @@ class MetricSpec:
     needs_poses: bool = False
     features: "Callable[[ClipFeatures, Any, Side], Tensor] | None" = None
     seen: str = "of the keypoints found"
+    values_a_frame: int = 1
 
     @property
     def arrow(self) -> str:

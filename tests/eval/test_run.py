@@ -88,13 +88,29 @@ def test_what_is_finished_is_not_done_again(
 
 
 def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_loaded(
-    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
 ) -> None:
+    """And before a subject is prepared: one line, not one a subject."""
     monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
     (tmp_path / "a_file").touch()
-    where = [f"data.root={finished[0]}/data", "runs=a_file", "fine_tune_cache=null"]
-    status, told = call_main(eval.run.main, "benchmark=people", "subjects=[people_001]", *SMALL, *FAST, *where)
-    assert status == 2 and "people_001: a_file/people cannot be written: " in told.splitlines()[-1], told
+    for runs, cache, wrong in (
+        ("a_file", "null", "a_file/people cannot be written: "),
+        ("runs", "x" * 300, "cannot be read: "),
+    ):
+        where = ["data.root=data", "output=out", f"runs={runs}", f"fine_tune_cache={cache}"]
+        status, told = call_main(eval.run.main, "benchmark=people", TWO, *SMALL, *FAST, *where)
+        assert status == 2 and told.count("\n") == 1 and told.startswith("error: ") and wrong in told, told
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+
+
+def test_what_is_finished_where_nothing_can_be_written_is_scored_all_the_same(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(place: object) -> None:
+        raise AssertionError(f"{place} is there")
+
+    monkeypatch.setattr(eval.benchmark.subject_run, "check_place", refused)
+    assert run(config(finished[0])) == finished[1]
 
 
 def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

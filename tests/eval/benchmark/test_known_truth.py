@@ -53,6 +53,24 @@ def test_what_has_no_value_of_one_damage_has_those_of_the_others(call_main, monk
     ] == ["noise"]
 
 
+def test_what_has_no_value_of_the_first_clip_has_those_of_the_others(call_main, monkeypatch) -> None:
+    asked = []
+
+    def without_ssim_at_first(clips, *given, **options):
+        asked.append(given[0].metrics)
+        found = score(clips, *given, **options)
+        lost = {"ssim"} if len(asked) == 1 else set()
+        return replace(found, metrics={name: entry for name, entry in found.metrics.items() if name not in lost})
+
+    monkeypatch.setattr("eval.benchmark.known_truth.score", without_ssim_at_first)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        call_main(main, "subjects=[people_001]", "num_frames=2", "resolution=64", "metrics=[ssim,warping-error]")
+    assert set(asked) == {("ssim",)}, "RAFT is not at hand"
+    (row,) = (line for line in printed.getvalue().splitlines() if line.startswith("| SSIM"))
+    cells = dict(zip(DAMAGES, row.strip("|").split("|")[1:], strict=True))
+    assert [damage for damage, cell in cells.items() if cell.strip() == "-"] == [next(iter(DAMAGES))]
+
+
 def test_a_cell_says_how_far_subjects_lie_apart_and_what_not_all_have_is_left_out() -> None:
     table = {"ssim": {"blur": [1.0, 0.9], "noise": [1.0, 1.0]}}
     assert as_markdown(table).splitlines()[2] == "| SSIM | +0.95 (+0.90 to +1.00) | +1.00 | - | - | - | - |"
@@ -65,8 +83,9 @@ def test_a_cell_says_how_far_subjects_lie_apart_and_what_not_all_have_is_left_ou
         ("subjects=[people_001,people_001]", "each once"),
         ("subjects=[]", "at least one"),
         ("num_frames=1", "must be at least 2"),
+        ("metrics=[warping-error]", "none of metrics= has its network"),
     ],
 )
 def test_subjects_that_are_none_are_one_line(given, said, call_main) -> None:
     status, told = call_main(main, given)
-    assert status == 2 and len(told.splitlines()) == 1 and said in told
+    assert status == 2 and len(told.splitlines()) == 1 + told.count(" is missing: ") and said in told

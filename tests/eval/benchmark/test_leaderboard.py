@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from eval import score
+from eval.benchmark.leaderboard import read_board, read_submission
 from eval.leaderboard import main as leaderboard
 from eval.submit_check import main as submit_check
+from src.common.errors import UserError
 from tests.eval.conftest import smooth_frames
 
 WHO = {
@@ -212,6 +214,25 @@ def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str
     assert status == 0, told
     (table,) = json.loads((board / ".page/tables.json").read_text())
     assert len(table["rows"]) == 3 and "dreamsim" not in json.dumps(table["rows"])
+
+
+@pytest.mark.parametrize(
+    ("metric", "most"), [("pck-hands", 8), ("oks-hands", 8), ("pck-body", 4), ("mse-p", 1024), ("psnr-hands", 4)]
+)
+def test_a_clip_weighs_at_most_what_its_frames_have_values(
+    board: Path, result: dict[str, Any], metric: str, most: int
+) -> None:
+    """Both hands of a frame have one each."""
+    more = json.loads(json.dumps(result))
+    more["metrics"][metric] = {"value": 0.5, "frames": 4, "seen": 1.0}
+    for weight in (most, most + 1):
+        for name in more["clips"]:
+            more["clips"][name][metric], more["weights"][name][metric] = 0.5, weight
+        submit(board, "more", more)
+        if weight == most:
+            read_submission(board / "more", read_board(board))
+    with pytest.raises(UserError, match=f"{metric} of anna, ben weighs what none of its frames does"):
+        read_submission(board / "more", read_board(board))
 
 
 def test_a_submission_says_who_made_it(board: Path, result: dict[str, Any], call_main) -> None:

@@ -47,12 +47,14 @@ def sweep(tmp_path, monkeypatch):
     return run
 
 
-def saved(folder: Path, subject: str, *overrides: str, also: Sequence[str] = ()) -> None:
-    """A job that says it is finished; `also`: what its command line said beside."""
+def saved(
+    folder: Path, subject: str, *overrides: str, also: Sequence[str] = (), said: Sequence[str] | None = None
+) -> None:
+    """A job that says it is finished; `also`: what its command line said beside, `said`: all that it said."""
     run, given = RunFolder(folder), [f"subject={subject}", "model=tiny", *overrides]
     run.path.mkdir()
     run.save_settings(run_settings(*given))
-    run.save_summary(FINISHED | {"overrides": [*given, *also]})
+    run.save_summary(FINISHED | {"overrides": [*given, *also] if said is None else list(said)})
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -172,7 +174,7 @@ def test_a_failing_job_of_a_sweep_is_one_line_and_the_others_run(call_main, tmp_
     assert status == 2 and "error: unknown subject people_099" in stderr and "Traceback" not in stderr
     found = read_sweep(tmp_path / "sweep")
     assert found.subjects == ["people_001"] and "HYDRA_FULL_ERROR" not in os.environ
-    assert found.unfinished == {"0": "which failed before it wrote anything"}
+    assert found.unfinished == {"0": "which wrote nothing yet (it failed, or is still preparing)"}
     status, stderr = call_main(train_main, "-m", "subject=people_001", "metod=x")
     assert status == 2 and stderr.startswith("error: metod is unknown: did you mean") and stderr.count("\n") == 1
 
@@ -217,6 +219,24 @@ def test_runs_that_are_repeated_with_another_method_stand_in_its_row(tmp_path):
     for job, (who, method) in enumerate(itertools.product(("anna", "ben"), ("noise", "selection"))):
         saved(tmp_path / str(job), who, f"method={method}", also=[f"repeat={who}"])
     assert [run.variant for run in read_sweep(tmp_path).runs] == ["noise", "selection"] * 2
+
+
+def test_runs_that_are_repeated_and_differ_in_their_settings_stand_in_rows_of_their_own(tmp_path):
+    runs = {"anna": ("20", "a"), "ben": ("50", "b"), "carl": ("20", "c")}
+    for job, (who, method) in enumerate(itertools.product(runs, ("noise", "selection"))):
+        steps, prompt = runs[who]
+        given = (f"method={method}", f"sampling.num_steps={steps}", f"prompt={prompt}")
+        saved(tmp_path / str(job), who, *given, said=[f"repeat={who}", f"method={method}"])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == [
+        *("noise, num_steps=20", "selection, num_steps=20", "noise, num_steps=50", "selection, num_steps=50"),
+        *("noise, num_steps=20", "selection, num_steps=20"),
+    ]
+
+
+def test_a_seed_that_nobody_said_is_one_of_the_seeds(tmp_path):
+    for job, seed in enumerate(([], ["seed=1"], ["seed=2"])):
+        saved(tmp_path / str(job), "anna", "method=noise", *seed)
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["seed=0", "seed=1", "seed=2"]
 
 
 def test_what_changes_no_frame_is_a_variant_where_it_was_swept(tmp_path):

@@ -8,6 +8,7 @@ from pycocotools.cocoeval import COCOeval
 
 from eval.metrics.base import NotComputable
 from eval.metrics.pose_accuracy import AREA_SHARE, GROUPS, OKS, PCK
+from eval.metrics.registry import REGISTRY
 from src.common.errors import UserError
 from src.pose.keypoints import BODY_NAMES, NUM_KEYPOINTS, PARTS, PoseSequence
 
@@ -127,3 +128,11 @@ def test_pose_accuracy_merges_and_says_what_it_lacks() -> None:
         unseen.compute()
     with pytest.raises(UserError, match="4 and 3"):
         OKS("body").update(generated, real[:3], size=SIZE)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_registry_says_how_many_values_a_frame_has(group: str) -> None:
+    real, metric = poses(3, 0, seen=1.0), PCK(group)
+    metric.update(near(real, 1), real, size=SIZE)
+    for kind in ("pck", "oks"):
+        assert int(metric.count) == 3 * REGISTRY[f"{kind}-{group}"].values_a_frame
