@@ -7,7 +7,6 @@ Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
 import contextlib
-import functools
 import logging
 import shlex
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Interpolation
 
 from src.common.errors import UserError, explained
+from src.common.once import say_once
 from src.common.reading import open_regular
 from src.media.orientation import orientation
 
@@ -240,12 +240,6 @@ def over_black(rgba: np.ndarray, where: str) -> np.ndarray:
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(rgb)
-    _say_black(where)
+    said = "with transparent pixels, which are read on black; lay it on another background first if need be"
+    say_once(log, logging.INFO, f"{where}: {said}")
     return ((rgb.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-
-
-@functools.cache
-def _say_black(where: str) -> None:
-    log.info(
-        "%s: with transparent pixels, which are read on black; lay it on another background first if need be", where
-    )

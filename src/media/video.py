@@ -3,7 +3,6 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
-import functools
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from src.common.arrays import collected
 from src.common.atomic import atomic_path
 from src.common.errors import UserError, in_one_line
+from src.common.once import say_once
 from src.common.reading import size_in_words
 from src.media.pictures import list_images, read_image
 from src.media.read_as import read_as
@@ -118,7 +118,7 @@ class VideoReader:
             how, lost = read_as(self.path, times)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
             for warning in lost:
-                _warn_once(warning)
+                say_once(log, logging.WARNING, warning)
         # Output frame k is a copy of source frame i where ends[i - 1] <= k < ends[i].
         ends = np.cumsum(repeats)
         total = int(ends[-1])
@@ -264,12 +264,6 @@ def _is_uniform(times: np.ndarray) -> bool:
     grid = np.linspace(times[0], times[-1], len(times))
     spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
     return bool(np.abs(times - grid).max() <= 0.75 * spacing)
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    # A repair opens its video for itself and to prepare it.
-    log.warning("%s", text)
 
 
 def as_rate(fps: Fraction | float) -> Fraction:

@@ -3,7 +3,6 @@
 Dimensions: F frames, C latent channels, H×W pixels, h×w latent cells, T text tokens, E text channels.
 """
 
-import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizer
 
 from src.common.errors import UserError
+from src.common.once import say_once
 from src.models.settings import Offload
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ class TextToImage:
         whole = self.tokenizer(prompt).input_ids
         if len(whole) > length:
             cut = cast(str, self.tokenizer.decode(whole[length - 1 : -1], skip_special_tokens=True))
-            _say_cut(length, cut.strip())
+            said = f"the prompt is longer than {length} tokens; cut from its end: {cut.strip()!r}"
+            say_once(log, logging.WARNING, said)
         tokens = self.tokenizer(
             prompt, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -216,9 +217,3 @@ def check_sides(multiple: int, resolution: int, longer: int | None = None) -> No
             f"frames of {resolution}x{longer} pixels do not suit this model: prepare them with data.aspect=square, "
             f"or with a longer side that is a multiple of {multiple}"
         )
-
-
-@functools.cache
-def _say_cut(length: int, cut: str) -> None:
-    # Once: a prompt is encoded for the fine-tune, for the inversion and for each window.
-    log.warning("the prompt is longer than %d tokens; cut from its end: %r", length, cut)
