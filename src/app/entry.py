@@ -227,6 +227,8 @@ def _quiet_libraries() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         # Of a checkpoint that a version with other callbacks wrote: what of them counts is there.
         ".*callbacks used to create the checkpoint need to be provided.*",
+        # Of what earlier layers made, when PyTorch looks at it to compile a layer of a training.
+        "The .grad attribute of a Tensor that is not a leaf",
     ):
         warnings.filterwarnings("ignore", message=message)
     # The last says of a SIGTERM what our own line says better.

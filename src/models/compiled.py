@@ -10,7 +10,6 @@ Dimensions: X frames of P·B clips.
 import contextlib
 import inspect
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -118,10 +117,7 @@ class CompiledLayer(ModelHook):
                 torch._dynamo.mark_dynamic(tensor, 0)
         self.layout.clips_compiled = max(1, self.layout.clips_of(len(x)))
         try:
-            with warnings.catch_warnings():
-                # Of inputs that earlier layers made, when PyTorch looks at them to compile.
-                warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
-                return self._compiled[learning](module, x, *args)
+            return self._compiled[learning](module, x, *args)
         except BackendCompilerFailed as error:
             reason = str(error.inner_exception).strip().splitlines()[0]
             raise UserError(
