@@ -6,7 +6,6 @@ from typing import Any
 
 from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import read_record
 from src.common.typed import is_number
 
 
@@ -44,12 +43,10 @@ def is_fine_tune(value: Any) -> bool:
     )
 
 
-def read_fine_tune(adapter: Path, record: Path) -> tuple[dict[str, Any] | None, bool]:
-    """The record of an adapter, if both are there, and whether both are as they were written."""
-    if not adapter.is_file() or (read := read_record(record)) is None:
-        return None, False
+def is_adapter_of(record: Mapping[str, Any], adapter: Path) -> bool:
+    """Whether a `fine_tune.json` is one of ours, and the file beside it the adapter that was written with it."""
     # Version 0.1 wrote no checksum.
-    return read, is_fine_tune(read) and read.get("adapter_sha256") in (None, sha256(adapter))
+    return is_fine_tune(record) and record.get("adapter_sha256") in (None, sha256(adapter))
 
 
 def check_key(fine_tune: Mapping[str, Any], key: str, folder: Path) -> None:

@@ -40,7 +40,7 @@ from src.runs.generated import GENERATED, tree_sha256, write_drift, write_genera
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
-from src.runs.records import check_key, is_summary, read_fine_tune
+from src.runs.records import check_key, is_adapter_of, is_summary
 from src.runs.settings import RunSettings
 from src.sampling.jobs import GeneratedClip
 
@@ -181,10 +181,10 @@ class RunFolder:
         Args:
             key: what it must depend on, as of `check_fine_tune`; None: anything.
         """
-        record, whole = read_fine_tune(self.path / ADAPTER, self.path / FINE_TUNE_RECORD)
-        if record is not None and not whole:
+        if (record := self._fine_tune()) is None:
+            return None
+        if not is_adapter_of(record, self.path / ADAPTER):
             log.warning("%s is not the adapter that was written with its record: it is made again", self.path / ADAPTER)
-        if record is None or not whole:
             return None
         if key is not None:
             check_key(record, key, self.path)
@@ -192,9 +192,13 @@ class RunFolder:
 
     def check_fine_tune(self, key: str) -> None:
         """Raise a UserError where what was learnt here, and is whole, is of another key."""
-        record, whole = read_fine_tune(self.path / ADAPTER, self.path / FINE_TUNE_RECORD)
-        if record is not None and whole:
+        record = self._fine_tune()
+        # The adapter is read for its checksum only where that decides.
+        if record is not None and record.get("key") != key and is_adapter_of(record, self.path / ADAPTER):
             check_key(record, key, self.path)
+
+    def _fine_tune(self) -> dict[str, Any] | None:
+        return read_record(self.path / FINE_TUNE_RECORD) if (self.path / ADAPTER).is_file() else None
 
     def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
         """Load the trained part into a backbone.
