@@ -102,7 +102,6 @@ def run_subject(
     else:
         # Not the run's own folder, in which another process may be at work: it is waited for.
         check_place(runs)
-        check_cache(settings.fine_tune_cache)
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):

@@ -34,15 +34,12 @@ class BeforeJobs(Callback):
         # A reference may be another folder in each job; a backslash before it makes it text.
         if run_dir is None or "run_dir" in swept or re.search(r"(?<!\\)\$\{", str(run_dir)):
             return
+        given_dir = str(run_dir).replace("\\${", "${")
         _refuse(
-            f"run_dir={_as_text(run_dir)}: all jobs of the sweep would write there, one over the other: leave it out "
+            f"run_dir={given_dir}: all jobs of the sweep would write there, one over the other: leave it out "
             "(hydra.sweep.dir= names the folder of all), or give each its own, as run_dir=a,b or "
             "run_dir='${hydra:sweep.dir}/${hydra:job.num}'"
         )
-
-
-def _as_text(value: object) -> str:
-    return str(value).replace("\\${", "${")
 
 
 def _refuse(why: str) -> None:
