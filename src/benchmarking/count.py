@@ -25,6 +25,8 @@ from src.models.build import cast_frozen
 from src.models.settings import ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
+# Operations that PyTorch does not call views and that move nothing all the same.
+NO_KERNELS = (torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty)
 CAST = {"16-mixed": torch.bfloat16, "bf16-mixed": torch.bfloat16}
 LATENT_CELL = 8
 TEXT_TOKENS = 77
@@ -105,12 +107,17 @@ class _Kernels(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         read = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         written = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
-        if func.is_view or not written or func is torch.ops.aten.empty.memory_format or not (read or written):
+        if func.is_view or func.overloadpacket in NO_KERNELS or not written:
             return out
-        moved = sum(x.numel() * x.element_size() for x in (*read, *written))
+        moved = sum(_bytes(x) for x in (*read, *written))
         self.calls[str(func)] += 1
         self.costs.append((_operations(func, args, kwargs or {}, out), moved))
         return out
+
+
+def _bytes(x: Tensor) -> int:
+    """What there is of it in memory: what is broadcast is read once."""
+    return x.element_size() * math.prod(n for n, stride in zip(x.shape, x.stride(), strict=True) if stride)
 
 
 def _operations(func: Any, args: Any, kwargs: Any, out: Any) -> float:

@@ -48,17 +48,17 @@ class TemporalAttention(nn.Module):
         clips = []
         for x_FLC in x_BFLC:
             parts = [self._attend(x_FLC[:, locations], weight) for locations in chunks]
-            clips.append(parts[0] if len(parts) == 1 else torch.cat(parts))
-        out_BLFC = clips[0][None] if len(clips) == 1 else torch.stack(clips)
-        return out_BLFC.transpose(1, 2)
+            clips.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+        return clips[0][None] if len(clips) == 1 else torch.stack(clips)
 
     def _attend(self, x_FLC: Tensor, weight: Tensor) -> Tensor:
-        """One product gives queries, keys and values; the attention reads them where they lie. Returns (L, F, C)."""
+        """One product gives queries, keys and values; the attention reads them where they lie, frame by frame."""
         qkv_FLC = F.linear(x_FLC, weight)
         q_LNFD, k_LNFD, v_LNFD = qkv_FLC.unflatten(-1, (3, self.attn_temp.heads, -1)).permute(2, 1, 3, 0, 4)
         out_LNFD = F.scaled_dot_product_attention(q_LNFD, k_LNFD, v_LNFD, scale=self.attn_temp.scale)
-        out_LFC = out_LNFD.transpose(1, 2).flatten(2)
-        return self.conv_temp(output_layers(self.attn_temp)[0](out_LFC))
+        # It writes in the order in which its queries lie, so this is a view.
+        out_FLC = out_LNFD.permute(2, 0, 1, 3).flatten(2)
+        return self.conv_temp(output_layers(self.attn_temp)[0](out_FLC))
 
 
 class KeyFrameAttnProcessor(nn.Module):

@@ -90,8 +90,16 @@ def _statistics(x_BFCHW: Tensor, num_groups: int, chunks: Sequence[slice]) -> tu
     """
     size = x_BFCHW[0].numel() // num_groups
     mean_BC = _over_groups(_total(_sum(x_BFCHW[:, part]) for part in chunks) / size, num_groups)
-    deviations = ((x_BFCHW[:, part] - _spread(mean_BC)).square_() for part in chunks)
-    return mean_BC, _over_groups(_total(_sum(deviation) for deviation in deviations) / size, num_groups)
+    mean_B1C11 = _spread(mean_BC)
+    # Autocast would first copy x to float32, which the subtraction does as it reads.
+    with torch.autocast(x_BFCHW.device.type, enabled=False):
+        squares_BC = _total(_sum(_squared_distance(x_BFCHW[:, part], mean_B1C11)) for part in chunks)
+    return mean_BC, _over_groups(squares_BC / size, num_groups)
+
+
+def _squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    """(x − y)² in the wider of both dtypes, as one operation."""
+    return F.mse_loss(x, y.expand_as(x), reduction="none")
 
 
 def _sum(x_BFCHW: Tensor) -> Tensor:

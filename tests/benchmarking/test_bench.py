@@ -28,6 +28,16 @@ def test_a_count_is_that_of_the_formulas():
     assert kernels.operations == 4 * 2 * 3 * 7 * 7 * 16
 
 
+def test_bytes_are_those_that_lie_in_memory():
+    with FakeTensorMode(), torch.no_grad():
+        x, mean = torch.empty(4, 6, 8), torch.empty(1, 6, 1)
+        with _Kernels() as kernels:
+            torch.empty_like(x)
+            torch.ops.aten._unsafe_view(x, [24, 8])
+            x - mean.expand_as(x)
+    assert sum(kernels.calls.values()) == 1 and kernels.bytes == 4 * (2 * 4 * 6 * 8 + 6)
+
+
 def test_operations_grow_with_frames_and_kernels_do_not():
     few, many = (count_evaluation(TINY, resolution=64, precision="32-true", num_frames=frames) for frames in (4, 8))
     assert few["kernels"] == many["kernels"] and 1.8 < many["tflop"] / few["tflop"] < 2.2
