@@ -31,6 +31,7 @@ from src.common.paths import CONF_DIR
 from src.common.typed import typed
 from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
+from src.pose.formats import save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from tests.eval.conftest import smooth_frames
 from tests.eval.metrics.test_frechet import by_singular_values
@@ -254,6 +255,19 @@ def test_of_two_extractors_the_one_that_was_asked_for_is_offered_first(
     status, told = call_main(main, f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[mse-p]", option)
     pair = "pose={0} protocol.mse_p.extractor={0}"
     assert status == 2 and f"in both, {pair.format(first)}, or {pair.format('dwpose')}" in told
+
+
+def test_keypoints_of_a_file_judge_no_generated_frame(tmp_path: Path, call_main) -> None:
+    """They would be those of both sides: the best value, whatever was generated."""
+    for side, seed in (("generated", 0), ("real", 1)):
+        write_frames(tmp_path / side, smooth_frames(2, 32, seed=seed))
+    save_poses(tmp_path / "p.npz", BrightestPoint().extract(smooth_frames(2, 32, seed=1)))
+    poses = ("pose=file", f"pose.path={tmp_path}/p.npz", "protocol.mse_p.extractor=file")
+    options = (f"generated={tmp_path}/generated", f"real={tmp_path}/real", *poses, f"output={tmp_path}/out.json")
+    assert call_main(main, *options, "metrics=[mse-p,oks-body,ssim]")[0] == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert set(result["metrics"]) == {"ssim"}
+    assert all("looks at no frames" in result["missing"][name] for name in ("mse-p", "oks-body"))
 
 
 @pytest.fixture
