@@ -58,10 +58,12 @@ def run_benchmark(
         UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
             subjects that fail are in the result.
     """
+    extractor = settings.pose.build()
+    settings.protocol.check_extractor(extractor.name)
     if settings.system is None:
         check_places(settings)
     fetch(
-        unpublished(settings.metrics, settings.protocol, settings.pose.build()),
+        unpublished(settings.metrics, settings.protocol, extractor),
         WeightStore(settings.weights, settings.download),
     )
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME

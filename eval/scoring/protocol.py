@@ -115,6 +115,26 @@ class Protocol:
         path = PROTOCOLS / f"{self.name}.yaml"
         return typed(Protocol, read_yaml(path), "protocol").differences(self) if path.is_file() else []
 
+    def check_extractor(self, given: str) -> None:
+        """Refuse poses by another extractor than this protocol's.
+
+        Args:
+            given: the extractor's name.
+
+        Raises:
+            UserError: offers first the one that was asked for.
+        """
+        wanted = self.mse_p.extractor
+        if given == wanted:
+            return
+        # Whoever named one in the protocol asked for that; else what departs from it is pose=.
+        named = any(change.startswith("mse_p.extractor:") for change in self.changes())
+        first, second = (wanted, given) if named else (given, wanted)
+        raise UserError(
+            f"protocol {self.label()} takes poses by {wanted}, but pose={given}: say the same in both, "
+            f"pose={first} protocol.mse_p.extractor={first}, or pose={second} protocol.mse_p.extractor={second}"
+        )
+
     def differences(self, other: "Protocol") -> list[str]:
         """The choices in which two protocols differ, as `key: this | other`; names do not count."""
         mine, theirs = _flatten(plain(self)), _flatten(plain(other))

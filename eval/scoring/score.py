@@ -101,15 +101,7 @@ def score(
         UserError: no clip, two of one name, poses by another extractor than the protocol's, or a network returned
             values that are not finite.
     """
-    wanted, given = settings.protocol.mse_p.extractor, networks.extractor.name
-    if given != wanted:
-        # Whoever named one in the protocol asked for that; else what departs from it is pose=.
-        named = any(change.startswith("mse_p.extractor:") for change in settings.protocol.changes())
-        first, second = (wanted, given) if named else (given, wanted)
-        raise UserError(
-            f"protocol {settings.protocol.label()} takes poses by {wanted}, but pose={given}: say the same in both, "
-            f"pose={first} protocol.mse_p.extractor={first}, or pose={second} protocol.mse_p.extractor={second}"
-        )
+    settings.protocol.check_extractor(networks.extractor.name)
     pools = {name: Pool(REGISTRY[name], settings.protocol, networks, done) for name in settings.metrics}
     values: dict[str, dict[str, float]] = {}
     weights: dict[str, dict[str, float]] = {}
