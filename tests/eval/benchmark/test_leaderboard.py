@@ -197,6 +197,17 @@ def test_one_submission_that_does_not_match_does_not_take_the_page_from_the_othe
     assert (board / ".page/tables.json").read_text() == before
 
 
+def test_an_interval_that_a_submission_claims_is_not_taken(board: Path, result: dict[str, Any], call_main) -> None:
+    """Of what its clips have values of the interval is computed, and of two clips there is none."""
+    claimed = json.loads(json.dumps(result))
+    value = claimed["metrics"]["ssim"]["value"]
+    claimed["metrics"]["ssim"]["interval"] = [value, value]
+    submit(board, "ours", claimed)
+    assert call_main(leaderboard, str(board))[0] == 0
+    (table,) = json.loads((board / ".page/tables.json").read_text())
+    assert [row["metrics"]["ssim"]["interval"] for row in table["rows"]] == [None]
+
+
 def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str, Any], call_main) -> None:
     """Metrics of other networks than another submission's, or that are unknown here."""
     for number, network in enumerate(("a", "b")):
