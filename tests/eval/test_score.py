@@ -231,6 +231,14 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path, call_main) -> N
     assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
 
 
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path, call_main) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for output, told in (("folder", "folder is a folder, and a file is"), ("file/x.json", "file/x.json cannot be")):
+        status, line = call_main(main, "generated=none", "metrics=[flicker]", f"output={output}")
+        assert status == 2 and line.startswith(f"error: {told}"), line
+
+
 def test_a_missing_pose_extractor_is_told_by_its_cause_and_not_downloaded(
     tmp_path: Path, call_main, monkeypatch
 ) -> None:
