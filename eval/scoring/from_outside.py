@@ -150,7 +150,8 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
         raise UserError("a loader yields (name, generated, real, reference): leave real= and reference= out")
     for item in generated:
         if isinstance(item, ScoredClip):
-            yield item
+            checked = _clip(item.name, item.generated, item.real, item.reference)
+            yield replace(checked, warnings=item.warnings, poses=item.poses)
         elif isinstance(item, (tuple, list)) and 2 <= len(item) <= 4:
             yield _clip(*item)
         else:

@@ -59,6 +59,15 @@ def test_arrays_tensors_floats_and_loaders_give_the_same_numbers_as_files(tmp_pa
     assert ways["arrays"]["inputs"]["clip"] == from_files["inputs"]["generated"]
 
 
+def test_a_clip_of_a_loader_is_brought_to_8_bits_as_arrays_are(pair) -> None:
+    """As they were, floating-point frames had the best flickering there is: all of their whole numbers are 0."""
+    generated, _ = pair
+    expected = numbers(score({"a": generated}, metrics="flicker", device="cpu"))
+    clip = ScoredClip("a", generated / 255, None, None)
+    assert numbers(score([clip], metrics="flicker", device="cpu")) == expected
+    assert expected["flicker"] < 1
+
+
 def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
     generated, real = pair
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(tmp_path / "clear.png")
