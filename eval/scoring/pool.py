@@ -19,6 +19,7 @@ from eval.scoring.clips import ScoredClip
 from eval.scoring.features import ClipFeatures
 from eval.scoring.libraries import library_versions
 from eval.scoring.protocol import Protocol
+from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Pool:
     def _key(self, content: Mapping[str, Any]) -> tuple[Any, ...]:
         """All that a metric's state over a clip of that content depends on."""
         spec, networks = self.spec, self.networks
-        judges = identity(self.judge), identity(networks.extractor)  # faces are found by the extractor
+        judges = _known(self.judge), _known(networks.extractor)  # faces are found by the extractor
         how = self.protocol.content(), library_versions(), networks.device.type
         return content, spec.key, spec.implementation, *judges, *how
 
@@ -174,6 +175,14 @@ def _computed(metric: ReportingMetric) -> float:
         # The states came by merging or from a file, which torchmetrics does not count as an update.
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return float(metric.compute())
+
+
+def _known(judge: Judge | None) -> dict[str, Any]:
+    """The identity of what judges; nothing of an extractor without its weights, of which there is nothing to keep."""
+    try:
+        return identity(judge)
+    except UserError:
+        return {}
 
 
 def identity(judge: Judge | None) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def score(
         found={
             clip: shares
             for clip in values
-            if (shares := {name: pool.found[clip] for name, pool in pools.items() if clip in pool.found})
+            if (shares := {name: pools[name].found[clip] for name in metrics if clip in pools[name].found})
         },
         inputs=inputs,
         sizes=tuple(sorted(sizes)),

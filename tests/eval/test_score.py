@@ -33,6 +33,7 @@ from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
 from src.pose.formats import save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import NobodyFound
 from tests.eval.conftest import smooth_frames
 from tests.eval.metrics.test_frechet import by_singular_values
 
@@ -251,6 +252,30 @@ def test_a_missing_pose_extractor_is_told_by_its_cause_and_not_downloaded(
     (row,) = [line for line in told.splitlines() if "MSE-P" in line and "│" in line]
     assert "DWPose's weights are not there" in row and "clip a" not in row
     assert "download=false forbids fetching it" in json.loads((tmp_path / "out.json").read_text())["missing"]["mse-p"]
+
+
+def test_an_extractor_without_weights_takes_no_other_metric_with_it(tmp_path: Path, call_main) -> None:
+    """Nor where what is done is kept, under a name that says which weights judged."""
+    write_frames(tmp_path / "a", smooth_frames(2, 32, seed=0))
+    sides = [f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[ssim,mse-p]", "device=cpu", "output=out.json"]
+    status, told = call_main(main, *sides, "pose.detector=nowhere.onnx", "resume=kept")
+    assert status == 0, told
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert set(result["metrics"]) == {"ssim"} and "nowhere.onnx" in result["missing"]["mse-p"]
+
+
+def test_what_is_missing_has_no_share_that_was_found(random_weights: WeightStore) -> None:
+    class NobodyInTheDark(BrightestPoint):
+        def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+            frames = list(frames)
+            if not frames[0].any():
+                raise NobodyFound("nobody")
+            return super().extract(frames, total=total)
+
+    judges = Networks(random_weights, extractor=NobodyInTheDark(), device=torch.device("cpu"), batch_size=8)
+    seen, dark = smooth_frames(2, 32, seed=0), np.zeros((2, 32, 32, 3), np.uint8)
+    result = run(judges, ["mse-p"], [ScoredClip("a", seen, seen, None), ScoredClip("b", dark, dark, None)])
+    assert set(result["missing"]) == {"mse-p"} and result["found"] == {}
 
 
 @pytest.mark.parametrize(
