@@ -6,15 +6,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from torchmetrics import Metric
 
 from src.common.atomic import atomic_path
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.models.weights_file import read_tensors
-
-SAMPLES = ("samples generated", "samples real")
 
 
 class ClipStore:
@@ -27,35 +24,33 @@ class ClipStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, key: Sequence[Any], metric: Metric) -> tuple[Tensor, ...] | None:
-        """Put the state of before into a fresh metric; the samples beside it, or None where there is no such file.
+    def load(self, key: Sequence[Any], metric: Metric) -> bool:
+        """Put the state of before into a fresh metric; whether there was one.
 
         Args:
             key: JSON values that name the clip's content, the metric, its network and all choices.
         """
         path = self._path(key)
         if not path.is_file():
-            return None
+            return False
         try:
             found = read_tensors(str(path), option="resume")
         except UserError:
-            return None  # computed again and written over
+            return False  # computed again and written over
         for name, default in metric._defaults.items():
             if name not in found:
-                return None
+                return False
             state = found[name].to(metric.device)
             setattr(metric, name, [state] if isinstance(default, list) else state)
-        return tuple(found[name] for name in SAMPLES if name in found)
+        return True
 
-    def save(self, key: Sequence[Any], metric: Metric, samples: Sequence[Tensor]) -> None:
-        """Keep the state of a metric that has seen the one clip, and the clip's samples of each side."""
+    def save(self, key: Sequence[Any], metric: Metric) -> None:
+        """Keep the state of a metric that has seen the one clip."""
         state: Mapping[str, Any] = {name: getattr(metric, name) for name in metric._defaults}
         tensors = {
             name: (torch.cat(value) if isinstance(value, list) else value).cpu().contiguous()
             for name, value in state.items()
         }
-        # A copy: safetensors takes no two names of one memory.
-        tensors |= {name: sample.cpu().clone().contiguous() for name, sample in zip(SAMPLES, samples, strict=False)}
         with atomic_path(self._path(key)) as temporary:
             save_file(tensors, temporary)
 
