@@ -88,7 +88,7 @@ def _run_benchmark(
         runs, failed = run_subjects(prepared, settings, method, loggers=loggers)
     else:
         assert settings.system is not None
-        runs, failed, waiting = exchange(prepared, settings.system.build(), settings)
+        runs, failed, waiting = exchange(prepared, settings.system, settings)
         if waiting and not runs:
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
