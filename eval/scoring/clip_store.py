@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 from torchmetrics import Metric
 
 from src.common.atomic import atomic_path
@@ -37,9 +38,9 @@ class ClipStore:
             found = read_tensors(str(path), option="resume")
         except UserError:
             return False  # computed again and written over
+        if not all(name in found and _fits(found[name], default) for name, default in metric._defaults.items()):
+            return False
         for name, default in metric._defaults.items():
-            if name not in found:
-                return False
             state = found[name].to(metric.device)
             setattr(metric, name, [state] if isinstance(default, list) else state)
         return True
@@ -56,3 +57,10 @@ class ClipStore:
 
     def _path(self, key: Sequence[Any]) -> Path:
         return self.folder / f"{digest(list(key))}.safetensors"
+
+
+def _fits(state: Tensor, default: Tensor | list[Any]) -> bool:
+    """Whether a tensor can be that state of a metric: rows of samples, or one number of its type."""
+    if isinstance(default, list):
+        return state.ndim == 2 and state.is_floating_point()
+    return state.shape == default.shape and state.dtype == default.dtype

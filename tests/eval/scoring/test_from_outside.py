@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import eval.scoring.clip_store
 import src.app.console
@@ -137,14 +138,16 @@ def test_a_stopped_run_goes_on_and_gives_the_same_numbers(
     kept = sorted((tmp_path / "kept").iterdir())
     assert len(kept) == 2 * 4
     kept[0].write_bytes(b"damaged")
+    odd = {name: torch.zeros(2, 2, 2) for name in load_file(kept[1])}
+    save_file(odd, kept[1])
     saved: list[object] = []
     save = eval.scoring.clip_store.ClipStore.save
     monkeypatch.setattr(
         eval.scoring.clip_store.ClipStore, "save", lambda self, *state: (saved.append(state), save(self, *state))
     )
     assert score(clips(False), **own, resume=tmp_path / "kept") == whole
-    assert len(saved) == 1 + 4, "the damaged one, and the last clip's"
-    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 5
+    assert len(saved) == 2 + 4, "the damaged ones, and the last clip's"
+    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 6
     changed = score([("a", real, real)], **own, resume=tmp_path / "kept")
     assert changed["metrics"]["ssim"]["value"] == pytest.approx(1), "another content is another clip"
 
