@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.reporting.stored import DatasetState, Setup, StoredResult, known_of, number
@@ -109,17 +111,19 @@ class Result:
     def difference(self, baseline: "Result", metric: str) -> Estimate | None:
         """Mean difference from another result over the subjects that both have, with its paired interval and test.
 
-        None where they share no subject with a finite value, as for FID and FVD.
+        A subject weighs the mean of what it weighs in both: of the one from the other the difference is the same, with
+        another sign. None where they share no subject with a finite value, as for FID and FVD.
         """
-        mine, theirs = (
-            {clip: numbers[metric] for clip, numbers in result.clips.items() if metric in numbers}
-            for result in (self, baseline)
-        )
-        theirs = {clip: value for clip, value in theirs.items() if self.same_frames(baseline, clip)}
-        weights = self._weights(metric, mine)
-        estimate = paired_difference(mine, theirs, dict(zip(mine, weights or [1.0] * len(mine), strict=True)))
+        pair = (self, baseline)
+        having = [clip for clip in self.clips if all(metric in result.clips.get(clip, {}) for result in pair)]
+        shared = [clip for clip in having if self.same_frames(baseline, clip)]
+        mine, theirs = ({clip: result.clips[clip][metric] for clip in shared} for result in pair)
+        sides = [weights for result in pair if (weights := result._weights(metric, shared)) is not None]
+        known = len(sides) == len(pair)
+        weights = np.mean(sides, axis=0).tolist() if known else [1.0] * len(shared)
+        estimate = paired_difference(mine, theirs, dict(zip(shared, weights, strict=True)))
         # Without its weights the difference has a value, and nothing that belongs to its estimator.
-        return estimate if weights or estimate is None else replace(estimate, interval=None, p_value=None)
+        return estimate if known or estimate is None else replace(estimate, interval=None, p_value=None)
 
     def _weights(self, metric: str, clips: Iterable[str]) -> list[float] | None:
         """What each subject weighs in the pooled value, so that an interval belongs to the same estimator.
