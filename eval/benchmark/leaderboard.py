@@ -161,7 +161,9 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
         raise UserError(f"{folder.name}: {'; '.join(wrong)}")
     named = replace(result, method=submission.method, num_frames=submission.num_frames, variant=None)
     # What the board does not ask for is nobody's business: it may be of other networks than another submission's.
-    named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={})
+    asked = {"frames", *board.metrics}
+    clips = {clip: {name: own[name] for name in own if name in asked} for clip, own in result.clips.items()}
+    named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={}, clips=clips)
     # Their paths are on somebody else's machine, and not to be opened on this one.
     return submission, replace(named, files={}, benchmark=board.benchmark)
 

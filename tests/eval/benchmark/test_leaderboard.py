@@ -218,6 +218,7 @@ def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str
             "network": {"name": "dreamsim", "sha256": network * 64},
         }
         more["missing"]["unheard-of"] = "no weights"
+        more["clips"]["anna"]["lpips"] = 0.0  # which nothing checks
         submit(board, f"more{number}", more)
     status, told = call_main(submit_check, str(board))
     assert status == 0, told
@@ -225,6 +226,8 @@ def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str
     assert status == 0, told
     (table,) = json.loads((board / ".page/tables.json").read_text())
     assert len(table["rows"]) == 3 and "dreamsim" not in json.dumps(table["rows"])
+    page = (board / ".page/report.html").read_text()
+    assert "<b>SSIM</b>" in page and "LPIPS" not in page, "no plot of it either"
 
 
 @pytest.mark.parametrize(
