@@ -212,6 +212,13 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         seconds=stored.seconds,
         hardware=stored.hardware,
         command=stored.command,
-        commit=None if stored.git is None else str(stored.git.get("commit")),
+        commit=_commit(stored.git or {}),
         settings=stored.settings,
     )
+
+
+def _commit(git: Mapping[str, Any]) -> str | None:
+    """Of the code that scored, as far as a result says; one that files differed from gives no such result again."""
+    if (commit := git.get("commit")) is None:
+        return None
+    return f"{commit}, with changes that are in no commit" if git.get("modified") else str(commit)

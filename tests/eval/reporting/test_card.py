@@ -46,6 +46,12 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
     assert path.read_text() == text and path.name == "01_posecrafter-8.md"
 
 
+def test_code_that_is_in_no_commit_is_said_to_be(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", git={"commit": "0123abcd", "modified": True})
+    (result,) = load_results([tmp_path])
+    assert "| Code | 0123abcd, with changes that are in no commit |" in card(result, label="ours")
+
+
 def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Path, call_main) -> None:
     for name in "ab":
         write_result(tmp_path / f"in/{name}.json", method=name)
