@@ -44,7 +44,7 @@ class Result:
         weights: by subject and metric, what the subject's value weighs in the pooled one.
         inputs: by subject, the number of its frames and their checksums.
         setup: how its frames were made; None where nobody said.
-        found: by subject and metric of poses, the share of the real keypoints that were found.
+        found: by subject and metric, the share that `MetricSpec.seen` describes.
         seconds: by stage (`sample`, …), as it ran: of a sweep what a subject took on average, of a benchmark's run the
             total; None where nobody said.
         hardware, command, commit: where it was scored, how, and by which code, as far as it says.

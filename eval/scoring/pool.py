@@ -28,7 +28,7 @@ class Pool:
 
     Attributes:
         missing: why it has no value, or None.
-        found: of a metric of poses, by clip the share of the real keypoints that were found.
+        found: by clip the share that `MetricSpec.seen` describes, of a metric that has one.
     """
 
     def __init__(self, spec: MetricSpec, protocol: Protocol, networks: Networks, done: ClipStore | None) -> None:

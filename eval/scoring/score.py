@@ -40,7 +40,8 @@ class ScoreResult:
         missing: by name the reason.
         clips: each clip's `frames` and its own values of the metrics that are means.
         weights: by clip and metric, what the clip's value weighs in the pooled one.
-        found: by clip and metric of poses, the share of the real keypoints that were found.
+        found: by clip and metric, the share that `MetricSpec.seen` describes: of the real keypoints that were found,
+            or of the frames that show a face.
         inputs: the manifest: by clip, how many frames there were, and the SHA-256 of those of each side, of the
             reference image and of the poses that were given.
         sizes: of the frames, as "WxH".

@@ -80,6 +80,7 @@ def test_better_is_right_in_every_plot(report: Path) -> None:
 def test_counts_captions_and_worst_frames_are_there(report: Path) -> None:
     text = report.read_text()
     assert "24 frames</small>" in text and "6 windows</small>" in text and "75 % found" in text
+    assert '<small title="of the keypoints found">90 % found</small>' in text
     for region in ("face", "hands"):
         found = re.findall(rf"(first|second): worst {region}, frame (\d+), ([\d.]+) dB", text)
         assert not found or [frame for _, frame, _ in found] == ["2", "2"], "the frame that was damaged"
