@@ -117,6 +117,8 @@ class Result:
         pair = (self, baseline)
         having = [clip for clip in self.clips if all(metric in result.clips.get(clip, {}) for result in pair)]
         shared = [clip for clip in having if self.same_frames(baseline, clip)]
+        if not shared:
+            return None
         mine, theirs = ({clip: result.clips[clip][metric] for clip in shared} for result in pair)
         sides = [weights for result in pair if (weights := result._weights(metric, shared)) is not None]
         known = len(sides) == len(pair)
