@@ -21,6 +21,7 @@ from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.typed import FilePath, Raw
+from src.common.writers import check_file
 from src.pose.extractors.settings import ExtractorSettings
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,8 @@ def main(cfg: DictConfig) -> None:
     from eval.scoring.from_outside import score_paths
 
     settings = settings_of(ScoreCommand, cfg)
+    if settings.output is not None:
+        check_file(settings.output)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
     found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
     said: dict[str, Any] = dict(vars(settings.table))

@@ -16,11 +16,11 @@ import jsonschema
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import UNNAMED, Result, load_results
-from eval.scoring.protocol import PROTOCOLS
+from eval.scoring.protocol import shipped_protocols
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.reading import read_json
-from src.common.typed import plain, typed
+from src.common.typed import check_choice, plain, typed
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,7 @@ class Board:
     networks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (PROTOCOLS / f"{self.protocol}.yaml").is_file():
-            known = ", ".join(sorted(path.stem for path in PROTOCOLS.glob("*.yaml")))
-            raise UserError(f"protocol={self.protocol} ships with nobody: choose one of {known}")
+        check_choice("protocol", self.protocol, shipped_protocols())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +161,9 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
         raise UserError(f"{folder.name}: {'; '.join(wrong)}")
     named = replace(result, method=submission.method, num_frames=submission.num_frames, variant=None)
     # What the board does not ask for is nobody's business: it may be of other networks than another submission's.
-    named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={})
+    asked = {"frames", *board.metrics}
+    clips = {clip: {name: own[name] for name in own if name in asked} for clip, own in result.clips.items()}
+    named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={}, clips=clips)
     # Their paths are on somebody else's machine, and not to be opened on this one.
     return submission, replace(named, files={}, benchmark=board.benchmark)
 

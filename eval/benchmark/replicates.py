@@ -10,6 +10,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import over_replicates
 from eval.reporting.results import Result
 
+_REPLICATES = "which are replicates of one subject, whose video is of the first"
 _SEED = re.compile(r"(?:^|, )(?:[a-z_.]+\.)?seed=[^,]+")
 
 
@@ -64,7 +65,7 @@ def _merged(group: list[Result], variant: str) -> Result:
         weights=_by_clip(weights, first.clips),
         found=_by_clip({name: _over_seeds(group, "found", name) for name in names}, first.clips),
         seconds={"sample": _mean([result.seconds.get("sample") for result in group])},
-        warnings=(f"mean over {_seeds(group)}, which are replicates of one subject{without}", *first.warnings),
+        warnings=(f"mean over {_seeds(group)}, {_REPLICATES}{without}", *first.warnings),
     )
 
 

@@ -58,10 +58,12 @@ def run_benchmark(
         UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
             subjects that fail are in the result.
     """
+    extractor = settings.pose.build()
+    settings.protocol.check_extractor(extractor.name)
     if settings.system is None:
         check_places(settings)
     fetch(
-        unpublished(settings.metrics, settings.protocol, settings.pose.build()),
+        unpublished(settings.metrics, settings.protocol, extractor),
         WeightStore(settings.weights, settings.download),
     )
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
@@ -86,7 +88,7 @@ def _run_benchmark(
         runs, failed = run_subjects(prepared, settings, method, loggers=loggers)
     else:
         assert settings.system is not None
-        runs, failed, waiting = exchange(prepared, settings.system.build(), settings)
+        runs, failed, waiting = exchange(prepared, settings.system, settings)
         if waiting and not runs:
             return None
     decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]

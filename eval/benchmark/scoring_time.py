@@ -20,12 +20,12 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 import eval.networks.weights
 from eval.metrics.registry import REGISTRY
+from eval.metrics.spec import SIDES
 from eval.networks.inception import pytorch_inception
 from eval.networks.networks import Networks, choose_device
 from eval.networks.weights import FILES, HUB, WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.features import ClipFeatures
-from eval.scoring.pool import SIDES
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import score

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hi
 
 from pydantic import Field
 
-from eval.benchmark.external.settings import AnySystemSettings, system_kinds
+from eval.benchmark.external.settings import AnySystem, system_kinds
 from eval.metrics.registry import metric_keys
 from eval.networks.settings import NetworkSettings
 from eval.scoring.protocol import Protocol
@@ -77,7 +77,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     output: FileName = "outputs/eval"
     label: FileName | None = None
     runs: FileName = "outputs/runs"
-    system: AnySystemSettings | None = None
+    system: AnySystem | None = None
     external: FileName = "outputs/external"
 
     def __post_init__(self) -> None:

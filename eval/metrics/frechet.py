@@ -1,13 +1,11 @@
-"""The Fréchet distance of FID and FVD, in float64, from samples that merge over processes."""
+"""The Fréchet distance of FID and FVD, in float64."""
 
 from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
 
-from eval.metrics.base import NotComputable, ReportingMetric
-from src.common.errors import UserError
+from eval.metrics.samples import SampleMetric
 
 
 def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
@@ -30,44 +28,18 @@ def frechet_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     return distance.clamp(min=0)
 
 
-class FrechetMetric(ReportingMetric):
+class FrechetMetric(SampleMetric):
     """Fréchet distance between the features of generated and real samples.
-
-    State: the samples of each side.
 
     Args:
         num_features: D.
     """
 
-    full_state_update: ClassVar[bool] = False
-    is_differentiable: ClassVar[bool] = False
-    unit: ClassVar[str]
-    generated: list[Tensor]
-    real: list[Tensor]
+    distance: ClassVar[str] = "a Fréchet distance"
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.num_features = num_features
-        self.add_state("generated", [], dist_reduce_fx="cat")
-        self.add_state("real", [], dist_reduce_fx="cat")
-        self.add_state("frames", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, features_BD: Tensor, *, real: bool, frames: int) -> None:
-        """Add samples of one side.
-
-        Args:
-            features_BD: (B, D), one row a sample (frame or clip).
-            real: which side they belong to.
-            frames: how many frames they come from; counted for the generated side.
-
-        Raises:
-            UserError: a feature is not finite.
-        """
-        if not torch.isfinite(features_BD).all():
-            raise UserError(f"{type(self).__name__}: the network returned features that are not finite")
-        (self.real if real else self.generated).append(features_BD)
-        if not real:
-            self.frames += frames
 
     def compute(self) -> Tensor:
         """() float64, the squared distance.
@@ -75,24 +47,12 @@ class FrechetMetric(ReportingMetric):
         Raises:
             NotComputable: a side has fewer than two samples, hence no covariance.
         """
-        generated, real = self._count("generated"), self._count("real")
-        if min(generated, real) < 2:
-            raise NotComputable(
-                f"a Fréchet distance needs at least 2 {self.unit} a side, got {generated} generated and {real} real"
-            )
-        return frechet_distance(dim_zero_cat(self.generated).double(), dim_zero_cat(self.real).double())
-
-    def _count(self, side: str) -> int:
-        samples = getattr(self, side)
-        return len(samples) if isinstance(samples, Tensor) else sum(len(part) for part in samples)
+        return frechet_distance(*self.enough_samples())
 
     def details(self) -> dict[str, int | float | str]:
         """Counts of both sides, and a note where they are too few for the covariances to have full rank."""
-        details: dict[str, int | float | str] = {"frames": int(self.frames)}
-        if self.unit != "frames":
-            details[self.unit] = self._count("generated")
-        details[f"real_{self.unit}"] = self._count("real")
-        fewest = min(self._count("generated"), self._count("real"))
+        details = super().details()
+        fewest = min(map(len, self.samples()))
         if fewest < self.num_features + 1:
             details["note"] = (
                 f"too few samples: {fewest} {self.unit} for {self.num_features} features, at least "

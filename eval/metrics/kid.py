@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eval.metrics.base import NotComputable, ReportingMetric
-from src.common.errors import UserError
+from eval.metrics.samples import SampleMetric
 
 BLOCK = 1024
 
@@ -41,7 +40,7 @@ def kernel_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     return own[0] + own[1] - 2 * _kernel_sum(x_ND, y_MD) / (count_x * count_y)
 
 
-class KID(ReportingMetric):
+class KID(SampleMetric):
     """Kernel distance of Inception-v3 features.
 
     Range: about 0 and up, lower is better; unlike FID its expectation does not depend on the number of samples, so it
@@ -49,28 +48,9 @@ class KID(ReportingMetric):
     form one set. Network: FID's Inception-v3. Source: Bińkowski et al. 2018.
     """
 
-    full_state_update: ClassVar[bool] = False
-    is_differentiable: ClassVar[bool] = False
     higher_is_better: ClassVar[bool] = False
+    distance: ClassVar[str] = "KID"
     unit: ClassVar[str] = "frames"
-
-    generated: list[Tensor]
-    real: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("generated", [], dist_reduce_fx="cat")
-        self.add_state("real", [], dist_reduce_fx="cat")
-
-    def update(self, features_BD: Tensor, *, real: bool, frames: int) -> None:
-        """Add samples of one side, as `eval.metrics.frechet.FrechetMetric.update`; `frames` is their number again.
-
-        Raises:
-            UserError: a feature is not finite.
-        """
-        if not torch.isfinite(features_BD).all():
-            raise UserError("KID: the network returned features that are not finite")
-        (self.real if real else self.generated).append(features_BD.float())
 
     def compute(self) -> Tensor:
         """() float64.
@@ -78,18 +58,4 @@ class KID(ReportingMetric):
         Raises:
             NotComputable: a side has fewer than two samples.
         """
-        generated_ND, real_MD = (self._samples(side) for side in ("generated", "real"))
-        if min(len(generated_ND), len(real_MD)) < 2:
-            raise NotComputable(
-                f"KID needs at least 2 frames a side, got {len(generated_ND)} generated and {len(real_MD)} real"
-            )
-        return kernel_distance(generated_ND, real_MD)
-
-    def details(self) -> dict[str, int | float | str]:
-        return {"frames": len(self._samples("generated")), "real_frames": len(self._samples("real"))}
-
-    def _samples(self, side: str) -> Tensor:
-        parts = getattr(self, side)
-        # After merging over processes a list state is one tensor.
-        parts = [parts] if isinstance(parts, Tensor) else parts
-        return torch.cat(parts).double() if parts else torch.zeros(0, 1, dtype=torch.float64)
+        return kernel_distance(*self.enough_samples())

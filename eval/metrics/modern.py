@@ -90,7 +90,6 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.dinov2(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(frames),
-        features=frames,
     ),
     MetricSpec(
         key="identity",
@@ -128,7 +127,6 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.videomae(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
-        features=windows,
     ),
     MetricSpec(
         key="fid-vid",
@@ -140,7 +138,6 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.resnet3d(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
-        features=windows,
     ),
     MetricSpec(
         key="flicker",

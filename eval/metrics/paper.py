@@ -80,7 +80,6 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.inception(protocol.fid.network),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(frames),
-        features=frames,
     ),
     MetricSpec(
         key="clip-i",
@@ -104,7 +103,6 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.i3d(protocol.fvd.network),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
-        features=windows,
     ),
     MetricSpec(
         key="clip-t",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eval.scoring.protocol import Protocol
 
 Side = Literal["generated", "real"]
+SIDES: tuple[Side, Side] = ("generated", "real")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,11 @@ class MetricSpec:
         group: the published tables' heading.
         format: Python format specification; the published tables' precision.
         higher_is_better: its direction.
-        implementation: `module:Class` below `eval.metrics`; a `MeanMetric`, or a set metric where `features` is given.
+        implementation: `module:Class` below `eval.metrics`; a `MeanMetric` or a `SampleMetric`.
         options: keyword arguments of the class, from the protocol and the network.
         network: what looks at the frames; it raises `WeightsMissing` where that is not to be had. None: nothing does.
         update: add one clip to the metric.
         needs_real, needs_reference, needs_poses: what must come with a clip.
-        features: of a Fréchet distance, what it compares: (B, D) samples of one side of a clip.
         seen: of what the share is that a result calls `seen`.
         values_a_frame: of how many values of one frame it is the mean at most.
     """
@@ -53,7 +53,6 @@ class MetricSpec:
     needs_real: bool = True
     needs_reference: bool = False
     needs_poses: bool = False
-    features: "Callable[[ClipFeatures, Any, Side], Tensor] | None" = None
     seen: str = "of the keypoints found"
     values_a_frame: int = 1
 
@@ -111,7 +110,7 @@ def region(metric: Any, features: "ClipFeatures", judge: Any) -> None:
 
 def frechet(of: "Callable[[ClipFeatures, Any, Side], Tensor]") -> "Callable[[Any, ClipFeatures, Any], None]":
     def update(metric: Any, features: "ClipFeatures", judge: Any) -> None:
-        for side in ("generated", "real"):
+        for side in SIDES:
             metric.update(of(features, judge, side), real=side == "real", frames=len(features.clip.generated))
 
     return update

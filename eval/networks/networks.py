@@ -121,17 +121,18 @@ class Networks:
             self._loaded[key] = made.to(self.device) if isinstance(made, torch.nn.Module) else made
         return self._loaded[key]  # type: ignore[return-value]
 
-    def batched(self, network: Callable[..., Tensor], *inputs: Rows, batch_size: int | None = None) -> Tensor:
+    def batched(self, network: Callable[..., Tensor], *inputs: Rows) -> Tensor:
         """Run a network over the first axis in batches, on the device; (B, …)."""
-        return self.batched_across(network, [inputs], batch_size=batch_size)[0]
+        return self.batched_across(network, [inputs], batch_size=self.batch_size)[0]
 
     def batched_across(
-        self, network: Callable[..., Tensor], clips: Sequence[tuple[Rows, ...]], *, batch_size: int | None = None
+        self, network: Callable[..., Tensor], clips: Sequence[tuple[Rows, ...]], *, batch_size: int
     ) -> list[Tensor]:
         """The same for several clips, whose rows share batches where they have one shape; what each clip gives.
 
         Args:
             clips: by clip the inputs, each with as many rows as the clip's others. One without rows gives none, (0, 1).
+            batch_size: rows a forward pass.
         """
         shapes: dict[object, list[int]] = defaultdict(list)
         for number, inputs in enumerate(clips):
@@ -139,7 +140,7 @@ class Networks:
         outputs: list[list[Tensor]] = [[] for _ in clips]
         for numbers in shapes.values():
             counts = [(number, len(clips[number][0])) for number in numbers]
-            for batch in _shared_batches(counts, batch_size or self.batch_size):
+            for batch in _shared_batches(counts, batch_size):
                 pieces = [[tensor[rows] for tensor in clips[number]] for number, rows in batch]
                 made = network(*(_joined(column).to(self.device) for column in zip(*pieces, strict=True)))
                 sizes = [rows.stop - rows.start for _, rows in batch]
@@ -190,4 +191,6 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"device must be auto, cpu, cuda or cuda:N, got {name}")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but no GPU is available: use device=cpu")
+    if device.index is not None and device.type == "cuda" and device.index >= (count := torch.cuda.device_count()):
+        raise UserError(f"device={name}, but the last of the {count} GPUs here is cuda:{count - 1}")
     return device

@@ -66,7 +66,7 @@ from scipy import stats
 from eval.metrics.frechet_interval import LEVEL, MIN_SUBJECTS
 from src.common.errors import UserError
 
-RESAMPLES = 9_999
+RESAMPLES, SEED = 9_999, 0
 STUDENT_LEVEL = 0.93
 # Where most subjects have the same value a resample has no spread, and an end of the interval would be infinite.
 WIDEST = 4.0
@@ -89,7 +89,7 @@ class Estimate:
     num_subjects: int
 
 
-def mean_estimate(values: Sequence[float], weights: Sequence[float], *, seed: int = 0) -> Estimate | None:
+def mean_estimate(values: Sequence[float], weights: Sequence[float]) -> Estimate | None:
     """Weighted mean of subjects with its interval.
 
     Infinite values (PSNR of identical clips) are left out, as in the metric; None where nothing is left.
@@ -97,7 +97,6 @@ def mean_estimate(values: Sequence[float], weights: Sequence[float], *, seed: in
     Args:
         values: one a subject.
         weights: at least 0, such as its frames.
-        seed: of the resampling.
 
     >>> mean_estimate([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
     Estimate(value=2.5, interval=None, p_value=None, num_subjects=4)
@@ -106,11 +105,11 @@ def mean_estimate(values: Sequence[float], weights: Sequence[float], *, seed: in
     if not len(value_S):
         return None
     value = float(np.average(value_S, weights=weight_S))
-    return Estimate(value, _interval(value_S, weight_S, seed), None, len(value_S))
+    return Estimate(value, _interval(value_S, weight_S), None, len(value_S))
 
 
 def paired_difference(
-    values: Mapping[str, float], baseline: Mapping[str, float], weights: Mapping[str, float], *, seed: int = 0
+    values: Mapping[str, float], baseline: Mapping[str, float], weights: Mapping[str, float]
 ) -> Estimate | None:
     """Weighted mean of the differences `values - baseline` over the subjects that both have, with interval and test.
 
@@ -120,7 +119,6 @@ def paired_difference(
     Args:
         values, baseline: by subject; a subject whose value is infinite in either is left out.
         weights: by subject.
-        seed: of the resampling.
 
     Returns:
         None where no subject is shared.
@@ -132,7 +130,7 @@ def paired_difference(
     if not len(value_S):
         return None
     value = float(np.average(value_S, weights=weight_S))
-    interval = _interval(value_S, weight_S, seed)
+    interval = _interval(value_S, weight_S)
     if interval is None:
         return Estimate(value, None, None, len(value_S))
     test = stats.permutation_test(
@@ -141,7 +139,7 @@ def paired_difference(
         permutation_type="samples",
         n_resamples=RESAMPLES,
         vectorized=True,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(SEED),
     )
     return Estimate(value, interval, float(test.pvalue), len(value_S))
 
@@ -211,10 +209,10 @@ def studentised(
     return low_X, high_X
 
 
-def _interval(value_S: np.ndarray, weight_S: np.ndarray, seed: int) -> tuple[float, float] | None:
+def _interval(value_S: np.ndarray, weight_S: np.ndarray) -> tuple[float, float] | None:
     if len(value_S) < MIN_SUBJECTS:
         return None
-    low, high = studentised(value_S, weight_S, resamples=RESAMPLES, seed=seed)
+    low, high = studentised(value_S, weight_S, resamples=RESAMPLES, seed=SEED)
     return float(low), float(high)
 
 

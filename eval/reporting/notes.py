@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
-from eval.scoring.protocol import PROTOCOLS, Protocol
+from eval.scoring.protocol import shipped_protocol
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
-from src.common.typed import typed
 
 # What the published rows rest on (Sec. 5.1).
 PUBLISHED_SIZE, PUBLISHED_FRAMES = "512x512", 100
@@ -16,8 +15,7 @@ PUBLISHED_SIZE, PUBLISHED_FRAMES = "512x512", 100
 def incomparable(result: Result) -> list[str]:
     """Why a result may not be set against the paper's numbers; nothing where it may."""
     reasons = []
-    paper = typed(Protocol, read_yaml(PROTOCOLS / "paper.yaml"), "protocol")
-    if changed := result.protocol.differences(paper):
+    if changed := result.protocol.differences(shipped_protocol("paper")):
         reasons.append(f"protocol {result.protocol.label()} is not the paper's ({'; '.join(changed[:3])})")
     if result.sizes != (PUBLISHED_SIZE,):
         reasons.append(f"frames of {', '.join(result.sizes) or 'unknown size'}, not {PUBLISHED_SIZE}")

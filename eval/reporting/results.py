@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import Estimate, mean_estimate, paired_difference
 from eval.reporting.stored import DatasetState, Setup, StoredResult, known_of, number
@@ -42,7 +44,7 @@ class Result:
         weights: by subject and metric, what the subject's value weighs in the pooled one.
         inputs: by subject, the number of its frames and their checksums.
         setup: how its frames were made; None where nobody said.
-        found: by subject and metric of poses, the share of the real keypoints that were found.
+        found: by subject and metric, the share that `MetricSpec.seen` describes.
         seconds: by stage (`sample`, …), as it ran: of a sweep what a subject took on average, of a benchmark's run the
             total; None where nobody said.
         hardware, command, commit: where it was scored, how, and by which code, as far as it says.
@@ -88,15 +90,15 @@ class Result:
         return ", ".join(filter(None, (named if self.variant is None else self.variant, self.told)))
 
     def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % interval of a metric over the subjects, its runner's own where that gave one.
+        """95 % interval of a metric over the subjects, from their values; of what they have none of, such as FID and
+        FVD, the one that the result gives.
 
-        None with fewer subjects than `MIN_SUBJECTS`, and for FID and FVD, which no subject has a value of, where the
-        result gives none.
+        None with fewer subjects than `MIN_SUBJECTS`.
         """
-        given = self.metrics[metric].get("interval")
-        if given is not None:
-            return float(given[0]), float(given[1])
         values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
+        if not values:
+            given = self.metrics[metric].get("interval")
+            return None if given is None else (float(given[0]), float(given[1]))
         weights = self._weights(metric, values)
         estimate = None if weights is None else mean_estimate(list(values.values()), weights)
         return None if estimate is None else estimate.interval
@@ -109,17 +111,21 @@ class Result:
     def difference(self, baseline: "Result", metric: str) -> Estimate | None:
         """Mean difference from another result over the subjects that both have, with its paired interval and test.
 
-        None where they share no subject with a finite value, as for FID and FVD.
+        A subject weighs the mean of what it weighs in both: of the one from the other the difference is the same, with
+        another sign. None where they share no subject with a finite value, as for FID and FVD.
         """
-        mine, theirs = (
-            {clip: numbers[metric] for clip, numbers in result.clips.items() if metric in numbers}
-            for result in (self, baseline)
-        )
-        theirs = {clip: value for clip, value in theirs.items() if self.same_frames(baseline, clip)}
-        weights = self._weights(metric, mine)
-        estimate = paired_difference(mine, theirs, dict(zip(mine, weights or [1.0] * len(mine), strict=True)))
+        pair = (self, baseline)
+        having = [clip for clip in self.clips if all(metric in result.clips.get(clip, {}) for result in pair)]
+        shared = [clip for clip in having if self.same_frames(baseline, clip)]
+        if not shared:
+            return None
+        mine, theirs = ({clip: result.clips[clip][metric] for clip in shared} for result in pair)
+        sides = [weights for result in pair if (weights := result._weights(metric, shared)) is not None]
+        known = len(sides) == len(pair)
+        weights = np.mean(sides, axis=0).tolist() if known else [1.0] * len(shared)
+        estimate = paired_difference(mine, theirs, dict(zip(shared, weights, strict=True)))
         # Without its weights the difference has a value, and nothing that belongs to its estimator.
-        return estimate if weights or estimate is None else replace(estimate, interval=None, p_value=None)
+        return estimate if known or estimate is None else replace(estimate, interval=None, p_value=None)
 
     def _weights(self, metric: str, clips: Iterable[str]) -> list[float] | None:
         """What each subject weighs in the pooled value, so that an interval belongs to the same estimator.
@@ -208,6 +214,13 @@ def _result(file: Path, value: Mapping[str, Any]) -> Result:
         seconds=stored.seconds,
         hardware=stored.hardware,
         command=stored.command,
-        commit=None if stored.git is None else str(stored.git.get("commit")),
+        commit=_commit(stored.git or {}),
         settings=stored.settings,
     )
+
+
+def _commit(git: Mapping[str, Any]) -> str | None:
+    """Of the code that scored, as far as a result says; one that files differed from gives no such result again."""
+    if (commit := git.get("commit")) is None:
+        return None
+    return f"{commit}, with changes that are in no commit" if git.get("modified") else str(commit)

@@ -54,7 +54,8 @@ class Comparison:
 def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, height: int) -> Comparison:
     """Put the real video and each result's next to each other.
 
-    Videos that are gone or of another length than the first are listed in `absent` instead.
+    Videos that are gone, of another length than the first, or scored against other true frames than those that are
+    shown are listed in `absent` instead.
 
     Args:
         labels: of the results.
@@ -65,12 +66,14 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
     worst: list[WorstFrame] = []
     absent: list[str] = []
     fps, true, poses = Fraction(10), None, Path()
-    wanted = [(REAL, result.files[subject]["real"]) for result in results if subject in result.files][:1]
-    wanted += [
-        (label, result.files[subject]["generated"])
-        for label, result in zip(labels, results, strict=True)
-        if subject in result.files
-    ]
+    having = [(label, result) for label, result in zip(labels, results, strict=True) if subject in result.files]
+    first = next((result for _, result in having if result.files[subject]["real"] is not None), None)
+    wanted = [] if first is None else [(REAL, first.files[subject]["real"])]
+    for label, result in having:
+        if first is None or result.same_frames(first, subject):
+            wanted.append((label, result.files[subject]["generated"]))
+        else:
+            absent.append(f"{label}: scored against other true frames than those that are shown")
     for label, path in wanted:
         if path is None:
             continue

@@ -36,7 +36,8 @@ class Cell:
         p_value: of no difference, a paired sign-flip test over subjects, corrected for the number of tests in the table
             (Holm); or None.
         note: what must be known of it, or None.
-        found: of MSE-P, the share of the real keypoints that were found in the generated frames, or None.
+        found: the share that `MetricSpec.seen` describes: of the real keypoints, or of the frames that show a face; or
+            None.
         windows: of what looks at short videos, how many generated ones it rests on, or None.
     """
 

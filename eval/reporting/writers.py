@@ -105,6 +105,8 @@ def to_latex(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         rows = [" & ".join(map(_tex, _texts(table, row))) + r" \\" for row in table.rows]
+        # What begins with a bracket or a star would be taken for an option of the end of the row before.
+        rows = [f"{{}}{row}" if row.startswith(("[", "*")) else row for row in rows]
         cut = sum(row.published for row in table.rows)
         if 0 < cut < len(rows):
             rows.insert(cut, r"\midrule")

@@ -14,8 +14,6 @@ from src.common.digests import digest
 from src.common.errors import UserError
 from src.models.weights_file import read_tensors
 
-SAMPLES = ("samples generated", "samples real")
-
 
 class ClipStore:
     """One file a clip and metric, named by all that the metric's state depends on; they never grow old.
@@ -27,37 +25,42 @@ class ClipStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def load(self, key: Sequence[Any], metric: Metric) -> tuple[Tensor, ...] | None:
-        """Put the state of before into a fresh metric; the samples beside it, or None where there is no such file.
+    def load(self, key: Sequence[Any], metric: Metric) -> bool:
+        """Put the state of before into a fresh metric; whether there was one.
 
         Args:
             key: JSON values that name the clip's content, the metric, its network and all choices.
         """
         path = self._path(key)
         if not path.is_file():
-            return None
+            return False
         try:
             found = read_tensors(str(path), option="resume")
         except UserError:
-            return None  # computed again and written over
+            return False  # computed again and written over
+        if not all(name in found and _fits(found[name], default) for name, default in metric._defaults.items()):
+            return False
         for name, default in metric._defaults.items():
-            if name not in found:
-                return None
             state = found[name].to(metric.device)
             setattr(metric, name, [state] if isinstance(default, list) else state)
-        return tuple(found[name] for name in SAMPLES if name in found)
+        return True
 
-    def save(self, key: Sequence[Any], metric: Metric, samples: Sequence[Tensor]) -> None:
-        """Keep the state of a metric that has seen the one clip, and the clip's samples of each side."""
+    def save(self, key: Sequence[Any], metric: Metric) -> None:
+        """Keep the state of a metric that has seen the one clip."""
         state: Mapping[str, Any] = {name: getattr(metric, name) for name in metric._defaults}
         tensors = {
             name: (torch.cat(value) if isinstance(value, list) else value).cpu().contiguous()
             for name, value in state.items()
         }
-        # A copy: safetensors takes no two names of one memory.
-        tensors |= {name: sample.cpu().clone().contiguous() for name, sample in zip(SAMPLES, samples, strict=False)}
         with atomic_path(self._path(key)) as temporary:
             save_file(tensors, temporary)
 
     def _path(self, key: Sequence[Any]) -> Path:
         return self.folder / f"{digest(list(key))}.safetensors"
+
+
+def _fits(state: Tensor, default: Tensor | list[Any]) -> bool:
+    """Whether a tensor can be that state of a metric: rows of samples, or one number of its type."""
+    if isinstance(default, list):
+        return state.ndim == 2 and state.is_floating_point()
+    return state.shape == default.shape and state.dtype == default.dtype

@@ -23,7 +23,7 @@ from eval.scoring.feature_store import FeatureStore
 from eval.scoring.frame_tensors import FrameTensors, WindowTensors, as_tensor
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
-from src.pose.extractors.base import PoseExtractor
+from src.pose.extractors.base import FileExtractor, PoseExtractor
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
 from src.pose.tracking import NobodyFound
 
@@ -168,7 +168,7 @@ class ClipFeatures:
         Generated frames in which the extractor sees nobody have poses without a keypoint.
 
         Raises:
-            NotComputable: nobody is seen in the real frames, or the extractor lacks its weights.
+            NotComputable: nobody is seen in the real frames; else as of `generated_poses`.
         """
         return self._once((extractor.name,), lambda: self._poses(extractor))
 
@@ -185,11 +185,17 @@ class ClipFeatures:
         """Poses of the generated frames; without a keypoint where the extractor sees nobody in any of them.
 
         Raises:
-            NotComputable: the extractor lacks its weights.
+            NotComputable: the extractor lacks its weights, or looks at no frames.
         """
 
         def make() -> PoseSequence:
             frames_FHWC = self.clip.generated
+            if isinstance(extractor, FileExtractor):
+                # Both sides would have the same poses, and the best value whatever was generated.
+                raise NotComputable(
+                    "pose=file reads keypoints and looks at no frames, so that it finds none in generated ones: take "
+                    "another extractor"
+                )
             try:
                 return extractor.extract(iter(frames_FHWC), total=len(frames_FHWC))
             except NobodyFound as error:

@@ -23,13 +23,13 @@ from eval.scoring import score as engine
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ClipPaths, Pairing, ScoredClip, files_of, find_clips
 from eval.scoring.images import read_image, to_8_bits
-from eval.scoring.protocol import PROTOCOLS, Protocol
+from eval.scoring.protocol import Protocol, shipped_protocol
 from eval.scoring.reading import read_clip, resize_frames
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
-from src.common.typed import check_choice, typed
+from src.common.typed import typed
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import ExtractorSettings
 
@@ -77,8 +77,7 @@ def score(
         UserError: clips that do not pair, are no frames, or differ in number or size; unknown names.
     """
     if isinstance(protocol, str):
-        check_choice("protocol", protocol, tuple(sorted(path.stem for path in PROTOCOLS.glob("*.yaml"))))
-        protocol = typed(Protocol, read_yaml(PROTOCOLS / f"{protocol}.yaml"), "protocol")
+        protocol = shipped_protocol(protocol)
     where = None if weights is None else Path(weights)
     networks = NetworkSettings(weights=where, download=download, device=device, batch_size=batch_size).open(
         extractor or _shipped(protocol)
@@ -150,7 +149,8 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
         raise UserError("a loader yields (name, generated, real, reference): leave real= and reference= out")
     for item in generated:
         if isinstance(item, ScoredClip):
-            yield item
+            checked = _clip(item.name, item.generated, item.real, item.reference)
+            yield replace(checked, warnings=item.warnings, poses=item.poses)
         elif isinstance(item, (tuple, list)) and 2 <= len(item) <= 4:
             yield _clip(*item)
         else:

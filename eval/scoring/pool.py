@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from eval.metrics.base import MeanMetric, NotComputable, ReportingMetric
+from eval.metrics.frechet import FrechetMetric
 from eval.metrics.frechet_interval import Samples, frechet_interval
-from eval.metrics.spec import MetricSpec, Side
+from eval.metrics.spec import MetricSpec
 from eval.networks.base import Network
 from eval.networks.networks import Judge, Networks
 from eval.networks.weights import WeightsMissing
@@ -19,10 +18,9 @@ from eval.scoring.clips import ScoredClip
 from eval.scoring.features import ClipFeatures
 from eval.scoring.libraries import library_versions
 from eval.scoring.protocol import Protocol
+from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
-
-SIDES: tuple[Side, Side] = ("generated", "real")
 
 
 class Pool:
@@ -30,7 +28,7 @@ class Pool:
 
     Attributes:
         missing: why it has no value, or None.
-        found: of a metric of poses, by clip the share of the real keypoints that were found.
+        found: by clip the share that `MetricSpec.seen` describes, of a metric that has one.
     """
 
     def __init__(self, spec: MetricSpec, protocol: Protocol, networks: Networks, done: ClipStore | None) -> None:
@@ -61,23 +59,21 @@ class Pool:
         for features in clips:
             name, features.peers = features.clip.name, waiting
             try:
-                metric, samples = kept[name] or self._made(features, contents[name])
+                metric = kept[name] or self._made(features, contents[name])
             except NotComputable as error:
                 self._drop(f"clip {name}: {error}")
                 return {}
-            if (value := self._pool(features, metric, samples)) is not None:
+            if (value := self._pool(features, metric)) is not None:
                 own[name] = value
         return own
 
-    def _pool(
-        self, features: ClipFeatures, metric: ReportingMetric, samples: tuple[Tensor, ...]
-    ) -> tuple[float, float] | None:
+    def _pool(self, features: ClipFeatures, metric: ReportingMetric) -> tuple[float, float] | None:
         """Merge one clip's metric; its value and what that weighs, if it has one."""
         assert self.pooled is not None
         self.pooled.merge_state(metric)
-        if samples:
-            generated, real = samples
-            self.samples.append((generated, real))
+        if isinstance(metric, FrechetMetric):
+            generated_ND, real_MD = metric.samples()
+            self.samples.append((generated_ND.cpu(), real_MD.cpu()))
         if not isinstance(metric, MeanMetric):
             return None
         try:
@@ -91,29 +87,25 @@ class Pool:
         self.own.append(value)
         return value, 1.0 if self.protocol.pooling == "videos" else float(metric.count)
 
-    def _kept(self, content: Mapping[str, Any]) -> tuple[ReportingMetric, tuple[Tensor, ...]] | None:
+    def _kept(self, content: Mapping[str, Any]) -> ReportingMetric | None:
         """What `_made` made of a clip of that content before, if that was kept."""
         if self.done is None:
             return None
         metric = self._fresh()
-        samples = self.done.load(self._key(content), metric)
-        return None if samples is None else (metric, samples)
+        return metric if self.done.load(self._key(content), metric) else None
 
-    def _made(self, features: ClipFeatures, content: Mapping[str, Any]) -> tuple[ReportingMetric, tuple[Tensor, ...]]:
-        """A metric that has seen the one clip, and of a Fréchet distance the samples of both sides."""
+    def _made(self, features: ClipFeatures, content: Mapping[str, Any]) -> ReportingMetric:
+        """A metric that has seen the one clip."""
         metric = self._fresh()
         self.spec.update(metric, features, self.judge)
-        samples = ()
-        if self.spec.features is not None:
-            samples = tuple(self.spec.features(features, self.judge, side).cpu() for side in SIDES)
         if self.done is not None:
-            self.done.save(self._key(content), metric, samples)
-        return metric, samples
+            self.done.save(self._key(content), metric)
+        return metric
 
     def _key(self, content: Mapping[str, Any]) -> tuple[Any, ...]:
         """All that a metric's state over a clip of that content depends on."""
         spec, networks = self.spec, self.networks
-        judges = identity(self.judge), identity(networks.extractor)  # faces are found by the extractor
+        judges = _known(self.judge), _known(networks.extractor)  # faces are found by the extractor
         how = self.protocol.content(), library_versions(), networks.device.type
         return content, spec.key, spec.implementation, *judges, *how
 
@@ -174,6 +166,14 @@ def _computed(metric: ReportingMetric) -> float:
         # The states came by merging or from a file, which torchmetrics does not count as an update.
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
         return float(metric.compute())
+
+
+def _known(judge: Judge | None) -> dict[str, Any]:
+    """The identity of what judges; nothing of an extractor without its weights, of which there is nothing to keep."""
+    try:
+        return identity(judge)
+    except UserError:
+        return {}
 
 
 def identity(judge: Judge | None) -> dict[str, Any]:

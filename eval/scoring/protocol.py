@@ -11,10 +11,10 @@ from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
-from src.common.typed import plain, typed
+from src.common.typed import check_choice, plain, typed
 from src.media.pictures import Resize
 
-PROTOCOLS = CONF_DIR / "protocol"
+_FOLDER = CONF_DIR / "protocol"
 
 
 @dataclass(frozen=True)
@@ -104,16 +104,34 @@ class Protocol:
 
     def label(self) -> str:
         """Its name, and where it is not as it ships under that name, a digest of what it holds."""
-        shipped = PROTOCOLS / f"{self.name}.yaml"
-        if shipped.is_file() and self.changes() == []:
+        ships = self.name in shipped_protocols()
+        if ships and self.changes() == []:
             return self.name
-        changed = "changed-" if shipped.is_file() else ""
-        return f"{self.name}-{changed}{digest(self.content())[:6]}"
+        return f"{self.name}-{'changed-' if ships else ''}{digest(self.content())[:6]}"
 
     def changes(self) -> list[str]:
         """In what it differs from the one that ships under its name, as `key: shipped | this`; nothing of others."""
-        path = PROTOCOLS / f"{self.name}.yaml"
-        return typed(Protocol, read_yaml(path), "protocol").differences(self) if path.is_file() else []
+        return shipped_protocol(self.name).differences(self) if self.name in shipped_protocols() else []
+
+    def check_extractor(self, given: str) -> None:
+        """Refuse poses by another extractor than this protocol's.
+
+        Args:
+            given: the extractor's name.
+
+        Raises:
+            UserError: offers first the one that was asked for.
+        """
+        wanted = self.mse_p.extractor
+        if given == wanted:
+            return
+        # Whoever named one in the protocol asked for that; else what departs from it is pose=.
+        named = any(change.startswith("mse_p.extractor:") for change in self.changes())
+        first, second = (wanted, given) if named else (given, wanted)
+        raise UserError(
+            f"protocol {self.label()} takes poses by {wanted}, but pose={given}: say the same in both, "
+            f"pose={first} protocol.mse_p.extractor={first}, or pose={second} protocol.mse_p.extractor={second}"
+        )
 
     def differences(self, other: "Protocol") -> list[str]:
         """The choices in which two protocols differ, as `key: this | other`; names do not count."""
@@ -123,6 +141,21 @@ class Protocol:
             for key in mine
             if key not in ("name", "follows") and mine[key] != theirs[key]
         ]
+
+
+def shipped_protocols() -> tuple[str, ...]:
+    """The names in `conf/protocol`: a name in a result may be anything, also a way out of that folder."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+
+
+def shipped_protocol(name: str) -> Protocol:
+    """The protocol that ships under a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    check_choice("protocol", name, shipped_protocols())
+    return typed(Protocol, read_yaml(_FOLDER / f"{name}.yaml"), "protocol")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

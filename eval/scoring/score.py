@@ -40,7 +40,8 @@ class ScoreResult:
         missing: by name the reason.
         clips: each clip's `frames` and its own values of the metrics that are means.
         weights: by clip and metric, what the clip's value weighs in the pooled one.
-        found: by clip and metric of poses, the share of the real keypoints that were found.
+        found: by clip and metric, the share that `MetricSpec.seen` describes: of the real keypoints that were found,
+            or of the frames that show a face.
         inputs: the manifest: by clip, how many frames there were, and the SHA-256 of those of each side, of the
             reference image and of the poses that were given.
         sizes: of the frames, as "WxH".
@@ -101,15 +102,7 @@ def score(
         UserError: no clip, two of one name, poses by another extractor than the protocol's, or a network returned
             values that are not finite.
     """
-    wanted, given = settings.protocol.mse_p.extractor, networks.extractor.name
-    if given != wanted:
-        # Whoever named one in the protocol asked for that; else what departs from it is pose=.
-        named = any(change.startswith("mse_p.extractor:") for change in settings.protocol.changes())
-        first, second = (wanted, given) if named else (given, wanted)
-        raise UserError(
-            f"protocol {settings.protocol.label()} takes poses by {wanted}, but pose={given}: say the same in both, "
-            f"pose={first} protocol.mse_p.extractor={first}, or pose={second} protocol.mse_p.extractor={second}"
-        )
+    settings.protocol.check_extractor(networks.extractor.name)
     pools = {name: Pool(REGISTRY[name], settings.protocol, networks, done) for name in settings.metrics}
     values: dict[str, dict[str, float]] = {}
     weights: dict[str, dict[str, float]] = {}
@@ -142,7 +135,7 @@ def score(
         found={
             clip: shares
             for clip in values
-            if (shares := {name: pool.found[clip] for name, pool in pools.items() if clip in pool.found})
+            if (shares := {name: pools[name].found[clip] for name in metrics if clip in pools[name].found})
         },
         inputs=inputs,
         sizes=tuple(sorted(sizes)),

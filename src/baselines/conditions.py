@@ -2,7 +2,7 @@
 
 What is taken, one for each frame, by the subject's name in a folder or by a path of its own:
 
-    <name>.mp4, .mov, .mkv, .avi, .webm      a rendering in the public colouring
+    <name>.mp4, or another video             a rendering in the public colouring
     <name>/                                  the same as images, in natural order
     <name>.npz, .npy                         `parts` (F, H, W): DensePose's part of each pixel, 0 the background and
                                              1 to 24; or `iuv` (F, H, W, 3), of which the first channel is that
@@ -42,22 +42,16 @@ class Conditions:
     path: Path
 
 
-def find_conditions(root: str | Path | None, name: str) -> Path | None:
-    """What a subject has under its name; None: nothing.
+def require_conditions(root: str | Path | None, name: str) -> Path:
+    """What a subject has under its name.
 
     Args:
         root: the folder; None: there is none.
-    """
-    return None if root is None else find_beside(root, name)
-
-
-def require_conditions(root: str | Path | None, name: str) -> Path:
-    """The same, where it is needed.
 
     Raises:
-        UserError: there is nothing.
+        UserError: there is nothing, or more than one.
     """
-    found = find_conditions(root, name)
+    found = None if root is None else find_beside(root, name)
     if found is None:
         where = f"in {root}" if root is not None else "(dataset.condition_root is not set)"
         raise UserError(
@@ -81,9 +75,10 @@ def read_conditions(path: str | Path, *, num_frames: int, geometry: FrameGeometr
     stack, kind = read_stack(path, keys=("parts", "iuv"))
     if kind == "frames":
         check_count(len(stack), num_frames, path=path, what="conditions")
-        images = [as_the_frames(image, geometry, fill=BACKGROUND, smooth=True, what=str(path)) for image in stack]
-        _warn_of_other_colouring(np.stack(images), path)
-        return Conditions(np.stack(images), kind, path)
+        cropped = [as_the_frames(image, geometry, fill=BACKGROUND, smooth=True, what=str(path)) for image in stack]
+        images = np.stack(cropped)
+        _warn_of_other_colouring(images, path)
+        return Conditions(images, kind, path)
     parts_FHW, kind = _part_indices(stack, path)
     check_count(len(parts_FHW), num_frames, path=path, what="conditions")
     cropped = [as_the_frames(parts, geometry, fill=0, smooth=False, what=str(path)) for parts in parts_FHW]

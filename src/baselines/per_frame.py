@@ -13,10 +13,10 @@ from src.common.arrays import map_npy, read_npz
 from src.common.errors import UserError
 from src.data.crop import CropBox
 from src.media.pictures import IMAGE_SUFFIXES, read_image
+from src.media.sources import VIDEO_SUFFIXES
 from src.media.video import read_video
 
 ARRAYS = (".npz", ".npy")
-VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def find_beside(root: str | Path, name: str) -> Path | None:
     """
     root = Path(root)
     found = [root / name] if (root / name).is_dir() else []
-    found += [path for suffix in (*VIDEOS, *ARRAYS) if (path := root / f"{name}{suffix}").is_file()]
+    found += [path for suffix in (*sorted(VIDEO_SUFFIXES), *ARRAYS) if (path := root / f"{name}{suffix}").is_file()]
     if len(found) > 1:
         raise UserError(f"{found[0]} and {found[1]} are both there for {name}: leave one")
     return found[0] if found else None

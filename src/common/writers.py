@@ -70,14 +70,32 @@ def check_place(folder: str | Path, *, writes: Collection[str] = ()) -> None:
     folder = Path(folder)
     _refuse_what_is_not_ours(folder, writes)
     with in_one_line(folder, "written"):
-        there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
-        tempfile.TemporaryFile(dir=there, prefix=TEMPORARY_PREFIX).close()
+        _try_to_write(folder)
         if (folder / LOCK).exists():
             lock = FileLock(folder / LOCK)
             # A file system without locks is told of by `only_writer`.
             with contextlib.suppress(NotImplementedError):
                 _acquire_at_once(lock, folder)
             lock.release()
+
+
+def check_file(path: str | Path) -> None:
+    """Raise what would keep a file from being written, before there is anything to write; nothing is made or left.
+
+    Raises:
+        UserError: a folder is there.
+        ResourceError: nothing can be written where it goes.
+    """
+    path = Path(path)
+    with in_one_line(path, "written"):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, and a file is to be written there: choose another name")
+        _try_to_write(path.parent)
+
+
+def _try_to_write(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    tempfile.TemporaryFile(dir=there, prefix=TEMPORARY_PREFIX).close()
 
 
 def _acquire_at_once(lock: FileLock, folder: Path) -> None:

@@ -87,7 +87,7 @@ class DisCoMethod(Method):
         job = DisCoJob(material.reference, material.masks[0], poses, self.around.seed)
 
         def make(device: torch.device) -> tuple[np.ndarray, float]:
-            return generate(model.to(device).eval(), scheduler, job, self.settings).frames, material.fps
+            return generate(model.to(device).eval(), scheduler, job, self.settings), material.fps
 
         said = {"num_steps": self.settings.num_steps, "guidance_scale": self.settings.scale}
         return record, filmed(material, self.around.trainer, make, **said, noise=self.settings.frame_noise)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from src.baselines.disco.settings import FineTuneSettings
+from src.baselines.disco.settings import PUBLIC_SEED, FineTuneSettings
 from src.baselines.disco.settings import SamplingSettings as DisCoSampling
 from src.baselines.magicanimate.settings import NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
@@ -13,8 +13,6 @@ from src.common.errors import UserError
 from src.common.typed import FileName, setting
 from src.media.pictures import Resize
 from src.sampling.settings import MethodSettings
-
-PUBLIC_SEED = 42  # of DisCo's code
 
 
 @dataclass(frozen=True, kw_only=True)

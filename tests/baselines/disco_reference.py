@@ -63,7 +63,7 @@ def outputs(reference: Any) -> dict[str, Tensor]:
     return {
         "context_cond": context,
         "context_uncond": uncond,
-        "background_latents_mean": model.background(tensors["background_image"], generator=None),
+        "background_latents_mean": model.encode(tensors["background_image"], generator=None),
         "pose_mid": alone(model.controlnet.nets[0], pose),
         "background_mid": alone(model.controlnet.nets[1], background),
         **{f"controlnet_down_{i}": skip for i, skip in enumerate(down)},

@@ -38,7 +38,7 @@ def job() -> DisCoJob:
 
 
 def film(model, job, **settings) -> np.ndarray:
-    return generate(model, make_scheduler(SCHEDULER), job, SamplingSettings(**SMALL | settings)).frames.astype(int)
+    return generate(model, make_scheduler(SCHEDULER), job, SamplingSettings(**SMALL | settings)).astype(int)
 
 
 @pytest.mark.parametrize("noise", ["shared", "batch_of_64"])
@@ -139,8 +139,8 @@ def test_the_context_holds_every_token_normed(model):
 @torch.no_grad()
 def test_background_latents(model):
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    mean = model.background(image, generator=None)
-    one, same, other = (model.background(image, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1))
+    mean = model.encode(image, generator=None)
+    one, same, other = (model.encode(image, generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other) and not torch.equal(one, mean)
     posterior = model.vae.encode(image).latent_dist
     torch.testing.assert_close(mean, posterior.mean * model.vae.config.scaling_factor)
@@ -199,10 +199,10 @@ def test_what_cannot_be_filmed_is_said(model, job):
 def test_the_background_is_not_sampled_with_the_noise_of_the_frames(model, job, monkeypatch):
     drawn = []
 
-    def background(images, *, generator):
+    def encode(images, *, generator):
         drawn.append(torch.randn(1, 4, 8, 8, generator=generator))
         return torch.zeros(1, 4, 8, 8)
 
-    monkeypatch.setattr(model, "background", background)
+    monkeypatch.setattr(model, "encode", encode)
     film(model, job, num_steps=1, resolution=64)
     assert not torch.equal(drawn[0], draw_noise(1, (4, 8, 8), SamplingSettings(), seed=job.seed))

@@ -110,7 +110,7 @@ class ToyDisCo(Toy):
         rows = [self._row(people, person, frame) for person in chosen for frame in range(num_frames)]
         _, pose, foreground, background = (torch.stack(images) for images in zip(*rows, strict=True))
         context = self.model.context(foreground)
-        latents = self.model.background(background, generator=None)
+        latents = self.model.encode(background, generator=None)
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
         job = disco_sampling.LatentJob(noise, latents, pose, context, context)
         clean = disco_sampling.sample_latents(self.model, job, self.scheduler, num_steps=num_steps, scale=1.0)

@@ -103,6 +103,13 @@ def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_load
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 
 
+def test_another_extractor_than_the_protocols_is_refused_before_a_subject_is_prepared(call_main, tmp_path) -> None:
+    where = ["data.root=data", "output=out", "runs=runs", "fine_tune_cache=null"]
+    status, told = call_main(eval.run.main, "benchmark=people", TWO, *SMALL, *FAST, *where, "pose=mini")
+    assert status == 2 and told.startswith("error: protocol paper takes poses by dwpose, but pose=mini: "), told
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_finished_where_nothing_can_be_written_is_scored_all_the_same(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

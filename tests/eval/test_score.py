@@ -31,7 +31,9 @@ from src.common.paths import CONF_DIR
 from src.common.typed import typed
 from src.media.video import write_frames
 from src.pose.extractors.base import PoseExtractor
+from src.pose.formats import save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import NobodyFound
 from tests.eval.conftest import smooth_frames
 from tests.eval.metrics.test_frechet import by_singular_values
 
@@ -230,6 +232,14 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path, call_main) -> N
     assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
 
 
+def test_a_result_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path, call_main) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for output, told in (("folder", "folder is a folder, and a file is"), ("file/x.json", "file/x.json cannot be")):
+        status, line = call_main(main, "generated=none", "metrics=[flicker]", f"output={output}")
+        assert status == 2 and line.startswith(f"error: {told}"), line
+
+
 def test_a_missing_pose_extractor_is_told_by_its_cause_and_not_downloaded(
     tmp_path: Path, call_main, monkeypatch
 ) -> None:
@@ -244,6 +254,30 @@ def test_a_missing_pose_extractor_is_told_by_its_cause_and_not_downloaded(
     assert "download=false forbids fetching it" in json.loads((tmp_path / "out.json").read_text())["missing"]["mse-p"]
 
 
+def test_an_extractor_without_weights_takes_no_other_metric_with_it(tmp_path: Path, call_main) -> None:
+    """Nor where what is done is kept, under a name that says which weights judged."""
+    write_frames(tmp_path / "a", smooth_frames(2, 32, seed=0))
+    sides = [f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[ssim,mse-p]", "device=cpu", "output=out.json"]
+    status, told = call_main(main, *sides, "pose.detector=nowhere.onnx", "resume=kept")
+    assert status == 0, told
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert set(result["metrics"]) == {"ssim"} and "nowhere.onnx" in result["missing"]["mse-p"]
+
+
+def test_what_is_missing_has_no_share_that_was_found(random_weights: WeightStore) -> None:
+    class NobodyInTheDark(BrightestPoint):
+        def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+            frames = list(frames)
+            if not frames[0].any():
+                raise NobodyFound("nobody")
+            return super().extract(frames, total=total)
+
+    judges = Networks(random_weights, extractor=NobodyInTheDark(), device=torch.device("cpu"), batch_size=8)
+    seen, dark = smooth_frames(2, 32, seed=0), np.zeros((2, 32, 32, 3), np.uint8)
+    result = run(judges, ["mse-p"], [ScoredClip("a", seen, seen, None), ScoredClip("b", dark, dark, None)])
+    assert set(result["missing"]) == {"mse-p"} and result["found"] == {}
+
+
 @pytest.mark.parametrize(
     ("option", "first"), [("protocol.mse_p.extractor=mediapipe", "mediapipe"), ("pose=mediapipe", "mediapipe")]
 )
@@ -254,6 +288,19 @@ def test_of_two_extractors_the_one_that_was_asked_for_is_offered_first(
     status, told = call_main(main, f"generated={tmp_path}/a", f"real={tmp_path}/a", "metrics=[mse-p]", option)
     pair = "pose={0} protocol.mse_p.extractor={0}"
     assert status == 2 and f"in both, {pair.format(first)}, or {pair.format('dwpose')}" in told
+
+
+def test_keypoints_of_a_file_judge_no_generated_frame(tmp_path: Path, call_main) -> None:
+    """They would be those of both sides: the best value, whatever was generated."""
+    for side, seed in (("generated", 0), ("real", 1)):
+        write_frames(tmp_path / side, smooth_frames(2, 32, seed=seed))
+    save_poses(tmp_path / "p.npz", BrightestPoint().extract(smooth_frames(2, 32, seed=1)))
+    poses = ("pose=file", f"pose.path={tmp_path}/p.npz", "protocol.mse_p.extractor=file")
+    options = (f"generated={tmp_path}/generated", f"real={tmp_path}/real", *poses, f"output={tmp_path}/out.json")
+    assert call_main(main, *options, "metrics=[mse-p,oks-body,ssim]")[0] == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert set(result["metrics"]) == {"ssim"}
+    assert all("looks at no frames" in result["missing"][name] for name in ("mse-p", "oks-body"))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import numpy as np
 from eval.reporting import templates
 from src.common.errors import UserError
 from src.common.reading import read_bytes
+from src.common.typed import check_range
 from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, check_image
 from src.media.video import VideoReader, read_video
 from src.pose.keypoints import PoseSequence
@@ -63,16 +64,20 @@ class Task:
         return read_video(self.folder / HELD_OUT).frames
 
 
+@dataclass(frozen=True, kw_only=True)
 class System(ABC):
-    """Another project's code, or a web service.
+    """Another project's code, or a web service, by its settings.
 
-    Args:
+    Attributes:
         name: of its rows in tables, as `eval/reporting/published.yaml` has it.
         num_frames: N, how many training frames it may see.
     """
 
-    def __init__(self, *, name: str, num_frames: int) -> None:
-        self.name, self.num_frames = name, num_frames
+    name: str
+    num_frames: int
+
+    def __post_init__(self) -> None:
+        check_range("system.num_frames", self.num_frames, least=1)
 
     @abstractmethod
     def export(self, task: Task) -> str | None:

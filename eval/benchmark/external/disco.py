@@ -8,9 +8,10 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,17 +30,16 @@ MASKS = "groundsam_vis"
 FOLDERS = "folders.txt"
 
 
-class DisCo(System):
-    """The public checkpoint, driven by skeletons from one reference frame.
+@dataclass(frozen=True, kw_only=True)
+class AnyDisCo(System):
+    """Driven by skeletons from one reference frame.
 
-    Args:
-        name, num_frames: see `System`.
+    Attributes:
         guidance_scale, num_steps: of its sampling.
     """
 
-    def __init__(self, *, name: str, num_frames: int, guidance_scale: float, num_steps: int) -> None:
-        super().__init__(name=name, num_frames=num_frames)
-        self.guidance_scale, self.num_steps = float(guidance_scale), num_steps
+    guidance_scale: float
+    num_steps: int
 
     def export(self, task: Task) -> str | None:
         paths = [task.folder / TRAINING / MASKS / f"{index:05d}.png.mask.png" for index in range(self.num_frames)]
@@ -102,29 +102,27 @@ class DisCo(System):
         }
 
 
-class DisCoFineTuned(DisCo):
+@dataclass(frozen=True, kw_only=True)
+class DisCo(AnyDisCo):
+    """The public checkpoint."""
+
+    kind: Literal["disco"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisCoFineTuned(AnyDisCo):
     """The public checkpoint after its own human-specific fine-tuning on the N training frames.
 
-    Args:
+    Attributes:
         iterations, learning_rate, batch_size: of the fine-tuning.
         min_rows: the frames are repeated until there are as many rows, which its loader needs for whole batches.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        num_frames: int,
-        guidance_scale: float,
-        num_steps: int,
-        iterations: int,
-        learning_rate: float,
-        batch_size: int,
-        min_rows: int,
-    ) -> None:
-        super().__init__(name=name, num_frames=num_frames, guidance_scale=guidance_scale, num_steps=num_steps)
-        self.iterations, self.learning_rate = iterations, learning_rate
-        self.batch_size, self.min_rows = batch_size, min_rows
+    kind: Literal["disco_ft"]
+    iterations: int
+    learning_rate: float
+    batch_size: int
+    min_rows: int
 
     def _write(self, task: Task, masks: Sequence[np.ndarray]) -> None:
         super()._write(task, masks)

@@ -6,15 +6,20 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from eval.benchmark.external.base import System, Task, is_image, render
 from src.common.atomic import atomic_path
 from src.common.files import natural_key
 
 
+@dataclass(frozen=True, kw_only=True)
 class Gen2(System):
     """The service follows no poses: what it is given is all that it can be given."""
+
+    kind: Literal["gen2"]
 
     def export(self, task: Task) -> str | None:
         path = task.folder / "prompt.txt"

@@ -8,7 +8,9 @@ output/<subject>_densepose.mp4   from MagicAnimate
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -19,17 +21,18 @@ from src.media.video import write_image, write_video
 DENSEPOSE, DRIVING, CONFIG = "densepose.mp4", "driving.mp4", "animation.yaml"
 
 
+@dataclass(frozen=True, kw_only=True)
 class MagicAnimate(System):
     """The public checkpoint, driven by DensePose from one reference frame.
 
-    Args:
-        name, num_frames: see `System`.
+    Attributes:
         num_steps, guidance_scale, seed: of its sampling.
     """
 
-    def __init__(self, *, name: str, num_frames: int, num_steps: int, guidance_scale: float, seed: int) -> None:
-        super().__init__(name=name, num_frames=num_frames)
-        self.num_steps, self.guidance_scale, self.seed = num_steps, float(guidance_scale), seed
+    kind: Literal["magicanimate"]
+    num_steps: int
+    guidance_scale: float
+    seed: int
 
     def export(self, task: Task) -> str | None:
         reference, driving = _reference(task), task.folder / DRIVING

@@ -152,8 +152,8 @@ def fine_tune_loss(
         generator: of the VAE's samples, the timesteps and the noise, on the CPU.
     """
     with torch.no_grad():
-        latents_BChw = model.background(batch.target, generator=generator)
-        background_BChw = model.background(batch.background, generator=generator)
+        latents_BChw = model.encode(batch.target, generator=generator)
+        background_BChw = model.encode(batch.background, generator=generator)
     timesteps_B = torch.randint(scheduler.config["num_train_timesteps"], (len(latents_BChw),), generator=generator)
     noise_BChw = torch.randn(latents_BChw.shape, generator=generator).to(latents_BChw)
     timesteps_B = timesteps_B.to(latents_BChw.device)

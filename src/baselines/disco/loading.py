@@ -76,15 +76,14 @@ def build_disco(configs: DisCoConfigs) -> DisCo:
     return DisCo(unet, pose, background_controlnet(background), encoder, vae)
 
 
-def load_disco(
-    checkpoint: str | Path, configs: str | Path, *, dtype: torch.dtype = torch.float32
-) -> tuple[DisCo, DDIMScheduler]:
-    """Build DisCo from a published checkpoint; and the scheduler that its base model names.
+def load_disco(checkpoint: str | Path, configs: str | Path) -> tuple[DisCo, DDIMScheduler]:
+    """Build DisCo in float32 from a published checkpoint; and the scheduler that its base model names.
+
+    The public code keeps CLIP in float32 and the rest in float16.
 
     Args:
         checkpoint: torch pickle of DeepSpeed or of the public trainer, or a safetensors conversion.
         configs: see the head of this file.
-        dtype: of all weights; the public code keeps CLIP in float32 and the rest in float16.
 
     Raises:
         UserError: a file is missing, of stage 1, or does not fit.
@@ -96,7 +95,7 @@ def load_disco(
     state = rename_checkpoint(weights_of(read_tensors(str(path), option=OPTION)))
     with torch.device("meta"):
         model = build_disco(described)
-    load_strictly(model, state, what=str(path), dtype=dtype)
+    load_strictly(model, state, what=str(path), dtype=torch.float32)
     # A table that no checkpoint holds, so that it stays behind on the meta device.
     embeddings = model.clip_image_encoder.vision_model.embeddings
     embeddings.register_buffer("position_ids", torch.arange(embeddings.num_positions)[None], persistent=False)

@@ -91,11 +91,12 @@ class DisCo(nn.Module):
         context = self.context(torch.zeros(1, 3, size, size, device=self.device))
         return torch.zeros_like(context) if kind == "zeros" else context
 
-    def background(self, images_B3HW: Tensor, *, generator: torch.Generator | None) -> Tensor:
-        """Scaled latents (B, C, h, w) of pictures whose person is grey (section 2.4).
+    def encode(self, images_B3HW: Tensor, *, generator: torch.Generator | None) -> Tensor:
+        """Scaled latents (B, C, h, w) of pictures: of the background, whose person is grey (section 2.4), and in a
+        fine-tune of the frames.
 
         Args:
-            images_B3HW: in [-1, 1], multiplied by 1 - mask.
+            images_B3HW: in [-1, 1].
             generator: of the posterior's sample, on the CPU; None: the posterior's mean.
         """
         images_B3HW = images_B3HW.to(self.vae.device, self.vae.dtype)

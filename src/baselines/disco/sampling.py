@@ -4,7 +4,6 @@ Dimensions: M frames, B of them at once, C latent channels, H×W pixels, h×w la
 """
 
 import logging
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from src.baselines.disco.model import DisCo
 from src.baselines.disco.preprocessing import background_image, centre_square, foreground_image, unit_image
-from src.baselines.disco.settings import SamplingSettings
+from src.baselines.disco.settings import PUBLIC_SEED, SamplingSettings
 from src.baselines.weights import from_config
 from src.common.arrays import height_width
 from src.common.errors import UserError
@@ -22,10 +21,8 @@ from src.common.progress import track
 
 log = logging.getLogger(__name__)
 PUBLIC_BATCH = 64
-PUBLIC_SEED = 42
 # The background's sample is not to be the noise that the frames start from, of this or of another seed.
 BEYOND_SEEDS = 2**31
-Progress = Callable[[Iterable, str], Iterable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +46,6 @@ class DisCoJob:
             if images.dtype != np.uint8 or images.ndim != axes or images.shape[-1] != 3 or not len(images):
                 raise ValueError(f"{name} must be uint8 RGB with {axes} axes, got {images.shape} {images.dtype}")
         check_mask(self.mask, height_width(self.reference))
-
-
-@dataclass(frozen=True, eq=False)
-class DisCoResult:
-    """What was generated.
-
-    Attributes:
-        frames: (M, S, S, 3) uint8 RGB, of the centre square; not brought back to the input's size.
-        noise: the rule by which the frames got their noise.
-    """
-
-    frames: np.ndarray
-    noise: str
 
 
 @dataclass(frozen=True)
@@ -132,8 +116,8 @@ def sample_latents(model: DisCo, job: LatentJob, scheduler: DDIMScheduler, *, nu
 
 
 @torch.no_grad()
-def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: SamplingSettings) -> DisCoResult:
-    """Frames of the person of the reference in the poses.
+def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: SamplingSettings) -> np.ndarray:
+    """Frames (M, S, S, 3) uint8 RGB of the person of the reference in the poses: the centre square, S the resolution.
 
     Args:
         model: on its device.
@@ -150,7 +134,7 @@ def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: Sa
     image = background_image(job.reference, job.mask, square, settings.resolution)
     sampled = settings.background_latents == "sample"
     generator = torch.Generator().manual_seed(job.seed + BEYOND_SEEDS) if sampled else None
-    background = model.background(image[None], generator=generator).to(model.dtype)
+    background = model.encode(image[None], generator=generator).to(model.dtype)
     noise_MChw = draw_noise(len(job.poses), tuple(background.shape[1:]), settings, seed=job.seed)
 
     parts = []
@@ -170,7 +154,7 @@ def generate(model: DisCo, scheduler: DDIMScheduler, job: DisCoJob, settings: Sa
         latents = sample_latents(model, latent_job, scheduler, num_steps=settings.num_steps, scale=settings.scale)
         pixels_B3HW = (model.decode(latents).float() * 255).round().byte()
         parts.append(pixels_B3HW.permute(0, 2, 3, 1).cpu().numpy())
-    return DisCoResult(np.concatenate(parts), settings.frame_noise)
+    return np.concatenate(parts)
 
 
 def check_resolution(model: DisCo, resolution: int) -> None:

@@ -9,6 +9,8 @@ from typing import Literal
 from src.common.typed import check_range, setting
 from src.models.ddim_steps import check_num_steps
 
+PUBLIC_SEED = 42
+"""Of the public code."""
 Unconditional = Literal["zeros", "clip_of_zeros"]
 Trained = Literal["human_specific", "general"]
 Checkpoint = Literal["general", "general_cfg", "human_specific"]

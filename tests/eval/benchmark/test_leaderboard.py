@@ -197,6 +197,17 @@ def test_one_submission_that_does_not_match_does_not_take_the_page_from_the_othe
     assert (board / ".page/tables.json").read_text() == before
 
 
+def test_an_interval_that_a_submission_claims_is_not_taken(board: Path, result: dict[str, Any], call_main) -> None:
+    """Of what its clips have values of the interval is computed, and of two clips there is none."""
+    claimed = json.loads(json.dumps(result))
+    value = claimed["metrics"]["ssim"]["value"]
+    claimed["metrics"]["ssim"]["interval"] = [value, value]
+    submit(board, "ours", claimed)
+    assert call_main(leaderboard, str(board))[0] == 0
+    (table,) = json.loads((board / ".page/tables.json").read_text())
+    assert [row["metrics"]["ssim"]["interval"] for row in table["rows"]] == [None]
+
+
 def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str, Any], call_main) -> None:
     """Metrics of other networks than another submission's, or that are unknown here."""
     for number, network in enumerate(("a", "b")):
@@ -207,6 +218,7 @@ def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str
             "network": {"name": "dreamsim", "sha256": network * 64},
         }
         more["missing"]["unheard-of"] = "no weights"
+        more["clips"]["anna"]["lpips"] = 0.0  # which nothing checks
         submit(board, f"more{number}", more)
     status, told = call_main(submit_check, str(board))
     assert status == 0, told
@@ -214,6 +226,8 @@ def test_what_a_board_does_not_ask_for_is_left_out(board: Path, result: dict[str
     assert status == 0, told
     (table,) = json.loads((board / ".page/tables.json").read_text())
     assert len(table["rows"]) == 3 and "dreamsim" not in json.dumps(table["rows"])
+    page = (board / ".page/report.html").read_text()
+    assert "<b>SSIM</b>" in page and "LPIPS" not in page, "no plot of it either"
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,14 @@ def test_clip_loads_the_file_whose_checksum_is_recorded(random_weights: WeightSt
     assert features["pytorch_model.bin"].any() and not features["model.safetensors"].any()
 
 
+def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1").index == 1
+    with pytest.raises(UserError, match="device=cuda:2, but the last of the 2 GPUs here is cuda:1"):
+        choose_device("cuda:2")
+
+
 @pytest.mark.parametrize("name", ["mps", "gpu", "cuda:x"])
 def test_a_device_is_a_processor_or_a_gpu(name: str) -> None:
     with pytest.raises(UserError, match=f"device must be auto, cpu, cuda or cuda:N, got {name}"):

@@ -46,6 +46,12 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
     assert path.read_text() == text and path.name == "01_posecrafter-8.md"
 
 
+def test_code_that_is_in_no_commit_is_said_to_be(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", git={"commit": "0123abcd", "modified": True})
+    (result,) = load_results([tmp_path])
+    assert "| Code | 0123abcd, with changes that are in no commit |" in card(result, label="ours")
+
+
 def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Path, call_main) -> None:
     for name in "ab":
         write_result(tmp_path / f"in/{name}.json", method=name)
@@ -58,8 +64,9 @@ def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Pat
 
 
 def test_what_others_wrote_cannot_break_the_card(tmp_path: Path) -> None:
-    write_result(tmp_path / "r.json", method="a | b\n# <script>", clips=TEN, command="x\n```\n<b>")
+    hostile = {"method": "a | b\n# <script>", "command": "x\n```\r<b>", "sizes": ["1x1 |\n# <b>"]}
+    write_result(tmp_path / "r.json", clips=TEN, **hostile)
     (result,) = load_results([tmp_path])
     text = card(result, label=result.label)
     assert "<script>" not in text and text.splitlines()[0].startswith("# a \\| b # &lt;script&gt;")
-    assert text.count("```") == 4
+    assert text.count("```") == 4 and "\r" not in text and "1x1 \\| # &lt;b&gt; |" in text

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.forest import forests_of
 from eval.reporting.page import PageSettings, write_report
 from eval.reporting.results import load_results
+from eval.reporting.side_by_side import compare
 from eval.reporting.tables import build_tables
 from src.media.video import write_frames
 from src.people.render import render_clip, sample_identity
@@ -78,6 +80,7 @@ def test_better_is_right_in_every_plot(report: Path) -> None:
 def test_counts_captions_and_worst_frames_are_there(report: Path) -> None:
     text = report.read_text()
     assert "24 frames</small>" in text and "6 windows</small>" in text and "75 % found" in text
+    assert '<small title="of the keypoints found">90 % found</small>' in text
     for region in ("face", "hands"):
         found = re.findall(rf"(first|second): worst {region}, frame (\d+), ([\d.]+) dB", text)
         assert not found or [frame for _, frame, _ in found] == ["2", "2"], "the frame that was damaged"
@@ -86,6 +89,15 @@ def test_counts_captions_and_worst_frames_are_there(report: Path) -> None:
     poster = re.search(r'poster="data:image/webp;base64,([^"]+)"', text)
     assert poster is not None
     assert Image.open(io.BytesIO(base64.b64decode(poster[1]))).size == (3 * 64, 64)
+
+
+def test_a_video_of_other_true_frames_is_not_set_beside_these(report: Path) -> None:
+    """Its worst frames would be those farthest from what it was never meant to show."""
+    results = load_results([report.parents[1] / "results"])
+    told = [replace(one, inputs={"s0": {"real_sha256": str(index)}}) for index, one in enumerate(results)]
+    shown = compare("s0", told, ("first", "second"), height=64)
+    assert shown.columns == ("real", "first") and {worst.label for worst in shown.worst} == {"first"}
+    assert shown.absent == ("second: scored against other true frames than those that are shown",)
 
 
 PROBE = """<script>

@@ -222,6 +222,27 @@ def test_an_interval_belongs_to_the_estimator_of_its_value(tmp_path: Path) -> No
     assert "50% found" in to_markdown([table]) and '"found": 0.5' in json.dumps(to_json([table]))
 
 
+def test_a_difference_is_the_same_from_either_side(tmp_path: Path) -> None:
+    """MSE-P weighs a subject by the keypoints found, which are not as many in both."""
+    values = {"a": ([0.1, 0.2, 0.3, 0.2, 0.1], [9, 1, 5, 5, 5]), "b": ([0.2, 0.1, 0.5, 0.3, 0.1], [1, 9, 5, 5, 5])}
+    for name, (own, weights) in values.items():
+        clips = {clip: {"frames": 100, "mse-p": value} for clip, value in zip("vwxyz", own, strict=True)}
+        weigh = {clip: {"mse-p": float(weight)} for clip, weight in zip("vwxyz", weights, strict=True)}
+        metrics = {"mse-p": {"value": 0.1, "frames": 200, "seen": 0.5}}
+        write_result(tmp_path / f"{name}.json", metrics=metrics, clips=clips, weights=weigh, dataset=None)
+    one, other = load_results([tmp_path])
+    there, back = one.difference(other, "mse-p"), other.difference(one, "mse-p")
+    assert there is not None and back is not None and there.interval is not None and back.interval is not None
+    assert there.value == pytest.approx(-back.value) and there.p_value == back.p_value
+    assert there.interval == pytest.approx([-end for end in reversed(back.interval)])
+
+
+def test_a_row_that_begins_with_a_bracket_is_no_option_of_the_one_before(tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", method="[face]")
+    text = to_latex(build_tables(load_results([tmp_path])))
+    assert "\n{}[face] & " in text and "\n[" not in text
+
+
 def test_what_others_wrote_is_text_everywhere(tmp_path: Path) -> None:
     hostile = "=1+1<img src=x onerror=alert(1)>\n| a |"
     write_result(tmp_path / "a" / "results.json", benchmark="<b>", method=hostile, missing={"fid": hostile})

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import eval.scoring.clip_store
 import src.app.console
@@ -57,6 +58,15 @@ def test_arrays_tensors_floats_and_loaders_give_the_same_numbers_as_files(tmp_pa
         assert numbers(result) == numbers(from_files), way
         jsonschema.validate(result, SCHEMA)
     assert ways["arrays"]["inputs"]["clip"] == from_files["inputs"]["generated"]
+
+
+def test_a_clip_of_a_loader_is_brought_to_8_bits_as_arrays_are(pair) -> None:
+    """As they were, floating-point frames had the best flickering there is: all of their whole numbers are 0."""
+    generated, _ = pair
+    expected = numbers(score({"a": generated}, metrics="flicker", device="cpu"))
+    clip = ScoredClip("a", generated / 255, None, None)
+    assert numbers(score([clip], metrics="flicker", device="cpu")) == expected
+    assert expected["flicker"] < 1
 
 
 def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
@@ -128,14 +138,16 @@ def test_a_stopped_run_goes_on_and_gives_the_same_numbers(
     kept = sorted((tmp_path / "kept").iterdir())
     assert len(kept) == 2 * 4
     kept[0].write_bytes(b"damaged")
+    odd = {name: torch.zeros(2, 2, 2) for name in load_file(kept[1])}
+    save_file(odd, kept[1])
     saved: list[object] = []
     save = eval.scoring.clip_store.ClipStore.save
     monkeypatch.setattr(
         eval.scoring.clip_store.ClipStore, "save", lambda self, *state: (saved.append(state), save(self, *state))
     )
     assert score(clips(False), **own, resume=tmp_path / "kept") == whole
-    assert len(saved) == 1 + 4, "the damaged one, and the last clip's"
-    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 5
+    assert len(saved) == 2 + 4, "the damaged ones, and the last clip's"
+    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 6
     changed = score([("a", real, real)], **own, resume=tmp_path / "kept")
     assert changed["metrics"]["ssim"]["value"] == pytest.approx(1), "another content is another clip"
 

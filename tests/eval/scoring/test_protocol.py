@@ -1,5 +1,6 @@
 """Every protocol composes, is checked, and is told apart from the others."""
 
+import dataclasses
 import json
 
 import pytest
@@ -49,6 +50,12 @@ def test_the_label_says_where_a_protocol_was_changed() -> None:
     changed = protocol("protocol.ssim.color=gray")
     assert changed.label().startswith("paper-changed-") and changed.changes() == ["ssim.color: rgb | gray"]
     assert protocol("protocol.name=mine").label().startswith("mine-")
+
+
+def test_a_name_out_of_the_folder_is_none_that_ships() -> None:
+    """A result may come from anyone: no file of that name is looked for."""
+    foreign = dataclasses.replace(protocol(), name="../dataset/tiktok")
+    assert foreign.changes() == [] and foreign.label().startswith("../dataset/tiktok-")
 
 
 @pytest.mark.parametrize(
