@@ -218,6 +218,7 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("trainer.devices=2",), "of several by hydra/launcher=gpus, slurm or ray_cluster"),
         (("trainer.devices=auto",), "trainer.devices=auto: a person is learnt and filmed on one device"),
         (("trainer.devices=[0,1]",), "trainer.devices=[0, 1]: a person is learnt"),
+        (("trainer.devices=[0]",), "trainer.accelerator=cpu, devices=[0], precision=32-true cannot be had here: "),
         (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
         (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),
         (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
