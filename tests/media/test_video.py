@@ -19,7 +19,7 @@ from PIL import Image
 
 from src.common.errors import UserError
 from src.media.reencode import check_rewritable, replace_frames
-from src.media.sources import open_video, timestamps
+from src.media.sources import decode, open_video, timestamps
 from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
 
 
@@ -198,6 +198,17 @@ def test_range_and_rate(tmp_path):
     double = read_video(tmp_path / "clip.mp4", fps=40)
     assert len(double.frames) == 40 and set(indices(double.frames)) == set(range(20))
     assert len(VideoReader(tmp_path / "clip.mp4", start=15, stop=99)) == 5
+
+
+def test_the_size_of_a_late_stretch_is_that_of_the_first_frame(tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", numbered_frames(20), 20)
+    decoded = []
+    monkeypatch.setattr(
+        "src.media.video.decode", lambda path: (decoded.append(frame.shape) or frame for frame in decode(path))
+    )
+    reader = VideoReader(tmp_path / "clip.mp4", start=15)
+    assert len(decoded) == 1, "what lies before is not decoded to know the size"
+    assert indices(np.stack(list(reader))) == [15, 16, 17, 18, 19] and (reader.height, reader.width) == decoded[0][:2]
 
 
 def test_a_reader_can_be_read_twice(tmp_path):
