@@ -170,11 +170,9 @@ class VideoReader:
         )
 
 
-def read_video(
-    path: str | Path, *, start: int = 0, stop: int | None = None, fps: Fraction | float | None = None
-) -> Video:
-    """Read a clip, a long one onto disk (`collected`); arguments and errors are those of `VideoReader`."""
-    reader = VideoReader(path, start=start, stop=stop, fps=fps)
+def read_video(path: str | Path) -> Video:
+    """Read a whole clip, a long one onto disk (`collected`); errors are those of `VideoReader`."""
+    reader = VideoReader(path)
     size = len(reader) * reader.height * reader.width * 3
     if size > MAX_CLIP_BYTES:
         raise UserError(

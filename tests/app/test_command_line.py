@@ -251,7 +251,7 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
             ("show", "poses=people_001", "smooth.min_cutoff=abc"),
             "smooth.min_cutoff=abc: input should be a valid n",
         ),
-        (poses_main, ("show", "poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must not be negative"),
+        (poses_main, ("show", "poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must be at least 0"),
         (
             poses_main,
             ("show", "poses=people_001", "smooth=spline"),
