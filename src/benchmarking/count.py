@@ -8,7 +8,6 @@ the memory's rate: the sum over kernels is a bound that no schedule of the same 
 import contextlib
 import math
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +21,9 @@ from torch.utils.flop_counter import flop_registry
 
 from src.models.backbone import VideoBackbone
 from src.models.build import cast_frozen
-from src.models.settings import ModelSettings
+from src.models.settings import USED_AS, ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
-CAST = {"16-mixed": torch.bfloat16, "bf16-mixed": torch.bfloat16}
 LATENT_CELL = 8
 TEXT_TOKENS = 77
 
@@ -55,7 +53,7 @@ def count_evaluation(
     Returns:
         `frames`, `tflop`, `gib` moved, `kernels`, and `seconds_at_least` by device.
     """
-    folder, cast = shipped_configs(settings.configs), CAST.get(precision)
+    folder, cast = shipped_configs(settings.configs), torch.bfloat16 if precision in USED_AS else None
     cells = resolution // LATENT_CELL
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -76,7 +74,7 @@ def count_evaluation(
         "frames": num_frames,
         "tflop": round(kernels.operations / 1e12, 6),
         "gib": round(kernels.bytes / 2**30, 2),
-        "kernels": sum(kernels.calls.values()),
+        "kernels": len(kernels.costs),
         "seconds_at_least": {name: round(kernels.seconds(device), 6) for name, device in DEVICES.items()},
     }
 
@@ -86,7 +84,6 @@ class _Kernels(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: Counter[str] = Counter()
         self.costs: list[tuple[float, float]] = []
 
     @property
@@ -105,10 +102,9 @@ class _Kernels(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         read = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         written = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
-        if func.is_view or not written or func is torch.ops.aten.empty.memory_format or not (read or written):
+        if func.is_view or not written or func is torch.ops.aten.empty.memory_format:
             return out
         moved = sum(x.numel() * x.element_size() for x in (*read, *written))
-        self.calls[str(func)] += 1
         self.costs.append((_operations(func, args, kwargs or {}, out), moved))
         return out
 
