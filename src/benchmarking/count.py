@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from src.common.system import GIB
 from src.models.backbone import VideoBackbone
 from src.models.build import cast_frozen
 from src.models.settings import USED_AS, ModelSettings
@@ -73,7 +74,7 @@ def count_evaluation(
     return {
         "frames": num_frames,
         "tflop": round(kernels.operations / 1e12, 6),
-        "gib": round(kernels.bytes / 2**30, 2),
+        "gib": round(kernels.bytes / GIB, 2),
         "kernels": len(kernels.costs),
         "seconds_at_least": {name: round(kernels.seconds(device), 6) for name, device in DEVICES.items()},
     }

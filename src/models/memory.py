@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from src.common.system import GIB
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
 from src.models.image_model import ENCODE_CHUNK, vae_downsampling
@@ -26,7 +27,6 @@ from src.models.offload import most_resident, num_bytes
 from src.models.settings import USED_AS, ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
-GIB = 2**30
 RESERVE_GIB = 0.8  # of CUDA's context and the workspaces of convolutions
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Adam holds two moments beside the weight and its gradient.
