@@ -7,12 +7,12 @@ from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from src.app.as_in_run import GROUPS, given
+from src.app.as_in_run import GROUPS
 from src.app.entry import entry, settings_of
 from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
-from src.common.typed import FileName, Raw, changed, check_range, setting, typed
+from src.common.typed import FileName, Raw, changed, check_range, given, setting, typed
 from src.data.pose_sources import PoseSourceSettings, target_poses
 from src.data.subject import check_prompt
 from src.methods.settings import KINDS, AnyMethodSettings
@@ -128,7 +128,7 @@ def main(cfg: DictConfig) -> None:
 
         _check_own(settings)
         trained = RunFolder(str(settings.run)).settings()
-        sample(settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS))
+        sample(settings, **{group: changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS})
         return
     if kind in KINDS and (trains := KINDS[kind].trains) is not None:
         raise UserError(f"method={kind} learns {trains} of a clip, not of a picture: python -m eval.run method={kind}")

@@ -15,12 +15,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 import src.app.entry
-from src.app.as_in_run import GROUPS, given
+from src.app.as_in_run import GROUPS
 from src.app.entry import settings_of
 from src.app.loggers import build_loggers
 from src.app.run_dir import choose_run_dir
 from src.common.trainer import TrainerSettings
-from src.common.typed import changed
+from src.common.typed import changed, given
 from src.data.subject_split import TrainingClip
 from src.inpainting.repair import RepairSettings
 from src.inpainting.repair import repair as repair_clip
@@ -154,7 +154,7 @@ def sample() -> Callable[..., dict[str, Any]]:
         settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
         trained = RunFolder(str(settings.run)).settings()
         return sample_person(
-            settings, *(changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS)
+            settings, **{group: changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS}
         )
 
     return run

@@ -8,7 +8,6 @@ Dimensions: F frames, HxW pixels, RGB uint8.
 """
 
 import logging
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from src.runs.make_run import make_run
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.runs.samples import save_sample
-from src.runs.settings import LearningSettings, RunSettings
+from src.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 TRUE_POSES = "true poses"
@@ -67,9 +66,8 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
     """Figures of each mode, and of the true poses."""
     output, size = Path(settings.output), settings.data.resolution
     run = RunFolder(output / "runs" / subject)
-    shared = {field.name: getattr(settings, field.name) for field in fields(LearningSettings)}
     # Rendered people have their poses: the extractor is never asked.
-    own = RunSettings(**shared, subject=subject, pose=MiniSettings(kind="mini"), sample_after_train=False)
+    own = RunSettings(**settings.shared(), subject=subject, pose=MiniSettings(kind="mini"), sample_after_train=False)
     make_run(own, run)
     motion = sample_motion(kind_of(driver), settings.frames, SEEDS[driver])
     true_FHWC, true_poses = render_motion(sample_identity(SEEDS[subject]), motion, size)

@@ -118,8 +118,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
 
     def run(self, subject: str) -> RunSettings:
         """The settings of one subject's run."""
-        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
-        return RunSettings(**shared, subject=subject, pose=self.pose, sample_after_train=False)
+        return RunSettings(**self.shared(), subject=subject, pose=self.pose, sample_after_train=False)
 
     def around(self) -> "Surroundings":
         """What methods share."""

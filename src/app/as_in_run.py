@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING
 
 from src.common.trainer import TrainerSettings
 from src.sampling.settings import MethodSettings, SamplingSettings
@@ -20,19 +20,6 @@ def offer_groups() -> None:
     """Make `as_in_run` a choice of each group."""
     for group, cls in GROUPS.items():
         ConfigStore.instance().store(group=group, name="as_in_run", node=_missing(cls))
-
-
-def given(changes: DictConfig) -> dict[str, Any]:
-    """What the command line gave of a group, as plain values."""
-    values: dict[str, Any] = {}
-    for key in changes:
-        if not OmegaConf.is_missing(changes, key):
-            value = changes[key]
-            if isinstance(value, DictConfig):
-                values[str(key)] = given(value)
-            else:
-                values[str(key)] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-    return values
 
 
 def _missing(cls: type) -> dict[str, Any]:

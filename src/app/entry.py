@@ -133,21 +133,21 @@ def entry(
             before = os.environ.get("HYDRA_FULL_ERROR")
             # Hydra then raises what it would print, over many lines.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            given = sys.argv[1:]
+            arguments = sys.argv[1:]
             try:
                 with raising_stops():
-                    command_line.check_encoding(given)
-                    if wants_help(given):
+                    command_line.check_encoding(arguments)
+                    if wants_help(arguments):
                         asked = help_text(
-                            *(config_name, main.__module__), word=word, positional=positional, arguments=given
+                            *(config_name, main.__module__), word=word, positional=positional, arguments=arguments
                         )
                         sys.stdout.write(asked)
                         return
-                    named = command_line.with_keys(_without_word(given, word), positional)
+                    named = command_line.with_keys(_without_word(arguments, word), positional)
                     sys.argv[1:] = command_line.prepared(named, settings)
                     command_line.check_flags(sys.argv[1:])
                     command_line.check_groups(sys.argv[1:])
-                    require_launcher(given)
+                    require_launcher(arguments)
                     launch()
             except UserError as error:
                 exit_with(f"error: {error}", USER_ERROR_STATUS)
@@ -167,9 +167,11 @@ def entry(
                 what = f"the command line cannot be followed: {command_line.one_line(error)}"
                 exit_with(f"error: {what}; settings are key=value, groups key=name", USER_ERROR_STATUS)
             finally:
-                sys.argv[1:] = given
+                sys.argv[1:] = arguments
                 if before is None:
                     del os.environ["HYDRA_FULL_ERROR"]
+                else:
+                    os.environ["HYDRA_FULL_ERROR"] = before
 
         return started
 
@@ -237,8 +239,7 @@ def _quiet_libraries() -> None:
     # Libraries read these when they are first imported, which a command does as late as it can.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    for name, bars in (("transformers", "transformers.utils.logging"), ("diffusers", "diffusers.utils.logging")):
-        if name in sys.modules:
-            library = sys.modules[bars]
-            library.set_verbosity_error() if name == "transformers" else None
-            library.disable_progress_bar()
+    for name in {"transformers", "diffusers"} & sys.modules.keys():
+        sys.modules[f"{name}.utils.logging"].disable_progress_bar()
+    if "transformers" in sys.modules:
+        sys.modules["transformers.utils.logging"].set_verbosity_error()

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from src.app.console import GROUP as COMMANDS
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 
@@ -53,7 +54,7 @@ def _usage(module: str, word: str | None, positional: Sequence[str]) -> str:
     name = ".".join(Path(file).resolve().relative_to(CONF_DIR.parent).with_suffix("").parts)
     words = " ".join([*([word] if word else []), *(key.upper() for key in positional), "[key=value …]"])
     # None where it is run from a clone that nobody installed.
-    short = [each.name for each in entry_points(group="posecrafter.commands") if each.value == f"{name}:main"]
+    short = [each.name for each in entry_points(group=COMMANDS) if each.value == f"{name}:main"]
     ways = [*(f"posecrafter {command}" for command in short), f"python -m {name}"]
     return "usage: " + "\n   or: ".join(f"{way} {words}" for way in ways)
 

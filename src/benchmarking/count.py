@@ -8,7 +8,6 @@ the memory's rate: the sum over kernels is a bound that no schedule of the same 
 import contextlib
 import math
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +19,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from src.common.system import GIB
 from src.models.backbone import VideoBackbone
 from src.models.build import cast_frozen
-from src.models.settings import ModelSettings
+from src.models.settings import USED_AS, ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
 # Operations that PyTorch does not call views and that move nothing all the same.
 NO_KERNELS = (torch.ops.aten._unsafe_view, torch.ops.aten.empty, torch.ops.aten.empty_like, torch.ops.aten.new_empty)
-CAST = {"16-mixed": torch.bfloat16, "bf16-mixed": torch.bfloat16}
 LATENT_CELL = 8
 TEXT_TOKENS = 77
 
@@ -57,7 +56,7 @@ def count_evaluation(
     Returns:
         `frames`, `tflop`, `gib` moved, `kernels`, and `seconds_at_least` by device.
     """
-    folder, cast = shipped_configs(settings.configs), CAST.get(precision)
+    folder, cast = shipped_configs(settings.configs), torch.bfloat16 if precision in USED_AS else None
     cells = resolution // LATENT_CELL
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -77,8 +76,8 @@ def count_evaluation(
     return {
         "frames": num_frames,
         "tflop": round(kernels.operations / 1e12, 6),
-        "gib": round(kernels.bytes / 2**30, 2),
-        "kernels": sum(kernels.calls.values()),
+        "gib": round(kernels.bytes / GIB, 2),
+        "kernels": len(kernels.costs),
         "seconds_at_least": {name: round(kernels.seconds(device), 6) for name, device in DEVICES.items()},
     }
 
@@ -88,7 +87,6 @@ class _Kernels(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.calls: Counter[str] = Counter()
         self.costs: list[tuple[float, float]] = []
 
     @property
@@ -110,7 +108,6 @@ class _Kernels(TorchDispatchMode):
         if func.is_view or func.overloadpacket in NO_KERNELS or not written:
             return out
         moved = sum(_bytes(x) for x in (*read, *written))
-        self.calls[str(func)] += 1
         self.costs.append((_operations(func, args, kwargs or {}, out), moved))
         return out
 

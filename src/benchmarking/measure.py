@@ -14,9 +14,9 @@ import torch
 from src.benchmarking.count import count_evaluation
 from src.benchmarking.profiled import ProfiledStep, profiled
 from src.benchmarking.settings import BenchSettings
-from src.common.measure import peak_memory_gib
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
+from src.common.system import peak_memory_gib
 from src.common.typed import typed
 from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone

@@ -24,7 +24,7 @@ from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
 from src.baselines.magicanimate.settings import SamplingSettings as MagicAnimateSampling
 from src.common.errors import UserError
-from src.common.measure import peak_memory_gib
+from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.models.image_model import check_sides
 from src.models.settings import ModelSettings

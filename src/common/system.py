@@ -1,10 +1,12 @@
-"""What this machine offers: devices, execution providers of ONNX Runtime, video codecs, places that can be written."""
+"""What this machine offers: devices, execution providers of ONNX Runtime, video codecs, places to write, memory."""
 
 import functools
 import mmap
 import os
 import platform
+import resource
 import shutil
+import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,6 +69,21 @@ def hardware(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     return f"CPU, {os.cpu_count()} cores, {platform.machine()}"
+
+
+def peak_memory_gib(device: str) -> float:
+    """Peak memory since the start: of the GPU's allocator, or of the process where it runs elsewhere.
+
+    Args:
+        device: as of `hardware`.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / GIB
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / GIB
 
 
 def execution_providers() -> dict[str, Any]:

@@ -104,7 +104,7 @@ class TrainerSettings:
         quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False, "max_epochs": -1}
         try:
             return lightning.Trainer(default_root_dir=folder, plugins=[WholeCheckpoints()], **values | quiet | more)
-        except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
             raise UserError(
                 f"trainer.accelerator={self.accelerator}, devices={self.devices}, precision={self.precision} cannot "
                 f"be had here: {str(error).splitlines()[0]}"

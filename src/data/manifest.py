@@ -162,6 +162,8 @@ def _read_subjects(path: Path) -> dict[str, Mapping[str, Any]]:
         return {}
     manifest = read_json(path, MANIFEST_LIMITS)
     subjects = manifest.get("subjects") if isinstance(manifest, dict) else None
-    if not isinstance(subjects, dict) or not all(isinstance(entry, dict) for entry in subjects.values()):
+    if not isinstance(subjects, dict) or not all(
+        isinstance(entry, dict) and isinstance(entry.get("source"), dict) for entry in subjects.values()
+    ):
         raise DamagedFile(f"{path} is no manifest: move it away, and preparing the data set writes it again")
     return subjects

@@ -1,6 +1,6 @@
 """Settings of a repair."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from src.common.errors import UserError
@@ -51,9 +51,8 @@ class RepairSettings(LearningSettings):
     @property
     def run(self) -> RunSettings:
         """The same as settings of a run, so that the person can be generated in other poses as well."""
-        shared = {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
         return RunSettings(
-            **shared,
+            **self.shared(),
             subject=self.video,
             prompt=self.prompt,
             pose=self.pose,

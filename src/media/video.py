@@ -127,17 +127,19 @@ class VideoReader:
         ends = np.clip(ends, start, total if stop is None else stop)
         self.repeats = np.diff(ends, prepend=start)
         self.num_frames = int(self.repeats.sum())
-        self.height, self.width = next(iter(self)).shape[:2]
+        # Of the first frame there is, not the first that is read: all have one size, and many may lie before that.
+        if (first := next(self._decoded(), None)) is None:
+            raise self._damaged(0)
+        self.height, self.width = first.shape[:2]
 
     def __len__(self) -> int:
         return self.num_frames
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield (H, W, 3) uint8 RGB frames."""
-        last = int(np.flatnonzero(self.repeats)[-1])
-        frames = decode(self.path) if self._images is None else map(read_image, self._images)
+        last = self._last
         size, read = None, 0
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(self._decoded()):
             size = size or frame.shape
             if frame.shape != size:
                 which = f"frame {index}" if self._images is None else self._images[index].name
@@ -150,17 +152,27 @@ class VideoReader:
                 yield frame
             if index >= last:
                 return
-        raise UserError(
-            f"{self.path} is damaged: {read} frames could be read where {last + 1} were expected; re-encode it, or "
-            "read fewer frames of it"
+        raise self._damaged(read)
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """All frames that are there, from the first on."""
+        return decode(self.path) if self._images is None else map(read_image, self._images)
+
+    @property
+    def _last(self) -> int:
+        """Number of the last source frame that is read."""
+        return int(np.flatnonzero(self.repeats)[-1])
+
+    def _damaged(self, read: int) -> UserError:
+        return UserError(
+            f"{self.path} is damaged: {read} frames could be read where {self._last + 1} were expected; re-encode it, "
+            "or read fewer frames of it"
         )
 
 
-def read_video(
-    path: str | Path, *, start: int = 0, stop: int | None = None, fps: Fraction | float | None = None
-) -> Video:
-    """Read a clip, a long one onto disk (`collected`); arguments and errors are those of `VideoReader`."""
-    reader = VideoReader(path, start=start, stop=stop, fps=fps)
+def read_video(path: str | Path) -> Video:
+    """Read a whole clip, a long one onto disk (`collected`); errors are those of `VideoReader`."""
+    reader = VideoReader(path)
     size = len(reader) * reader.height * reader.width * 3
     if size > MAX_CLIP_BYTES:
         raise UserError(

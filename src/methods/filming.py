@@ -13,7 +13,7 @@ import torch
 
 from src.common.digests import fingerprint
 from src.common.errors import UserError
-from src.common.measure import peak_memory_gib
+from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.methods.base import Material
 from src.models.settings import PRECISIONS

@@ -37,3 +37,4 @@ class StepSettings:
         check_range(f"{STEP}.weight_decay", self.weight_decay, least=0, most=1e3)
         check_range(f"{STEP}.warmup_steps", self.warmup_steps, least=0)
         check_range(f"{STEP}.decay_fraction", self.decay_fraction, above=0, most=1)
+        check_range(f"{STEP}.seed", self.seed, least=0)

@@ -17,7 +17,9 @@ from src.miniature.components import keep_constant, start_from_components
 from src.miniature.details import detail_rectangles
 from src.miniature.pools import PeoplePool
 from src.miniature.warm_start import warm_start
-from src.pose.keypoints import DETAILS, PARTS
+from src.pose.keypoints import DETAILS, NUM_KEYPOINTS, PARTS
+
+SCALE_FRAMES = 256  # of the held-out ones, from which the latents' scale is taken
 
 
 class VaeModule(PoolModule):
@@ -101,7 +103,7 @@ class VaeModule(PoolModule):
         side = frames_BHWC.shape[1]
         draws_B4 = torch.rand(len(index_B), 4, generator=generator).numpy()
         corners = (draws_B4[:, :2] * (side - self.crop + 1)).astype(int)
-        details = np.concatenate([np.arange(128)[PARTS[name]] for name in DETAILS])
+        details = np.concatenate([np.arange(NUM_KEYPOINTS)[PARTS[name]] for name in DETAILS])
         for row, index in enumerate(index_B):
             seen = details[pool.mask[index, details]]
             if draws_B4[row, 2] < self.detail_fraction and len(seen):
@@ -145,8 +147,8 @@ class VaeModule(PoolModule):
         copy.deepcopy(self.vae).half().save_pretrained(folder / "mini" / "vae", max_shard_size=LARGEST_FILE)
 
     @torch.no_grad()
-    def measure_scale(self, count: int = 256) -> None:
+    def measure_scale(self) -> None:
         """Set the config's `scaling_factor` so that the latents of the first held-out frames have unit variance."""
-        images = self.images("heldout", "frames", np.arange(min(count, len(self.pools["heldout"]))))
+        images = self.images("heldout", "frames", np.arange(min(SCALE_FRAMES, len(self.pools["heldout"]))))
         scale = 1 / float(self.vae.encoder(images * 2 - 1).std())
         self.vae.register_to_config(scaling_factor=scale)

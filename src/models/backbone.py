@@ -197,6 +197,7 @@ class VideoBackbone(nn.Module):
             mid_block_additional_residual=mid,
             return_dict=False,
         )[0]
+        self.layout.kept = None
         return noise.unflatten(0, (num_prompts * num_clips, num_frames))
 
     def in_turn(

@@ -9,6 +9,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from src.common.errors import DamagedFile, UserError
 from src.common.reading import read_json
+from src.common.system import GIB
 from src.models.control_images import DETECTORS, detector_file
 from src.models.folders import WEIGHTS
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
@@ -146,4 +147,4 @@ def _cached(repo: str) -> Path | None:
 
 
 def _gib(files: list[Path]) -> float:
-    return round(sum(file.stat().st_size for file in files) / 2**30, 3)
+    return round(sum(file.stat().st_size for file in files) / GIB, 3)

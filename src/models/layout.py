@@ -32,7 +32,8 @@ class ClipLayout:
         tile_elements: at most about this many numbers between the steps inside of one layer; None: no limit.
             Both are memory and time, never results.
         shared: outputs of the first of two prompts that are evaluated in turn, for the second; None: nothing is shared.
-        kept: features that the running evaluation leaves or takes over; None: neither.
+        kept: features that the running evaluation leaves or takes over; None: neither, and between evaluations, so that
+            the gigabytes they are go with whoever samples.
         clips_compiled: clips in what a compiled layer runs on; it may not read `num_frames`, with which it would be
             compiled anew for each. None: no such layer runs.
     """

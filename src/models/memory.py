@@ -19,14 +19,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from src.common.system import GIB
 from src.models.backbone import VideoBackbone
 from src.models.folders import part_config, vae_class
 from src.models.image_model import ENCODE_CHUNK, vae_downsampling
 from src.models.offload import most_resident, num_bytes
-from src.models.settings import ModelSettings
+from src.models.settings import USED_AS, ModelSettings
 from src.models.shipped import from_config, shipped_configs
 
-GIB = 2**30
 RESERVE_GIB = 0.8  # of CUDA's context and the workspaces of convolutions
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Adam holds two moments beside the weight and its gradient.
@@ -89,7 +89,8 @@ class Count:
             + TRAINED_BYTES * self.trained
             + work.batch_frames * self.training[work.gradient_checkpointing],
             "sampling": filming + work.num_frames * self.sampling + chunk * self.sampling_chunk,
-            "decoding": filming + chunk * self.decoding,
+            # A frame at a time, however many pass through a layer in sampling.
+            "decoding": filming + self.decoding,
         }
         return {name: round(value / GIB + RESERVE_GIB, 2) for name, value in stages.items()}
 
@@ -150,10 +151,10 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
     Args:
         settings: of a model with a local folder or shipped configs; no weight is read.
         resolution: of a square frame.
-        precision: `trainer.precision`.
+        precision: `trainer.precision`; mixed ones are counted as bfloat16.
     """
     folder = settings.config_folder() or shipped_configs(settings.configs)
-    cast = {"16-mixed": torch.bfloat16, "bf16-mixed": torch.bfloat16}.get(precision)
+    cast = torch.bfloat16 if precision in USED_AS else None  # float16 is as large
     with warnings.catch_warnings(), FakeTensorMode(allow_non_fake_inputs=True), _Living() as living:
         warnings.simplefilter("ignore")
         vae = from_config(vae_class(part_config(str(folder), "vae", option="model.vae"), str(folder)), folder / "vae")

@@ -14,6 +14,7 @@ from diffusers.hooks import HookRegistry, apply_group_offloading
 from torch import nn
 
 from src.common.errors import UserError
+from src.common.system import GIB
 from src.models.chunking import free_bytes
 from src.models.image_model import ImageModel
 from src.models.settings import Offload
@@ -37,7 +38,7 @@ def offloaded(image_model: ImageModel, device: torch.device) -> Iterator[bool]:
         yield False
         return
     denoisers = [image_model.unet, image_model.controlnet, *image_model.beside]
-    at_once = most_resident(denoisers) / 2**30
+    at_once = most_resident(denoisers) / GIB
     log.info("model.offload: weights wait in the machine's memory, at most %.2f GiB are on the GPU at once", at_once)
     vae = cast(nn.Module, image_model.vae)
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.people.identity import Identity
+from src.pose.head import rotation
 
 SIDES = (-1.0, 1.0)
 FRAMING = {"talk": (0.32, 0.585), "dance": (0.147, 0.925)}  # scale, y of the neck (talk) or of the ground (dance)
@@ -85,15 +86,6 @@ class Posed:
 def magnification(z: np.ndarray) -> np.ndarray:
     """How much larger a thing at depth z looks than one at the depth of the neck."""
     return 1 / (1 - z / VIEW_DISTANCE)
-
-
-def rotation(angles: np.ndarray) -> np.ndarray:
-    """(3, 3) rotation of yaw, pitch and roll as `MotionState` defines them."""
-    (cy, cp, cr), (sy, sp, sr) = np.cos(angles), np.sin(angles)
-    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return roll @ yaw @ pitch
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -216,13 +208,13 @@ def hand_points(wrist: np.ndarray, axes: np.ndarray, fingers: np.ndarray, length
 
 def pose_person(identity: Identity, state: MotionState) -> Posed:
     """Place every joint and landmark of `identity` in `state`; bones keep their lengths in 3-D."""
-    torso = rotation(state.torso)
+    torso = rotation(*state.torso)
     spine = torso @ np.array([0, 1.0, 0])
     neck = np.zeros(3)
     shoulder_w, hip_w = 0.61 * identity.shoulders, 0.3 * (0.4 + 0.6 * identity.shoulders)
     body = np.zeros((18, 3))
     pelvis = neck + spine * 1.55 * identity.torso + np.array([state.hips[0], 0, 0])
-    hip_axis = rotation(np.array([state.torso[0] * 0.6, 0, state.hips[1]])) @ np.array([1.0, 0, 0])
+    hip_axis = rotation(state.torso[0] * 0.6, 0, state.hips[1]) @ np.array([1.0, 0, 0])
     hands, feet = np.zeros((2, 21, 3)), np.zeros((2, 3))
     for side, sign in enumerate(SIDES):
         flip = np.array([sign, 1, 1])
@@ -232,7 +224,7 @@ def pose_person(identity: Identity, state: MotionState) -> Posed:
         wrist = elbow + 0.76 * identity.arms * arm[1]
         hip = pelvis + sign * hip_w * hip_axis
         leg = unit(state.legs[side]) * flip
-        leg = leg @ rotation(np.array([state.torso[0] * 0.6, 0, 0])).T
+        leg = leg @ rotation(state.torso[0] * 0.6, 0, 0).T
         knee = hip + 1.08 * identity.legs * leg[0]
         ankle = knee + 1.02 * identity.legs * leg[1]
         i, j = 2 + 3 * side, 8 + 3 * side
@@ -248,7 +240,7 @@ def pose_person(identity: Identity, state: MotionState) -> Posed:
         toe = unit(np.array([sign * 0.3, 0.28, 0.75]) + 0.5 * (leg[1] - np.array([0, 1, 0])))
         feet[side] = ankle + 0.36 * toe
     body[1] = (body[2] + body[5]) / 2
-    head = rotation(state.head)
+    head = rotation(*state.head)
     centre = neck - 0.21 * spine + identity.head * (head @ np.array([0, -0.44, 0.05]))
     local = face_points(identity, state.face)
     world = centre + identity.head * (local @ head.T)

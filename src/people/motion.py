@@ -1,6 +1,6 @@
 """Motions of rendered people at 10 frames a second: gestures joined by smooth moves, speech, blinks, nods, dance steps.
 
-Directions are (outwards, down, towards the viewer), see `people_body.MotionState`.
+Directions are (outwards, down, towards the viewer), see `src.people.body.MotionState`.
 """
 
 import numpy as np

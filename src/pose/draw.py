@@ -16,6 +16,8 @@ from src.pose.keypoints import PARTS, PoseSequence
 
 # The library's line widths are fixed in pixels (limbs 8, dots 6 to 8), and the ControlNet saw them at this short side.
 CANVAS_SHORT_SIDE = 512
+# How much of the frame an overlaid drawing hides where it is brightest.
+_OPACITY = 0.75
 
 
 def draw_poses(poses: PoseSequence, size: int | tuple[int, int]) -> np.ndarray:
@@ -55,13 +57,12 @@ def drawings(poses: PoseSequence, size: int | tuple[int, int]) -> MadeFrames:
     return MadeFrames(lambda index: draw_poses(poses[index], whole)[0], len(poses), whole)
 
 
-def draw_overlay(frames_FHWC: np.ndarray, poses: PoseSequence, *, opacity: float = 0.75) -> np.ndarray:
+def draw_overlay(frames_FHWC: np.ndarray, poses: PoseSequence) -> np.ndarray:
     """Lay each pose's drawing over its frame, for people to look at.
 
     Args:
         frames_FHWC: (F, H, W, 3) uint8 RGB.
         poses: F poses in units of those frames.
-        opacity: how much of the frame the drawing hides where it is brightest, in [0, 1].
 
     Returns:
         (F, H, W, 3) uint8 RGB.
@@ -72,7 +73,7 @@ def draw_overlay(frames_FHWC: np.ndarray, poses: PoseSequence, *, opacity: float
     for i, frame in enumerate(frames_FHWC):
         drawing = draw_poses(poses[i], frame.shape[:2])[0].astype(np.float32)
         # Brightness is coverage: the resized drawing's edges fade to black.
-        alpha = opacity * np.minimum(drawing.max(-1, keepdims=True) / 153, 1)
+        alpha = _OPACITY * np.minimum(drawing.max(-1, keepdims=True) / 153, 1)
         overlay_FHWC[i] = np.rint(frame * (1 - alpha) + drawing * alpha)
     return overlay_FHWC
 

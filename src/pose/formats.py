@@ -136,11 +136,9 @@ class PoseFile:
         return int(size[0]), int(size[1])
 
 
-def load_poses(
-    path: str | Path, *, size: tuple[int, int] | None = None, person: PersonChoice = "largest"
-) -> PoseSequence:
-    """The poses of `PoseFile.people` alone, whose arguments and errors these are."""
-    return PoseFile(path).people(size=size, person=person)[0]
+def load_poses(path: str | Path) -> PoseSequence:
+    """The poses of `PoseFile.people` alone, whose errors these are."""
+    return PoseFile(path).people()[0]
 
 
 def _is_npz(path: Path) -> bool:

@@ -82,9 +82,9 @@ class HeadPose:
     scale: float
     offset: np.ndarray
 
-    def depths(self, shape_P3: np.ndarray = TEMPLATE_P3) -> np.ndarray:
-        """(P,) depth of each point relative to that between the ears, in units of the frame."""
-        return self.scale * (shape_P3 @ self.rotation[2])
+    def depths(self) -> np.ndarray:
+        """(P,) depth of each point of the generic head relative to that between the ears, in units of the frame."""
+        return self.scale * (TEMPLATE_P3 @ self.rotation[2])
 
     def project(self, shape_P3: np.ndarray) -> np.ndarray:
         """(P, 3) head coordinates to (P, 2) units of the frame."""

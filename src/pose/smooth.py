@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from src.common.errors import UserError
+from src.common.typed import check_range
 from src.pose.keypoints import PoseSequence
 
 # Cutoff of the low-pass filter of the speed, as in the paper of the one-euro filter.
 _SPEED_CUTOFF = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SmoothSettings:
     """The config group `smooth`.
 
@@ -30,10 +30,9 @@ class SmoothSettings:
     max_gap: int = 0
 
     def __post_init__(self) -> None:
-        if self.min_cutoff is not None and self.min_cutoff <= 0:
-            raise UserError(f"smooth.min_cutoff={self.min_cutoff} must be positive, or null for no filter")
-        if self.beta < 0 or self.max_gap < 0:
-            raise UserError(f"smooth.beta={self.beta} and smooth.max_gap={self.max_gap} must not be negative")
+        check_range("smooth.min_cutoff", self.min_cutoff, above=0)
+        check_range("smooth.beta", self.beta, least=0)
+        check_range("smooth.max_gap", self.max_gap, least=0)
 
     def apply(self, poses: PoseSequence, fps: float) -> PoseSequence:
         """Fill gaps, then filter, as far as these are on."""

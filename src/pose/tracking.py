@@ -109,19 +109,18 @@ class Crowd:
         return [chosen.get(frame) for frame in range(num_frames)]
 
 
-def check_person(name: str, person: PersonChoice, *, alone: str | None = None) -> None:
-    """Raise UserError unless a person may be chosen so.
+def check_person(person: PersonChoice, *, alone: str | None = None) -> None:
+    """Raise UserError unless `pose.person` may be this.
 
     Args:
-        name: of the setting.
         alone: what finds one person only, for the message; None: several are told apart.
     """
     if isinstance(person, int):
-        check_range(name, person, least=0)
+        check_range("pose.person", person, least=0)
     if alone is not None and person != "largest":
         raise UserError(
-            f"{name}={person}: {alone} finds one person and chooses them itself; pose=dwpose and pose=file (OpenPose "
-            "JSON) tell people apart"
+            f"pose.person={person}: {alone} finds one person and chooses them itself; pose=dwpose and pose=file "
+            "(OpenPose JSON) tell people apart"
         )
 
 

@@ -1,6 +1,7 @@
 """Settings of a run: what `conf/train.yaml` describes, but for loggers and callbacks, which name code."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
@@ -44,6 +45,10 @@ class LearningSettings:
             )
         check_range("seed", self.seed, least=0, most=2**31 - 1)
         check_range("checkpoint_every_n_steps", self.checkpoint_every_n_steps, least=1)
+
+    def shared(self) -> dict[str, Any]:
+        """These fields of whatever settings are made of them, by name, for other settings of the kind."""
+        return {field.name: getattr(self, field.name) for field in fields(LearningSettings)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from src.common.arrays import collected, height_width
-from src.common.measure import peak_memory_gib
+from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel

@@ -9,7 +9,7 @@ reaches half its thickness farther.
 from dataclasses import dataclass
 
 from src.pose.edit import arm, leg
-from src.pose.keypoints import DETAILS, PARTS
+from src.pose.keypoints import DETAILS, NUM_KEYPOINTS, PARTS
 
 # Circumference over 3.14 and length of adult limbs: upper arm 0.30 of its length, forearm 0.33, thigh 0.43, shank 0.30;
 # a little more for clothes. A fraction of the length in the picture holds at every distance from the camera.
@@ -32,7 +32,7 @@ class Piece:
 
 
 def _whole(part: str) -> tuple[Piece, ...]:
-    return (Piece(part, tuple(range(128)[PARTS[part]]), False),)
+    return (Piece(part, tuple(range(NUM_KEYPOINTS)[PARTS[part]]), False),)
 
 
 def _bones(upper: str, lower: str, joints_of_side: dict[str, tuple[int, int, int]]) -> tuple[Piece, ...]:

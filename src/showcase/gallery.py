@@ -1,7 +1,6 @@
 """The gallery: everything that can be done with poses, one picture and one short video each."""
 
 import logging
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from src.pose.extractors.settings import FileSettings
 from src.runs.generated import tree_sha256
 from src.runs.make_run import make_run
 from src.runs.run_folder import RunFolder
-from src.runs.settings import LearningSettings, RunSettings
+from src.runs.settings import RunSettings
 from src.showcase.items import GalleryContext, make_item
 from src.showcase.settings import GallerySettings
 
@@ -44,9 +43,8 @@ def gallery(settings: GallerySettings) -> list[Path]:
 
 def _make(settings: GallerySettings, folder: Path) -> list[Path]:
     paths = {name: folder / f"{name}.png" for name in settings.pictures}
-    shared = {field.name: getattr(settings, field.name) for field in fields(LearningSettings)}
     pose = FileSettings(kind="file")  # a rendered person has its poses
-    own = RunSettings(**shared, subject=settings.subject, pose=pose, sample_after_train=False)
+    own = RunSettings(**settings.shared(), subject=settings.subject, pose=pose, sample_after_train=False)
     run = RunFolder(folder / "runs" / digest(identity(own, "fine_tune"))[:10])
     context = GalleryContext(settings, run)
     made = read_record(folder / _RECORD) or {}

@@ -4,7 +4,7 @@ Dimensions: F frames of one item, H×W pixels, RGB uint8.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from src.pose.script import SUFFIXES
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.runs.samples import save_sample
-from src.runs.settings import LearningSettings
 from src.showcase.look import look
 from src.showcase.settings import GallerySettings, GenerateItem, Item, LookItem, LookSettings, RepairItem, Variant
 
@@ -171,7 +170,7 @@ def _repaired(context: GalleryContext, item: RepairItem) -> tuple[list[Row], flo
     damaged[first : last + 1] = blocks.repeat(_BLOCK, 1).repeat(_BLOCK, 2)
     write_frames(folder / "damaged", damaged)
     save_poses(folder / "poses.npz", original.poses[: item.frames], fps=fps, size=original.size)
-    shared: dict[str, Any] = {f.name: getattr(context.settings, f.name) for f in fields(LearningSettings)}
+    shared = context.settings.shared()
     shared["data"] = replace(context.settings.data, root=str(folder / "data"))
     settings = RepairSettings(
         **shared,

@@ -17,13 +17,12 @@ from src.common.files import read_record, write_json
 from src.common.writers import free_folder, only_writer
 from src.data.pose_sources import TargetPoses, target_poses
 from src.data.resolve import resolve_subject
-from src.data.split import split_frames
+from src.data.subject_split import TrainingClip, split_subject
 from src.media.contact_sheet import Row, contact_sheet, side_by_side
 from src.media.video import write_video
 from src.pose.distance import DistanceToTraining, distance_to_training
 from src.pose.draw import drawings
 from src.pose.formats import save_poses
-from src.pose.keypoints import PoseSequence
 from src.pose.tracking import frame_ranges
 from src.runs.run_folder import RunFolder
 from src.showcase.settings import LookSettings
@@ -38,21 +37,17 @@ WRITTEN = (PLOT, VIDEO, SHEET, POSES, RECORD)
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """The N training frames that the poses are compared with.
+    """Whom the poses are compared with.
 
     Attributes:
-        name: of the subject on the command line.
-        frames: (N, H, W, 3) uint8 RGB; training: their poses; fps: of the clip that they come from.
-        numbers: of the frames in that clip; of a run, in its training frames.
-        clip: of which clip they are, see `Subject.source`; None: not known.
+        name: on the command line.
+        clip: the N training frames.
+        numbers: of these in the clip that they come from; of a run, in its training frames.
     """
 
     name: str
-    frames: np.ndarray
-    training: PoseSequence
-    fps: float
+    clip: TrainingClip
     numbers: list[int]
-    clip: str | None
 
 
 def own_folder(poses: str) -> Path:
@@ -85,32 +80,29 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
         UserError: unreadable poses, an unknown subject or run, or settings that do not go together.
     """
     subject = _subject(settings)
-    size = None if subject is None else height_width(subject.frames)
-    name = None if subject is None else subject.name
+    name, clip = (None, None) if subject is None else (subject.name, subject.clip)
     target = target_poses(
         settings,
-        size=size,
-        fps=FPS if subject is None else subject.fps,
-        training=None if subject is None else subject.training,
-        clip=None if subject is None else subject.clip,
+        size=None if clip is None else height_width(clip.frames),
+        fps=FPS if clip is None else clip.fps,
+        training=None if clip is None else clip.poses,
+        clip=None if clip is None else clip.source,
     )
     summary: dict[str, Any] = {"poses": settings.poses, "subject": name, "frames": len(target.poses), "fps": target.fps}
-    if size is None:
-        resolution = settings.data.resolution
-        size = target.size or (resolution, resolution)
+    size = target.size or (settings.data.resolution, settings.data.resolution)
     rows = [Row("pose", drawings(target.poses, size))]
     if target.beside is not None:
         rows.insert(0, target.beside)
     distance = None
     if subject is not None:
-        distance = distance_to_training(target.poses, subject.training)
-        frames, nearest = subject.frames, distance.nearest
+        frames, distance = subject.clip.frames, distance_to_training(target.poses, subject.clip.poses)
+        nearest = distance.nearest
         rows.append(Row("nearest training frame", MadeFrames(lambda i: frames[nearest[i]], len(nearest), size)))
         summary |= {
             "threshold": distance.threshold,
             "far_frames": distance.far,
             "distance": [float(d) if np.isfinite(d) else None for d in distance.distance],
-            "nearest_training_frame": [subject.numbers[i] for i in distance.nearest],
+            "nearest_training_frame": [subject.numbers[i] for i in nearest],
         }
     with only_writer(folder, writes=WRITTEN):
         if distance is not None:
@@ -130,16 +122,13 @@ def _subject(settings: LookSettings) -> _Subject | None:
     if settings.run is not None:
         run = RunFolder(settings.run)
         clip = run.training()
-        numbers = list(range(len(clip.poses)))
-        return _Subject(run.settings().subject, clip.frames, clip.poses, clip.fps, numbers, clip.source)
+        return _Subject(run.settings().subject, clip, list(range(len(clip.poses))))
     if settings.subject is None:
         return None
     data = settings.data
-    clip = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
-    counts = {"num_train": data.num_frames, "num_test": data.num_test_frames}
-    chosen = list(split_frames(len(clip), **counts, unseen=clip.poses.unseen).train)
-    fps = float(clip.fps)
-    return _Subject(settings.subject, clip.frames[chosen], clip.poses[chosen], fps, chosen, clip.source)
+    found = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
+    split = split_subject(found, data)
+    return _Subject(settings.subject, split.training, split.training_indices)
 
 
 def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None:

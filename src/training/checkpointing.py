@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from src.common.system import GIB
 from src.models.backbone import VideoBackbone
 from src.models.chunking import USABLE, free_bytes
 from src.models.conditioning import Conditioning
@@ -80,6 +81,6 @@ def _needed(backbone: VideoBackbone, conditioning: Conditioning, latents_NChw: T
     use = needed > USABLE * free
     log.info(
         "gradient checkpointing: %s, without it a step keeps %.2f GiB of %.1f GiB free",
-        *("on" if use else "off", needed / 2**30, free / 2**30),
+        *("on" if use else "off", needed / GIB, free / GIB),
     )
     return use

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from src.common.checkpoints import usable
 from src.common.errors import UserError
-from src.common.measure import peak_memory_gib
 from src.common.stopping import Stopped, deferred
+from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings, seconds_of
 from src.training.callbacks import FineTuneProgress, FiniteLoss, LastCheckpoint, StepTimer, TimeLimit
 

@@ -218,6 +218,7 @@ TRAIN = ("subject=people_001", "model=tiny", "trainer=cpu", "run_dir=run")
         (("trainer.devices=2",), "of several by hydra/launcher=gpus, slurm or ray_cluster"),
         (("trainer.devices=auto",), "trainer.devices=auto: a person is learnt and filmed on one device"),
         (("trainer.devices=[0,1]",), "trainer.devices=[0, 1]: a person is learnt"),
+        (("trainer.devices=[0]",), "trainer.accelerator=cpu, devices=[0], precision=32-true cannot be had here: "),
         (("trainer.gradient_clip_val=-1",), "trainer.gradient_clip_val=-1.0 must be above 0"),
         (("+trainer.callbacks=[]",), "trainer.callbacks is unknown: there are accelerator, devices"),
         (("preview.num_poses=0",), "preview.num_poses=0 must be at least 1"),
@@ -250,7 +251,7 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
             ("show", "poses=people_001", "smooth.min_cutoff=abc"),
             "smooth.min_cutoff=abc: input should be a valid n",
         ),
-        (poses_main, ("show", "poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must not be negative"),
+        (poses_main, ("show", "poses=people_001", "smooth.max_gap=-1"), "smooth.max_gap=-1 must be at least 0"),
         (
             poses_main,
             ("show", "poses=people_001", "smooth=spline"),

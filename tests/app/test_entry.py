@@ -10,9 +10,9 @@ import src.app.entry
 import src.info
 from eval.benchmark.retarget_settings import RetargetSettings
 from eval.benchmark.settings import BenchmarkSettings
-from src.app.as_in_run import given as given_of
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
+from src.common.typed import given as given_of
 from src.common.typed import typed
 from src.inpainting.settings import RepairSettings
 from src.runs.settings import RunSettings

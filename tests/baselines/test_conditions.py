@@ -11,7 +11,7 @@ from src.baselines.masks import read_masks, segment_people, subject_masks
 from src.baselines.per_frame import FrameGeometry, find_beside
 from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.media.video import write_frames, write_video
+from src.media.video import VideoReader, write_frames, write_video
 from src.people.parts import render_clip_parts
 from src.people.render import render_clip, sample_identity
 
@@ -160,9 +160,7 @@ def test_mediapipe_finds_a_filmed_person():
     pytest.importorskip("mediapipe")
     if not clip.is_file():
         pytest.skip(f"{clip.name} is not beside this checkout")
-    from src.media.video import read_video
-
-    frames = read_video(clip, stop=2).frames
+    frames = np.stack(list(VideoReader(clip, stop=2)))
     masks = segment_people(frames)
     assert masks.source.startswith("mediapipe ") and set(np.unique(masks.values)) == {0, 1}
     assert all(0.2 < mask.mean() < 0.6 for mask in masks.values)

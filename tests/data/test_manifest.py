@@ -115,6 +115,17 @@ def test_a_second_run_changes_nothing_and_a_part_keeps_the_rest(tmp_path: Path) 
         run(tmp_path, [4, 3], only=["some_007"])
 
 
+@pytest.mark.parametrize("subjects", [{"some_001": {}}, {"some_001": {"source": 1}}, {"some_001": None}, []])
+def test_a_manifest_that_is_none_is_refused_before_anything_is_prepared(tmp_path: Path, subjects) -> None:
+    path = manifest_path(tmp_path / "data", "some")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"subjects": subjects}))
+    extractor = Centre()
+    with pytest.raises(UserError, match="is no manifest: move it away"):
+        run(tmp_path, [4, 3], extractor, only=["some_002"])
+    assert extractor.calls == 0
+
+
 def test_nothing_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no clip of the data set some .* some_002: .*holds no images.*1 more"):
         run(tmp_path, [-1, 0])

@@ -15,7 +15,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 import eval.networks.weights
 from eval.networks.weights import WeightStore
-from src.media.video import read_video
+from src.media.video import VideoReader
 
 CLIPS = Path(__file__).resolve().parents[3] / "shared" / "data" / "clips"
 
@@ -33,7 +33,7 @@ def real_frames() -> np.ndarray:
     path = CLIPS / "ted_clip_1.mp4"
     if not path.is_file():
         pytest.skip(f"{path} is not there: real clips come with the shared data")
-    frames = read_video(path, stop=31).frames[::10]
+    frames = np.stack(list(VideoReader(path, stop=31))[::10])
     return np.ascontiguousarray(frames[:, 64:320:2, 64:320:2])
 
 

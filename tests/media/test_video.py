@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 
 from src.common.errors import UserError
 from src.media.reencode import check_rewritable, replace_frames
-from src.media.sources import open_video, timestamps
+from src.media.sources import decode, open_video, timestamps
 from src.media.video import VideoReader, nearest_in_time, read_video, write_frames, write_image, write_video
 
 
@@ -38,7 +39,7 @@ def numbered_frames(count: int, size: int = 32) -> np.ndarray:
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None] * 10, (count, size, size, 3)).copy()
 
 
-def indices(frames: np.ndarray) -> list[int]:
+def indices(frames: Iterable[np.ndarray]) -> list[int]:
     return [round(float(frame.mean()) / 10) for frame in frames]
 
 
@@ -192,19 +193,30 @@ def test_audio_is_ignored(tmp_path):
 
 def test_range_and_rate(tmp_path):
     write_video(tmp_path / "clip.mp4", numbered_frames(20), 20)
-    assert indices(read_video(tmp_path / "clip.mp4", start=3, stop=6).frames) == [3, 4, 5]
-    half = read_video(tmp_path / "clip.mp4", fps=10, start=1, stop=4)
-    assert indices(half.frames) == [2, 4, 6] and half.fps == 10
-    double = read_video(tmp_path / "clip.mp4", fps=40)
-    assert len(double.frames) == 40 and set(indices(double.frames)) == set(range(20))
+    assert indices(VideoReader(tmp_path / "clip.mp4", start=3, stop=6)) == [3, 4, 5]
+    half = VideoReader(tmp_path / "clip.mp4", fps=10, start=1, stop=4)
+    assert indices(half) == [2, 4, 6] and half.fps == 10
+    double = VideoReader(tmp_path / "clip.mp4", fps=40)
+    assert len(double) == 40 and set(indices(double)) == set(range(20))
     assert len(VideoReader(tmp_path / "clip.mp4", start=15, stop=99)) == 5
+
+
+def test_the_size_of_a_late_stretch_is_that_of_the_first_frame(tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", numbered_frames(20), 20)
+    decoded = []
+    monkeypatch.setattr(
+        "src.media.video.decode", lambda path: (decoded.append(frame.shape) or frame for frame in decode(path))
+    )
+    reader = VideoReader(tmp_path / "clip.mp4", start=15)
+    assert len(decoded) == 1, "what lies before is not decoded to know the size"
+    assert indices(reader) == [15, 16, 17, 18, 19] and (reader.height, reader.width) == decoded[0][:2]
 
 
 def test_a_reader_can_be_read_twice(tmp_path):
     write_video(tmp_path / "clip.mp4", numbered_frames(5), 10)
     reader = VideoReader(tmp_path / "clip.mp4")
     assert len(reader) == 5
-    assert indices(np.stack(list(reader))) == indices(np.stack(list(reader))) == [0, 1, 2, 3, 4]
+    assert indices(reader) == indices(reader) == [0, 1, 2, 3, 4]
 
 
 def test_variable_frame_rate_keeps_its_timing(tmp_path):
@@ -283,7 +295,7 @@ def test_images_of_a_folder_come_in_natural_order(tmp_path):
         write_image(tmp_path / f"{index}.png", frames[index])
     video = read_video(tmp_path)
     assert indices(video.frames) == [1, 2, 10, 11] and video.fps == 10
-    assert read_video(tmp_path, fps=24).fps == 24
+    assert VideoReader(tmp_path, fps=24).fps == 24
 
 
 def test_frames_are_lossless(tmp_path):
@@ -356,7 +368,7 @@ def test_bad_ranges(tmp_path):
         ({"fps": 1e300}, "must be from 0.01 to 1000"),
     ):
         with pytest.raises(UserError, match=message):
-            read_video(tmp_path / "clip.mp4", **options)
+            VideoReader(tmp_path / "clip.mp4", **options)
 
 
 def test_a_damaged_video_is_not_read_in_part(tmp_path):

@@ -122,6 +122,7 @@ def test_several_devices_may_share_a_training(config: Callable[..., DictConfig])
         ("part.module.settings.decay_fraction=0", "part.module.settings.decay_fraction=0.0 must be above 0"),
         ("part.module.settings.learning_rate=1e300", "learning_rate=1e+300 must be above 0 and at most 1000"),
         ("part.module.settings.weight_decay=1e300", "weight_decay=1e+300 must be at least 0 and at most 1000"),
+        ("part.module.settings.seed=-1", "part.module.settings.seed=-1 must be at least 0"),
         ("part.module.settings.batch_size=few", "part.module.settings.batch_size=few: input should be a valid integer"),
         ("finish_in=soon", "finish_in=soon must be DD:HH:MM:SS"),
         ("trainer.devices=0", "trainer.devices=0 must be at least 1"),

@@ -72,6 +72,11 @@ def test_weights_that_wait_leave_room_for_frames_in_sampling_alone(count):
     assert 0 < count.resident < 1
 
 
+def test_frames_are_decoded_one_at_a_time():
+    one, all_at_once = (SD15_LIKE.stages(Workload(frame_chunk=chunk)) for chunk in (1, None))
+    assert one["decoding"] == all_at_once["decoding"] and one["sampling"] < all_at_once["sampling"]
+
+
 def test_half_precision_halves_the_frozen_weights_alone():
     full, half = (SD15_LIKE.stages(Workload(dtype=dtype)) for dtype in ("float32", "bfloat16"))
     for stage in ("training", "sampling", "decoding"):

@@ -137,7 +137,7 @@ def test_openpose_folder_with_body_25_and_face_70(tmp_path):
         write(tmp_path / f"clip_{i}_keypoints.json", {"version": 1.3, "people": [person]})
     with pytest.raises(UserError, match="coordinates are pixels"):
         load_poses(tmp_path)
-    poses = load_poses(tmp_path, size=(480, 640))
+    poses = PoseFile(tmp_path).people(size=(480, 640))[0]
     np.testing.assert_allclose(poses.xy[:, PARTS["body"]], body_25[:, BODY_25_TO_18] / (640, 480), rtol=1e-6)
     np.testing.assert_allclose(poses.xy[:, PARTS["face"]], face_70[:, :68] / (640, 480), rtol=1e-6)
     assert np.allclose(poses.confidence[:, PARTS["body"]], 0.7)

@@ -39,7 +39,7 @@ def dwpose() -> list[dict[str, Any]]:
 
 
 def check(path: Path) -> None:
-    found = outcome(lambda: load_poses(path, size=(480, 640)))
+    found = outcome(lambda: PoseFile(path).people(size=(480, 640))[0])
     if found is not None:
         assert len(found) >= 1 and np.isfinite(found.xy).all() and np.isfinite(found.confidence).all()
         assert np.abs(found.xy).max() <= 1e6 and found.confidence.min() >= 0 and found.confidence.max() <= 1
@@ -145,7 +145,7 @@ def test_edits_with_extreme_amounts(tmp_path: Path, name: str, numbers: list[flo
 def test_values_that_no_detector_writes(tmp_path: Path, document: Any, message: str) -> None:
     (tmp_path / "poses.json").write_text(json.dumps(document))
     with time_limit(20), pytest.raises(UserError, match=message):
-        load_poses(tmp_path / "poses.json", size=(480, 640))
+        PoseFile(tmp_path / "poses.json").people(size=(480, 640))[0]
 
 
 def test_names_as_people_have_them(tmp_path: Path) -> None:

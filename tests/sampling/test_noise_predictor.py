@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 
@@ -115,6 +117,15 @@ def test_what_is_taken_over_is_not_computed(backbone, inputs, controlnet_calls, 
     assert controlnet_calls == calls
     for step, (a, b) in enumerate(zip(found, exact, strict=True)):
         assert (float((a - b).abs().max()) < 2e-5) == (step in exact_steps), step
+
+
+@torch.no_grad()
+def test_what_is_taken_over_goes_with_the_predictor(backbone, inputs):
+    predictor = build(backbone, inputs, approximation=ApproximationSettings(features_every=2))
+    noises(predictor, inputs)
+    features = [weakref.ref(of_a_prompt) for of_a_prompt in predictor._kept]
+    del predictor
+    assert [of_a_prompt() for of_a_prompt in features] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def test_a_script_is_performed_and_far_frames_are_named(run, sample, caplog, tmp
         (["poses=nowhere.yaml", "subject=people_001"], "no pose script at nowhere.yaml"),
         (["poses=nowhere.mp4"], "no video at nowhere.mp4"),
         ([BLINK, "subject=people_001", "pose_script.frame=8"], "choose pose_script.frame from 0 to 7"),
-        (["poses=people_001", "smooth.min_cutoff=-1"], "smooth.min_cutoff=-1.0 must be positive"),
+        (["poses=people_001", "smooth.min_cutoff=-1"], "smooth.min_cutoff=-1.0 must be above 0"),
     ],
 )
 def test_bad_input_is_refused(overrides, message, show):

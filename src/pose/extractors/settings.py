@@ -23,7 +23,7 @@ class DWPoseSettings:
     person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
-        check_person("pose.person", self.person)
+        check_person(self.person)
         check_range("pose.confidence_threshold", self.confidence_threshold, least=0, most=1)
 
     def build(self) -> PoseExtractor:
@@ -48,7 +48,7 @@ class MediaPipeSettings:
     person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
-        check_person("pose.person", self.person, alone="pose=mediapipe")
+        check_person(self.person, alone="pose=mediapipe")
         check_range("pose.min_confidence", self.min_confidence, least=0, most=1)
         check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
 
@@ -72,7 +72,7 @@ class FileSettings:
     person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
-        check_person("pose.person", self.person)
+        check_person(self.person)
 
     def build(self) -> PoseExtractor:
         """Cheap: the file is read with the first clip."""
@@ -88,7 +88,7 @@ class MiniSettings:
     person: PersonChoice = "largest"
 
     def __post_init__(self) -> None:
-        check_person("pose.person", self.person, alone="pose=mini")
+        check_person(self.person, alone="pose=mini")
         check_range("pose.visibility_threshold", self.visibility_threshold, least=0, most=1)
 
     def build(self) -> PoseExtractor:
