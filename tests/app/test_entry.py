@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -170,7 +171,11 @@ def test_every_experiment_composes_with_each_of_its_values(experiment, compose_c
     swept = OmegaConf.select(text, "hydra.sweeper.params")
     assert swept, "an experiment says what it sweeps"
     for key, values in swept.items():
-        for value in str(values).replace("],[", "];[").split(";" if "[" in str(values) else ","):
+        each = str(values).replace("],[", "];[").split(";" if "[" in str(values) else ",")
+        [override] = OverridesParser.create().parse_overrides([f"{key}={values}"])
+        assert len(override.value().list if override.is_choice_sweep() else [values]) == len(each)
+        # Subjects are names alone: one of a hundred composes as the next does.
+        for value in (each[0], each[-1]) if key == "subject" else each:
             required = [] if key == "subject" else ["subject=people_001"]
             cfg = compose_config("train", f"experiment={experiment}", *required, f"{key}={value}")
             assert cfg.subject and OmegaConf.to_container(cfg, resolve=False)
