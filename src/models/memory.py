@@ -230,7 +230,7 @@ class _Living(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # Two that make nothing, which tensors without content are slow to do: half of the time of a count.
+        # Two that make nothing, which tensors without content are slow to do: a quarter of the time of a count.
         if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         if func is torch.ops.aten.native_batch_norm.out and isinstance(args[0], FakeTensor):
