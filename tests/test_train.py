@@ -67,15 +67,15 @@ def test_a_video_with_poses_from_a_file_to_a_new_video(run_module, clip_with_pos
 
 
 @pytest.mark.parametrize(("name", "size"), [("ted_clip_1", (64, 64)), ("dance_clip_1", (128, 64))])
-def test_the_main_job_on_a_real_clip(run_module, name, size, tmp_path):
+def test_the_main_job_on_a_real_clip(call_main, name, size, tmp_path):
     """In the shape that it was filmed in."""
     if not (CLIPS / f"{name}.mp4").is_file():
         pytest.skip(f"{name}.mp4 is not beside this checkout")
     pytest.importorskip("mediapipe")
     run = tmp_path / "run"
     command = (f"subject={CLIPS / name}.mp4", "pose=mediapipe", "data.max_frames=20", *FAST, f"run_dir={run}")
-    done = run_module("src.train", *command)
-    assert done.returncode == 0, done.stderr
+    status, stderr = call_main(main, *command)
+    assert status == 0, stderr
     assert_whole(run, 5, size)
     poses = load_poses(run / "poses.npz")
     assert poses.mask[:, :8].mean() > 0.8, "the upper body is seen in nearly every frame"

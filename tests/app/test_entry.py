@@ -1,8 +1,10 @@
 import json
 from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -58,12 +60,17 @@ def test_every_setting_of_a_command_that_learns_can_be_given(entry, settings, co
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
 def test_every_choice_of_every_group_composes(entry, compose_config):
+    """One of each group at a time: the first of all groups, then the second of those that have so many."""
     required = ENTRY_POINTS[entry]
     base = compose_config(entry, *required)
-    for group in (group for group in GROUPS if group in base):
-        for choice in choices(group) if entry != "sample" or group in ("pose", "smooth") else []:
-            cfg = compose_config(entry, *required, f"{group}={choice}")
-            assert group in cfg, (group, choice)
+    offered = [
+        [f"{group}={choice}" for choice in choices(group)]
+        for group in GROUPS
+        if group in base and (entry != "sample" or group in ("pose", "smooth"))
+    ]
+    for chosen in zip_longest(*offered):
+        given = [choice for choice in chosen if choice is not None]
+        assert {choice.partition("=")[0] for choice in given} <= set(compose_config(entry, *required, *given)), given
 
 
 def test_the_names_that_users_set_have_their_documented_defaults(compose_config):
@@ -170,7 +177,11 @@ def test_every_experiment_composes_with_each_of_its_values(experiment, compose_c
     swept = OmegaConf.select(text, "hydra.sweeper.params")
     assert swept, "an experiment says what it sweeps"
     for key, values in swept.items():
-        for value in str(values).replace("],[", "];[").split(";" if "[" in str(values) else ","):
+        each = str(values).replace("],[", "];[").split(";" if "[" in str(values) else ",")
+        [override] = OverridesParser.create().parse_overrides([f"{key}={values}"])
+        assert len(override.value().list if override.is_choice_sweep() else [values]) == len(each)
+        # Subjects are names alone: one of a hundred composes as the next does.
+        for value in (each[0], each[-1]) if key == "subject" else each:
             required = [] if key == "subject" else ["subject=people_001"]
             cfg = compose_config("train", f"experiment={experiment}", *required, f"{key}={value}")
             assert cfg.subject and OmegaConf.to_container(cfg, resolve=False)
