@@ -1,7 +1,8 @@
 """A results card: one page of Markdown that says of one result all that a reader must know to trust or repeat it."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,23 @@ def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) 
         paths.append(folder / f"{number:02d}_{name}.md")
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(card(result, label=label), "utf-8")
-    for path in folder.iterdir():
-        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in paths:
-            path.unlink()
+    _remove_cards(folder, but=paths)
     return paths
+
+
+def remove_cards_elsewhere(cards: Path, folders: Collection[str]) -> None:
+    """Remove what `write_cards` wrote into other folders of `cards`: a report before this one was of other tables."""
+    for folder in cards.iterdir():
+        if folder.name not in folders and folder.is_dir() and not folder.is_symlink():
+            _remove_cards(folder)
+            with contextlib.suppress(OSError):  # what is not ours is left
+                folder.rmdir()
+
+
+def _remove_cards(folder: Path, but: Collection[Path] = ()) -> None:
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in but:
+            path.unlink()
 
 
 def card(result: Result, *, label: str) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
-from eval.reporting.card import write_cards
+from eval.reporting.card import remove_cards_elsewhere, write_cards
 from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.palette import COLORS
 from eval.reporting.results import Result
@@ -105,6 +105,7 @@ def write_report(
         name = f"{name}-{number}" if name in named else name
         named.add(name)
         write_cards(table.results, section.labels, output / "cards" / name)
+    remove_cards_elsewhere(output / "cards", named)
     log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
 
 
