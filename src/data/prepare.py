@@ -152,10 +152,11 @@ def _kept(
     folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool
 ) -> Subject | str | None:
     """The subject that is prepared already, or the prompt that it is to be prepared with again."""
-    if not (folder / "subject.yaml").exists():
-        if folder.exists():
-            raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move it away")
+    # In this order: another process may put the whole of it there meanwhile.
+    if not folder.exists():
         return prompt
+    if not (folder / "subject.yaml").exists():
+        raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move it away")
     name = folder.name
     try:
         record = read_record(folder)
