@@ -123,7 +123,7 @@ def _run_benchmark(
     }
     write_json(path, result)
     values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
-    log.info("%s: %d of %d subjects; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
+    log.info("%s: subjects %d of %d; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
     return result, path, scored
 
 

@@ -12,6 +12,7 @@ from eval.reporting.results import Result
 from eval.reporting.templates import render
 from eval.reporting.writers import format_interval, format_value, one_line
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 
 LISTED = 8
 
@@ -61,6 +62,7 @@ def card(result: Result, *, label: str) -> str:
         "listed": LISTED,
         "bibtex": BIBTEX,
         "registry": REGISTRY,
+        "counted": counted,
     }
     return render(Path(__file__).parent / "card.md.j2", values, filters={"line": one_line})
 
@@ -68,7 +70,7 @@ def card(result: Result, *, label: str) -> str:
 def _row(result: Result, name: str) -> dict[str, Any]:
     entry, spec = result.metrics[name], REGISTRY[name]
     interval, network = result.interval(name), entry.get("network") or {}
-    counts = [f"{entry[key]} {word}" for key, word in (("frames", "frames"), ("clips", "windows")) if key in entry]
+    counts = [counted(entry[key], word) for key, word in (("frames", "frame"), ("clips", "window")) if key in entry]
     counts += [f"{entry['seen']:.0%} {spec.seen}"] if "seen" in entry else []
     checksum = str(network["sha256"])[:12] if "sha256" in network else str(network.get("fingerprint", ""))
     return {

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
@@ -89,7 +90,7 @@ def prepare_dataset(
         names = [clip.name for clip in dataset]
         raise UserError(
             f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
-            f"{len(names)} clips"
+            f"{counted(len(names), 'clip')}"
         )
     path = manifest_path(root, dataset.name)
     before = _read_subjects(path)

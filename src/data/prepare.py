@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from src.common.atomic import atomic_path, clear_leftovers
+from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
@@ -144,7 +145,7 @@ def _prepare(
         result = {"num_frames": len(reader), "fps": str(reader.fps), "frame_size": size, "crop_box": asdict(box)}
         head = {"version": VERSION, "name": name, "prompt": prompt or DEFAULT_PROMPT}
         write_record(temporary, {**head, **made_from, **result})
-    log.info("prepared %d frames as subject %s; look at %s", len(reader), name, folder / "sheet.png")
+    log.info("prepared %s as subject %s; look at %s", counted(len(reader), "frame"), name, folder / "sheet.png")
     return load_subject(name, root)
 
 
@@ -227,7 +228,10 @@ def _full_frame_poses(
         try:
             found = load_poses(cached)
             if len(found) != len(reader):
-                raise DamagedFile(f"{cached} has {len(found)} poses for the {len(reader)} frames of {reader.path}")
+                raise DamagedFile(
+                    f"{cached} has {counted(len(found), 'pose')} for the {counted(len(reader), 'frame')} of "
+                    f"{reader.path}"
+                )
         except DamagedFile as error:
             log.warning("%s: the poses are extracted again", error)
         else:
@@ -235,7 +239,10 @@ def _full_frame_poses(
             return found, people
     poses = extractor.extract(reader, total=len(reader))
     if len(poses) != len(reader):
-        raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
+        raise UserError(
+            f"{extractor.name} has {counted(len(poses), 'pose')} for the {counted(len(reader), 'frame')} of "
+            f"{reader.path}"
+        )
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
     save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))

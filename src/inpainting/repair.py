@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.common.arrays import collected, height_width
+from src.common.counting import named_frames
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import read_json
@@ -24,7 +25,6 @@ from src.media.video import VideoReader
 from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning
-from src.pose.tracking import frame_ranges
 from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
@@ -67,7 +67,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     split = split_frames(len(good), num_train=settings.data.num_frames, num_test=0, unseen=unseen)
     chosen = good[list(split.train)].tolist()
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
-    log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
+    log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
 
     clip = training_clip(subject, chosen)
     if warning := model_warning(settings.model, rendered=subject.rendered):

@@ -10,6 +10,8 @@ import psutil
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
+from src.common.counting import counted
+
 log = logging.getLogger(__name__)
 # Past some MiB a CPU's allocator returns memory to the system each time, and its caches no longer help: measured, the
 # feed-forward of 17 frames takes 62 ms whole and 25 ms in tiles of this size.
@@ -71,8 +73,8 @@ def plan_chunks(
     tile_bytes = CPU_TILE_BYTES if device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"
     log.info(
-        "%d frames need about %.2f GiB a prompt of %.1f GiB free: tiles of %d MiB, %s",
-        *(num_frames, needed / 2**30, free / 2**30, tile_bytes / 2**20, branches),
+        "%s at once: about %.2f GiB a prompt of %.1f GiB free: tiles of %d MiB, %s",
+        *(counted(num_frames, "frame"), needed / 2**30, free / 2**30, tile_bytes / 2**20, branches),
     )
     return ChunkPlan(None, max(1, int(tile_bytes) // weight.element_size()), join)
 

@@ -151,7 +151,7 @@ def test_interpolated_poses_move_in_straight_lines():
     with pytest.raises(UserError, match=r"no person is seen in the good frames 1, 4 beside the segment \[2,3\]: widen"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
     seen[3] = False
-    with pytest.raises(UserError, match="no person is seen in frames 3: set segment_poses=interpolate"):
+    with pytest.raises(UserError, match="no person is seen in frame 3: set segment_poses=interpolate"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")
 
 

@@ -99,7 +99,7 @@ def test_adapters_that_are_not_finite_are_neither_written_nor_read(backbone, tmp
     rewrite(path, state={name: torch.full_like(value, torch.nan)})
     other = fresh()
     before = {n: p.clone() for n, p in other.trainable_state().items()}
-    with pytest.raises(UserError, match=rf"not finite in 1 tensors \(first: {name}\).*lower optimizer.lr"):
+    with pytest.raises(UserError, match=rf"not finite in 1 tensor \(first: {name}\).*lower optimizer.lr"):
         load_adapter(path, other, base="tiny")
     assert all(torch.equal(before[n], p) for n, p in other.trainable_state().items())
     with torch.no_grad():
