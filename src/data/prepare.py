@@ -17,7 +17,7 @@ from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
-from src.common.writers import only_writer
+from src.common.writers import only_writer, refuse_links
 from src.data.crop import check_crop, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
 from src.data.subject import (
@@ -42,7 +42,7 @@ from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 _POSES_VERSION = 1
-LOCKS, PEOPLE = ".locks", "people.png"
+LOCKS, POSES, PEOPLE = ".locks", ".poses", "people.png"
 
 
 def prepare_subject(
@@ -80,6 +80,7 @@ def prepare_subject(
         "settings": asdict(settings),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
+    refuse_links(root, (POSES, Path(LOCKS, name)))
     clear_leftovers(root, below=False)
 
     def find() -> tuple[Path, Subject | str | None]:
@@ -223,7 +224,7 @@ def _full_frame_poses(
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
     content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
     key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
-    cached, people = root / ".poses" / f"{key}.npz", root / ".poses" / f"{key}.png"
+    cached, people = root / POSES / f"{key}.npz", root / POSES / f"{key}.png"
     if cached.exists() and not force:
         try:
             found = load_poses(cached)

@@ -109,6 +109,8 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
             )
+        # Nor is read what lies outside.
+        refuse_links(self.path, (CONFIG, ADAPTER, TRAINING, HELD_OUT))
         values = read_yaml(self.path / CONFIG)
         where = str(self.path / CONFIG)
         if not isinstance(values, Mapping):
