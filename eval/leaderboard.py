@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from eval.reporting.settings import PageSettings
 from src.app.entry import entry, settings_of
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.typed import FilePath
 
@@ -33,7 +34,7 @@ def main(cfg: DictConfig) -> None:
     settings = settings_of(LeaderboardCommand, cfg)
     if settings.start_from is not None:
         board = new_board(settings.folder, settings.start_from)
-        log.info("%s: %d clips, protocol %s", settings.folder, len(board.clips), board.protocol)
+        log.info("%s: %s, protocol %s", settings.folder, counted(len(board.clips), "clip"), board.protocol)
         return
     board = read_board(settings.folder)
     found, read, wrong = submissions(settings.folder), [], []

@@ -15,13 +15,14 @@ from src.app.entry import entry, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
 from src.common.typed import FilePath, Raw
-from src.common.writers import check_place
+from src.common.writers import check_place, refuse_links
 from src.pose.extractors.settings import ExtractorSettings
 
 if TYPE_CHECKING:
     from eval.networks.networks import Networks
 
 log = logging.getLogger(__name__)
+REPORT, WRITTEN = "report", ("cards", "features", "grids", "scores")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ def main(cfg: DictConfig) -> None:
 
     settings = settings_of(ReportCommand, cfg)
     if settings.output is not None:
+        refuse_links(settings.output, WRITTEN)
         check_place(settings.output)
     if settings.sweep is not None:
         report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
@@ -66,7 +68,15 @@ def main(cfg: DictConfig) -> None:
     if settings.output is None and len(paths) != 1:
         raise UserError("several results need an output folder: output=<folder>")
     first = paths[0] if paths[0].is_dir() else paths[0].parent
-    write_report(build_tables(results, baseline=settings.baseline), settings.output or first / "report", settings)
+    output = settings.output or _beside(first)
+    write_report(build_tables(results, baseline=settings.baseline), output, settings)
+
+
+def _beside(folder: Path) -> Path:
+    """The report's own place in a folder of results, which may have come from anyone: no link leads out of there."""
+    refuse_links(folder, [REPORT])
+    refuse_links(folder / REPORT, WRITTEN)
+    return folder / REPORT
 
 
 def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") -> None:
@@ -84,7 +94,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     from eval.reporting.tables import build_tables
     from eval.scoring.feature_store import FeatureStore
 
-    sweep, output = read_sweep(folder), settings.output or folder / "report"
+    sweep, output = read_sweep(folder), settings.output or _beside(folder)
     metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")

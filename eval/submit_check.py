@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from src.app.entry import entry, settings_of
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.typed import FilePath
 
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> None:
             wrong.append(path.name)
             log.error("%s", error)
         else:
-            log.info("%s: %s, %d clips: matches", path.name, submission.method, len(result.clips))
+            log.info("%s: %s, %s: matches", path.name, submission.method, counted(len(result.clips), "clip"))
     if wrong or not found:
         raise UserError(
             f"{len(wrong)} of {len(found)} submissions do not match {board.benchmark}, protocol {board.protocol}: "

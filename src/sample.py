@@ -85,7 +85,8 @@ def sample(
 
     assert settings.run is not None, "a person who was learnt"
     run = RunFolder(settings.run)
-    trained, clip = run.settings(), run.training()
+    person = Person.read(run)
+    trained, clip = person.settings, person.clip
     if settings.output is None:
         check_place(run.path / SAMPLES)
     else:
@@ -95,12 +96,14 @@ def sample(
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)
     target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, clip=clip.source)
     conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
-    person = Person.load(run)
     job = person.job(
         target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling, conditions=conditions
     )
     key = person.video_key(job, trainer)
     output = own_folder(run, settings.poses, key) if settings.output is None else RunFolder(settings.output)
+    # Another process that films there is met before anything is loaded.
+    output.check_place()
+    _ = person.models
     with output.only_writer():
         generated = person.generate(job, trainer, output=output)
         return save_sample(

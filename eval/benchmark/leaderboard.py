@@ -17,6 +17,7 @@ import jsonschema
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import UNNAMED, Result, load_results
 from eval.scoring.protocol import shipped_protocols
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.reading import read_json
@@ -192,7 +193,8 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         if given.get("real_sha256") != clip.real_sha256 or int(given["frames"]) != clip.frames:
             yield f"{name} was scored against other frames than the board's"
         elif result.clips[name]["frames"] != clip.frames:
-            yield f"{name} has {result.clips[name]['frames']:.0f} frames in clips and {clip.frames} in inputs"
+            there = counted(int(result.clips[name]["frames"]), "frame")
+            yield f"{name} has {there} in clips and {clip.frames} in inputs"
     for metric in board.metrics:
         if metric not in result.metrics:
             yield f"{metric} lacks: {result.missing.get(metric, 'not scored')}"

@@ -22,7 +22,7 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, score
 from src.common.digests import digest, sha256
-from src.common.errors import UserError
+from src.common.errors import ResourceError, UserError
 from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import only_writer
@@ -60,8 +60,7 @@ def run_benchmark(
     """
     extractor = settings.pose.build()
     settings.protocol.check_extractor(extractor.name)
-    if settings.system is None:
-        check_places(settings)
+    refused = check_places(settings) if settings.system is None else None
     fetch(
         unpublished(settings.metrics, settings.protocol, extractor),
         WeightStore(settings.weights, settings.download),
@@ -70,11 +69,11 @@ def run_benchmark(
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):
-        return _run_benchmark(settings, path, loggers=loggers, command=command)
+        return _run_benchmark(settings, path, refused, loggers=loggers, command=command)
 
 
 def _run_benchmark(
-    settings: BenchmarkSettings, path: Path, *, loggers: MakeLoggers, command: str | None
+    settings: BenchmarkSettings, path: Path, refused: ResourceError | None, *, loggers: MakeLoggers, command: str | None
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
@@ -85,7 +84,7 @@ def _run_benchmark(
     prepare_seconds = time.perf_counter() - started
     waiting: dict[str, str] = {}
     if method is not None:
-        runs, failed = run_subjects(prepared, settings, method, loggers=loggers)
+        runs, failed = run_subjects(prepared, settings, method, refused, loggers)
     else:
         assert settings.system is not None
         runs, failed, waiting = exchange(prepared, settings.system, settings)
@@ -126,14 +125,18 @@ def _run_benchmark(
     }
     write_json(path, result)
     values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
-    log.info("%s: %d of %d subjects; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
+    log.info("%s: subjects %d of %d; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
     return result, path, scored
 
 
 def run_subjects(
-    prepared: PreparedDataset, settings: BenchmarkSettings, method: Method, *, loggers: MakeLoggers
+    prepared: PreparedDataset,
+    settings: BenchmarkSettings,
+    method: Method,
+    refused: ResourceError | None,
+    loggers: MakeLoggers,
 ) -> tuple[list[SubjectRun], dict[str, str]]:
-    """Every prepared subject through fine-tune and sampling.
+    """Every prepared subject through fine-tune and sampling; `refused` is that of `check_places`.
 
     Returns:
         Those that are finished, and by name why the others are not: preparation's failures too.
@@ -142,7 +145,7 @@ def run_subjects(
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
         try:
-            finished.append(run_subject(name, settings, method, settings.runs_folder, loggers=loggers))
+            finished.append(run_subject(name, settings, method, loggers=loggers, refused=refused))
         except UserError as error:
             log.error("%s failed: %s", name, error)
             failed[name] = str(error)

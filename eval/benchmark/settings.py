@@ -11,6 +11,7 @@ from eval.metrics.registry import metric_keys
 from eval.networks.settings import NetworkSettings
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
+from src.common.counting import counted
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
@@ -194,7 +195,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
     def tags(self, job: str) -> list[str]:
         """What a benchmark's runs are filtered by in W&B; their group is the benchmark."""
         who = self.who()
-        named = [who["method"], *([who["model"]] if who["model"] else []), f"{who['num_frames']} frames"]
+        named = [who["method"], *([who["model"]] if who["model"] else []), counted(who["num_frames"], "frame")]
         return [job, self.benchmark.name, *named, self.protocol.name]
 
 

@@ -5,7 +5,6 @@ says so, and methods that differ in sampling alone share a fine-tune.
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
+from src.common.errors import ResourceError
 from src.common.typed import plain
 from src.common.writers import check_place, refuse_links
 from src.data.resolve import resolve_subject
@@ -24,7 +24,8 @@ from src.methods.material import held_out_material
 from src.runs.clips import write_held_out
 from src.runs.generated import FRAMES, POSES
 from src.runs.learn import check_cache
-from src.runs.run_folder import HELD_OUT, TRAINING, RunFolder
+from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, RunFolder
+from src.runs.samples import SAMPLES
 
 log = logging.getLogger(__name__)
 # Builds the loggers of a fine-tune, whose files go into the run folder.
@@ -59,30 +60,38 @@ class SubjectRun:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_places(settings: BenchmarkSettings) -> None:
+def check_places(settings: BenchmarkSettings) -> ResourceError | None:
     """Refuse folders in which no subject can be learnt, before the first is prepared.
 
+    Returns:
+        Why nothing can be written where runs go, though what is finished there can be scored; None: it can be written.
+
     Raises:
-        ResourceError: nothing can be written where runs go, or as `fine_tune_cache=` stands.
+        ResourceError: nothing can be written there, and nothing is finished; or as `fine_tune_cache=` stands.
     """
-    runs = settings.runs_folder
-    # What is finished in a folder that is there can be scored, though nothing can be written into it.
-    if not os.path.isdir(runs):
-        check_place(runs)
     check_cache(settings.fine_tune_cache)
+    runs = settings.runs_folder
+    try:
+        check_place(runs)
+    except ResourceError as error:
+        if not any(runs.glob(f"*/{SAMPLES}/*/{SUMMARY}")):
+            raise
+        log.warning("%s; what is finished there is scored", error)
+        return error
+    return None
 
 
 def run_subject(
-    name: str, settings: BenchmarkSettings, method: Method, runs: Path, *, loggers: MakeLoggers
+    name: str, settings: BenchmarkSettings, method: Method, *, loggers: MakeLoggers, refused: ResourceError | None
 ) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 
     Args:
-        runs: where runs are kept.
+        refused: of `check_places`.
 
     Raises:
         UserError: bad settings, a subject too short for them, or one that lacks what the method needs.
-        ResourceError: nothing can be written into `runs`.
+        ResourceError: `refused`, of a subject that is not finished.
     """
     data, kind = settings.data, settings.kind
     subject = resolve_subject(name, settings=data.square_clip, root=data.root, extractor=no_extractor)
@@ -92,16 +101,16 @@ def run_subject(
     keys, who = method.keys(material), settings.who()
     # Methods of one family share what is learnt.
     family = who["model"] if kind.uses is None else "-".join(filter(None, (settings.method.name, who["model"])))
-    run = RunFolder(runs / f"{name}_{family}-{data.num_frames}_{keys.learnt[:10]}")
-    samples = RunFolder(run.path / "samples" / f"{settings.method.name}_{keys.generated[:10]}")
+    run = RunFolder(settings.runs_folder / f"{name}_{family}-{data.num_frames}_{keys.learnt[:10]}")
+    samples = RunFolder(run.path / SAMPLES / f"{settings.method.name}_{keys.generated[:10]}")
     # By content: what is learnt is the same whatever the number of test frames, what is scored against is not.
     truth = run.path / f"{HELD_OUT}_{split.test_poses.sha256()[:10]}"
     record, summary = _finished(run, samples, keys.learnt, trains=kind.trains is not None)
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
     else:
-        # Not the run's own folder, in which another process may be at work: it is waited for.
-        check_place(runs)
+        if refused is not None:
+            raise refused
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):

@@ -1,18 +1,17 @@
 """A finished multirun of `src.train` as results: one for each variant, over the subjects it was run on.
 
-What tells the jobs apart is read from their command lines (`overrides` in `summary.json`): the subject makes the rows
-of a result, everything else that differs makes the variants.
+The subject makes the rows of a result, everything else that differs makes the variants (`eval.benchmark.variants`).
 """
 
-import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eval.benchmark.judges import checksums, shipped_and_extractor, unpublished
+from eval.benchmark.variants import variants_of
 from eval.metrics.registry import metric_keys
 from eval.networks.networks import Networks
 from eval.reporting.notes import published_clips
@@ -29,19 +28,14 @@ from src.common.files import natural_key, read_record, write_json
 from src.common.paths import CONF_DIR
 from src.common.progress import track
 from src.common.reading import read_yaml
-from src.common.typed import identity, plain
-from src.runs.identity import idle_settings
+from src.common.typed import plain
 from src.runs.records import is_of_training
 from src.runs.run_folder import CONFIG, SUMMARY, RunFolder
-from src.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
 DEFAULT_PROTOCOL = "paper"
-# Of the settings that decide, those that say who it is and which part of the video.
-_PERSON = ("subject", "prompt", "data.start", "data.max_frames")
-# What of a command line is no variant: the person, and where and how a job runs.
-_NO_VARIANT = re.compile(r"subject|experiments?|trainer|(logger|hydra)([./].*)?")
+_LONGEST_NAME = 150
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def read_sweep(folder: Path) -> Sweep:
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     names, runs = _clip_names({settings.subject for _, settings, _ in found}), []
-    variants = _variants([(settings, summary.get("overrides", [])) for _, settings, summary in found])
+    variants = variants_of([(settings, summary.get("overrides", [])) for _, settings, summary in found])
     for (path, settings, summary), variant in zip(found, variants, strict=True):
         subject = settings.subject
         runs.append(SweepRun(path, subject, names[subject], variant, summary, settings.data.num_test_frames))
@@ -210,89 +204,15 @@ def _file_names(variants: Sequence[str]) -> dict[str, str]:
     >>> [name[:8] for name in names.values()], len(set(names.values()))
     (['method=s', 'all', 'prompt=-', 'prompt=-'], 4)
     """
-    return _told_apart(
-        {variant: re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all" for variant in variants}
-    )
+    names = {variant: re.sub(r"[^A-Za-z0-9._=-]+", "-", variant).strip("-") or "all" for variant in variants}
+    # Names of files end at 255 bytes.
+    return _told_apart({variant: name[:_LONGEST_NAME] for variant, name in names.items()})
 
 
 def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
     """The names; one that is another's too has a checksum of what it is of."""
     shared = list(names.values())
     return {of: name if shared.count(name) == 1 else f"{name}-{digest(of)[:6]}" for of, name in names.items()}
-
-
-def _variants(jobs: Sequence[tuple[RunSettings, Sequence[str]]]) -> list[str]:
-    """What each job was given that others were not, of all that tells two settings apart.
-
-    A sweep may have been given again with a setting more. One that all jobs have tells nothing, said or not; nor does
-    one that counts for nothing, unless it is what was swept: jobs of a person are then told apart by nothing else.
-
-    Args:
-        jobs: settings, and what the command line said.
-    """
-    given = [_choices(overrides) for _, overrides in jobs]
-    values = [plain(settings) for settings, _ in jobs]
-    if any("seed" in own for own in given):
-        # Who is told apart by seeds has one, said or not: else the mean over seeds would be without it.
-        given = [{**own, "seed": f"seed={settings.seed}"} for own, (settings, _) in zip(given, jobs, strict=True)]
-    said_by_all = set.intersection(*(set(own.values()) for own in given))
-    alike = {key for own in given for key in own if _same(values, key)}
-    # Of a run that is repeated the settings say all (below), of poses nothing: two extractors find other ones.
-    idle = {*idle_settings(RunSettings), "repeat"} - {"pose"}
-
-    def named(aside: Collection[str]) -> list[str]:
-        kept = [[text for key, text in own.items() if key not in aside and text not in said_by_all] for own in given]
-        return [_short(", ".join(texts)) for texts in kept]
-
-    names = named(alike | idle)
-    repeated = {name for name, own in zip(names, given, strict=True) if "repeat" in own}
-    names = _with_what_differs(names, repeated, [settings for settings, _ in jobs])
-    pairs = {(name, settings.subject) for name, (settings, _) in zip(names, jobs, strict=True)}
-    return names if len(pairs) == len(jobs) else named(alike)
-
-
-def _with_what_differs(names: Sequence[str], which: Collection[str], settings: Sequence[RunSettings]) -> list[str]:
-    """The names of jobs; those of `which` that stand for several settings, whoever it is of, with what differs."""
-    found, told = [dict(_flat(identity(own, "sampling"))) for own in settings], list(names)
-    for name in which:
-        alike = [number for number, other in enumerate(names) if other == name]
-        keys = dict.fromkeys(key for number in alike for key in found[number] if key not in _PERSON)
-        differ = [key for key in keys if len({found[number].get(key) for number in alike}) > 1]
-        for number in alike:
-            texts = (_short(f"{key}={found[number][key]}") for key in differ if key in found[number])
-            told[number] = ", ".join(filter(None, (name, *texts)))
-    return told
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Values by dotted key, as they are said."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _choices(overrides: Sequence[str]) -> dict[str, str]:
-    """By key, what the command line said of it, without what is no variant."""
-    choices = {override.partition("=")[0].lstrip("+"): override.lstrip("+") for override in overrides}
-    return {key: choice for key, choice in choices.items() if not _NO_VARIANT.fullmatch(key)}
-
-
-def _same(values: Sequence[Mapping[str, Any]], key: str) -> bool:
-    """Whether all settings have one value under a dotted key; not of one that they do not have."""
-    found: list[Any] = list(values)
-    for part in key.split("."):
-        if not all(isinstance(value, Mapping) and part in value for value in found):
-            return False
-        found = [value[part] for value in found]
-    return all(value == found[0] for value in found)
-
-
-def _short(variant: str) -> str:
-    """Names as people say them: `method=selection` is `selection`, `data.num_frames=8` is `num_frames=8`."""
-    parts = [part.removeprefix("method=") for part in variant.split(", ")] if variant else []
-    return ", ".join(re.sub(r"^[a-z_.]+\.([a-z_]+=)", r"\1", part) for part in parts)
 
 
 def _mean(seconds: Sequence[float | None]) -> float | None:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from eval.metrics.base import NotComputable
 from eval.metrics.frechet import FrechetMetric
+from src.common.counting import counted
 
 
 def clip_starts(num_frames: int, *, clip_length: int, stride: int, drop_last: bool) -> range:
@@ -26,7 +27,7 @@ def clip_starts(num_frames: int, *, clip_length: int, stride: int, drop_last: bo
     starts = starts[:-1] if drop_last else starts
     if not starts:
         needed = clip_length + drop_last * stride
-        raise NotComputable(f"FVD needs videos of at least {needed} frames, got one of {num_frames}")
+        raise NotComputable(f"FVD needs videos of at least {counted(needed, 'frame')}, got one of {num_frames}")
     return starts
 
 

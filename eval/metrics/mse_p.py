@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.pose.keypoints import PoseSequence
 
@@ -32,7 +33,9 @@ def check_lengths(generated: PoseSequence, real: PoseSequence) -> None:
         UserError: says both.
     """
     if len(generated) != len(real):
-        raise UserError(f"MSE-P compares frame by frame, but there are {len(generated)} and {len(real)} poses")
+        raise UserError(
+            f"MSE-P compares frame by frame, but there are {len(generated)} and {counted(len(real), 'pose')}"
+        )
 
 
 class MSEP(MeanMetric):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, NotComputable, same_shape
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.pose.keypoints import PARTS, PoseSequence
 
@@ -61,7 +62,9 @@ class RegionPSNR(MeanMetric):
         """
         same_shape(generated_FCHW, real_FCHW)
         if len(poses) != len(real_FCHW):
-            raise UserError(f"{len(real_FCHW)} frames come with {len(poses)} poses: give the poses of those frames")
+            raise UserError(
+                f"{counted(len(real_FCHW), 'frame')} with {counted(len(poses), 'pose')}: give the poses of those frames"
+            )
         mask_FHW = torch.from_numpy(region_mask(poses, self.region, *real_FCHW.shape[-2:])).to(real_FCHW.device)
         squared_FHW = (generated_FCHW.double() - real_FCHW.double()).square().mean(1)
         pixels_F = mask_FHW.sum((1, 2))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from src.common.counting import counted
 from src.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def region(metric: Any, features: "ClipFeatures", judge: Any) -> None:
     poses, start = features.clip.poses, 0
     if poses is None or len(poses) != len(features.clip.generated):
         raise UserError(
-            f"{len(features.clip.generated)} frames come with {0 if poses is None else len(poses)} poses: give the "
-            "poses of those frames"
+            f"{counted(len(features.clip.generated), 'frame')} with "
+            f"{counted(0 if poses is None else len(poses), 'pose')}: give the poses of those frames"
         )
     for generated_BCHW, real_BCHW in features.pairs():
         metric.update(generated_BCHW, real_BCHW, poses[start : start + len(real_BCHW)])

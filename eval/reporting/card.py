@@ -1,7 +1,8 @@
 """A results card: one page of Markdown that says of one result all that a reader must know to trust or repeat it."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from eval.reporting.results import Result
 from eval.reporting.templates import render
 from eval.reporting.writers import format_interval, format_value, one_line
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 
 LISTED = 8
 
@@ -23,10 +25,23 @@ def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) 
         paths.append(folder / f"{number:02d}_{name}.md")
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(card(result, label=label), "utf-8")
-    for path in folder.iterdir():
-        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in paths:
-            path.unlink()
+    _remove_cards(folder, but=paths)
     return paths
+
+
+def remove_cards_elsewhere(cards: Path, folders: Collection[str]) -> None:
+    """Remove what `write_cards` wrote into other folders of `cards`: a report before this one was of other tables."""
+    for folder in cards.iterdir():
+        if folder.name not in folders and folder.is_dir() and not folder.is_symlink():
+            _remove_cards(folder)
+            with contextlib.suppress(OSError):  # what is not ours is left
+                folder.rmdir()
+
+
+def _remove_cards(folder: Path, but: Collection[Path] = ()) -> None:
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in but:
+            path.unlink()
 
 
 def card(result: Result, *, label: str) -> str:
@@ -47,6 +62,7 @@ def card(result: Result, *, label: str) -> str:
         "listed": LISTED,
         "bibtex": BIBTEX,
         "registry": REGISTRY,
+        "counted": counted,
     }
     return render(Path(__file__).parent / "card.md.j2", values, filters={"line": one_line})
 
@@ -54,7 +70,7 @@ def card(result: Result, *, label: str) -> str:
 def _row(result: Result, name: str) -> dict[str, Any]:
     entry, spec = result.metrics[name], REGISTRY[name]
     interval, network = result.interval(name), entry.get("network") or {}
-    counts = [f"{entry[key]} {word}" for key, word in (("frames", "frames"), ("clips", "windows")) if key in entry]
+    counts = [counted(entry[key], word) for key, word in (("frames", "frame"), ("clips", "window")) if key in entry]
     counts += [f"{entry['seen']:.0%} {spec.seen}"] if "seen" in entry else []
     checksum = str(network["sha256"])[:12] if "sha256" in network else str(network.get("fingerprint", ""))
     return {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.scoring.protocol import shipped_protocol
+from src.common.counting import counted
 from src.common.paths import CONF_DIR
 from src.common.reading import read_yaml
 
@@ -21,10 +22,10 @@ def incomparable(result: Result) -> list[str]:
         reasons.append(f"frames of {', '.join(result.sizes) or 'unknown size'}, not {PUBLISHED_SIZE}")
     short = [clip for clip, values in result.clips.items() if values["frames"] != PUBLISHED_FRAMES]
     if short:
-        reasons.append(f"{len(short)} subjects with other than {PUBLISHED_FRAMES} frames")
+        reasons.append(f"{counted(len(short), 'subject')} with other than {PUBLISHED_FRAMES} frames")
     expected = published_clips(result.benchmark) if result.dataset is None else result.dataset.expected
     if expected is not None and len(result.clips) < expected:
-        reasons.append(f"{len(result.clips)} of {expected} subjects")
+        reasons.append(f"{len(result.clips)} of {counted(expected, 'subject')}")
     if result.stand_in is not None:
         reasons.append(f"{result.stand_in}: a stand-in")
     return reasons
@@ -50,7 +51,7 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
         texts += [f"{_title(name)} is missing: {reason}" for name, reason in result.missing.items()]
         if result.warnings:
             first, *others = result.warnings
-            texts.append(first + (f" (and {len(others)} warnings more)" if others else ""))
+            texts.append(first + (f" (and {counted(len(others), 'warning')} more)" if others else ""))
         texts += _partial(result) + _made(result)
         if published and (reasons := incomparable(result)):
             texts.append(f"not compared with the published row: {', '.join(reasons)}")
@@ -87,7 +88,7 @@ def _made(result: Result) -> list[str]:
     texts = [f"driven by {setup.driven_by}, frames of {size}{brought}"]
     for what, sources in setup.sources.items():
         had = "; ".join(f"{source}: {count}" for source, count in sources.items())
-        texts.append(f"{what} of {sum(sources.values())} of {setup.subjects} subjects ({had})")
+        texts.append(f"{what} of {sum(sources.values())} of {counted(setup.subjects, 'subject')} ({had})")
     return texts
 
 
@@ -97,12 +98,12 @@ def _partial(result: Result) -> list[str]:
         return []
     texts, asked = [], result.dataset.expected_frames
     if len(result.clips) < result.dataset.expected:
-        texts.append(f"partial, {len(result.clips)} of {result.dataset.expected} subjects")
+        texts.append(f"partial, {len(result.clips)} of {counted(result.dataset.expected, 'subject')}")
     short = [
         f"{clip} {int(values['frames'])}" for clip, values in result.clips.items() if values["frames"] < (asked or 0)
     ]
     if short:
-        more = f" and {len(short) - 3} subjects more" if len(short) > 3 else ""
+        more = f" and {counted(len(short) - 3, 'subject')} more" if len(short) > 3 else ""
         texts.append(f"fewer held-out frames than the {asked} asked for: {', '.join(short[:3])}{more}")
     return texts
 
@@ -113,7 +114,7 @@ def _unlike(results: Sequence[Result]) -> list[str]:
     by_subjects = grouped(results, lambda one, other: one.clips.keys() == other.clips.keys())
     if len(by_subjects) > 1:
         shared = set.intersection(*(set(result.clips) for result in results))
-        groups = " against ".join(f"{_labels(part)} ({len(part[0].clips)} subjects)" for part in by_subjects)
+        groups = " against ".join(f"{_labels(part)} ({counted(len(part[0].clips), 'subject')})" for part in by_subjects)
         texts.append(
             f"Rows rest on different subjects ({len(shared)} in common): {groups}. Values compare within a group "
             "alone, differences are over those in common."

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
-from eval.reporting.card import write_cards
+from eval.reporting.card import remove_cards_elsewhere, write_cards
 from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.palette import COLORS
 from eval.reporting.results import Result
@@ -33,6 +33,7 @@ from eval.reporting.writers import (
     to_markdown,
 )
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
@@ -105,7 +106,9 @@ def write_report(
         name = f"{name}-{number}" if name in named else name
         named.add(name)
         write_cards(table.results, section.labels, output / "cards" / name)
-    log.info("%d tables of %d results: %s", len(tables), sum(len(t.results) for t in tables), output / "report.html")
+    remove_cards_elsewhere(output / "cards", named)
+    count = sum(len(table.results) for table in tables)
+    log.info("%s of %s: %s", counted(len(tables), "table"), counted(count, "result"), output / "report.html")
 
 
 def worst_first(results: Sequence[Result], metric: str) -> list[str]:
@@ -166,6 +169,7 @@ def render_page(sections: Sequence[Section]) -> str:
         "sections": sections,
         "registry": REGISTRY,
         "colors": COLORS,
+        "counted": counted,
         "format_cell": format_cell,
         "format_difference": format_difference,
         "format_interval": format_interval,

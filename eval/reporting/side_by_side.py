@@ -15,6 +15,7 @@ from PIL import Image
 
 from eval.reporting.results import Result
 from eval.reporting.worst_frames import WorstFrame, as_webp, worst_frames
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.media.video import read_video, write_video
 
@@ -83,7 +84,7 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
             absent.append(f"{label}: {error}")
             continue
         if sides and len(video.frames) != len(sides[0]):
-            absent.append(f"{label}: {len(video.frames)} frames where {columns[0]} has {len(sides[0])}")
+            absent.append(f"{label}: {counted(len(video.frames), 'frame')} where {columns[0]} has {len(sides[0])}")
             continue
         if label == REAL and not sides:
             true, poses = video.frames, Path(path).parent / "poses.npz"

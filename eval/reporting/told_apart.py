@@ -1,12 +1,12 @@
 """What rows have in common, and what tells those of one method apart: settings as in a sweep's variants, else files."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from eval.reporting.results import Result
+from src.common.counting import counted
 from src.runs.identity import idle_settings
 
 # Settings in a label; what differs in more is not told by a list of them.
@@ -30,15 +30,16 @@ def shared(results: Sequence[Result]) -> str:
     """What all rows have in common of what matters most, as `model=mini · 8 training frames · …`."""
     counts = {values["frames"] for result in results for values in result.clips.values()}
     told = [
-        ("model={}", {result.model for result in results}),
-        ("{} training frames", {result.num_frames for result in results}),
-        ("{} fine-tune steps", {_setting(result, "trainer", "max_steps") for result in results}),
-        ("{} sampling steps", {_setting(result, "sampling", "num_steps") for result in results}),
-        ("{} subjects", {len(result.clips) for result in results} if _same_subjects(results) else set()),
-        ("{} test frames each", {int(count) for count in counts}),
+        ("training frame", "", {result.num_frames for result in results}),
+        ("fine-tune step", "", {_setting(result, "trainer", "max_steps") for result in results}),
+        ("sampling step", "", {_setting(result, "sampling", "num_steps") for result in results}),
+        ("subject", "", {len(result.clips) for result in results} if _same_subjects(results) else set()),
+        ("test frame", " each", {int(count) for count in counts}),
     ]
-    texts = [text.format(*values) for text, values in told if len(values) == 1 and None not in values]
-    return " · ".join(re.sub(r"^1 (.+?)s( each)?$", r"1 \1\2", text) for text in texts)
+    models = {result.model for result in results}
+    texts = [f"model={model}" for model in models if len(models) == 1 and model is not None]
+    numbers = [(what, more, *values) for what, more, values in told if len(values) == 1 and None not in values]
+    return " · ".join([*texts, *(f"{counted(number, what)}{more}" for what, more, number in numbers)])
 
 
 def _setting(result: Result, group: str, key: str) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.images import LOSSLESS_IMAGES, frame_numbers, number_of, read_image, read_images, read_pictures
 from src.common.arrays import collected
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.media.pictures import IMAGE_SUFFIXES
 from src.media.sources import open_video
@@ -49,8 +50,8 @@ def read_clip(
     real = _read(paths.real, "real", warnings) if paths.real is not None else None
     if real is not None and len(generated) != len(real):
         raise UserError(
-            f"clip {paths.name}: {len(generated)} generated frames ({paths.generated}) against {len(real)} real ones "
-            f"({paths.real}): give exactly the frames that belong together"
+            f"clip {paths.name}: {counted(len(generated), 'generated frame')} ({paths.generated}) against {len(real)} "
+            f"real ones ({paths.real}): give exactly the frames that belong together"
         )
     if resolution is not None and resize is not None:
         generated = resize_frames(generated, resolution, resize)
@@ -67,7 +68,10 @@ def read_clip(
     reference = None if paths.reference is None else read_image(paths.reference)
     poses = None if paths.poses is None else load_poses(paths.poses)
     if poses is not None and len(poses) != len(generated):
-        raise UserError(f"clip {paths.name}: {len(generated)} frames against {len(poses)} poses in {paths.poses}")
+        raise UserError(
+            f"clip {paths.name}: {counted(len(generated), 'frame')} against {counted(len(poses), 'pose')} in "
+            f"{paths.poses}"
+        )
     return ScoredClip(paths.name, generated, real, reference, tuple(warnings), poses)
 
 
@@ -109,9 +113,9 @@ def _check_numbers(paths: ClipPaths) -> None:
     if alone or missing:
         advice = "; if they pair as they come: pairing=order" if len(generated) == len(real) else ""
         raise UserError(
-            f"clip {paths.name}: {len(generated)} generated frames against {len(real)} real ones, which must pair by "
-            f"the numbers in their names; only in {paths.generated}: {_listed(alone)}; only in {paths.real}: "
-            f"{_listed(missing)}{advice}"
+            f"clip {paths.name}: {counted(len(generated), 'generated frame')} against {len(real)} real ones, which "
+            f"must pair by the numbers in their names; only in {paths.generated}: {_listed(alone)}; only in "
+            f"{paths.real}: {_listed(missing)}{advice}"
         )
 
 

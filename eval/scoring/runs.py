@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.scoring.clips import ClipPaths
 from eval.scoring.protocol import Protocol
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.typed import plain
 from src.media.sources import VIDEO_SUFFIXES
@@ -82,7 +83,7 @@ def made_by(run: Path) -> dict[str, Any]:
     """The `settings` of a result, and its `setup`: why no published number is of a run like this one, as these say."""
     settings = RunFolder(run).settings()
     model, values = settings.model, plain(settings)
-    beside = f"{len(model.controlnets)} ControlNets beside the pose one" if model.controlnets else None
+    beside = f"{counted(len(model.controlnets), 'ControlNet')} beside the pose one" if model.controlnets else None
     return {
         "settings": {field.name: values[field.name] for field in fields(LearningSettings)},
         "setup": {"stand_in": stand_in(model) or beside},

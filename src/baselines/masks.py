@@ -91,7 +91,9 @@ def segment_people(frames_FHWC: np.ndarray) -> Masks:
             "own in dataset.mask_root"
         ) from error
     values = np.empty(frames_FHWC.shape[:3], np.float32)
-    with segmentation.SelfieSegmentation(model_selection=_GENERAL_MODEL) as segmenter:
+    with quiet_stderr():
+        opened = segmentation.SelfieSegmentation(model_selection=_GENERAL_MODEL)
+    with opened as segmenter:
         for index, frame in enumerate(track(frames_FHWC, "masks")):
             with quiet_stderr() if index == 0 else contextlib.nullcontext():
                 mask = segmenter.process(np.ascontiguousarray(frame)).segmentation_mask

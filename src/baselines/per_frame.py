@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from src.common.arrays import map_npy, read_npz
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.data.crop import CropBox
 from src.media.pictures import IMAGE_SUFFIXES, read_image
@@ -77,7 +78,9 @@ def read_stack(path: str | Path, *, keys: tuple[str, ...]) -> tuple[np.ndarray, 
 def check_count(found: int, expected: int, *, path: Path, what: str) -> None:
     """Raise a UserError where there are not as many as frames."""
     if found != expected:
-        raise UserError(f"{path} has {found} {what} where the video has {expected} frames: give one for each frame")
+        raise UserError(
+            f"{path} has {found} {what} where the video has {counted(expected, 'frame')}: give one for each frame"
+        )
 
 
 def as_the_frames(

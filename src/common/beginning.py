@@ -9,9 +9,23 @@ from src.common.stopping import stop_in_one_line
 
 def begin() -> None:
     """Let Ctrl-C end the program in one line, any text be printed, and threads that wait for each other sleep."""
+    _open_what_is_closed()
     stop_in_one_line()
     _print_anything()
     _sleep_soon()
+
+
+def _open_what_is_closed() -> None:
+    """Have what a shell closed (`2>&-`) lead nowhere.
+
+    Python has no stream there, and a file of ours would get its number, in which what libraries print would end up.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It gets the lowest free number, which is the one; programs that we start have it, too.
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def _print_anything() -> None:

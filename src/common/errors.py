@@ -32,6 +32,7 @@ _CAUSES = {
     errno.EEXIST: "a file is there, where a folder is to be: choose another name",
     errno.ENOTDIR: "a part of the path is a file, not a folder: check the path",
     errno.EISDIR: "it is a folder where a file was expected: check the path",
+    errno.ELOOP: "there is a link where none is followed, or links in a circle: remove it",
     errno.EIO: "the disk reports an input/output error: check the disk",
     errno.ESTALE: "the network file system has lost it: mount it again",
 }

@@ -15,12 +15,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import MEBIBYTE, Limits, read_json
+from src.common.writers import only_writer
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
-from src.data.prepare import content_sha256, prepare_subject
+from src.data.prepare import LOCKS, content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
 from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
@@ -88,7 +90,7 @@ def prepare_dataset(
         names = [clip.name for clip in dataset]
         raise UserError(
             f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
-            f"{len(names)} clips"
+            f"{counted(len(names), 'clip')}"
         )
     path = manifest_path(root, dataset.name)
     before = _read_subjects(path)
@@ -112,9 +114,11 @@ def prepare_dataset(
             level = logging.DEBUG if str(error) in result.failed.values() else logging.WARNING
             log.log(level, "%s is not prepared: %s", clip.name, error)
             result.failed[clip.name] = str(error)
-        others = {} if only is None else {name: entry for name, entry in before.items() if name not in only}
-        everything = replace(result, subjects=dict(sorted({**others, **result.subjects}.items())))
-        write_json(path, _manifest(everything, settings, extractor))
+        # Another process may be at work on others of them.
+        with only_writer(Path(root) / LOCKS / path.name, wait=True):
+            others = {} if only is None else {n: entry for n, entry in _read_subjects(path).items() if n not in only}
+            everything = replace(result, subjects=dict(sorted({**others, **result.subjects}.items())))
+            write_json(path, _manifest(everything, settings, extractor))
     if not result.subjects:
         reasons = {**result.failed, **result.absent}
         name, reason = next(iter(reasons.items()))

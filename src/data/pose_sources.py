@@ -182,7 +182,7 @@ def _part(settings: PoseSourceSettings, count: int) -> slice:
     """Which of the source's poses `data.start` and `data.max_frames` ask for."""
     start, most = settings.data.start, settings.data.max_frames
     if start >= count:
-        raise UserError(f"data.start={start}: poses={settings.poses} has {count} poses, the first of which is 0")
+        raise UserError(f"data.start={start}: the last of poses={settings.poses} is {count - 1}, counted from 0")
     return slice(start, None if most is None else start + most)
 
 

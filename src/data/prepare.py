@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from src.common.atomic import atomic_path, clear_leftovers
+from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
-from src.common.writers import only_writer
+from src.common.writers import only_writer, refuse_links
 from src.data.crop import check_crop, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
 from src.data.subject import (
@@ -41,7 +42,7 @@ from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
 _POSES_VERSION = 1
-LOCKS, PEOPLE = ".locks", "people.png"
+LOCKS, POSES, PEOPLE = ".locks", ".poses", "people.png"
 
 
 def prepare_subject(
@@ -79,6 +80,7 @@ def prepare_subject(
         "settings": asdict(settings),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
+    refuse_links(root, (POSES, Path(LOCKS, name)))
     clear_leftovers(root, below=False)
 
     def find() -> tuple[Path, Subject | str | None]:
@@ -144,7 +146,7 @@ def _prepare(
         result = {"num_frames": len(reader), "fps": str(reader.fps), "frame_size": size, "crop_box": asdict(box)}
         head = {"version": VERSION, "name": name, "prompt": prompt or DEFAULT_PROMPT}
         write_record(temporary, {**head, **made_from, **result})
-    log.info("prepared %d frames as subject %s; look at %s", len(reader), name, folder / "sheet.png")
+    log.info("prepared %s as subject %s; look at %s", counted(len(reader), "frame"), name, folder / "sheet.png")
     return load_subject(name, root)
 
 
@@ -152,10 +154,11 @@ def _kept(
     folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool
 ) -> Subject | str | None:
     """The subject that is prepared already, or the prompt that it is to be prepared with again."""
-    if not (folder / "subject.yaml").exists():
-        if folder.exists():
-            raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move it away")
+    # In this order: another process may put the whole of it there meanwhile.
+    if not folder.exists():
         return prompt
+    if not (folder / "subject.yaml").exists():
+        raise UserError(f"{folder} exists and is no prepared subject: choose another name=, or move it away")
     name = folder.name
     try:
         record = read_record(folder)
@@ -221,12 +224,15 @@ def _full_frame_poses(
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
     content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
     key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
-    cached, people = root / ".poses" / f"{key}.npz", root / ".poses" / f"{key}.png"
+    cached, people = root / POSES / f"{key}.npz", root / POSES / f"{key}.png"
     if cached.exists() and not force:
         try:
             found = load_poses(cached)
             if len(found) != len(reader):
-                raise DamagedFile(f"{cached} has {len(found)} poses for the {len(reader)} frames of {reader.path}")
+                raise DamagedFile(
+                    f"{cached} has {counted(len(found), 'pose')} for the {counted(len(reader), 'frame')} of "
+                    f"{reader.path}"
+                )
         except DamagedFile as error:
             log.warning("%s: the poses are extracted again", error)
         else:
@@ -234,7 +240,10 @@ def _full_frame_poses(
             return found, people
     poses = extractor.extract(reader, total=len(reader))
     if len(poses) != len(reader):
-        raise UserError(f"{extractor.name} has {len(poses)} poses for the {len(reader)} frames of {reader.path}")
+        raise UserError(
+            f"{extractor.name} has {counted(len(poses), 'pose')} for the {counted(len(reader), 'frame')} of "
+            f"{reader.path}"
+        )
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
     save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from src.common.counting import counted, named_frames
 from src.common.errors import UserError
-from src.pose.tracking import frame_ranges
 
 log = logging.getLogger(__name__)
 RESERVED = 32  # the most frames that the paper trains on
@@ -54,22 +54,22 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
         settings = [f"data.num_frames={available}"] if available else []
         settings += [f"data.num_test_frames={num_frames - num_train}"] if num_test and num_frames > num_train else []
         raise UserError(
-            f"the clip has {num_frames} frames, {available} of them to train on, too few for data.num_frames="
-            f"{num_train}: use a longer clip{''.join(f', or set {setting}' for setting in settings)}"
+            f"the clip has {counted(num_frames, 'frame')}, {available} of them to train on, too few for "
+            f"data.num_frames={num_train}: use a longer clip{''.join(f', or set {setting}' for setting in settings)}"
         )
     if num_test and num_frames - available < num_test:
         log.warning(
-            "%d frames are too few to hold out %d: the last %d are held out, the first %d are there to train on",
-            *(num_frames, num_test, num_frames - available, available),
+            "a clip of %s is too short to hold out %d: the last %d are held out, the first %d are there to train on",
+            *(counted(num_frames, "frame"), num_test, num_frames - available, available),
         )
     usable = sorted(set(range(available)) - set(unseen))
     if len(usable) < available:
         gone = sorted(set(range(available)) - set(usable))
-        log.warning("the person is not seen in frames %s, which are not trained on", frame_ranges(gone, limit=8))
+        log.warning("the person is not seen in %s, which training leaves out", named_frames(gone, limit=8))
     if len(usable) < num_train:
         raise UserError(
-            f"the person is seen in {len(usable)} of the {available} frames to train on, too few for data.num_frames="
-            f"{num_train}: use fewer, another stretch of the clip (data.start), or another extractor"
+            f"the person is seen in {len(usable)} of the {counted(available, 'frame')} to train on, too few for "
+            f"data.num_frames={num_train}: use fewer, another stretch of the clip (data.start), or another extractor"
         )
     gaps = max(num_train - 1, 1)
     # Rounded i (usable - 1) / gaps in integers, so that no two indices can meet.

@@ -27,8 +27,9 @@ from src.common.atomic import atomic_path
 from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
 from src.common.typed import check_range, typed
+from src.common.writers import refuse_links
 from src.data.crop import CropBox, CropMode, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
-from src.pose.formats import load_poses
+from src.pose.formats import FPS_RANGE, load_poses
 from src.pose.keypoints import PoseSequence
 
 log = logging.getLogger(__name__)
@@ -164,14 +165,19 @@ def load_subject(name: str, root: str | Path) -> Subject:
     """Read a prepared subject.
 
     Raises:
-        UserError: there is none of that name, or its folder is not as `prepare_subject` left it.
+        UserError: there is none of that name, or its folder is not as `prepare_subject` left it: no links.
     """
     folder = Path(root) / safe_name(name, "the subject's name")
+    refuse_links(folder, ("subject.yaml", "frames.npy", "poses.npz"))
     record = read_record(folder)
     try:
         frames, poses = map_npy(folder / "frames.npy"), load_poses(folder / "poses.npz")
         provenance = {key: value for key, value in record.items() if key not in ("name", "prompt")}
-        return Subject(name, frames, poses, Fraction(record["fps"]), record["prompt"], provenance)
+        rate = Fraction(record["fps"])
+        # Compared as a fraction first, since not every one is a float.
+        if not (rate <= FPS_RANGE[1] and float(rate) > 0):
+            raise ValueError(f"fps is {record['fps']:.20}: expected above 0 and at most {FPS_RANGE[1]:g}")
+        return Subject(name, frames, poses, rate, record["prompt"], provenance)
     except ResourceError as error:
         if error.errno != errno.ENOENT:
             raise

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from src.common.arrays import Frames, MadeFrames, height_width
 from src.data.crop import CropBox
 
 # How far, in parts of the shorter side, the blend reaches at those edges of the rectangle that lie inside the frame,
@@ -15,8 +16,8 @@ _FEATHER, _COARSE = 0.06, 0.05
 
 
 def blend_in_time(
-    generated_LhwC: np.ndarray, before: np.ndarray | None, after: np.ndarray | None, *, blend_frames: int
-) -> np.ndarray:
+    generated_LhwC: Frames, before: np.ndarray | None, after: np.ndarray | None, *, blend_frames: int
+) -> MadeFrames:
     """Take the jump in light and colour out of both ends of a segment.
 
     Next to a border, the blurred difference of the true to the generated neighbour is added; it fades out linearly
@@ -28,15 +29,23 @@ def blend_in_time(
         blend_frames: 0 leaves everything as it is.
 
     Returns:
-        (L, h, w, 3) uint8.
+        (L, h, w, 3) uint8, each made when it is looked at.
     """
-    out = generated_LhwC.astype(np.float32)
-    for order, difference in ((1, before), (-1, after)):
-        if difference is not None:
-            coarse = cv2.GaussianBlur(difference.astype(np.float32), (0, 0), _COARSE * min(difference.shape[:2]))
-            for i in range(min(blend_frames, len(out))):
-                out[::order][i] += (1 - i / blend_frames) * coarse
-    return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
+    coarse = [
+        None
+        if difference is None
+        else cv2.GaussianBlur(difference.astype(np.float32), (0, 0), _COARSE * min(difference.shape[:2]))
+        for difference in (before, after)
+    ]
+
+    def blended(index: int) -> np.ndarray:
+        out = generated_LhwC[index].astype(np.float32)
+        for difference, away in zip(coarse, (index, len(generated_LhwC) - 1 - index), strict=True):
+            if difference is not None and away < blend_frames:
+                out += (1 - away / blend_frames) * difference
+        return np.rint(np.clip(out, 0, 255)).astype(np.uint8)
+
+    return MadeFrames(blended, len(generated_LhwC), height_width(generated_LhwC))
 
 
 def background(before: np.ndarray | None, after: np.ndarray | None, position: float) -> np.ndarray:

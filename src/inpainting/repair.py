@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from src.common.arrays import collected, height_width
+from src.common.counting import named_frames
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import read_json
 from src.data.resolve import resolve_video
 from src.data.split import split_frames
 from src.data.subject_split import training_clip
-from src.inpainting.repaired_clip import blend_segment, frames_at, write_repaired
+from src.inpainting.repaired_clip import RepairedFrames, frames_at, write_repaired
 from src.inpainting.segments import parse_segments, segment_poses
 from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
@@ -23,7 +25,6 @@ from src.media.video import VideoReader
 from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning
-from src.pose.tracking import frame_ranges
 from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import RunFolder
@@ -66,7 +67,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     split = split_frames(len(good), num_train=settings.data.num_frames, num_test=0, unseen=unseen)
     chosen = good[list(split.train)].tolist()
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
-    log.info("repairing frames %s; training on frames %s", frame_ranges(bad), frame_ranges(chosen))
+    log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
 
     clip = training_clip(subject, chosen)
     if warning := model_warning(settings.model, rendered=subject.rendered):
@@ -80,8 +81,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         write_json(run.path / SEGMENTS, pairs)
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         full = frames_at(reader, {f for segment in segments for f in segment.beside})
-        repaired: dict[int, np.ndarray] = {}
-        costs = []
+        repaired, costs = RepairedFrames(), []
         for segment, target in zip(segments, poses, strict=True):
             job = GenerationJob(
                 clip=clip,
@@ -96,7 +96,8 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             part = RunFolder(run.path / "segments" / f"{segment.first:05d}-{segment.last:05d}")
             part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
             costs.append(generated.cost)
-            repaired |= blend_segment(full, subject, segment, generated.frames, settings.blend_frames)
+            held = collected(generated.frames, len(generated.frames), height_width(generated.frames))
+            repaired.add(full, subject, segment, held, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary = run.save_summary(summary | {"git": git_revision()})

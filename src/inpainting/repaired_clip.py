@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.common.arrays import Frames, MadeFrames, height_width, picked
 from src.data.crop import CropBox
 from src.data.subject import Subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
@@ -25,28 +26,57 @@ def frames_at(reader: VideoReader, wanted: Collection[int]) -> dict[int, np.ndar
     return {f: frame for f, frame in enumerate(islice(reader, max(wanted) + 1)) if f in wanted}
 
 
-def blend_segment(
-    full: Mapping[int, np.ndarray], subject: Subject, segment: Segment, generated_LhwC: np.ndarray, blend_frames: int
-) -> dict[int, np.ndarray]:
-    """The repaired frames of a segment, in the video's own size.
+class RepairedFrames(Mapping[int, np.ndarray]):
+    """Repaired frames by number, in the video's own size, each made when it is looked at: there may be thousands."""
 
-    Args:
-        full: the video's frames, at least the good neighbours of the segment.
-    """
-    beside = segment.before, segment.after
-    at = {f: i for i, f in enumerate(segment.generated)}
-    good_before, good_after = (None if f is None else full[f] for f in beside)
-    differences = (None if f is None else subject.frames[f].astype(np.float32) - generated_LhwC[at[f]] for f in beside)
-    patches = blend_in_time(generated_LhwC[[at[f] for f in segment.bad]], *differences, blend_frames=blend_frames)
-    box = CropBox(**subject.provenance["crop_box"])
-    repaired = {}
-    for i, f in enumerate(segment.bad):
-        behind = background(good_before, good_after, (i + 1) / (len(segment.bad) + 1))
-        repaired[f] = paste_feathered(behind, patches[i], box)
-    return repaired
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Frames, int]] = {}
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        frames, index = self._made[number]
+        return frames[index]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def add(
+        self,
+        full: Mapping[int, np.ndarray],
+        subject: Subject,
+        segment: Segment,
+        generated_LhwC: np.ndarray,
+        blend_frames: int,
+    ) -> None:
+        """The frames of a segment.
+
+        Args:
+            full: the video's frames, at least the good neighbours of the segment.
+        """
+        good_before, good_after = (None if f is None else full[f] for f in (segment.before, segment.after))
+        at = {f: i for i, f in enumerate(segment.generated)}
+        differences = (
+            None if f is None else subject.frames[f].astype(np.float32) - generated_LhwC[at[f]]
+            for f in (segment.before, segment.after)
+        )
+        bad = picked(generated_LhwC, [at[f] for f in segment.bad])
+        patches, box = (
+            blend_in_time(bad, *differences, blend_frames=blend_frames),
+            CropBox(**subject.provenance["crop_box"]),
+        )
+
+        def pasted(index: int) -> np.ndarray:
+            behind = background(good_before, good_after, (index + 1) / (len(patches) + 1))
+            return paste_feathered(behind, patches[index], box)
+
+        good = next(frame for frame in (good_before, good_after) if frame is not None)
+        frames = MadeFrames(pasted, len(patches), height_width(good))
+        self._made |= {f: (frames, i) for i, f in enumerate(segment.bad)}
 
 
-def write_repaired(reader: VideoReader, repaired: dict[int, np.ndarray], folder: Path, crf: int) -> Path:
+def write_repaired(reader: VideoReader, repaired: Mapping[int, np.ndarray], folder: Path, crf: int) -> Path:
     """Write the whole clip as lossless frames, as video, and the repaired frames beside the old ones."""
 
     def frames() -> Iterator[np.ndarray]:

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from src.common.counting import named_frames
 from src.common.errors import UserError
 from src.inpainting.settings import SegmentPoses
 from src.pose.keypoints import PoseSequence
 from src.pose.smooth import fill_gaps
-from src.pose.tracking import frame_ranges
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,12 @@ def segment_poses(poses: PoseSequence, segment: Segment, source: SegmentPoses) -
     if source == "own":
         unseen = [f for f in segment.bad if not poses.mask[f].any()]
         if unseen:
-            raise UserError(f"no person is seen in frames {frame_ranges(unseen)}: set segment_poses=interpolate")
+            raise UserError(f"no person is seen in {named_frames(unseen)}: set segment_poses=interpolate")
         return poses[segment.generated]
     ends = [f for f in segment.beside if poses.mask[f].any()]
     if not ends:
         raise UserError(
-            f"no person is seen in the good frames {frame_ranges(segment.beside)} beside the segment "
+            f"no person is seen in the good {named_frames(segment.beside)} beside the segment "
             f"[{segment.first},{segment.last}]: widen it to where the person is found, or set segment_poses=own"
         )
     if len(ends) == 1:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from src.common.counting import counted
 from src.common.errors import UserError, explained, in_one_line
 from src.common.files import natural_key
 from src.common.reading import MEBIBYTE, read_bytes
@@ -41,7 +42,9 @@ def list_images(folder: str | Path) -> list[Path]:
     found = images_in(Path(folder))
     if not 0 < len(found) <= MAX_FRAMES:
         kinds = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise UserError(f"the folder {folder} holds {f'{len(found)} images' if found else f'no images ({kinds})'}")
+        raise UserError(
+            f"the folder {folder} holds {counted(len(found), 'image') if found else f'no images ({kinds})'}"
+        )
     return sorted(found, key=lambda path: natural_key(path.name))
 
 

@@ -18,6 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from src.common.arrays import collected
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import UserError, in_one_line
 from src.common.once import say_once
 from src.common.reading import size_in_words
@@ -112,8 +113,8 @@ class VideoReader:
                 repeats = nearest_in_time(times, float(self.fps))
                 changing = "" if _is_uniform(times) else " of changing length"
                 log.info(
-                    "%s: %d frames%s read as %d at %.4g fps",
-                    *(path, len(times), changing, repeats.sum(), float(self.fps)),
+                    "%s: %s%s read as %d at %.4g fps",
+                    *(path, counted(len(times), "frame"), changing, repeats.sum(), float(self.fps)),
                 )
             how, lost = read_as(self.path, times)
             log.info("%s: %s, %.4g fps", path, how, float(self.fps))
@@ -123,7 +124,7 @@ class VideoReader:
         ends = np.cumsum(repeats)
         total = int(ends[-1])
         if start >= total:
-            raise UserError(f"{self.path} has {total} frames, so it cannot start at frame {start}")
+            raise UserError(f"{self.path} has {counted(total, 'frame')}, so it cannot start at frame {start}")
         ends = np.clip(ends, start, total if stop is None else stop)
         self.repeats = np.diff(ends, prepend=start)
         self.num_frames = int(self.repeats.sum())
@@ -165,8 +166,8 @@ class VideoReader:
 
     def _damaged(self, read: int) -> UserError:
         return UserError(
-            f"{self.path} is damaged: {read} frames could be read where {self._last + 1} were expected; re-encode it, "
-            "or read fewer frames of it"
+            f"{self.path} is damaged: {counted(read, 'frame')} could be read where {self._last + 1} were expected; "
+            "re-encode it, or read fewer frames of it"
         )
 
 
@@ -176,8 +177,8 @@ def read_video(path: str | Path) -> Video:
     size = len(reader) * reader.height * reader.width * 3
     if size > MAX_CLIP_BYTES:
         raise UserError(
-            f"{path}: {len(reader)} frames of {reader.width}x{reader.height} pixels take {size_in_words(size)}: read "
-            "fewer, or scale the video down"
+            f"{path}: {counted(len(reader), 'frame')} of {reader.width}x{reader.height} pixels take "
+            f"{size_in_words(size)}: read fewer, or scale the video down"
         )
     with in_one_line(path, "read"):
         frames_FHWC = collected(reader, len(reader), (reader.height, reader.width))

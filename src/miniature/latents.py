@@ -9,6 +9,7 @@ from diffusers import ModelMixin
 
 from src.common.arrays import map_npy
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.common.progress import track
@@ -56,5 +57,5 @@ def pool_latents(vae: ModelMixin, weights: Path, pool: PeoplePool, cache: Path, 
             parts.append((latents.float() * vae.config.scaling_factor).half().cpu().numpy())
         with atomic_path(path) as temporary:
             np.save(temporary, np.concatenate(parts))
-        log.info("latents of %d frames in %s", len(pool), path)
+        log.info("latents of %s in %s", counted(len(pool), "frame"), path)
     return map_npy(path)

@@ -8,6 +8,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from src.common.counting import counted
+
 log = logging.getLogger(__name__)
 # The first steps allocate and choose algorithms: their time says little of the others', but is all that is known then.
 FIRST_STEPS = 30
@@ -73,4 +75,4 @@ class FinishInTime(Callback):
             steps = trainer.strategy.broadcast(min(self._most_steps, trainer.global_step + left))
             trainer.fit_loop.epoch_loop.max_steps = steps
             if done in (2, 2 * EVERY):
-                log.info("finish_in: at %.3g s a step, %d steps in all", seconds_per_step, steps)
+                log.info("finish_in: at %.3g s a step, %s in all", seconds_per_step, counted(steps, "step"))

@@ -7,6 +7,7 @@ import torch
 from diffusers import ModelMixin
 from transformers import PreTrainedModel
 
+from src.common.counting import counted
 from src.common.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -33,4 +34,4 @@ def warm_start(network: ModelMixin | PreTrainedModel, folder: Path) -> None:
             tensor.copy_(saved[name])
         elif name not in saved and ".proj_out." in name:
             tensor.zero_()
-    log.info("%d of %d tensors from %s", len(fits), len(own), folder)
+    log.info("%d of %s from %s", len(fits), counted(len(own), "tensor"), folder)

@@ -1,7 +1,10 @@
 """Adapter weights: only what is trained, as safetensors; and the names of the public ControlVideo model."""
 
+import contextlib
 import json
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,19 @@ from torch import Tensor
 
 from src.common.atomic import atomic_path
 from src.common.errors import UserError
+from src.common.reading import size_in_words
 from src.common.typed import typed
 from src.models.backbone import VideoBackbone
-from src.models.weights_file import require_finite
+from src.models.weights_file import MAX_TENSORS, require_finite
 
 FORMAT_VERSION = 2
 METADATA_KEY = "posecrafter-adapter"
 MAX_METADATA = 2**20  # bytes; ours have some thousands
+MAX_BYTES = 2**30  # with Stable Diffusion 1.5 there are 288 million
 # Of each addition, what stands for having none.
 NO_ADDITIONS = {"loras": [], "embeddings": [], "controlnets": [], "clip_skip": 0, "prediction_type": "epsilon"}
 PROBE_TOLERANCE = 1e-2  # half precision moves weights by 0.4 % at most, another training by far more
+_FLOATS = ("F16", "BF16", "F32", "F64")
 _BLOCK = r"(.*transformer_blocks\.\d+)"
 
 
@@ -93,22 +99,44 @@ def load_adapter(
         UserError: the file is absent or not an adapter, belongs to another base model or to one with other additions,
             its tensors are not exactly those that this backbone trains, or they are not finite.
     """
-    if not Path(path).is_file():
-        raise UserError(f"no adapter at {path}: train one with `python -m src.train`, or give the right file")
     expected = backbone.trainable_state()
-    try:
-        with safe_open(path, "pt") as file:
-            record = _record((file.metadata() or {}).get(METADATA_KEY), path)
-            _require_same_additions(record.additions, additions or {}, path)
-            _require_same_base(record, backbone, base, path)
-            names = list(file.keys())
-            _require_fit({name: tuple(file.get_slice(name).get_shape()) for name in names}, expected, str(path))
-            state = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error})") from error
+    with _opened(path) as (file, names, record):
+        _require_same_additions(record.additions, additions or {}, path)
+        _require_same_base(record, backbone, base, path)
+        _require_fit({name: tuple(file.get_slice(name).get_shape()) for name in names}, expected, str(path))
+        state = {name: file.get_tensor(name) for name in names}
     require_finite(state, str(path), "its fine-tune diverged: train again with a lower optimizer.lr")
     _copy(state, expected)
     return record.config
+
+
+def read_adapter(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of an adapter, whatever backbone they fit; they stay on disk until they are looked at.
+
+    Raises:
+        UserError: the file is absent or not an adapter, or larger than any is.
+    """
+    with _opened(path) as (file, names, _):
+        return {name: file.get_tensor(name) for name in names}
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, list[str], AdapterRecord]]:
+    """The file, the names in it and its metadata; what no adapter is, by size and types, is refused."""
+    if not Path(path).is_file():
+        raise UserError(f"no adapter at {path}: train one with `python -m src.train`, or give the right file")
+    try:
+        with safe_open(path, "pt") as file:
+            record, names = _record((file.metadata() or {}).get(METADATA_KEY), path), list(file.keys())
+            if (size := os.stat(path).st_size) > MAX_BYTES or len(names) > MAX_TENSORS:
+                raise UserError(f"{path} has {size_in_words(size)} in {len(names)} tensors: no adapter has so many")
+            if other := [name for name in names if file.get_slice(name).get_dtype() not in _FLOATS]:
+                raise UserError(
+                    f"{path} holds {other[0]:.200} as other than floats of 16 bits or more: it is none of ours"
+                )
+            yield file, names, record
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error})") from error
 
 
 def _record(text: str | None, path: str | Path) -> AdapterRecord:

@@ -10,6 +10,7 @@ import psutil
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
+from src.common.counting import counted
 from src.common.system import GIB
 
 log = logging.getLogger(__name__)
@@ -73,8 +74,8 @@ def plan_chunks(
     tile_bytes = CPU_TILE_BYTES if device.type == "cpu" else USABLE * TILE_SHARE * free
     branches = f"prompts {'together' if join else 'in turn'}" if num_prompts > 1 else "one prompt"
     log.info(
-        "%d frames need about %.2f GiB a prompt of %.1f GiB free: tiles of %d MiB, %s",
-        *(num_frames, needed / GIB, free / GIB, tile_bytes / 2**20, branches),
+        "%s: about %.2f GiB a prompt of %.1f GiB free, in tiles of %d MiB, %s",
+        *(counted(num_frames, "frame"), needed / GIB, free / GIB, tile_bytes / 2**20, branches),
     )
     return ChunkPlan(None, max(1, int(tile_bytes) // weight.element_size()), join)
 

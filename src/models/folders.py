@@ -11,6 +11,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetM
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.reading import MEBIBYTE, read_text
 from src.models.weights_file import is_weights_file
@@ -115,8 +116,8 @@ def load_part(cls: type, name: str, part: str, *, option: str, variant: str | No
                     raise
     if missing := sorted(info["missing_keys"]):
         raise UserError(
-            f"{option}={name}: the weights of its {part} lack {len(missing)} tensors (first: {missing[0]}): download "
-            "it again"
+            f"{option}={name}: the weights of its {part} lack {counted(len(missing), 'tensor')} (first: {missing[0]}): "
+            "download it again"
         )
     # transformers keeps the precision of the file; half precision is a choice of the run, not of the file.
     return network.float()

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from torch import IntTensor, Tensor
 
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
 from src.models.settings import PredictionType
@@ -73,8 +74,8 @@ def ddim_scheduler(
         raise UserError(f"the scheduler of {where} has {key}={given.get(key)!r:.60}: {first['msg']}") from error
     if schedule.num_train_timesteps != NUM_TRAIN_TIMESTEPS:
         raise UserError(
-            f"the scheduler of {where} has {schedule.num_train_timesteps} timesteps: expected {NUM_TRAIN_TIMESTEPS}, "
-            "as every Stable Diffusion has"
+            f"the scheduler of {where} has {counted(schedule.num_train_timesteps, 'timestep')}: expected "
+            f"{NUM_TRAIN_TIMESTEPS}, as every Stable Diffusion has"
         )
     if schedule.rescale_betas_zero_snr and schedule.prediction_type == "epsilon":
         raise UserError(

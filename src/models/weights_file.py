@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from src.common.counting import counted
 from src.common.errors import UserError
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
@@ -60,7 +61,9 @@ def require_finite(state: Mapping[str, Tensor], what: str, mend: str) -> None:
     """Raise a UserError, which says `what` holds them and the `mend`, where tensors hold values that are not finite."""
     bad = [name for name, tensor in state.items() if not tensor.isfinite().all()]
     if bad:
-        raise UserError(f"{what} holds values that are not finite in {len(bad)} tensors (first: {bad[0]}): {mend}")
+        raise UserError(
+            f"{what} holds values that are not finite in {counted(len(bad), 'tensor')} (first: {bad[0]}): {mend}"
+        )
 
 
 def _require(path: str, option: str) -> None:

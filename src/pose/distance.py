@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from src.common.counting import counted, named_frames
 from src.pose.keypoints import PoseSequence
-from src.pose.tracking import frame_ranges
 
 FAR_FACTOR = 1.5
 
@@ -41,11 +41,11 @@ class DistanceToTraining:
             said = f"no target pose is far from the training poses (threshold {self.threshold:.3f} of the frame)"
         else:
             said = (
-                f"{len(far)} of {len(self.distance)} target poses are far from every training pose (more than "
-                f"{self.threshold:.3f} of the frame, up to {self.distance[far].max():.3f}), which degrades quality: "
-                f"frames {frame_ranges(far)}"
+                f"{len(far)} of {counted(len(self.distance), 'target pose')} {'is' if len(far) == 1 else 'are'} far "
+                f"from every training pose (more than {self.threshold:.3f} of the frame, up to "
+                f"{self.distance[far].max():.3f}), which degrades quality: {named_frames(far)}"
             )
-        return f"{said}; nothing that a training pose shows is seen in frames {frame_ranges(blank)}" if blank else said
+        return f"{said}; nothing that a training pose shows is seen in {named_frames(blank)}" if blank else said
 
 
 def distance_to_training(poses: PoseSequence, training: PoseSequence) -> DistanceToTraining:

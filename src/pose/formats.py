@@ -9,6 +9,7 @@ import numpy as np
 
 from src.common.arrays import read_npz
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.files import natural_key
 from src.common.reading import MEBIBYTE, Limits, read_json
@@ -191,6 +192,6 @@ def _documents_of(files: list[Path], folder: Path) -> list[Any]:
     for file in files:
         document = read_json(file, FRAME_LIMITS)
         if isinstance(document, list) and len(document) != 1:
-            raise UserError(f"{file}: {len(document)} frames; expected one in each file of a folder")
+            raise UserError(f"{file}: {counted(len(document), 'frame')}; expected one in each file of a folder")
         documents.append(document[0] if isinstance(document, list) else document)
     return documents

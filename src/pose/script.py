@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from src.common.counting import counted
 from src.common.errors import UserError, in_one_line
 from src.common.reading import read_yaml
 from src.pose import edit
@@ -142,7 +143,9 @@ def apply_script(
         UserError: another number of poses, or keypoints that an edit needs are not seen.
     """
     if len(poses) not in (1, script.num_frames):
-        raise UserError(f"{script.path} edits 1 pose or a clip of {script.num_frames}, got {len(poses)} poses")
+        raise UserError(
+            f"{script.path} edits 1 pose or a clip of {script.num_frames}, got {counted(len(poses), 'pose')}"
+        )
     xy, mask, confidence = [], [], []
     for frame in range(script.num_frames):
         source = frame if len(poses) > 1 else 0
@@ -179,8 +182,8 @@ def perform_script(
     if frame is not None:
         if not 0 <= frame < len(training):
             raise UserError(
-                f"the start frame {frame} of {script.path} is not one of the {len(training)} training frames: choose "
-                f"pose_script.frame from 0 to {len(training) - 1}"
+                f"the start frame {frame} of {script.path} is not one of the "
+                f"{counted(len(training), 'training frame')}: choose pose_script.frame from 0 to {len(training) - 1}"
             )
         return apply_script(script, training[frame], frame_size=frame_size)
     performed, failure = {}, None
@@ -190,7 +193,7 @@ def perform_script(
         except UserError as error:
             failure = failure or error
     if not performed:
-        raise UserError(f"{failure} (so it is in each of the {len(training)} training frames)")
+        raise UserError(f"{failure} (so it is in each of the {counted(len(training), 'training frame')})")
     best = max(performed, key=lambda i: _path_length(performed[i]))
     log.info("%s starts from training frame %d, counted from 0; pose_script.frame= chooses another", script.path, best)
     return performed[best]

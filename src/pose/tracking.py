@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from src.common.counting import counted, frame_ranges
 from src.common.errors import UserError
 from src.common.typed import check_range
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
@@ -162,7 +163,9 @@ def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int
         return 0
     if isinstance(person, int):
         if person >= len(boxes):
-            raise NobodyFound(f"pose.person={person}: {len(boxes)} people were found, numbered from 0, the largest")
+            raise NobodyFound(
+                f"pose.person={person}: {counted(len(boxes), 'person', 'people')} found, numbered from 0, the largest"
+            )
         return person
     most = max(map(len, boxes))
     lasting = [number for number, found in enumerate(boxes) if 2 * len(found) >= most]
@@ -247,7 +250,7 @@ def select_person(
     found = sum(index is not None for index in chosen)
     if not found:
         raise NobodyFound(
-            f"{source}: no person found in any of {count} frames; a person must be seen in the picture"
+            f"{source}: no person found in any of {counted(count, 'frame')}; a person must be seen in the picture"
             " (another extractor may find them: pose=dwpose, pose=mediapipe, or pose=file with your own keypoints)"
         )
     xy = np.zeros((count, NUM_KEYPOINTS, 2), np.float32)
@@ -258,34 +261,19 @@ def select_person(
     crowded = sum(len(people) > 1 for people in people_F)
     if crowded:
         log.info(
-            "%s: up to %d people in a frame (several in %d of %d frames); following number %d, %s",
-            *(source, max(map(len, people_F)), crowded, count, crowd.chosen),
+            "%s: up to %d people in a frame (several in %d of %s); following number %d, %s",
+            *(source, max(map(len, people_F)), crowded, counted(count, "frame"), crowd.chosen),
             "the largest over the clip" if person == "largest" else f"pose.person={person}",
         )
     if found < count:
         missing = [frame for frame, index in enumerate(chosen) if index is None]
         log.warning(
-            "%s: person not found in %d of %d frames: %s", source, count - found, count, frame_ranges(missing, limit=8)
+            "%s: person not found in %d of %s: %s",
+            source,
+            count - found,
+            counted(count, "frame"),
+            frame_ranges(missing, limit=8),
         )
     else:
-        log.info("%s: person found in all %d frames", source, count)
+        log.info("%s: person found in all of %s", source, counted(count, "frame"))
     return PoseSequence(xy, confidence, confidence > 0), crowd
-
-
-def frame_ranges(frames: Sequence[int], *, limit: int | None = None) -> str:
-    """Frame numbers in short form, at most `limit` stretches of them.
-
-    >>> frame_ranges([0, 1, 2, 7, 9, 10])
-    '0-2, 7, 9-10'
-    >>> frame_ranges([0, 2, 4], limit=1)
-    '0, and 2 more stretches'
-    """
-    runs: list[list[int]] = []
-    for frame in frames:
-        if runs and frame == runs[-1][1] + 1:
-            runs[-1][1] = frame
-        else:
-            runs.append([frame, frame])
-    shown = runs[:limit]
-    text = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in shown)
-    return text + (f", and {len(runs) - len(shown)} more stretches" if len(runs) > len(shown) else "")

@@ -15,6 +15,7 @@ import numpy as np
 
 from src.common.arrays import height_width
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import DamagedFile
 from src.common.files import write_json
 from src.common.reading import read_json
@@ -58,7 +59,9 @@ def read_training(folder: Path) -> TrainingClip:
             raise DamagedFile(f"{folder / CLIP} must hold a prompt, the frames a second and the clip's source")
     frames, poses = read_video(folder / FRAMES).frames, load_poses(folder / POSES)
     if len(frames) != len(poses):
-        raise DamagedFile(f"{folder} has {len(frames)} frames and {len(poses)} poses: expected a pose for each")
+        raise DamagedFile(
+            f"{folder} has {counted(len(frames), 'frame')} and {counted(len(poses), 'pose')}: expected a pose for each"
+        )
     return TrainingClip(frames, poses, prompt, float(fps), _read_conditions(folder, frames.shape), source)
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from src.common.arrays import Frames, collected
+from src.common.counting import counted
 from src.common.digests import frames_sha256
 from src.common.errors import UserError
 from src.data.crop import CropBox, crop_frame
@@ -114,7 +115,7 @@ def target_conditions(
             if condition is None:
                 raise UserError(
                     f"{which}follows images that are given: give condition= a video or a folder with one for each of "
-                    f"the {len(target.poses)} poses, {rest}"
+                    f"the {counted(len(target.poses), 'pose')}, {rest}"
                 )
             found.append(_given(condition, count=len(target.poses), size=size, clip=target.driver))
         elif target.beside is None:
@@ -147,7 +148,10 @@ def _given(path: str, *, count: int, size: tuple[int, int], clip: Subject | None
     """
     images = read_video(path).frames
     if len(images) != count:
-        raise UserError(f"{path} has {len(images)} condition images for {count} frames: give one for each frame")
+        raise UserError(
+            f"{path} has {counted(len(images), 'condition image')} for {counted(count, 'frame')}: give one for each "
+            "frame"
+        )
     height, width = images.shape[1:3]
     if (height, width) == size:
         return images

@@ -5,6 +5,7 @@ from typing import Any
 
 from huggingface_hub.constants import HF_HUB_CACHE
 
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.system import devices, execution_providers, quick_precision, video_codecs, writable
 from src.models.checkup import check_weights
@@ -119,7 +120,7 @@ def readable(report: dict[str, Any]) -> str:
             if fitting is None
             else " ".join(f"{key}={str(value).lower()}" for key, value in fitting.items() if key != "frames_at_once")
         )
-        frames = "" if fitting is None else f" ({fitting['frames_at_once']} frames at once)"
+        frames = "" if fitting is None else f" ({counted(fitting['frames_at_once'], 'frame')} at once)"
         lines.append(f"fits {card}: {values}{frames}")
     problems = [f"PROBLEM: {line}" for line in report["problems"]] or ["nothing is wrong"]
     return "\n".join([*lines, *problems])

@@ -16,7 +16,7 @@ from src.common.atomic import atomic_path
 from src.common.errors import ResourceError, in_one_line
 from src.common.files import read_record, write_json
 from src.common.typed import plain
-from src.common.writers import only_writer
+from src.common.writers import only_writer, refuse_links
 from src.data.subject_split import TrainingClip
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
@@ -85,8 +85,14 @@ def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str
 
     Returns:
         The record of what it cost, or had cost.
+
+    Raises:
+        UserError: the place in the cache is a link, or holds one that leads out of the cache.
     """
     kept = None if cache is None else RunFolder(Path(cache) / lesson.key[:24])
+    if kept is not None:
+        # It may be shared: no link in it is written through, nor read.
+        refuse_links(kept.path.parent, [kept.path.name])
     for known in filter(None, (run, kept)):
         if (record := known.fine_tune_record(lesson.key)) is None:
             continue

@@ -1,12 +1,14 @@
 """A person who was learnt, ready to be generated in any poses."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from src.common.arrays import Frames
 from src.common.errors import DamagedFile
 from src.common.trainer import TrainerSettings
 from src.data.pose_sources import TargetPoses
 from src.data.subject_split import TrainingClip
+from src.models.adapter import load_adapter, read_adapter
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
@@ -20,25 +22,24 @@ from src.sampling.settings import MethodSettings, SamplingSettings
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """What a finished run holds, loaded.
+    """What a finished run holds; its models are loaded when they are first asked for.
 
     Attributes:
         settings: of the run.
         clip: what was learnt from.
-        image_model, backbone: with the run's adapter.
+        run: the run.
     """
 
     settings: RunSettings
     clip: TrainingClip
-    image_model: ImageModel
-    backbone: VideoBackbone
+    run: RunFolder
 
     @staticmethod
-    def load(run: RunFolder) -> "Person":
-        """Read a finished run.
+    def read(run: RunFolder) -> "Person":
+        """Read a finished run, but for its models.
 
         Raises:
-            UserError: no such run, or its fine-tune did not finish.
+            UserError: no such run.
         """
         settings, clip = run.settings(), run.training()
         if len(clip.conditions) != len(settings.model.controlnets):
@@ -46,9 +47,25 @@ class Person:
                 f"{run.path} has condition images for {len(clip.conditions)} of its {len(settings.model.controlnets)} "
                 "model.controlnets: train the run again"
             )
-        image_model, backbone = build_models(settings.model)
-        run.load_adapter(backbone, base=image_model.base, additions=image_model.additions)
-        return Person(settings, clip, image_model, backbone)
+        return Person(settings, clip, run)
+
+    @staticmethod
+    def load(run: RunFolder) -> "Person":
+        """Read a finished run and load its models; errors as of `read` and `models`."""
+        person = Person.read(run)
+        _ = person.models
+        return person
+
+    @cached_property
+    def models(self) -> tuple[ImageModel, VideoBackbone]:
+        """Image model and backbone, with the run's adapter.
+
+        Raises:
+            UserError: no such weights, or the fine-tune did not finish.
+        """
+        image_model, backbone = build_models(self.settings.model)
+        load_adapter(self.run.adapter(), backbone, base=image_model.base, additions=image_model.additions)
+        return image_model, backbone
 
     def job(
         self,
@@ -77,8 +94,12 @@ class Person:
         )
 
     def video_key(self, job: GenerationJob, trainer: TrainerSettings | None = None) -> str:
-        """SHA-256 of everything that the video of a job depends on; see `generate`."""
-        return video_key(self.settings, job, trainer or self.settings.trainer, self.backbone)
+        """SHA-256 of everything that the video of a job depends on, found without the models; see `generate`.
+
+        Raises:
+            UserError: the fine-tune did not finish, or its adapter is none.
+        """
+        return video_key(self.settings, job, trainer or self.settings.trainer, read_adapter(self.run.adapter()))
 
     def generate(
         self, job: GenerationJob, trainer: TrainerSettings | None = None, *, output: RunFolder | None = None
@@ -91,5 +112,6 @@ class Person:
                 there until it is; None: all in memory.
         """
         trainer = trainer or self.settings.trainer
-        keep = None if output is None else keep_in(output, self.settings, job, trainer, self.backbone)
-        return generate(job, self.image_model, self.backbone, trainer, keep=keep)
+        image_model, backbone = self.models
+        keep = None if output is None else keep_in(output, self.settings, job, trainer, backbone)
+        return generate(job, image_model, backbone, trainer, keep=keep)

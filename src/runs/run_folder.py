@@ -33,8 +33,6 @@ from src.common.writers import check_place, only_writer, refuse_links
 from src.data.subject_split import SubjectSplit, TrainingClip
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
-from src.models.adapter import load_adapter
-from src.models.backbone import VideoBackbone
 from src.runs.clips import read_training, write_held_out, write_training
 from src.runs.generated import GENERATED, tree_sha256, write_drift, write_generated
 from src.runs.identity import same_run
@@ -111,6 +109,8 @@ class RunFolder:
             raise UserError(
                 f"{self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
             )
+        # Nor is read what lies outside.
+        refuse_links(self.path, (CONFIG, ADAPTER, TRAINING, HELD_OUT))
         values = read_yaml(self.path / CONFIG)
         where = str(self.path / CONFIG)
         if not isinstance(values, Mapping):
@@ -200,18 +200,18 @@ class RunFolder:
     def _fine_tune(self) -> dict[str, Any] | None:
         return read_record(self.path / FINE_TUNE_RECORD) if (self.path / ADAPTER).is_file() else None
 
-    def load_adapter(self, backbone: VideoBackbone, *, base: str, additions: dict[str, Any]) -> None:
-        """Load the trained part into a backbone.
+    def adapter(self) -> Path:
+        """The file of what was trained.
 
         Raises:
-            UserError: the fine-tune is not finished, or does not fit.
+            UserError: the fine-tune is not finished.
         """
         if not (self.path / ADAPTER).is_file():
             raise UserError(
                 f"run={self.path} has not finished its fine-tune: give its src.train command again with "
                 f"run_dir={self.path}"
             )
-        load_adapter(self.path / ADAPTER, backbone, base=base, additions=additions)
+        return self.path / ADAPTER
 
     # What was generated.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from src.common.arrays import map_npy
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import in_one_line
 from src.common.files import read_record, write_json
 from src.common.reading import open_regular
@@ -48,7 +49,7 @@ class KeptFrames:
         self._header = header.getvalue()
         self._whole = self._found()
         if self._whole:
-            log.info("%d of %d windows were sampled before: %s", len(self._whole), len(lengths), folder)
+            log.info("%d of %s sampled before: %s", len(self._whole), counted(len(lengths), "window"), folder)
         else:
             with atomic_path(self._path) as temporary:
                 temporary.write_bytes(self._header)

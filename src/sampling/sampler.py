@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from src.common.arrays import collected
+from src.common.counting import counted
 from src.common.progress import track
 from src.models.backbone import VideoBackbone
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
@@ -118,7 +119,7 @@ class Sampler(LightningModule):
             # Once a segment: its windows share reference frame, distances and inversion.
             self._begun = segment, self._begin(self.segments[segment])
         if len(self.windows) > len(self.segments):
-            log.info("window %d of %d: %d frames", window + 1, len(self.windows), len(job.target_poses))
+            log.info("window %d of %d: %s", window + 1, len(self.windows), counted(len(job.target_poses), "frame"))
         latents_LChw, _ = self._sample(job, self._begun[1])
         if window + 1 == len(self.windows) or self.windows[window + 1].segment != segment:
             # A preview comes again with other weights.
@@ -168,9 +169,9 @@ class Sampler(LightningModule):
         if any(skipped.values()):
             told = ", ".join(f"{piece} in {count}" for piece, count in skipped.items() if count)
             log.info(
-                "latent editing: %s of %d frames left as they are, where a pose shows too little",
+                "latent editing: %s of %s left as they are, where a pose shows too little",
                 told,
-                len(job.target_poses),
+                counted(len(job.target_poses), "frame"),
             )
 
         def edit_latents(latents_1FChw: Tensor, step: int) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from src.common.arrays import MadeFrames, height_width
 from src.common.atomic import atomic_path
+from src.common.counting import frame_ranges
 from src.common.files import read_record, write_json
 from src.common.writers import free_folder, only_writer
 from src.data.pose_sources import TargetPoses, target_poses
@@ -23,7 +24,6 @@ from src.media.video import write_video
 from src.pose.distance import DistanceToTraining, distance_to_training
 from src.pose.draw import drawings
 from src.pose.formats import save_poses
-from src.pose.tracking import frame_ranges
 from src.runs.run_folder import RunFolder
 from src.showcase.settings import LookSettings
 

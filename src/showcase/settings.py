@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.typed import FileName, Raw, check_choice, check_range, setting
 from src.data.pose_sources import PoseSourceSettings
@@ -114,4 +115,6 @@ class GallerySettings(LearningSettings):
         for name, item in self.pictures.items():
             check_choice(f"pictures.{name}.driver", item.driver or self.subject, tuple(SEEDS))
             if isinstance(item, RepairItem) and not 0 <= item.segment[0] <= item.segment[1] < item.frames:
-                raise UserError(f"pictures.{name}.segment={list(item.segment)} is not in its {item.frames} frames")
+                raise UserError(
+                    f"pictures.{name}.segment={list(item.segment)} is not in its {counted(item.frames, 'frame')}"
+                )

@@ -1,7 +1,9 @@
 """DensePose conditions and masks as users give them."""
 
 import logging
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,6 +168,27 @@ def test_mediapipe_finds_a_filmed_person():
     assert all(0.2 < mask.mean() < 0.6 for mask in masks.values)
     # Frame 1 alone is segmented as it was behind frame 0.
     assert np.array_equal(segment_people(frames[1:]).values[0], masks.values[1])
+
+
+def test_mediapipe_says_nothing_while_it_is_opened(monkeypatch, capfd):
+    class Segmentation:
+        def __init__(self, *, model_selection):
+            os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            os.write(2, b"our own")
+
+        def process(self, frame):
+            return SimpleNamespace(segmentation_mask=np.ones(frame.shape[:2]))
+
+    solutions = SimpleNamespace(selfie_segmentation=SimpleNamespace(SelfieSegmentation=Segmentation))
+    monkeypatch.setattr("src.baselines.masks.import_mediapipe", lambda: SimpleNamespace(solutions=solutions))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0")
+    assert segment_people(np.zeros((1, 4, 4, 3), np.uint8)).values.all()
+    assert capfd.readouterr().err == "our own"
 
 
 def test_without_mediapipe_it_is_said(monkeypatch):

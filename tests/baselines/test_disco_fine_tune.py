@@ -133,7 +133,7 @@ def test_what_has_diverged_is_not_kept(clip, tmp_path):
     module = DisCoFineTuneModule(toy_disco(), make_scheduler(SCHEDULER), SETTINGS, seed=3)
     with torch.no_grad():
         module.model.refer_clip_proj.weight[0] = torch.nan
-    with pytest.raises(UserError, match=r"not finite in 1 tensors \(first: refer_clip_proj.weight\): it has diverged"):
+    with pytest.raises(UserError, match=r"not finite in 1 tensor \(first: refer_clip_proj.weight\): it has diverged"):
         save_trained(tmp_path / "adapter.safetensors", module)
     assert not list(tmp_path.iterdir())
 

@@ -28,3 +28,12 @@ def test_threads_that_wait_sleep_soon_unless_the_user_says_how(package, own, exp
     command = [sys.executable, "-c", BEGIN.format(package=package)]
     done = subprocess.run(command, cwd=ROOT, env=environment | own, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_a_user_error_with_closed_streams_has_its_status(closed):
+    """And what is opened afterwards does not get the number of standard error, which libraries write to."""
+    program = "import os; from src.app.console import main\ntry: main()\nfinally: assert os.open('/', 0) > 2"
+    for words, status in (("--help", 0), ("nope", 2)):
+        command = f'exec "{sys.executable}" -c "{program}" {words} {closed}'
+        assert subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == status

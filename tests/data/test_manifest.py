@@ -94,6 +94,17 @@ def test_what_cannot_be_had_is_listed_and_does_not_stop_the_rest(tmp_path: Path)
     assert first["frames_sha256"] != manifest["subjects"]["some_004"]["frames_sha256"]
 
 
+def test_two_at_once_that_prepare_other_subjects_leave_both_in_the_manifest(tmp_path: Path) -> None:
+    class Slow(Centre):
+        def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
+            run(tmp_path, [4, 3], only=["some_002"])
+            return super().extract(frames, total=total)
+
+    run(tmp_path, [4, 3], Slow(), only=["some_001"])
+    manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
+    assert list(manifest["subjects"]) == ["some_001", "some_002"]
+
+
 def test_a_prepared_name_is_a_subject(tmp_path: Path) -> None:
     run(tmp_path, [4])
     subject = resolve_subject("some_001", settings=SETTINGS, root=tmp_path / "data", extractor=Centre)

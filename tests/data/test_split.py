@@ -41,7 +41,7 @@ def test_short_clips_keep_most_of_what_the_paper_trains_on_and_say_so(caplog):
     with caplog.at_level(logging.WARNING):
         split = split_frames(50, num_train=8, num_test=100)
     assert split.num_available == 25 and len(split.test) == 25
-    assert "50 frames are too few to hold out 100: the last 25" in caplog.text
+    assert "a clip of 50 frames is too short to hold out 100: the last 25" in caplog.text
     assert split_frames(20, num_train=8, num_test=100).num_available == 10
 
 
@@ -83,6 +83,6 @@ def test_frames_without_the_person_are_not_trained_on(caplog):
     split = split_frames(50, num_train=8, num_test=10, unseen=unseen)
     assert not set(split.train) & set(unseen) and (split.train[0], split.train[-1]) == (2, 39)
     assert split.test == tuple(range(40, 50)) and len(set(split.train)) == 8
-    assert "frames 0-1, 9, 15, which are not trained on" in caplog.text
+    assert "frames 0-1, 9, 15, which training leaves out" in caplog.text
     with pytest.raises(UserError, match="the person is seen in 2 of the 12 frames"):
         split_frames(20, num_train=3, num_test=8, unseen=range(10))

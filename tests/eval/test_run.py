@@ -1,6 +1,7 @@
 """The benchmark runner on two rendered subjects with the toy model."""
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from eval.benchmark.run_benchmark import FILE_NAME, run_benchmark
 from eval.benchmark.settings import BenchmarkSettings
 from eval.reporting.results import load_results
 from src.app.entry import settings_of
-from src.common.errors import UserError
+from src.common.errors import ResourceError, UserError
 from src.common.paths import CONF_DIR
 from src.media.video import read_video
 
@@ -113,11 +114,35 @@ def test_another_extractor_than_the_protocols_is_refused_before_a_subject_is_pre
 def test_what_is_finished_where_nothing_can_be_written_is_scored_all_the_same(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The place is looked at once; what is not finished there is said to fail for it."""
+    looked: list[object] = []
+
     def refused(place: object) -> None:
-        raise AssertionError(f"{place} is there")
+        looked.append(place)
+        raise ResourceError(f"{place} cannot be written: it is read-only", errno.EROFS)
 
     monkeypatch.setattr(eval.benchmark.subject_run, "check_place", refused)
     assert run(config(finished[0])) == finished[1]
+    assert looked == [finished[0] / "runs/people"]
+    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    with pytest.raises(
+        UserError, match="could be scored; people_001: .*runs/people cannot be written: it is read-only"
+    ):
+        run(config(finished[0], "trainer.max_steps=2"))
+    assert len(looked) == 2
+
+
+def test_a_place_for_runs_in_which_nothing_can_be_written_nor_is_finished_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(place: object) -> None:
+        raise ResourceError(f"{place} cannot be written: it is read-only", errno.EROFS)
+
+    monkeypatch.setattr(eval.benchmark.subject_run, "check_place", refused)
+    (tmp_path / "runs/people").mkdir(parents=True)
+    with pytest.raises(ResourceError, match="^[^;]*runs/people cannot be written: it is read-only$"):
+        run(config(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_methods_share_the_fine_tune(finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

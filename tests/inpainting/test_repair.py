@@ -1,6 +1,10 @@
 """Properties of a repair: bad frames are made anew, all others stay as they are."""
 
 import json
+import tracemalloc
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from src.data.crop import CropBox
 from src.data.prepare import prepare_subject
 from src.data.subject import ClipSettings, load_subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
-from src.inpainting.repaired_clip import frames_at, write_repaired
+from src.inpainting.repaired_clip import RepairedFrames, frames_at, write_repaired
 from src.inpainting.segments import Segment, parse_segments, segment_poses
 from src.media.pictures import read_image
 from src.media.video import VideoReader, read_video, write_frames
@@ -147,7 +151,7 @@ def test_interpolated_poses_move_in_straight_lines():
     with pytest.raises(UserError, match=r"no person is seen in the good frames 1, 4 beside the segment \[2,3\]: widen"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "interpolate")
     seen[3] = False
-    with pytest.raises(UserError, match="no person is seen in frames 3: set segment_poses=interpolate"):
+    with pytest.raises(UserError, match="no person is seen in frame 3: set segment_poses=interpolate"):
         segment_poses(PoseSequence(xy, seen, seen), Segment(2, 3, 6), "own")
 
 
@@ -170,10 +174,34 @@ def test_what_one_good_frame_alone_shows_is_there_up_to_the_middle_and_moves_wit
 def test_blending_removes_a_jump_in_light_and_leaves_a_perfect_segment_alone():
     generated = np.full((6, 32, 32, 3), 100, np.uint8)
     none = np.zeros((32, 32, 3))
-    assert (blend_in_time(generated, none, none, blend_frames=4) == generated).all()
-    brighter = blend_in_time(generated, none + 20, none - 10, blend_frames=2)
-    assert brighter.mean((1, 2, 3)).tolist() == [120, 110, 100, 100, 95, 90]
-    assert (blend_in_time(generated, none + 20, None, blend_frames=0) == generated).all()
+
+    def blended(before, after, blend_frames):
+        return np.stack(list(blend_in_time(generated, before, after, blend_frames=blend_frames)))
+
+    assert (blended(none, none, 4) == generated).all()
+    assert blended(none + 20, none - 10, 2).mean((1, 2, 3)).tolist() == [120, 110, 100, 100, 95, 90]
+    assert (blended(none + 20, None, 0) == generated).all()
+
+
+def test_repaired_frames_are_made_one_at_a_time():
+    """A segment of thousands in a large video would take tens of gigabytes."""
+    segment, size = Segment(1, 200, 202), 128
+    generated = np.random.default_rng(0).integers(0, 256, (202, 16, 16, 3), np.uint8)
+    whole = CropBox(0, 0, size, size)
+    subject = SimpleNamespace(frames=generated, provenance={"crop_box": asdict(whole)})
+    full = {f: np.zeros((size, size, 3), np.uint8) for f in segment.beside}
+    repaired = RepairedFrames()
+    tracemalloc.start()
+    repaired.add(full, cast(Any, subject), segment, generated, 4)
+    for number in segment.bad:
+        assert repaired[number].shape == (size, size, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert sorted(repaired) == segment.bad and repaired.get(0) is None
+    # A frame is pasted in double precision.
+    assert peak < 40 * full[0].nbytes
+    middle = paste_feathered(full[0], generated[20], whole)
+    assert (repaired[20] == middle).all(), "far from both borders as it was generated"
 
 
 def test_a_square_is_paste_feathered_without_seams():

@@ -11,6 +11,7 @@ from src.models.adapter import (
     controlvideo_state_dict,
     load_adapter,
     load_controlvideo_state_dict,
+    read_adapter,
     save_adapter,
 )
 from src.models.build import build_backbone
@@ -99,7 +100,7 @@ def test_adapters_that_are_not_finite_are_neither_written_nor_read(backbone, tmp
     rewrite(path, state={name: torch.full_like(value, torch.nan)})
     other = fresh()
     before = {n: p.clone() for n, p in other.trainable_state().items()}
-    with pytest.raises(UserError, match=rf"not finite in 1 tensors \(first: {name}\).*lower optimizer.lr"):
+    with pytest.raises(UserError, match=rf"not finite in 1 tensor \(first: {name}\).*lower optimizer.lr"):
         load_adapter(path, other, base="tiny")
     assert all(torch.equal(before[n], p) for n, p in other.trainable_state().items())
     with torch.no_grad():
@@ -162,3 +163,21 @@ def test_an_adapter_remembers_what_was_on_its_base(present, message, backbone, t
     load_adapter(path, fresh(), base="tiny", additions=moved)
     with pytest.raises(UserError, match=message):
         load_adapter(path, fresh(), base="tiny", additions=same | present)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"x": torch.zeros(2, dtype=torch.float8_e4m3fn)}, "x as other than floats of 16 bits or more"),
+        ({"x": torch.zeros(2, dtype=torch.complex64)}, "x as other than floats of 16 bits or more"),
+        ({f"x{number}": torch.zeros(0) for number in range(20_001)}, "in 20001 tensors: no adapter has so many"),
+    ],
+)
+def test_what_no_adapter_holds_is_refused_before_it_is_read(backbone, tmp_path, tensors, said):
+    """A type that PyTorch cannot look at ended in a traceback, and a third of a million tensors took minutes."""
+    save_adapter(tmp_path / "own.safetensors", backbone, base="tiny")
+    with safe_open(tmp_path / "own.safetensors", "pt") as own:
+        save_file(tensors, tmp_path / "theirs.safetensors", own.metadata())
+    for read in (read_adapter, lambda path: load_adapter(path, backbone, base="tiny")):
+        with pytest.raises(UserError, match=said):
+            read(tmp_path / "theirs.safetensors")

@@ -139,5 +139,5 @@ def test_who_is_seen_in_half_as_many_frames_as_another_may_be_chosen_by_side(fra
 
 
 def test_a_number_that_nobody_has_is_refused():
-    with pytest.raises(UserError, match=r"pose\.person=2: 2 people were found, numbered from 0"):
+    with pytest.raises(UserError, match=r"pose\.person=2: 2 people found, numbered from 0"):
         indices([[person(0.2), person(0.8)]], 2)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ import yaml
 
 from src.common.checkpoints import usable
 from src.common.errors import UserError
+from src.data.subject import load_subject
 from src.media.video import write_frames
 from src.prepare import main as prepare
+from src.runs.learn import Lesson, learn_once
 from src.runs.run_folder import RunFolder
 from src.sample import main as sample
 from src.train import main as train
@@ -345,6 +348,61 @@ def test_a_fine_tune_does_not_follow_links_of_a_run(shared: Path, call_main) -> 
     assert folders.content(shared) == before
 
 
+READ_BY_A_SAMPLE = ("config.yaml", "adapter.safetensors", "training/clip.json", "training/frames/00000.png")
+
+
+@pytest.mark.parametrize("name", READ_BY_A_SAMPLE)
+def test_nothing_is_read_through_a_link_of_a_run(shared: Path, call_main, name: str) -> None:
+    (shared / "run" / name).rename(shared / "theirs")
+    (shared / "run" / name).symlink_to(shared / "theirs")
+    line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz")))
+    assert f"run/{name} is a link, which may lead out of run: remove it" in line
+
+
+def test_nothing_is_read_through_a_link_of_a_subject(shared: Path) -> None:
+    (shared / "data/me/frames.npy").rename(shared / "theirs")
+    (shared / "data/me/frames.npy").symlink_to(shared / "theirs")
+    with pytest.raises(UserError, match="frames.npy is a link, which may lead out of"):
+        load_subject("me", shared / "data")
+
+
+@pytest.mark.parametrize("name", ["", "adapter.safetensors", ".lock"])
+def test_a_link_in_a_cache_of_fine_tunes_leads_nothing_out(tmp_path: Path, name: str) -> None:
+    lesson = Lesson("k" * 64, train=nothing_is_learnt, save=nothing_is_learnt, load=nothing_is_learnt)
+    kept, theirs = tmp_path / "cache" / lesson.key[:24] / name, tmp_path / "theirs"
+    theirs.mkdir()
+    kept.parent.mkdir(parents=True)
+    kept.symlink_to(theirs)
+    with pytest.raises(UserError, match="is a link, which may lead out of .*cache: remove it"):
+        learn_once(RunFolder(tmp_path / "run"), lesson, cache=str(tmp_path / "cache"))
+    assert not list(theirs.iterdir())
+
+
+def nothing_is_learnt(path: Path) -> NoReturn:
+    raise AssertionError(f"{path} is a link")
+
+
+@pytest.mark.parametrize("name", [".locks", ".locks/new", ".poses"])
+def test_a_link_beside_subjects_leads_no_poses_out(shared: Path, call_main, name: str) -> None:
+    (shared / "theirs").mkdir()
+    shutil.rmtree(shared / "data" / name, ignore_errors=True)
+    (shared / "data" / name).symlink_to(shared / "theirs")
+    arguments = [word for word in STAGES["prepare"].command.arguments if not word.startswith("name=")]
+    line = refused(call_main, Command("prepare", (*arguments, "name=new")))
+    assert f"data/{name} is a link, which may lead out of data: remove it" in line
+    assert not list((shared / "theirs").iterdir())
+
+
+@pytest.mark.parametrize(("name", "output"), [("report", []), ("report/cards", []), ("out/cards", ["output=out"])])
+def test_a_link_beside_results_leads_no_report_out(shared: Path, call_main, name: str, output: list[str]) -> None:
+    (shared / "theirs").mkdir()
+    (shared / "theirs/01_mine.md").touch()
+    (shared / name).parent.mkdir(exist_ok=True)
+    (shared / name).symlink_to(shared / "theirs")
+    assert f"{name} is a link" in refused(call_main, Command("report", ("results=scores.json", *output)))
+    assert [path.name for path in (shared / "theirs").iterdir()] == ["01_mine.md"]
+
+
 def test_a_folder_that_is_not_ours_stays(shared: Path, call_main) -> None:
     (shared / "mine/frames").mkdir(parents=True)
     (shared / "mine/frames/holiday.png").write_bytes(b"mine")
@@ -365,3 +423,10 @@ def test_a_folder_that_is_not_ours_stays(shared: Path, call_main) -> None:
     (shared / "out/notes.txt").write_text("mine")
     assert call_main(sample, *sampling, "output=out", "seed=1")[0] == 0
     assert (shared / "out/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("fps", ["9" * 400, "1/" + "9" * 400, "-1", "0"])
+def test_a_rate_that_no_clip_has_is_one_line(shared: Path, fps: str) -> None:
+    edit(shared / "data/me/subject.yaml", fps=fps)
+    with pytest.raises(UserError, match="data/me is damaged .fps is .*: expected above 0 and at most 1000"):
+        load_subject("me", shared / "data")

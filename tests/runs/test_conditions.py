@@ -140,7 +140,7 @@ def test_the_key_of_kept_windows_names_what_the_conditions_are_drawn_from(place)
     def key(frames):
         conditions = (DrawnImages(person.settings.model.controlnets[0], frames, (64, 64)),)
         job = person.job(TargetPoses(poses, 10.0, None), sampling=sampling, conditions=conditions)
-        return keep_in(run, person.settings, job, person.settings.trainer, person.backbone).key
+        return keep_in(run, person.settings, job, person.settings.trainer, person.models[1]).key
 
     assert key(frames) == key(frames.copy())
     assert key(frames) != key(255 - frames)

@@ -1,15 +1,20 @@
 """The folders of `src.sample`: one for each video, the same for the same command, none in place of a run's own."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from src.common.reading import read_json
+from src.data.pose_sources import TargetPoses
 from src.media.video import read_video, write_video
 from src.people.render import render_clip, sample_identity
-from src.pose.formats import save_poses
+from src.pose.formats import load_poses, save_poses
+from src.runs.keeping import keep_in
+from src.runs.person import Person
+from src.runs.run_folder import RunFolder
 from src.sample import main
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=3")
@@ -66,3 +71,24 @@ def test_no_sample_takes_the_place_of_a_runs_own_video(world, call_main):
         assert status == 2 and stderr.count("\n") == 1
         assert stderr.startswith("error: output=run is a run folder (adapter.safetensors in it), whose own video")
     assert {path: path.stat().st_mtime_ns for path in (world / "run").rglob("*")} == before
+
+
+def test_a_second_film_at_once_is_refused_before_anything_is_loaded(world, call_main, monkeypatch):
+    def loaded(*args):
+        raise AssertionError("models were loaded")
+
+    monkeypatch.setattr("src.runs.person.build_models", loaded)
+    for output, command in (("run/samples/dance", ()), ("film", ("output=film",))):
+        with RunFolder(world / output).only_writer():
+            status, stderr = call_main(main, "run=run", "poses=dance.npz", *command)
+        assert status == 2 and stderr.count("\n") == 1
+        assert f"another process is writing into {output}: wait until it has finished" in stderr
+
+
+def test_the_key_of_a_video_is_that_of_its_windows(world):
+    """One is found from the adapter's file, the other from the model that has it."""
+    person = Person.load(RunFolder(world / "run"))
+    sampling = replace(person.settings.sampling, window_frames=2)
+    job = person.job(TargetPoses(load_poses(world / "dance.npz"), 10.0, None), sampling=sampling)
+    kept = keep_in(person.run, person.settings, job, person.settings.trainer, person.models[1])
+    assert kept is not None and kept.key == person.video_key(job)

@@ -120,7 +120,7 @@ def measure(run: RunFolder, subject: str, study: str, records: Records, output: 
     chosen = slice(None, None, EVERY)
     job = held_out_job(person.settings, split).part(chosen)
     truth_FHWC = split.test_frames[chosen]
-    person.backbone.eval()
+    person.models[1].eval()
     _sampled(person, replace(job.part(slice(1)), sampling=replace(job.sampling, num_steps=2)))
     for scale in missing:
         variants = STUDIES[study]
@@ -153,9 +153,10 @@ def _sampling(job: GenerationJob, scale: float, changes: dict[str, Any]) -> Samp
 def _sampled(person: Person, job: GenerationJob) -> tuple[np.ndarray, float]:
     """Frames (F, H, W, 3) and the CPU seconds of their latents."""
     started = time.process_time()
-    latents_FChw, _ = Sampler(person.image_model, person.backbone, [job]).sample_latents(job)
+    image_model, backbone = person.models
+    latents_FChw, _ = Sampler(image_model, backbone, [job]).sample_latents(job)
     seconds = time.process_time() - started
-    return np.concatenate([person.image_model.decode_latents(part) for part in latents_FChw.split(1)]), seconds
+    return np.concatenate([image_model.decode_latents(part) for part in latents_FChw.split(1)]), seconds
 
 
 def main() -> None:

@@ -228,7 +228,7 @@ def test_start_and_max_frames_cut_poses_from_anywhere(call_main, tmp_path, sourc
     shown = [read_video(tmp_path / name / "poses.mp4").frames.astype(int) for name in ("whole", "part")]
     assert len(shown[1]) == 3 and np.abs(shown[1] - shown[0][2:5]).mean() < 2, "frames beside go with them"
     status, stderr = call_main(poses_main, *call, "data.start=500", "output=none")
-    assert status == 2 and f"data.start=500: poses={source} has {len(whole)} poses" in stderr
+    assert status == 2 and f"data.start=500: the last of poses={source} is {len(whole) - 1}, counted" in stderr
     assert stderr.count("\n") == 1
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from eval.reporting import templates
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.reading import read_bytes
 from src.common.typed import check_range
@@ -128,8 +129,8 @@ def check_frames(paths: Sequence[Path], task: Task, *, what: str, size: int | No
         where, count, sizes = paths[0], len(reader), {(reader.width, reader.height)}
     if count != task.num_poses:
         raise UserError(
-            f"{where} has {count} {what} where {task.name} has {task.num_poses} test poses: make one for each, in "
-            "their order"
+            f"{where} has {count} {what} where {task.name} has {counted(task.num_poses, 'test pose')}: make one for "
+            "each, in their order"
         )
     given = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
     if len(sizes) > 1:

@@ -10,6 +10,7 @@ from eval.benchmark.external.base import HELD_OUT, TRAINING, System, Task, check
 from eval.benchmark.settings import BenchmarkSettings
 from eval.benchmark.subject_run import SubjectRun, no_extractor
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.digests import digest, fingerprint
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_record, write_json
@@ -69,9 +70,10 @@ def exchange(
     system.finish_export(root, complete)
     with atomic_path(root / COMMANDS) as temporary:
         temporary.write_text(system.commands(root.resolve(), exported), "utf-8")
+    told = counted(len(prepared.subjects), "subject")
     log.info(
-        "%s on %s: %d of %d subjects are back, %d wait; what to run: %s",
-        *(system.name, settings.benchmark.name, len(runs), len(prepared.subjects), len(waiting), root / COMMANDS),
+        "%s on %s: %d of %s back, %d wait; what to run: %s",
+        *(system.name, settings.benchmark.name, len(runs), told, len(waiting), root / COMMANDS),
     )
     return runs, failed, waiting
 

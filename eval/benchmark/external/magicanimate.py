@@ -16,6 +16,7 @@ import yaml
 
 from eval.benchmark.external.base import System, Task, check_frames, render
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.media.video import write_image, write_video
 
 DENSEPOSE, DRIVING, CONFIG = "densepose.mp4", "driving.mp4", "animation.yaml"
@@ -44,8 +45,8 @@ class MagicAnimate(System):
         densepose = task.folder / DENSEPOSE
         if not densepose.is_file():
             return (
-                f"add {densepose}, the DensePose of {DRIVING}: {task.num_poses} frames of {task.size}x{task.size} "
-                "(COMMANDS.md, step 2)"
+                f"add {densepose}, the DensePose of {DRIVING}: {counted(task.num_poses, 'frame')} of "
+                f"{task.size}x{task.size} (COMMANDS.md, step 2)"
             )
         # Its script resizes what does not fit, and makes as many frames as there are.
         check_frames([densepose], task, what="DensePose frames", size=task.size)

@@ -22,6 +22,7 @@ from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import MAX_POSITIONS, NetworkSettings
 from src.baselines.weights import CONFIG, WEIGHTS, from_config, load_strictly, read_config
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.models.weights_file import read_tensors
 
@@ -91,7 +92,7 @@ def load_magicanimate(
             *(files.temporal.name, len(temporal.spatial), len(unet.state_dict())),
         )
     if temporal.ignored:
-        log.info("%s: %d other tensors are not used", files.temporal.name, len(temporal.ignored))
+        log.info("%s: not used: %s", files.temporal.name, counted(len(temporal.ignored), "other tensor"))
 
     with torch.device("meta"):
         appearance = read_config(files.appearance, UNet2DConditionModel, origin=ORIGIN)

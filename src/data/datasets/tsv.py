@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from src.common.atomic import atomic_path
+from src.common.counting import counted
 from src.common.errors import UserError, in_one_line
 from src.common.reading import MEBIBYTE, open_regular, read_bytes, read_text, safe_name
 from src.media.pictures import check_image
@@ -90,7 +91,7 @@ def find_clips(images: TsvFile, clip_of_row: TsvFile) -> list[Rows]:
     """
     if len(images) != len(clip_of_row):
         raise UserError(
-            f"{images.path} has {len(images)} rows, {clip_of_row.path} {len(clip_of_row)}: expected as many"
+            f"{images.path} has {counted(len(images), 'row')}, {clip_of_row.path} {len(clip_of_row)}: expected as many"
         )
     keys, ranges = [], []
     for index in range(len(clip_of_row)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from src.common.arrays import height_width
+from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import UserError, in_one_line
 from src.common.progress import track
@@ -86,7 +87,8 @@ class FileExtractor(PoseExtractor):
         poses, self.crowd = file.people(size=size, person=self.person)
         if len(poses) != count:
             raise UserError(
-                f"{path}: {len(poses)} poses for a clip of {count} frames; expected one pose for each frame"
+                f"{path}: {counted(len(poses), 'pose')} for a clip of {counted(count, 'frame')}; expected one pose for "
+                "each frame"
             )
         picture = file.size()
         if picture and size and abs(picture[1] * size[0] / (picture[0] * size[1]) - 1) > SHAPE_TOLERANCE:

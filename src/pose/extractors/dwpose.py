@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from src.common.arrays import height_width
+from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.common.typed import check_choice
@@ -170,7 +171,7 @@ def to_people(
     """
     if keypoints.shape[1:] != (NUM_RTMLIB, 2):
         raise UserError(
-            f"pose.estimator finds {keypoints.shape[1] - 1} keypoints; expected a whole-body model of 133"
+            f"pose.estimator finds {counted(keypoints.shape[1] - 1, 'keypoint')}; expected a whole-body model of 133"
             " (COCO-WholeBody)"
         )
     height, width = size

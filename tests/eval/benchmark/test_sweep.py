@@ -233,6 +233,26 @@ def test_runs_that_are_repeated_and_differ_in_their_settings_stand_in_rows_of_th
     ]
 
 
+def test_jobs_of_other_trainers_or_experiments_stand_in_the_rows_of_their_settings(tmp_path):
+    for job, (who, steps) in enumerate((("anna", 20), ("ben", 50), ("carl", 20))):
+        bundle = ("trainer=a", "trainer=b", "experiment=c")[job]
+        saved(tmp_path / str(job), who, "method=noise", f"trainer.max_steps={steps}", said=[f"subject={who}", bundle])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["max_steps=20", "max_steps=50", "max_steps=20"]
+
+
+def test_of_many_settings_the_experiment_tells_jobs_apart(tmp_path):
+    many = [f"sampling.{key}=7" for key in ("num_steps", "guidance_scale", "inversion_iterations", "window_frames")]
+    for job, given in enumerate(([], [*many, "trainer.max_steps=7"])):
+        saved(tmp_path / str(job), "anna", *given, said=["subject=anna", f"experiment={'ab'[job]}"])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["experiment=a", "experiment=b"]
+
+
+def test_one_person_on_two_devices_is_told_apart_by_them(tmp_path):
+    for job, device in enumerate(("auto", "cpu")):
+        saved(tmp_path / str(job), "anna", f"trainer.accelerator={device}", said=["subject=anna", f"trainer={device}"])
+    assert [run.variant for run in read_sweep(tmp_path).runs] == ["trainer=auto", "trainer=cpu"]
+
+
 def test_a_seed_that_nobody_said_is_one_of_the_seeds(tmp_path):
     for job, seed in enumerate(([], ["seed=1"], ["seed=2"])):
         saved(tmp_path / str(job), "anna", "method=noise", *seed)

@@ -71,7 +71,7 @@ def test_only_the_region_counts(poses, pair):
     nothing.update(to_tensor(changed[2:]), to_tensor(real[2:]), poses[2:])
     with pytest.raises(NotComputable, match="no frame shows the hands"):
         nothing.compute()
-    with pytest.raises(UserError, match="3 frames come with 2 poses"):
+    with pytest.raises(UserError, match="3 frames with 2 poses"):
         metric.update(to_tensor(real), to_tensor(real), poses[:2])
 
 

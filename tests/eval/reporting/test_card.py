@@ -61,6 +61,14 @@ def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Pat
     (tmp_path / "in/a.json").unlink()
     assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
     assert sorted(path.name for path in cards.iterdir()) == ["01_b-8.md", "mine.md"]
+    # Nor of another table, whose folder has another name.
+    write_result(tmp_path / "in/b.json", method="b", benchmark="other")
+    assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
+    assert sorted(path.name for path in cards.iterdir()) == ["mine.md"]
+    (cards / "mine.md").unlink()
+    write_result(tmp_path / "in/b.json", method="b")
+    assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
+    assert [path.name for path in (tmp_path / "report/cards").iterdir()] == [cards.name]
 
 
 def test_what_others_wrote_cannot_break_the_card(tmp_path: Path) -> None:
