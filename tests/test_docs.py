@@ -11,6 +11,7 @@ import pytest
 from src.media.video import write_video
 from src.people.render import render_clip, sample_identity
 from tests.conftest import ROOT
+from tests.models.test_memory import SD15_LIKE
 
 DOCUMENTS = ("README.md", "experiments/SCALE.md", "experiments/EXTERNAL.md", "CONTRIBUTING.md", "ARCHITECTURE.md")
 TOY = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.resolution=64")
@@ -81,7 +82,9 @@ def filled_in(line: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_of_a_document_runs(document, workspace, call_main, compose_config):
+def test_every_command_of_a_document_runs(document, workspace, call_main, compose_config, monkeypatch):
+    # Of full size twice, it takes most of a minute; counts are tested in `test_info.py` and `test_memory.py`.
+    monkeypatch.setattr("src.runs.doctor.count_memory", lambda *given, **settings: SD15_LIKE)
     for line in command_lines(document):
         if line.startswith("make "):
             targets = [word for word in shlex.split(line)[1:] if "=" not in word]
