@@ -17,6 +17,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from src.common.atomic import LOCK, atomic_path
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_record, write_json
-from src.common.paths import CONF_DIR
+from src.common.paths import CONF_DIR, weights_here
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
 from src.common.writers import check_place, only_writer, refuse_links
@@ -106,9 +107,7 @@ class RunFolder:
             UserError: this is no run folder, or its settings are not this version's nor those of version 0.1.
         """
         if not (self.path / CONFIG).is_file():
-            raise UserError(
-                f"{self.path} is no run folder (no {CONFIG} in it): give one that `python -m src.train` wrote"
-            )
+            raise UserError(f"{self.path} is no run folder (no {CONFIG} in it): give one that `src.train` wrote")
         # Nor is read what lies outside.
         refuse_links(self.path, (CONFIG, ADAPTER, TRAINING, HELD_OUT))
         values = read_yaml(self.path / CONFIG)
@@ -119,9 +118,10 @@ class RunFolder:
         if values.pop("format", None) != FORMAT:
             values = upgraded(values, where)
         try:
-            return typed(RunSettings, values)
+            settings = typed(RunSettings, values)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
+        return replace(settings, model=replace(settings.model, base=weights_here(settings.model.base)))
 
     def check_same_fine_tune(self, settings: RunSettings) -> None:
         """Refuse to go on with a run whose fine-tune has other settings.

@@ -14,6 +14,7 @@ import yaml
 import src.runs.make_run
 from eval.score import main as score_main
 from src.common.errors import UserError
+from src.common.paths import MINI_WEIGHTS
 from src.common.typed import changed, plain
 from src.data.settings import DataSettings
 from src.media.video import read_video
@@ -67,6 +68,13 @@ def not_looked_for(monkeypatch):
 
     monkeypatch.setattr("src.runs.make_run.find_subject", looked)
     monkeypatch.setattr("src.runs.person.build_models", looked)
+
+
+@pytest.mark.parametrize("base", ["/gone/clone/src/models/weights/mini", "/gone/weights/mini", "somebody/mini"])
+def test_a_run_of_another_machine_finds_the_weights_that_ship(run, base):
+    edit_config(run, model={**yaml.safe_load((run / "config.yaml").read_text())["model"], "base": base})
+    ships = base.endswith("src/models/weights/mini")
+    assert RunFolder(run).settings().model.base == (str(MINI_WEIGHTS / "mini") if ships else base)
 
 
 def test_a_place_that_cannot_be_written_is_found_first(run, call_main, not_looked_for, tmp_path):
