@@ -14,7 +14,9 @@ from src.data.resolve import as_it_is, followed, resolve_subject, without_effect
 from src.data.subject import Subject, check_prompt
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
+from src.models.backbone import VideoBackbone
 from src.models.build import build_models
+from src.models.image_model import ImageModel
 from src.models.offload import check_offload
 from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
@@ -94,13 +96,7 @@ def make_run(
     image_model.check_resolution(*sorted(height_width(split.training.frames)))
     check_offload(settings.model.offload, settings.trainer.check_available())
     job = held_out_job(settings, split)
-    preview = settings.preview
-    callbacks = []
-    if preview.every_n_steps:
-        few = job.part(evenly_spaced(len(job.target_poses), preview.num_poses))
-        quick = replace(job.sampling, num_steps=preview.num_steps, window_frames=None)
-        sampler = Sampler(image_model, backbone, [replace(few, sampling=quick)])
-        callbacks.append(Preview(sampler, run.path / PREVIEW))
+    callbacks = _previews(settings, run, job, image_model, backbone)
     summary: dict[str, Any] = {
         "subject": split.name,
         "overrides": list(overrides),
@@ -116,7 +112,7 @@ def make_run(
         begin(run, settings, split.training)
         summary["training"] = learn(
             *(run, settings, split.training, image_model, backbone),
-            validate_every=preview.every_n_steps or None,
+            validate_every=settings.preview.every_n_steps or None,
             callbacks=callbacks,
             loggers=loggers,
         )
@@ -132,6 +128,17 @@ def make_run(
         summary = run.save_summary(summary)
     log.info("run: %s", run.path)
     return summary
+
+
+def _previews(
+    settings: RunSettings, run: RunFolder, job: GenerationJob, image_model: ImageModel, backbone: VideoBackbone
+) -> list[Preview]:
+    """Pictures of some of the job's poses in the course of the fine-tune, if they are wanted."""
+    if not settings.preview.every_n_steps:
+        return []
+    few = job.part(evenly_spaced(len(job.target_poses), settings.preview.num_poses))
+    quick = replace(job.sampling, num_steps=settings.preview.num_steps, window_frames=None)
+    return [Preview(Sampler(image_model, backbone, [replace(few, sampling=quick)]), run.path / PREVIEW)]
 
 
 def _replaced(run: RunFolder, settings: RunSettings) -> str | None:
