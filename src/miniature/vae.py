@@ -25,8 +25,8 @@ SCALE_FRAMES = 256  # of the held-out ones, from which the latents' scale is tak
 class VaeModule(PoolModule):
     """Reconstruction of crops, with noise on the latents.
 
-    The loss is L1 of the pixels, L1 of their horizontal and vertical differences (edges are what makes a drawing
-    crisp), and a pull of every latent channel towards mean 0 and the variance that its component began with.
+    The loss is L1 of the pixels and, if wanted, their squared error, L1 of their horizontal and vertical differences
+    (edges are what makes a drawing crisp), and a pull of every latent channel towards mean 0 and the variance that its component began with.
     Noise on the latents keeps the encoder from hiding detail in amplitudes that diffusion cannot reproduce.
 
     Args:
@@ -34,6 +34,7 @@ class VaeModule(PoolModule):
         crop: S; the networks are convolutional and are used at any size.
         detail_fraction: share of the crops that is centred on a keypoint of a face or a hand.
         edge_weight: of the differences in the loss.
+        squared_weight: of the squared error, which is what PSNR is made of: a few large errors count more.
         moment_weight: of the pull on mean and variance.
         latent_noise: standard deviation of the noise, in units of the latents.
         variance_power: 0 gives all latent channels the same variance, 1 the variances of the components.
@@ -54,6 +55,7 @@ class VaeModule(PoolModule):
         crop: int,
         detail_fraction: float,
         edge_weight: float,
+        squared_weight: float,
         moment_weight: float,
         latent_noise: float,
         variance_power: float,
@@ -68,6 +70,7 @@ class VaeModule(PoolModule):
         self.vae = vae
         self.crop, self.detail_fraction = crop, detail_fraction
         self.edge_weight, self.moment_weight, self.latent_noise = edge_weight, moment_weight, latent_noise
+        self.squared_weight = squared_weight
         generator = torch.Generator().manual_seed(self.steps.seed)
         crops = self.crops(np.random.default_rng(self.steps.seed).integers(0, len(train), start_crops), generator)
         variances_C = start_from_components(self.vae, crops * 2 - 1, power=variance_power)
@@ -91,9 +94,9 @@ class VaeModule(PoolModule):
         edges = sum((rebuilt.diff(dim=dim) - images.diff(dim=dim)).abs().mean() for dim in (2, 3))
         variance, mean = torch.var_mean(latents, dim=(0, 2, 3))
         moments = mean.square().mean() + (variance.clamp_min(1e-6) / self.variances_C).log().square().mean()
-        loss = pixels + self.edge_weight * edges + self.moment_weight * moments
-        error = (rebuilt.detach() - images).square().mean()
-        self.log_dict({"loss": loss, "moments": moments, "psnr": psnr(error)}, prog_bar=True)
+        error = (rebuilt - images).square().mean()
+        loss = pixels + self.edge_weight * edges + self.moment_weight * moments + self.squared_weight * error
+        self.log_dict({"loss": loss, "moments": moments, "psnr": psnr(error.detach())}, prog_bar=True)
         return loss
 
     def crops(self, index_B: np.ndarray, generator: torch.Generator) -> Tensor:
