@@ -25,8 +25,9 @@ SCALE_FRAMES = 256  # of the held-out ones, from which the latents' scale is tak
 class VaeModule(PoolModule):
     """Reconstruction of crops, with noise on the latents.
 
-    The loss is L1 of the pixels and, if wanted, their squared error, L1 of their horizontal and vertical differences
-    (edges are what makes a drawing crisp), and a pull of every latent channel towards mean 0 and the variance that its component began with.
+    The loss is L1 of the pixels, L1 of their horizontal and vertical differences (edges are what makes a drawing
+    crisp), where wanted their squared error, and a pull of every latent channel towards mean 0 and the variance that
+    its component began with.
     Noise on the latents keeps the encoder from hiding detail in amplitudes that diffusion cannot reproduce.
 
     Args:
