@@ -103,7 +103,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     for job, what in sweep.unfinished.items():
         log.warning("job %s, %s, is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
-    grids, plots = write_grids(sweep, results, output / "grids"), write_plots(tables[0], output / "plots.png")
+    grids, plots = write_grids(sweep, output / "grids"), write_plots(tables[0], output / "plots.png")
     pictures = [] if plots is None else [("All metrics", plots)]
     if panels := panels_of(tables[0].results):
         pareto = write_pareto(panels, output / "seconds.png", seconds="seconds of sampling a subject, as it ran")
