@@ -490,10 +490,13 @@ def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Pa
     assert any("model=tiny: a stand-in" in note for note in table.notes)
 
 
-@pytest.mark.parametrize("option", ["metrics=[psnr]", "benchmark=tiktok", "wandb=project"])
+@pytest.mark.parametrize(
+    "option",
+    ["metrics=[psnr]", "benchmark=tiktok", "wandb=project", "protocol=disco", "protocol.pooling=videos", "pose=mini"],
+)
 def test_what_goes_with_a_sweep_is_refused_without_one(option: str, tmp_path: Path, call_main) -> None:
     write_result(tmp_path / "a.json")
     name = option.partition("=")[0]
     status, told = call_main(report_main, f"results={tmp_path}/a.json", option)
-    assert status == 2 and told.startswith(f"error: {name}=") and "goes with sweep=" in told
+    assert status == 2 and told.startswith(f"error: {name}") and "goes with sweep=" in told
     assert call_main(report_main, f"results={tmp_path}/a.json", "baseline=nobody")[0] == 2
