@@ -136,23 +136,26 @@ class ClipFeatures:
         """(B, D): what a network makes of the faces of the generated frames that show one.
 
         Raises:
-            NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
+            NotComputable: as of `generated_poses`.
         """
 
         def aligned(clip: ClipFeatures) -> tuple[Rows, ...]:
-            clip.reference_poses()  # nobody in the reference is nobody to compare with
             return (aligned_faces(clip.clip.generated, clip.generated_poses(clip.networks.extractor))[0],)
 
         return self._together((network.name, "generated"), network, aligned)
 
     def reference_face(self, network: FaceNetwork) -> Tensor | None:
-        """(D,): what a network makes of the reference's face, None where all its landmarks are not seen; as `faces`."""
+        """(D,): what a network makes of the reference's face, None where not all its landmarks are seen.
+
+        Raises:
+            NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
+        """
         assert self.clip.reference is not None, "metrics that need a reference are fed where there is one"
         faces_BCHW, _ = aligned_faces(self.clip.reference[None], self.reference_poses())
         return network(faces_BCHW)[0] if len(faces_BCHW) else None
 
     def reference_poses(self) -> PoseSequence:
-        """The pose of the reference image; errors as for `faces`."""
+        """The pose of the reference image; errors as for `reference_face`."""
         image_HWC = self.clip.reference
         assert image_HWC is not None, "metrics that need a reference are fed where there is one"
 
