@@ -27,7 +27,7 @@ class LeaderboardCommand:
 def main(cfg: DictConfig) -> None:
     """Begin a board from a result, or write its page: of what matches; status 2 where something does not."""
     # Seconds of imports that `--help` and a misspelt setting need not wait for.
-    from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions
+    from eval.benchmark.leaderboard import new_board, read_board, read_submission, submissions, untied
     from eval.reporting.page import write_report
     from eval.reporting.tables import build_tables
 
@@ -35,6 +35,8 @@ def main(cfg: DictConfig) -> None:
     if settings.start_from is not None:
         board = new_board(settings.folder, settings.start_from)
         log.info("%s: %s, protocol %s", settings.folder, counted(len(board.clips), "clip"), board.protocol)
+        if loose := untied(board):
+            log.warning("%s", loose)
         return
     board = read_board(settings.folder)
     found, read, wrong = submissions(settings.folder), [], []
@@ -53,7 +55,8 @@ def main(cfg: DictConfig) -> None:
     made = tuple(f"{one.method}: {', '.join(one.authors)}, {one.url} ({one.hardware})" for one, _ in read)
     output = settings.output or settings.folder / ".page"
     refused = tuple(f"Not in the table: {why}." for why in wrong)
-    write_report([replace(table, notes=(*refused, *table.notes, *made))], output, PageSettings(num_videos=0))
+    doubts = [f"{loose}."] if (loose := untied(board)) else []
+    write_report([replace(table, notes=(*refused, *doubts, *table.notes, *made))], output, PageSettings(num_videos=0))
     if wrong:
         raise UserError(f"{told}, and the page is of the others: {' | '.join(wrong)}")
 

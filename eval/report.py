@@ -11,7 +11,7 @@ from eval.networks.settings import NetworkSettings
 from eval.reporting.settings import PageSettings
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
-from src.app.entry import entry, settings_of
+from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import wandb_logger
 from src.common.errors import UserError
 from src.common.typed import FilePath, Raw
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 REPORT, WRITTEN = "report", ("cards", "features", "grids", "scores")
+
+
+# Of a sweep alone: what is null where nobody asks for it, and groups that a default is chosen of.
+WANTED, CHOSEN = ("metrics", "benchmark", "wandb"), ("protocol", "pose")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +63,9 @@ def main(cfg: DictConfig) -> None:
     if settings.sweep is not None:
         report_sweep(settings.sweep, settings, settings.open(settings.pose.build()))
         return
-    for name in ("metrics", "benchmark", "wandb"):
-        if (value := getattr(settings, name)) is not None:
-            raise UserError(f"{name}={value} goes with sweep=<folder of a multirun>: results are scored already")
+    wanted = [f"{name}={value}" for name in WANTED if (value := getattr(settings, name)) is not None]
+    for said in (*_of_scoring(), *wanted):
+        raise UserError(f"{said} goes with sweep=<folder of a multirun>: results are scored already")
     given = settings.results or ()
     paths = [given] if isinstance(given, Path) else list(given)
     results = load_results(paths)
@@ -70,6 +74,11 @@ def main(cfg: DictConfig) -> None:
     first = paths[0] if paths[0].is_dir() else paths[0].parent
     output = settings.output or _beside(first)
     write_report(build_tables(results, baseline=settings.baseline), output, settings)
+
+
+def _of_scoring() -> list[str]:
+    """What the command line says of `CHOSEN`, in which a choice is not told from the default."""
+    return [said for said in overrides() if said.lstrip("+~").partition("=")[0].partition(".")[0] in CHOSEN]
 
 
 def _beside(folder: Path) -> Path:
@@ -103,7 +112,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     for job, what in sweep.unfinished.items():
         log.warning("job %s, %s, is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
     tables = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
-    grids, plots = write_grids(sweep, results, output / "grids"), write_plots(tables[0], output / "plots.png")
+    grids, plots = write_grids(sweep, output / "grids"), write_plots(tables[0], output / "plots.png")
     pictures = [] if plots is None else [("All metrics", plots)]
     if panels := panels_of(tables[0].results):
         pareto = write_pareto(panels, output / "seconds.png", seconds="seconds of sampling a subject, as it ran")

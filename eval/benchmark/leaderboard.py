@@ -7,7 +7,7 @@ of its clips as far as they allow it.
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,24 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class BoardClip:
-    """A clip that everybody generates: its number of frames and the SHA-256 of the true ones."""
+    """A clip that everybody generates: its number of frames and the SHA-256 of the true ones.
+
+    Attributes:
+        reference_sha256, poses_sha256: of the reference image and of the true poses, where a metric of the board is
+            measured by them; None: none is, or the board is of before they were kept.
+    """
 
     frames: int
     real_sha256: str
+    reference_sha256: str | None = None
+    poses_sha256: str | None = None
+
+
+# What metrics are measured by beside the true frames: its key in a manifest and on a board, its name, and of which.
+_BESIDE = (
+    ("reference_sha256", "reference image", lambda spec: spec.needs_reference),
+    ("poses_sha256", "true poses", lambda spec: spec.needs_poses),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +117,9 @@ def new_board(folder: Path, result: Path) -> Board:
     without = [name for name, entry in found.inputs.items() if "real_sha256" not in entry]
     if without:
         raise UserError(f"{result}: {without[0]} was scored without true frames: give real=")
+    kept = ["frames", "real_sha256", *(key for key, _, _ in _measured_by(found.metrics))]
     clips = {
-        name: BoardClip(frames=int(entry["frames"]), real_sha256=str(entry["real_sha256"]))
+        name: typed(BoardClip, {key: entry[key] for key in kept if key in entry})
         for name, entry in found.inputs.items()
     }
     networks = {name: network for name in found.metrics if (network := _network(found, name)) is not None}
@@ -116,7 +131,8 @@ def new_board(folder: Path, result: Path) -> Board:
         clips=clips,
         networks=networks,
     )
-    write_json(folder / BOARD, plain(board))
+    tied = {name: {key: of for key, of in vars(clip).items() if of is not None} for name, clip in clips.items()}
+    write_json(folder / BOARD, plain(board) | {"clips": tied})
     return board
 
 
@@ -136,6 +152,16 @@ def read_board(folder: Path) -> Board:
         return typed(Board, read_json(path))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def untied(board: Board) -> str | None:
+    """In a line, which metrics of a board rest on what it does not tie, as one of before; None: there is none."""
+    loose = [
+        f"{names} by any {what} ({_some(clips)})"
+        for key, what, names in _measured_by(board.metrics)
+        if (clips := {name for name, clip in board.clips.items() if getattr(clip, key) is None})
+    ]
+    return f"{BOARD} has no SHA-256 for it, and takes {'; '.join(loose)}" if loose else None
 
 
 def submissions(folder: Path) -> list[Path]:
@@ -195,6 +221,7 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         elif result.clips[name]["frames"] != clip.frames:
             there = counted(int(result.clips[name]["frames"]), "frame")
             yield f"{name} has {there} in clips and {clip.frames} in inputs"
+    yield from _measured_otherwise(result, board)
     for metric in board.metrics:
         if metric not in result.metrics:
             yield f"{metric} lacks: {result.missing.get(metric, 'not scored')}"
@@ -216,6 +243,24 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
         if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):
             yield f"{metric} is {value:.6g}, but its clips give {pooled:.6g}"
+
+
+def _measured_by(metrics: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """What some of the metrics are measured by beside the true frames: its key, its name, and which these are."""
+    for key, what, of in _BESIDE:
+        if names := [name for name in metrics if name in REGISTRY and of(REGISTRY[name])]:
+            yield key, what, ", ".join(names)
+
+
+def _measured_otherwise(result: Result, board: Board) -> Iterator[str]:
+    """The metrics of a result that were measured by another reference or other poses than the board's."""
+    for key, what, names in _measured_by(board.metrics):
+        tied = {name: own for name, clip in board.clips.items() if (own := getattr(clip, key)) is not None}
+        given = {name: result.inputs[name].get(key) for name in tied}
+        if unsaid := {name for name in tied if given[name] is None}:
+            yield f"{names} of {_some(unsaid)}: inputs does not say the {what} that it was measured by ({key})"
+        if wrong := {name for name in tied if given[name] not in (None, tied[name])}:
+            yield f"{names} of {_some(wrong)}: the {what} it was measured by is not the board's"
 
 
 def _may_weigh(result: Result, metric: str, clip: str) -> bool:

@@ -15,7 +15,6 @@ from matplotlib.lines import Line2D
 from eval.benchmark.sweep import Sweep
 from eval.metrics.registry import REGISTRY
 from eval.reporting.palette import COLORS, axis_title
-from eval.reporting.results import Result
 from eval.reporting.tables import Table
 from src.common.arrays import height_width
 from src.common.atomic import atomic_path
@@ -24,6 +23,8 @@ from src.media.contact_sheet import Row, contact_sheet
 from src.media.video import read_video
 from src.pose.draw import draw_poses
 from src.pose.formats import load_poses
+from src.runs.generated import FRAMES
+from src.runs.run_folder import HELD_OUT
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
@@ -31,17 +32,15 @@ if TYPE_CHECKING:
 GRID_COLUMNS = 8
 
 
-def write_grids(sweep: Sweep, results: Sequence[Result], folder: Path) -> list[Path]:
+def write_grids(sweep: Sweep, folder: Path) -> list[Path]:
     """For each subject a picture with a row of each variant below the true frames and poses; columns are time."""
     paths = []
     for name in track(sorted({run.name for run in sweep.runs}), "Image grids"):
         runs = [run for run in sweep.runs if run.name == name]
-        path = next(r.files[name]["real"] for r in results if name in r.files)
-        assert path is not None, "a sweep is scored against real frames"
-        real = read_video(Path(path)).frames
+        real = read_video(runs[0].folder / HELD_OUT / FRAMES).frames
         poses = draw_poses(load_poses(runs[0].folder / "poses.npz"), height_width(real))
         rows = [Row("pose", poses), Row("real", real)]
-        rows += [Row(run.variant or run.summary["method"], read_video(run.folder / "frames").frames) for run in runs]
+        rows += [Row(run.variant or run.summary["method"], read_video(run.folder / FRAMES).frames) for run in runs]
         paths.append(folder / f"{name}.png")
         contact_sheet(rows, paths[-1], columns=GRID_COLUMNS, caption=name)
     return paths

@@ -114,7 +114,6 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.face("ediffiqa-tiny"),
         update=_face_quality,
         needs_real=False,
-        needs_reference=True,
         seen="of the frames show a face",
     ),
     MetricSpec(

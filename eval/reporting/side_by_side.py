@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from eval.reporting.results import Result
+from eval.reporting.scored_videos import scored_video
 from eval.reporting.worst_frames import WorstFrame, as_webp, worst_frames
 from src.common.counting import counted
 from src.common.errors import UserError
-from src.media.video import read_video, write_video
+from src.media.video import Video, write_video
 
 # Constant rate factor of the page's videos: for looking at, small enough for a hundred of them.
 CRF = 23
@@ -55,8 +56,8 @@ class Comparison:
 def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, height: int) -> Comparison:
     """Put the real video and each result's next to each other.
 
-    Videos that are gone, of another length than the first, or scored against other true frames than those that are
-    shown are listed in `absent` instead.
+    Videos that are gone, other than what was scored (`scored_video`), of another length than the first, or scored
+    against other true frames than those that are shown are listed in `absent` instead.
 
     Args:
         labels: of the results.
@@ -66,30 +67,28 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
     sides: list[np.ndarray] = []
     worst: list[WorstFrame] = []
     absent: list[str] = []
-    fps, true, poses = Fraction(10), None, Path()
     having = [(label, result) for label, result in zip(labels, results, strict=True) if subject in result.files]
-    first = next((result for _, result in having if result.files[subject]["real"] is not None), None)
-    wanted = [] if first is None else [(REAL, first.files[subject]["real"])]
+    first, true = _true_video(subject, [result for _, result in having], absent)
+    fps = Fraction(10) if true is None else true.fps
+    if true is not None:
+        columns.append(REAL)
+        sides.append(_to_height(true.frames, height))
     for label, result in having:
-        if first is None or result.same_frames(first, subject):
-            wanted.append((label, result.files[subject]["generated"]))
-        else:
+        if first is not None and not result.same_frames(first, subject):
             absent.append(f"{label}: scored against other true frames than those that are shown")
-    for label, path in wanted:
-        if path is None:
+            continue
+        if result.files[subject]["generated"] is None:
             continue
         try:
-            video = read_video(Path(path))
+            video = scored_video(result, subject, "generated", None if true is None else true.frames)
         except UserError as error:
             absent.append(f"{label}: {error}")
             continue
         if sides and len(video.frames) != len(sides[0]):
             absent.append(f"{label}: {counted(len(video.frames), 'frame')} where {columns[0]} has {len(sides[0])}")
             continue
-        if label == REAL and not sides:
-            true, poses = video.frames, Path(path).parent / "poses.npz"
-        elif true is not None:
-            worst += worst_frames(label, video.frames, true, poses)
+        if true is not None:
+            worst += worst_frames(label, video.frames, true.frames, true.path.parent / "poses.npz")
         columns.append(label)
         sides.append(_to_height(video.frames, height))
         fps = video.fps
@@ -107,6 +106,22 @@ def compare(subject: str, results: Sequence[Result], labels: Sequence[str], *, h
     }
     shown = tuple(columns), widths, data, poster, float(fps)
     return Comparison(subject, *shown, numbers, tuple(absent), tuple(worst), found)
+
+
+def _true_video(subject: str, results: Sequence[Result], absent: list[str]) -> tuple[Result | None, Video | None]:
+    """The true video that a result names and scored against, and that result, by which the others are compared.
+
+    Args:
+        absent: takes why one could not be shown.
+    """
+    naming = [result for result in results if result.files[subject]["real"] is not None]
+    for result in naming:
+        try:
+            return result, scored_video(result, subject, "real")
+        except UserError as error:
+            if (line := f"{REAL}: {error}") not in absent:
+                absent.append(line)
+    return next(iter(naming), None), None
 
 
 def _to_height(frames_FHWC: np.ndarray, height: int) -> np.ndarray:

@@ -65,7 +65,11 @@ class ClipFeatures:
     def per_frame(self, network: Network, side: Side) -> Tensor:
         """(F, D): what a network of single frames makes of one side."""
 
-        return self._together((network.name, side), network, lambda clip: (clip.frames(side),), kept=side == "real")
+        def count(clip: ClipFeatures) -> int:
+            return len(clip.clip.generated)
+
+        kept = count if side == "real" else None
+        return self._together((network.name, side), network, lambda clip: (clip.frames(side),), kept=kept)
 
     def per_pair(self, network: Network) -> Tensor:
         """(F,): what a network of pairs makes of each generated frame and its true one.
@@ -87,21 +91,19 @@ class ClipFeatures:
         """(windows, D): what a network of short videos makes of the windows that the protocol cuts."""
         choice = self.protocol.fvd
 
+        def starts(clip: ClipFeatures) -> range:
+            cut = {"clip_length": choice.clip_length, "stride": choice.stride, "drop_last": choice.drop_last}
+            return clip_starts(len(clip.clip.generated), **cut)
+
         def windows(clip: ClipFeatures) -> tuple[Rows, ...]:
-            frames = clip.frames(side)
-            starts = clip_starts(
-                len(frames), clip_length=choice.clip_length, stride=choice.stride, drop_last=choice.drop_last
-            )
-            batch_size = clip.networks.batch_size
-            return (
-                WindowTensors(frames, network.prepare, starts=starts, length=choice.clip_length, batch_size=batch_size),
-            )
+            how = {"length": choice.clip_length, "batch_size": clip.networks.batch_size}
+            return (WindowTensors(clip.frames(side), network.prepare, starts=starts(clip), **how),)
 
         return self._together(
             (network.name, side),
             network,
             windows,
-            kept=side == "real",
+            kept=(lambda clip: len(starts(clip))) if side == "real" else None,
             choice=repr(choice),
             frames_per_row=FRAMES_PER_CLIP,
         )
@@ -134,23 +136,26 @@ class ClipFeatures:
         """(B, D): what a network makes of the faces of the generated frames that show one.
 
         Raises:
-            NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
+            NotComputable: as of `generated_poses`.
         """
 
         def aligned(clip: ClipFeatures) -> tuple[Rows, ...]:
-            clip.reference_poses()  # nobody in the reference is nobody to compare with
             return (aligned_faces(clip.clip.generated, clip.generated_poses(clip.networks.extractor))[0],)
 
         return self._together((network.name, "generated"), network, aligned)
 
     def reference_face(self, network: FaceNetwork) -> Tensor | None:
-        """(D,): what a network makes of the reference's face, None where all its landmarks are not seen; as `faces`."""
+        """(D,): what a network makes of the reference's face, None where not all its landmarks are seen.
+
+        Raises:
+            NotComputable: nobody is seen in the reference image, or the extractor lacks its weights.
+        """
         assert self.clip.reference is not None, "metrics that need a reference are fed where there is one"
         faces_BCHW, _ = aligned_faces(self.clip.reference[None], self.reference_poses())
         return network(faces_BCHW)[0] if len(faces_BCHW) else None
 
     def reference_poses(self) -> PoseSequence:
-        """The pose of the reference image; errors as for `faces`."""
+        """The pose of the reference image; errors as for `reference_face`."""
         image_HWC = self.clip.reference
         assert image_HWC is not None, "metrics that need a reference are fed where there is one"
 
@@ -214,7 +219,7 @@ class ClipFeatures:
         content = self.clip.real_sha256
         if self.store is None or content is None:
             return extract()
-        return self.store.poses(content, [extractor.fingerprint()], extract)
+        return self.store.poses(content, [extractor.fingerprint()], extract, count=len(real_FHWC))
 
     def _together(
         self,
@@ -222,7 +227,7 @@ class ClipFeatures:
         network: Network,
         inputs: "Callable[[ClipFeatures], tuple[Rows, ...]]",
         *,
-        kept: bool = False,
+        kept: "Callable[[ClipFeatures], int] | None" = None,
         choice: str = "",
         frames_per_row: int = 1,
     ) -> Tensor:
@@ -230,7 +235,8 @@ class ClipFeatures:
 
         Args:
             inputs: of a clip; it raises `NotComputable` of one that has no value, which does not keep the others.
-            kept: it depends on the real frames, so that the store has it or gets it.
+            kept: how many rows it has of a clip's real frames, on which it depends, so that the store has it or gets
+                it; None: it depends on others.
             choice: what else it depends on.
             frames_per_row: how many frames' memory a row takes.
         """
@@ -238,9 +244,10 @@ class ClipFeatures:
             how = [network.name, network.sha256, self.networks.device.type, choice]
             wanted: list[tuple[ClipFeatures, tuple[Rows, ...]]] = []
             for clip in self.peers or (self,):
-                if key in clip._cache or (kept and clip._find(key, how)):
-                    continue
                 try:
+                    columns = getattr(network, "num_features", None)
+                    if key in clip._cache or (kept is not None and clip._find(key, how, (kept(clip), columns))):
+                        continue
                     wanted.append((clip, inputs(clip)))
                 except NotComputable:
                     if clip is self:
@@ -249,15 +256,15 @@ class ClipFeatures:
             made = self.networks.batched_across(network, [given for _, given in wanted], batch_size=batch_size)
             for (clip, _), features in zip(wanted, made, strict=True):
                 clip._cache[key] = features
-                if kept and clip.store is not None and (content := clip.clip.real_sha256) is not None:
+                if kept is not None and clip.store is not None and (content := clip.clip.real_sha256) is not None:
                     clip.store.keep(content, how, features)
         return self._cache[key]  # type: ignore[return-value]
 
-    def _find(self, key: tuple[object, ...], how: list[str]) -> bool:
+    def _find(self, key: tuple[object, ...], how: list[str], shape: tuple[int, int | None]) -> bool:
         """Whether the store has these features of the real frames, which are then this clip's."""
         if self.store is None or (content := self.clip.real_sha256) is None:
             return False
-        found = self.store.find(content, how)
+        found = self.store.find(content, how, shape)
         if found is not None:
             self._cache[key] = found.to(self.networks.device)
         return found is not None

@@ -46,8 +46,8 @@ def read_clip(
     warnings: list[str] = []
     if paths.pairing == "name":
         _check_numbers(paths)
-    generated = _read(paths.generated, "generated", warnings)
-    real = _read(paths.real, "real", warnings) if paths.real is not None else None
+    generated = read_side(paths.generated, "generated", warnings)
+    real = read_side(paths.real, "real", warnings) if paths.real is not None else None
     if real is not None and len(generated) != len(real):
         raise UserError(
             f"clip {paths.name}: {counted(len(generated), 'generated frame')} ({paths.generated}) against {len(real)} "
@@ -75,8 +75,11 @@ def read_clip(
     return ScoredClip(paths.name, generated, real, reference, tuple(warnings), poses)
 
 
-def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray:
+def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str, *, said: bool = True) -> np.ndarray:
     """Resize the shorter side to `size` with Pillow's antialiased filter of that name, 8-bit; the shape stays.
+
+    Args:
+        said: in the log.
 
     >>> resize_frames(np.zeros((1, 96, 64, 3), np.uint8), 32, "bicubic").shape
     (1, 48, 32, 3)
@@ -86,7 +89,8 @@ def resize_frames(frames_FHWC: np.ndarray, size: int, resize: str) -> np.ndarray
     if shorter == size:
         return frames_FHWC
     wanted = _resized_size((height, width), size)
-    log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted[::-1], resize)
+    if said:
+        log.info("resizing frames of %s to %dx%d (%s)", _size(frames_FHWC), *wanted[::-1], resize)
     kind = Image.Resampling[resize.upper()]
     resized = (np.asarray(Image.fromarray(frame).resize((wanted[1], wanted[0]), kind)) for frame in frames_FHWC)
     return collected(resized, len(frames_FHWC), wanted)
@@ -128,7 +132,15 @@ def _size(frames_FHWC: np.ndarray) -> str:
     return f"{frames_FHWC.shape[2]}x{frames_FHWC.shape[1]}"
 
 
-def _read(path: Path, side: str, warnings: list[str]) -> np.ndarray:
+def read_side(path: Path, side: str, warnings: list[str]) -> np.ndarray:
+    """(F, H, W, 3) uint8: one side of a clip, of its own size.
+
+    Args:
+        warnings: takes what a reader of the numbers must know about these files, which `side` are.
+
+    Raises:
+        UserError: unreadable, or not to be scored as it is.
+    """
     if path.is_dir():
         numbered = frame_numbers(path)
         suffix = next(iter(numbered.values())).suffix.lower()

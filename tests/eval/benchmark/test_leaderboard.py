@@ -1,6 +1,7 @@
 """A board takes what matches it and refuses all else, on the command line."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from eval import score
-from eval.benchmark.leaderboard import read_board, read_submission
+from eval.benchmark.leaderboard import read_board, read_submission, untied
 from eval.leaderboard import main as leaderboard
 from eval.submit_check import main as submit_check
 from src.common.errors import UserError
@@ -261,3 +262,77 @@ def test_a_submission_says_who_made_it(board: Path, result: dict[str, Any], call
         assert status == 2 and told in line and line.startswith("error: ")
     status, line = call_main(submit_check, str(board.parent))
     assert status == 2 and "holds no board.json" in line
+
+
+@pytest.fixture
+def beside(result: dict[str, Any]) -> dict[str, Any]:
+    """A result with metrics of a reference image and of true poses, and the checksums of both."""
+    more = json.loads(json.dumps(result))
+    for metric in ("clip-i", "psnr-face"):
+        more["metrics"][metric] = {"value": 0.5, "frames": 8}
+        for name in more["clips"]:
+            more["clips"][name][metric], more["weights"][name][metric] = 0.5, 4
+    for number, entry in enumerate(more["inputs"].values()):
+        entry |= {"reference_sha256": f"{number}" * 64, "poses_sha256": f"{number + 2}" * 64}
+    return more
+
+
+@pytest.fixture
+def tied(tmp_path: Path, beside: dict[str, Any], call_main) -> Path:
+    (tmp_path / "beside.json").write_text(json.dumps(beside))
+    (tmp_path / "tied").mkdir()
+    assert call_main(leaderboard, "tied", "start_from=beside.json")[0] == 0
+    submit(tmp_path / "tied", "ours", beside)
+    return tmp_path / "tied"
+
+
+@pytest.mark.parametrize(
+    ("key", "metric", "what"),
+    [("reference_sha256", "clip-i", "reference image"), ("poses_sha256", "psnr-face", "true poses")],
+)
+def test_a_reference_or_poses_of_its_own_are_refused(
+    tied: Path, beside: dict[str, Any], key: str, metric: str, what: str, call_main
+) -> None:
+    """They are what the metric compares with, so that one can choose them to score well."""
+    assert json.loads((tied / "board.json").read_text())["clips"]["ben"][key] == beside["inputs"]["ben"][key]
+    assert call_main(submit_check, str(tied))[0] == 0
+    own, unsaid = json.loads(json.dumps(beside)), json.loads(json.dumps(beside))
+    own["inputs"]["ben"][key] = "f" * 64
+    del unsaid["inputs"]["anna"][key]
+    told = {
+        "own": (own, f"own: {metric} of ben: the {what} it was measured by is not the board's"),
+        "unsaid": (unsaid, f"unsaid: {metric} of anna: inputs does not say the {what} that it was measured by ({key})"),
+    }
+    for name, (wrong, expected) in told.items():
+        submit(tied, name, wrong)
+        for main in (submit_check, leaderboard):
+            status, line = call_main(main, str(tied))
+            assert status == 2
+        assert expected in line
+
+
+def test_a_reference_that_no_metric_of_the_board_needs_is_anybodys(
+    board: Path, beside: dict[str, Any], call_main
+) -> None:
+    submit(board, "more", beside)
+    assert set(json.loads((board / "board.json").read_text())["clips"]["ben"]) == {"frames", "real_sha256"}
+    assert call_main(submit_check, str(board))[0] == 0
+
+
+def test_a_board_of_before_is_read_and_says_what_it_cannot_tie(
+    tied: Path, beside: dict[str, Any], call_main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert untied(read_board(tied)) is None
+    before = json.loads((tied / "board.json").read_text())
+    for clip in before["clips"].values():
+        del clip["reference_sha256"], clip["poses_sha256"]
+    (tied / "board.json").write_text(json.dumps(before))
+    beside["inputs"]["ben"]["reference_sha256"] = "f" * 64
+    submit(tied, "own", beside)
+    said = "clip-i by any reference image (anna, ben); psnr-face by any true poses (anna, ben)"
+    warned: list[str] = []
+    monkeypatch.setattr(logging.getLogger("eval.submit_check"), "warning", lambda text, *of: warned.append(text % of))
+    assert call_main(submit_check, str(tied))[0] == 0 and call_main(leaderboard, str(tied))[0] == 0
+    assert len(warned) == 1 and said in warned[0]
+    (table,) = json.loads((tied / ".page/tables.json").read_text())
+    assert sum(said in note for note in table["notes"]) == 1

@@ -25,10 +25,11 @@ from eval.reporting.settings import PageSettings
 from eval.reporting.tables import PUBLISHED, Cell, build_tables
 from eval.reporting.writers import format_cell, to_csv, to_json, to_latex, to_markdown
 from eval.scoring.protocol import Protocol
+from src.common.digests import arrays_sha256
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.typed import plain, typed
-from src.media.video import write_frames
+from src.media.video import read_video, write_frames
 from tests.eval.conftest import smooth_frames
 
 PAPER = yaml.safe_load((CONF_DIR / "protocol" / "paper.yaml").read_text())
@@ -61,8 +62,17 @@ def write_result(path: Path, **changes: object) -> None:
         "sizes": ["512x512"],
         "dataset": {"expected": 10},
     }
+    if isinstance(files := changes.get("files"), dict):
+        result["inputs"] = {clip: sums_of(sides) for clip, sides in files.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result | changes))
+
+
+def sums_of(sides: dict[str, str]) -> dict[str, str]:
+    """What the scorer records of the videos of a clip; of those that are gone any checksum."""
+    there = {side: path for side, path in sides.items() if Path(str(path)).exists()}
+    sums = {f"{side}_sha256": arrays_sha256(read_video(path).frames) for side, path in there.items()}
+    return {f"{side}_sha256": "0" * 64 for side in sides} | sums
 
 
 def test_what_is_written_is_utf8_whatever_the_locale_is(tmp_path: Path, monkeypatch) -> None:
@@ -480,10 +490,13 @@ def test_a_stand_in_is_named_beside_published_rows_and_not_compared(tmp_path: Pa
     assert any("model=tiny: a stand-in" in note for note in table.notes)
 
 
-@pytest.mark.parametrize("option", ["metrics=[psnr]", "benchmark=tiktok", "wandb=project"])
+@pytest.mark.parametrize(
+    "option",
+    ["metrics=[psnr]", "benchmark=tiktok", "wandb=project", "protocol=disco", "protocol.pooling=videos", "pose=mini"],
+)
 def test_what_goes_with_a_sweep_is_refused_without_one(option: str, tmp_path: Path, call_main) -> None:
     write_result(tmp_path / "a.json")
     name = option.partition("=")[0]
     status, told = call_main(report_main, f"results={tmp_path}/a.json", option)
-    assert status == 2 and told.startswith(f"error: {name}=") and "goes with sweep=" in told
+    assert status == 2 and told.startswith(f"error: {name}") and "goes with sweep=" in told
     assert call_main(report_main, f"results={tmp_path}/a.json", "baseline=nobody")[0] == 2

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eval.metrics.base import NotComputable
 from eval.networks.base import ClipNetwork, Network
@@ -107,10 +108,45 @@ def test_poses_come_back_bit_for_bit(tmp_path: Path) -> None:
     frames, store = arrays_sha256(smooth_frames(3, 16, seed=0)), FeatureStore(tmp_path)
     calls = []
     for _ in range(2):
-        back = store.poses(frames, ["extractor"], lambda: calls.append(1) or poses)
+        back = store.poses(frames, ["extractor"], lambda: calls.append(1) or poses, count=3)
         for name in ("xy", "confidence", "mask"):
             np.testing.assert_array_equal(getattr(back, name), getattr(poses, name))
     assert len(calls) == 1
+    with pytest.raises(AssertionError, match="again"):
+        store.poses(frames, ["extractor"], not_of_those, count=4)
+
+
+def not_of_those() -> PoseSequence:
+    raise AssertionError("again")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.ones(4, 3),
+        torch.ones(5, 2),
+        torch.ones(5),
+        torch.ones(5, 3, dtype=torch.int32),
+        torch.full((5, 3), torch.nan),
+    ],
+)
+def test_kept_features_that_are_not_of_those_frames_are_computed_again(tmp_path: Path, wrong: torch.Tensor) -> None:
+    """A folder of features may have come from anybody."""
+    real, network = smooth_frames(5, 16, seed=0), Counted("mean colour", "1")
+    judges = networks(WeightStore(None, download=False))
+
+    def features() -> torch.Tensor:
+        return ClipFeatures(ScoredClip("a", real, real, None), judges, protocol(), FeatureStore(tmp_path)).per_frame(
+            network, "real"
+        )
+
+    first = features()
+    (path,) = tmp_path.glob("*.safetensors")
+    save_file({"features": wrong}, path)
+    torch.testing.assert_close(features(), first)
+    before = Counted.frames
+    torch.testing.assert_close(features(), first)
+    assert Counted.frames == before, "written over"
 
 
 def test_real_frames_are_hashed_once_for_all_that_is_asked_of_them(

@@ -137,6 +137,23 @@ def test_a_video_in_which_nobody_is_found_has_no_identity(small_networks: Networ
         assert (result["metrics"][name]["value"], result["metrics"][name]["seen"]) == (0, 0)
 
 
+@pytest.mark.parametrize("shown", [None, "nobody"])
+def test_the_quality_of_faces_needs_no_reference(
+    tmp_path: Path, random_weights: WeightStore, shown: str | None
+) -> None:
+    """It compares with nothing, and a reference that shows nobody takes its value from the identity alone."""
+    real = person()[:2]
+    for name, columns in (("arcface-w600k-r50", 32), ("ediffiqa-tiny", 1)):
+        face_onnx(tmp_path / FILES[name].file, columns, "N" if name.startswith("arc") else 1)
+    store = WeightStore(tmp_path, download=False)
+    judges = Networks(store, extractor=Attentive(), device=torch.device("cpu"), batch_size=8)
+    clip = ScoredClip("anna", real, None, None if shown is None else np.zeros_like(real[0]))
+    rules = protocol("pose=mini", "protocol.mse_p.extractor=mini")
+    result = score([clip], ScoreSettings(metrics=("face-quality", "identity"), protocol=rules), judges).as_dict()
+    assert set(result["metrics"]) == {"face-quality"} and result["metrics"]["face-quality"]["seen"] == 1
+    assert "reference image" in result["missing"]["identity"]
+
+
 def test_what_is_absent_is_named_with_its_source(tmp_path: Path, call_main) -> None:
     write_frames(tmp_path / "real", person())
     options = [f"generated={tmp_path}/real", f"real={tmp_path}/real", "metrics=[modern,fid-vid]", "download=false"]
