@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from eval.networks.settings import NetworkSettings
-from eval.reporting.settings import PageSettings
+from eval.reporting.settings import WRITTEN, PageSettings
 from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, overrides, settings_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eval.networks.networks import Networks
 
 log = logging.getLogger(__name__)
-REPORT, WRITTEN = "report", ("cards", "features", "grids", "scores")
+REPORT = "report"
 
 
 # Of a sweep alone: what is null where nobody asks for it, and groups that a default is chosen of.
@@ -83,8 +83,8 @@ def _of_scoring() -> list[str]:
 
 def _beside(folder: Path) -> Path:
     """The report's own place in a folder of results, which may have come from anyone: no link leads out of there."""
-    refuse_links(folder, [REPORT])
-    refuse_links(folder / REPORT, WRITTEN)
+    refuse_links(folder, [REPORT], instead="say output=<folder>")
+    refuse_links(folder / REPORT, WRITTEN, instead="say output=<folder>")
     return folder / REPORT
 
 

@@ -13,35 +13,45 @@ from eval.reporting.templates import render
 from eval.reporting.writers import format_interval, format_value, one_line
 from src.common.atomic import atomic_path
 from src.common.counting import counted
+from src.common.digests import sha256
+from src.common.files import read_record, write_json
 
 LISTED = 8
+# By path within the report the SHA-256 of each card that was written.
+RECORD = ".cards.json"
+_CARD = re.compile(r"cards/[A-Za-z0-9_-]+/\d{2,}_[A-Za-z0-9_-]+\.md")
 
 
 def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) -> list[Path]:
-    """Write `<number>_<method>.md` of each result into the folder, in which no card of another report stays."""
+    """Write `<number>_<method>.md` of each result into the folder; their paths."""
     paths = []
     for number, (result, label) in enumerate(zip(results, labels, strict=True), 1):
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", result.label)[:60].strip("-") or "result"
         paths.append(folder / f"{number:02d}_{name}.md")
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(card(result, label=label), "utf-8")
-    _remove_cards(folder, but=paths)
     return paths
 
 
-def remove_cards_elsewhere(cards: Path, folders: Collection[str]) -> None:
-    """Remove what `write_cards` wrote into other folders of `cards`: a report before this one was of other tables."""
-    for folder in cards.iterdir():
-        if folder.name not in folders and folder.is_dir() and not folder.is_symlink():
-            _remove_cards(folder)
-            with contextlib.suppress(OSError):  # what is not ours is left
-                folder.rmdir()
+def replace_cards(output: Path, written: Collection[Path]) -> None:
+    """Remove the cards that the report before this one wrote into `output`, and record those that this one has.
 
+    What no record lists is not ours, nor is a card that was changed since: both stay.
 
-def _remove_cards(folder: Path, but: Collection[Path] = ()) -> None:
-    for path in folder.iterdir():
-        if re.fullmatch(r"\d{2,}_[A-Za-z0-9_-]+\.md", path.name) and path not in but:
+    Args:
+        written: by `write_cards`, in folders of `output / "cards"`.
+    """
+    now = {path.relative_to(output).as_posix(): sha256(path) for path in written}
+    for name, known in (read_record(output / RECORD) or {}).items():
+        path = output / name
+        # The record may come from anyone.
+        if name in now or not _CARD.fullmatch(name) or path.is_symlink() or path.parent.is_symlink():
+            continue
+        if path.is_file() and sha256(path) == known:
             path.unlink()
+            with contextlib.suppress(OSError):  # something else is in it
+                path.parent.rmdir()
+    write_json(output / RECORD, now)
 
 
 def card(result: Result, *, label: str) -> str:

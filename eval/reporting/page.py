@@ -14,11 +14,11 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
-from eval.reporting.card import remove_cards_elsewhere, write_cards
+from eval.reporting.card import replace_cards, write_cards
 from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.palette import COLORS
 from eval.reporting.results import Result
-from eval.reporting.settings import PageSettings
+from eval.reporting.settings import WRITTEN, PageSettings
 from eval.reporting.side_by_side import Comparison, compare
 from eval.reporting.tables import Table
 from eval.reporting.templates import render
@@ -37,6 +37,7 @@ from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.progress import track
+from src.common.writers import refuse_links
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,9 @@ def write_report(
         pictures: captions and files, for the first table's section.
 
     Raises:
-        UserError: `rank_by` names no metric that any subject has a value of.
+        UserError: `rank_by` names no metric that any subject has a value of, or a link leads out of `output`.
     """
+    refuse_links(output, WRITTEN)
     output.mkdir(parents=True, exist_ok=True)
     texts = {"tables.md": to_markdown(tables), "tables.tex": to_latex(tables), "tables.csv": to_csv(tables)}
     sections = [_section(table, settings) for table in tables]
@@ -100,13 +102,14 @@ def write_report(
             temporary.write_text(text, "utf-8")
     write_json(output / "tables.json", to_json(tables))
     named: set[str] = set()
+    cards: list[Path] = []
     for number, (table, section) in enumerate(zip(tables, sections, strict=True)):
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{table.benchmark}-{table.protocol_label}-{'-'.join(table.sizes)}")
         # Tables of one benchmark and protocol are apart where networks of one name had other weights.
         name = f"{name}-{number}" if name in named else name
         named.add(name)
-        write_cards(table.results, section.labels, output / "cards" / name)
-    remove_cards_elsewhere(output / "cards", named)
+        cards += write_cards(table.results, section.labels, output / "cards" / name)
+    replace_cards(output, cards)
     count = sum(len(table.results) for table in tables)
     log.info("%s of %s: %s", counted(len(tables), "table"), counted(count, "result"), output / "report.html")
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from src.common.typed import check_choice, check_range
 
+# The folders that a report has in its own, some of them of a sweep alone.
+WRITTEN = ("cards", "features", "grids", "scores")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PageSettings:

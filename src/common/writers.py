@@ -140,12 +140,13 @@ def free_folder(within: Path, name: Path, holds: Callable[[Path], Any], wanted: 
     return folder
 
 
-def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
+def refuse_links(folder: str | Path, names: Iterable[str | Path], *, instead: str = "choose another folder") -> None:
     """Refuse links by which what is written into a folder would end up outside it: it may have come from anyone.
 
     Args:
         names: relative paths of what is written. Links on the way to them are refused, and below them those that lead
             out of the folder: some libraries keep links of their own. Runs of W&B, which are written once, are passed.
+        instead: what the user can do but remove the link.
 
     Raises:
         UserError: names the link.
@@ -159,7 +160,7 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path]) -> None:
                 (path for path in below if path.is_symlink() and not _is_within(path, folder)), None
             )
         if link is not None:
-            raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or choose another folder")
+            raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or {instead}")
 
 
 def _entries_below(folder: Path) -> Iterator[Path]:

@@ -1,10 +1,13 @@
 """The results card says of a result all that a reader must know, on one page."""
 
+import json
+import shutil
 from pathlib import Path
 
 from eval.report import main
 from eval.reporting.card import card, write_cards
 from eval.reporting.results import load_results
+from src.common.digests import sha256
 from tests.eval.reporting.test_tables import TEN, write_result
 
 
@@ -69,6 +72,46 @@ def test_a_report_that_is_made_again_has_no_card_of_the_one_before(tmp_path: Pat
     write_result(tmp_path / "in/b.json", method="b")
     assert call_main(main, "results=in", "output=report", "num_videos=0")[0] == 0
     assert [path.name for path in (tmp_path / "report/cards").iterdir()] == [cards.name]
+
+
+def test_a_report_removes_no_file_that_it_did_not_write(tmp_path: Path, call_main) -> None:
+    """Named like a card in a folder of the user or of a table, a kept copy, a card with remarks."""
+    for name in "abc":
+        write_result(tmp_path / f"in/{name}.json", method=name)
+    (tmp_path / "cards/game").mkdir(parents=True)
+    (tmp_path / "cards/game/01_knight.md").write_text("mine")
+    assert call_main(main, "results=in", "output=.", "num_videos=0")[0] == 0
+    (cards,) = (path for path in (tmp_path / "cards").iterdir() if path.name != "game")
+    shutil.copytree(cards, tmp_path / "cards/kept")
+    (cards / "09_mine.md").write_text("mine")
+    (cards / "03_c-8.md").write_text("with remarks")
+    (tmp_path / "in/b.json").unlink()
+    (tmp_path / "in/c.json").unlink()
+    assert call_main(main, "results=in", "output=.", "num_videos=0")[0] == 0
+    there = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in (tmp_path / "cards").iterdir()}
+    assert there == {
+        "game": ["01_knight.md"],
+        "kept": ["01_a-8.md", "02_b-8.md", "03_c-8.md"],
+        cards.name: ["01_a-8.md", "03_c-8.md", "09_mine.md"],
+    }
+    assert (tmp_path / "cards/game/01_knight.md").read_text() == "mine"
+    # A record from anyone names other files, too.
+    (tmp_path / "01_mine.md").write_text("mine")
+    names = ["01_mine.md", "cards/../01_mine.md", "in/a.json"]
+    (tmp_path / ".cards.json").write_text(json.dumps({name: sha256(tmp_path / name) for name in names}))
+    assert call_main(main, "results=in", "output=.", "num_videos=0")[0] == 0
+    assert (tmp_path / "01_mine.md").is_file() and (tmp_path / "in/a.json").is_file()
+
+
+def test_a_report_folder_that_is_a_link_can_be_named(tmp_path: Path, call_main) -> None:
+    write_result(tmp_path / "in/a.json")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "in/report").symlink_to(tmp_path / "disk")
+    status, told = call_main(main, "results=in", "num_videos=0")
+    assert status == 2 and "in/report is a link, which may lead out of in: remove it, or say output=<folder>" in told
+    assert not any((tmp_path / "disk").iterdir())
+    assert call_main(main, "results=in", "output=in/report", "num_videos=0")[0] == 0
+    assert (tmp_path / "disk/report.html").is_file()
 
 
 def test_what_others_wrote_cannot_break_the_card(tmp_path: Path) -> None:
