@@ -79,6 +79,7 @@ MODERN_SPECS = (
         implementation="kid:KID",
         network=lambda networks, protocol: networks.inception(protocol.fid.network),
         update=frechet(frames),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="fd-dinov2",
@@ -90,6 +91,7 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.dinov2(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(frames),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="identity",
@@ -126,6 +128,7 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.videomae(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="fid-vid",
@@ -137,6 +140,7 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.resnet3d(),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="flicker",

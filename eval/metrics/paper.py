@@ -80,6 +80,7 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.inception(protocol.fid.network),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(frames),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="clip-i",
@@ -103,6 +104,7 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.i3d(protocol.fvd.network),
         options=lambda protocol, judge: {"num_features": judge.num_features},
         update=frechet(windows),
+        of_all_clips=True,
     ),
     MetricSpec(
         key="clip-t",

@@ -40,6 +40,7 @@ class MetricSpec:
         needs_real, needs_reference, needs_poses: what must come with a clip.
         seen: of what the share is that a result calls `seen`.
         values_a_frame: of how many values of one frame it is the mean at most.
+        of_all_clips: it compares the frames or windows of all clips with the real ones, and no clip has a value of it.
     """
 
     key: str
@@ -56,6 +57,7 @@ class MetricSpec:
     needs_poses: bool = False
     seen: str = "of the keypoints found"
     values_a_frame: int = 1
+    of_all_clips: bool = False
 
     @property
     def arrow(self) -> str:

@@ -90,15 +90,17 @@ class Result:
         return ", ".join(filter(None, (named if self.variant is None else self.variant, self.told)))
 
     def interval(self, metric: str) -> tuple[float, float] | None:
-        """95 % interval of a metric over the subjects, from their values; of what they have none of, such as FID and
-        FVD, the one that the result gives.
+        """95 % interval of a metric over the subjects, from their values; of FID, FVD and the like, of which no subject
+        has a value, the one that the result gives.
 
         None with fewer subjects than `MIN_SUBJECTS`.
         """
-        values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
-        if not values:
+        if REGISTRY[metric].of_all_clips:
             given = self.metrics[metric].get("interval")
             return None if given is None else (float(given[0]), float(given[1]))
+        values = {clip: numbers[metric] for clip, numbers in self.clips.items() if metric in numbers}
+        if not values:
+            return None
         weights = self._weights(metric, values)
         estimate = None if weights is None else mean_estimate(list(values.values()), weights)
         return None if estimate is None else estimate.interval

@@ -232,6 +232,13 @@ def test_an_interval_belongs_to_the_estimator_of_its_value(tmp_path: Path) -> No
     assert "50% found" in to_markdown([table]) and '"found": 0.5' in json.dumps(to_json([table]))
 
 
+def test_an_interval_is_taken_from_a_result_only_of_what_no_subject_has_a_value_of(tmp_path: Path) -> None:
+    metrics = {name: {"value": 0.9, "frames": 200, "interval": [0.89, 0.91]} for name in ("ssim", "fvd", "kid")}
+    write_result(tmp_path / "r.json", metrics=metrics, clips={name: {"frames": 20} for name in TEN})
+    (result,) = load_results([tmp_path])
+    assert [result.interval(name) for name in metrics] == [None, (0.89, 0.91), (0.89, 0.91)]
+
+
 def test_a_difference_is_the_same_from_either_side(tmp_path: Path) -> None:
     """MSE-P weighs a subject by the keypoints found, which are not as many in both."""
     values = {"a": ([0.1, 0.2, 0.3, 0.2, 0.1], [9, 1, 5, 5, 5]), "b": ([0.2, 0.1, 0.5, 0.3, 0.1], [1, 9, 5, 5, 5])}

@@ -1,5 +1,6 @@
 """The metrics beside the paper's, end to end: rendered people, small seeded networks, the command line."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from torchvision.models.optical_flow import raft_small
 
 import eval.networks.raft
 import eval.networks.videomae
+from eval.metrics.base import MeanMetric
 from eval.metrics.registry import REGISTRY, SETS, metric_keys
+from eval.metrics.samples import SampleMetric
 from eval.networks.networks import Networks
 from eval.networks.weights import FILES, WeightsMissing, WeightStore
 from eval.score import main
@@ -42,6 +45,13 @@ def test_sets_of_metrics_are_their_lists() -> None:
         metric_keys(["papers"])
     with pytest.raises(UserError, match="each once"):
         metric_keys(["paper", "paper"])
+
+
+def test_the_registry_says_which_metrics_no_clip_has() -> None:
+    for spec in REGISTRY.values():
+        module, _, name = spec.implementation.partition(":")
+        own = getattr(importlib.import_module(f"eval.metrics.{module}"), name)
+        assert issubclass(own, SampleMetric if spec.of_all_clips else MeanMetric), spec.key
 
 
 class Attentive(MiniExtractor):
