@@ -10,8 +10,10 @@ from src.app.entry import entry, settings_of
 from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.typed import FilePath
+from src.common.writers import refuse_links
 
 log = logging.getLogger(__name__)
+PAGE = ".page"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +48,15 @@ def main(cfg: DictConfig) -> None:
         except UserError as error:
             # Where the board lies on this machine is nothing for its page.
             wrong.append(str(error).replace(f"{settings.folder}/", ""))
-    if not found:
-        raise UserError(f"{settings.folder} has no submission: a folder each, see eval/benchmark/LEADERBOARD.md")
-    told = f"{len(wrong)} of {len(found)} submissions do not match"
+    told = f"of {counted(len(found), 'submission')} {counted(len(wrong), 'does', 'do')} not match"
     if not read:
         raise UserError(f"{told}, so that there is no page: {' | '.join(wrong)}")
     (table,) = build_tables([result for _, result in read], published={})
     made = tuple(f"{one.method}: {', '.join(one.authors)}, {one.url} ({one.hardware})" for one, _ in read)
-    output = settings.output or settings.folder / ".page"
+    if (output := settings.output) is None:
+        # A board may have come from anyone.
+        refuse_links(settings.folder, [PAGE], instead="say output=<folder>")
+        output = settings.folder / PAGE
     refused = tuple(f"Not in the table: {why}." for why in wrong)
     doubts = [f"{loose}."] if (loose := untied(board)) else []
     write_report([replace(table, notes=(*refused, *doubts, *table.notes, *made))], output, PageSettings(num_videos=0))

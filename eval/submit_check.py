@@ -42,10 +42,10 @@ def main(cfg: DictConfig) -> None:
             log.error("%s", error)
         else:
             log.info("%s: %s, %s: matches", path.name, submission.method, counted(len(result.clips), "clip"))
-    if wrong or not found:
+    if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(found)} submissions do not match {board.benchmark}, protocol {board.protocol}: "
-            f"{', '.join(wrong) or 'there is none'}"
+            f"of {counted(len(found), 'submission')} {counted(len(wrong), 'does', 'do')} not match {board.benchmark}, "
+            f"protocol {board.protocol}: {', '.join(wrong)}"
         )
 
 

@@ -5,7 +5,6 @@ of its clips as far as they allow it.
 """
 
 import json
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,6 @@ from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.reading import read_json
 from src.common.typed import check_choice, plain, typed
-
-log = logging.getLogger(__name__)
 
 BOARD, SUBMISSION, RESULT = "board.json", "submission.json", "result.json"
 SCHEMA = Path(__file__).parents[1] / "scoring" / "result.schema.json"
@@ -114,8 +111,7 @@ def new_board(folder: Path, result: Path) -> Board:
     (found,) = load_results([result])
     if found.protocol.label() != found.protocol.name:
         raise UserError(f"{result}: protocol {found.protocol.label()} is none of ours: score with one that ships")
-    without = [name for name, entry in found.inputs.items() if "real_sha256" not in entry]
-    if without:
+    if without := [name for name, entry in found.inputs.items() if "real_sha256" not in entry]:
         raise UserError(f"{result}: {without[0]} was scored without true frames: give real=")
     kept = ["frames", "real_sha256", *(key for key, _, _ in _measured_by(found.metrics))]
     clips = {
@@ -165,8 +161,11 @@ def untied(board: Board) -> str | None:
 
 
 def submissions(folder: Path) -> list[Path]:
-    """The folders of a board, one a submission, by name."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders of a board, one a submission, by name; a `UserError` where there is none."""
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise UserError(f"{folder} has no submission: a folder each, see eval/benchmark/LEADERBOARD.md")
+    return found
 
 
 def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
@@ -227,6 +226,8 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
             yield f"{metric} lacks: {result.missing.get(metric, 'not scored')}"
         elif board.networks.get(metric) != (network := _network(result, metric)):
             yield f"{metric} was judged by another network ({network})"
+        elif not (REGISTRY[metric].of_all_clips or any(metric in clip for clip in result.clips.values())):
+            yield f"{metric} has no value of any clip, without which it cannot be checked"
     for metric in result.metrics:
         scored = [name for name, clip in result.clips.items() if metric in clip]
         if unweighted := [name for name in scored if metric not in result.weights.get(name, {})]:

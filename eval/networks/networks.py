@@ -192,5 +192,6 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda, but no GPU is available: use device=cpu")
     if device.index is not None and device.type == "cuda" and device.index >= (count := torch.cuda.device_count()):
-        raise UserError(f"device={name}, but the last of the {count} GPUs here is cuda:{count - 1}")
+        last = "only GPU" if count == 1 else f"last of the {count} GPUs"
+        raise UserError(f"device={name}, but the {last} here is cuda:{count - 1}")
     return device

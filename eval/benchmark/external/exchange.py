@@ -70,11 +70,9 @@ def exchange(
     system.finish_export(root, complete)
     with atomic_path(root / COMMANDS) as temporary:
         temporary.write_text(system.commands(root.resolve(), exported), "utf-8")
-    told = counted(len(prepared.subjects), "subject")
-    log.info(
-        "%s on %s: %d of %s back, %d wait; what to run: %s",
-        *(system.name, settings.benchmark.name, len(runs), told, len(waiting), root / COMMANDS),
-    )
+    back = f"of {counted(len(prepared.subjects), 'subject')} {counted(len(runs), 'is', 'are')} back"
+    told = f"{back}, {counted(len(waiting), 'waits', 'wait')}"
+    log.info("%s on %s: %s; what to run: %s", system.name, settings.benchmark.name, told, root / COMMANDS)
     return runs, failed, waiting
 
 

@@ -3,6 +3,7 @@
 import base64
 import functools
 import json
+import logging
 import math
 import re
 import shutil
@@ -165,8 +166,10 @@ def test_disco_gets_its_tsv_files_and_a_subject_that_waits_stops_no_other(
     write_frames(predicted, subject.frames[[5, -3, -2, -1]])
     for number, key in enumerate(keys):
         (predicted / f"{number:05d}.png").rename(predicted / f"{key.replace('.', '')}.png")
+    caplog.set_level(logging.INFO, "eval.benchmark.external.exchange")
     result = run(cfg)
     assert set(result["clips"]) == {ONE} and result["clips"][ONE]["psnr"] == "inf", "the reference's row is left out"
+    assert "disco on people: of 2 subjects 1 is back, 1 waits; what to run: " in caplog.text
     assert set(result["dataset"]["waiting"]) == {TWO} and result["dataset"]["failed"] == {}
     assert result["dataset"]["expected"] == 12 and result["method"] == "disco"
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ def weigh(weight: float) -> Callable[[dict[str, Any]], None]:
     return damage
 
 
+def without_values(result: dict[str, Any]) -> None:
+    """Value and interval would be its word."""
+    for own in (*result["clips"].values(), *result["weights"].values()):
+        own.pop("ssim")
+    result["metrics"]["ssim"] |= {"value": 0.9999, "interval": [0.9998, 1.0]}
+
+
 def no_result(result: dict[str, Any]) -> None:
     del result["weights"]
 
@@ -160,6 +168,7 @@ def no_result(result: dict[str, Any]) -> None:
         (without_weights, "psnr of anna, ben has no weight, without which its value cannot be checked"),
         (weights_of_some, "psnr of ben has no weight"),
         (only_the_best_clip, "psnr has no value of ben"),
+        (without_values, "ssim has no value of any clip"),
         (weigh(0), "ssim of anna weighs what none of its frames does"),
         (weigh(0.01), "ssim of anna weighs what none of its frames does"),
         (weigh(5), "ssim of anna weighs what none of its frames does"),
@@ -187,15 +196,36 @@ def test_one_submission_that_does_not_match_does_not_take_the_page_from_the_othe
     other_size(wrong)
     submit(board, "wrong", wrong, WHO | {"method": "theirs"})
     status, line = call_main(leaderboard, str(board))
-    assert status == 2 and "1 of 2 submissions do not match, and the page is of the others: wrong: frames" in line
+    assert status == 2 and "of 2 submissions 1 does not match, and the page is of the others: wrong: frames" in line
     (table,) = json.loads((board / ".page/tables.json").read_text())
     assert [row["method"] for row in table["rows"]] == [WHO["method"]]
     assert table["notes"][0] == "Not in the table: wrong: frames of 64x64, not 32x32."
     before = (board / ".page/tables.json").read_text()
     submit(board, "ours", wrong)
     status, line = call_main(leaderboard, str(board))
-    assert status == 2 and "2 of 2 submissions do not match" in line
+    assert status == 2 and "of 2 submissions 2 do not match" in line
     assert (board / ".page/tables.json").read_text() == before
+    shutil.rmtree(board / "wrong")
+    for main in (submit_check, leaderboard):
+        status, line = call_main(main, str(board))
+        assert status == 2 and "of 1 submission 1 does not match" in line
+
+
+@pytest.mark.parametrize("name", [".page", ".page/cards"])
+def test_a_page_is_written_through_no_link(board: Path, name: str, call_main, tmp_path: Path) -> None:
+    (tmp_path / "theirs/notes").mkdir(parents=True)
+    (tmp_path / "theirs/notes/01_todo.md").touch()
+    (board / name).parent.mkdir(exist_ok=True)
+    (board / name).symlink_to(tmp_path / "theirs")
+    status, line = call_main(leaderboard, str(board))
+    assert status == 2 and f"{name} is a link, which may lead out of" in line and "say output=<folder>" in line
+    assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["notes", "01_todo.md"]
+    # Nor within the board, or where output= leads.
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/cards").symlink_to(tmp_path / "theirs")
+    status, line = call_main(leaderboard, str(board), f"output={tmp_path}/page")
+    assert status == 2 and "page/cards is a link" in line
+    assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["notes", "01_todo.md"]
 
 
 def test_an_interval_that_a_submission_claims_is_not_taken(board: Path, result: dict[str, Any], call_main) -> None:

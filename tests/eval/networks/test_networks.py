@@ -164,6 +164,9 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert choose_device("cuda:1").index == 1
     with pytest.raises(UserError, match="device=cuda:2, but the last of the 2 GPUs here is cuda:1"):
         choose_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="device=cuda:1, but the only GPU here is cuda:0"):
+        choose_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["mps", "gpu", "cuda:x"])
