@@ -347,7 +347,7 @@ def page(tmp_path: Path) -> Path:
 def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> None:
     text = page.read_text()
     assert not re.search(r'(src|href)="(?!data:)', text), "no other file and no network"
-    assert {file.name for file in page.parent.iterdir()} == {"report.html", "cards"} | {
+    assert {file.name for file in page.parent.iterdir()} == {"report.html", "cards", ".cards.json"} | {
         f"tables.{suffix}" for suffix in ("md", "tex", "csv", "json")
     }
     order = re.findall(r"<summary><b>(tiktok_\d+)</b>", text)
