@@ -237,7 +237,7 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
             yield f"{metric} of {_some(wrong)} weighs what none of its frames does"
             continue
         # Where nobody is found, or a region is not shown, a clip has no value of its own; else it has.
-        some = "seen" in result.metrics[metric] or REGISTRY[metric].needs_poses
+        some = REGISTRY[metric].seen is not None or REGISTRY[metric].needs_poses
         if scored and not some and (lost := set(result.clips) - set(scored)):
             yield f"{metric} has no value of {_some(lost)}"
             continue

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eval.metrics.spec import MetricSpec, distances, frames, frechet, pairs, windows
+from eval.metrics.spec import KEYPOINTS_FOUND, MetricSpec, distances, frames, frechet, pairs, windows
 
 if TYPE_CHECKING:
     from eval.scoring.features import ClipFeatures
@@ -44,6 +44,7 @@ def _pose_accuracy(kind: str, group: str) -> MetricSpec:
         options=lambda protocol, judge: {"group": group},
         network=lambda networks, protocol: networks.extractor,
         update=_sized_poses,
+        seen=KEYPOINTS_FOUND,
         # Each hand is a part of its own.
         values_a_frame=2 if group == "hands" else 1,
     )

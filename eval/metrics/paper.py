@@ -1,6 +1,7 @@
 """The paper's eight metrics, their parts and their miniatures: entries of the registry."""
 
 from eval.metrics.spec import (
+    KEYPOINTS_FOUND,
     MetricSpec,
     distances,
     embeddings,
@@ -57,6 +58,7 @@ PAPER_SPECS = (
         implementation="mse_p:MSEP",
         network=lambda networks, protocol: networks.extractor,
         update=poses,
+        seen=KEYPOINTS_FOUND,
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(
@@ -148,6 +150,7 @@ PAPER_SPECS = (
         implementation="mse_p:MSEP",
         network=lambda networks, protocol: networks.mini_extractor(),
         update=poses,
+        seen=KEYPOINTS_FOUND,
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(

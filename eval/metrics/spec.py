@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eval.scoring.protocol import Protocol
 
 Side = Literal["generated", "real"]
+KEYPOINTS_FOUND = "of the keypoints found"
 SIDES: tuple[Side, Side] = ("generated", "real")
 
 
@@ -38,7 +39,7 @@ class MetricSpec:
         network: what looks at the frames; it raises `WeightsMissing` where that is not to be had. None: nothing does.
         update: add one clip to the metric.
         needs_real, needs_reference, needs_poses: what must come with a clip.
-        seen: of what the share is that a result calls `seen`.
+        seen: of what the share is that a result calls `seen`; None: it gives none, since every clip has a value.
         values_a_frame: of how many values of one frame it is the mean at most.
         of_all_clips: it compares the frames or windows of all clips with the real ones, and no clip has a value of it.
     """
@@ -55,7 +56,7 @@ class MetricSpec:
     needs_real: bool = True
     needs_reference: bool = False
     needs_poses: bool = False
-    seen: str = "of the keypoints found"
+    seen: str | None = None
     values_a_frame: int = 1
     of_all_clips: bool = False
 

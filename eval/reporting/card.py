@@ -81,7 +81,7 @@ def _row(result: Result, name: str) -> dict[str, Any]:
     entry, spec = result.metrics[name], REGISTRY[name]
     interval, network = result.interval(name), entry.get("network") or {}
     counts = [counted(entry[key], word) for key, word in (("frames", "frame"), ("clips", "window")) if key in entry]
-    counts += [f"{entry['seen']:.0%} {spec.seen}"] if "seen" in entry else []
+    counts += [f"{entry['seen']:.0%} {spec.seen}"] if "seen" in entry and spec.seen else []
     checksum = str(network["sha256"])[:12] if "sha256" in network else str(network.get("fingerprint", ""))
     return {
         "heading": spec.heading,

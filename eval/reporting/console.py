@@ -40,6 +40,6 @@ def _cause(reason: str) -> str:
     return whole if len(whole) <= SHORT else parts[0]
 
 
-def _beside(entry: Mapping[str, Any], seen: str) -> str:
-    found = [f"{entry['seen']:.0%} {seen}"] if "seen" in entry else []
+def _beside(entry: Mapping[str, Any], seen: str | None) -> str:
+    found = [f"{entry['seen']:.0%} {seen}"] if "seen" in entry and seen else []
     return "; ".join([*found, *([entry["note"]] if "note" in entry else [])])

@@ -265,7 +265,7 @@ def _measured_row(
         noted = [entry["note"]] if isinstance(entry.get("note"), str) else []
         if len({_network(peer, name) for peer in peers if name in peer.metrics}) > 1:
             noted.append("rows of this column were judged by different networks or settings, and do not compare")
-        found = entry.get("seen")
+        found = entry.get("seen") if REGISTRY[name].seen else None
         cells[name] = Cell(
             entry["value"],
             result.interval(name),

@@ -124,6 +124,12 @@ def only_the_best_clip(result: dict[str, Any]) -> None:
     result["metrics"]["psnr"]["value"] = result["clips"]["anna"]["psnr"]
 
 
+def only_the_best_clip_as_if_some_were_not_seen(result: dict[str, Any]) -> None:
+    """A share that PSNR does not have."""
+    only_the_best_clip(result)
+    result["metrics"]["psnr"]["seen"] = 0.5
+
+
 def network_of_its_own(result: dict[str, Any]) -> None:
     """Two of these, of one name and two checksums, would never share the board's table."""
     result["metrics"]["psnr"]["network"] = {"name": "n", "sha256": "1" * 64}
@@ -168,6 +174,7 @@ def no_result(result: dict[str, Any]) -> None:
         (without_weights, "psnr of anna, ben has no weight, without which its value cannot be checked"),
         (weights_of_some, "psnr of ben has no weight"),
         (only_the_best_clip, "psnr has no value of ben"),
+        (only_the_best_clip_as_if_some_were_not_seen, "psnr has no value of ben"),
         (without_values, "ssim has no value of any clip"),
         (weigh(0), "ssim of anna weighs what none of its frames does"),
         (weigh(0.01), "ssim of anna weighs what none of its frames does"),

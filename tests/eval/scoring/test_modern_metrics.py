@@ -1,6 +1,7 @@
 """The metrics beside the paper's, end to end: rendered people, small seeded networks, the command line."""
 
 import importlib
+import inspect
 import json
 from pathlib import Path
 
@@ -47,11 +48,12 @@ def test_sets_of_metrics_are_their_lists() -> None:
         metric_keys(["paper", "paper"])
 
 
-def test_the_registry_says_which_metrics_no_clip_has() -> None:
+def test_the_registry_says_which_metrics_no_clip_or_not_every_clip_has() -> None:
     for spec in REGISTRY.values():
         module, _, name = spec.implementation.partition(":")
         own = getattr(importlib.import_module(f"eval.metrics.{module}"), name)
         assert issubclass(own, SampleMetric if spec.of_all_clips else MeanMetric), spec.key
+        assert (spec.seen is not None) == ('"seen"' in inspect.getsource(own.details)), spec.key
 
 
 class Attentive(MiniExtractor):
