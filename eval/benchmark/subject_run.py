@@ -24,7 +24,7 @@ from src.methods.material import held_out_material
 from src.runs.clips import write_held_out
 from src.runs.generated import FRAMES, POSES
 from src.runs.learn import check_cache
-from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, RunFolder
+from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, WRITTEN, RunFolder
 from src.runs.samples import SAMPLES
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,8 @@ def run_subject(
     samples = RunFolder(run.path / SAMPLES / f"{settings.method.name}_{keys.generated[:10]}")
     # By content: what is learnt is the same whatever the number of test frames, what is scored against is not.
     truth = run.path / f"{HELD_OUT}_{split.test_poses.sha256()[:10]}"
+    # It may have come from anyone: no link in it is written through, nor read.
+    refuse_links(run.path, (*WRITTEN, samples.path.relative_to(run.path), truth.name))
     record, summary = _finished(run, samples, keys.learnt, trains=kind.trains is not None)
     if record is not None and summary is not None:
         log.info("%s: fine-tuned and sampled before, in %s", name, samples.path)
@@ -114,7 +116,6 @@ def run_subject(
         method.load(material)
         # Another method may be learning the same person there.
         with run.only_writer(wait=True):
-            refuse_links(run.path, [samples.path.relative_to(run.path)])
             run.save_values(method.values(name))
             run.save_training(split.training)
             record, clip = method.film(material, run, loggers=lambda: loggers(run.path))
@@ -124,7 +125,6 @@ def run_subject(
             run.clear_unfinished()
     if not truth.is_dir():
         with run.only_writer(wait=True):
-            refuse_links(run.path, [truth.name])
             write_held_out(truth, split)
     return SubjectRun(
         name=name,

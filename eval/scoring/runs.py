@@ -29,6 +29,8 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> Cl
     """
     if not (run / "frames").is_dir() or not (run / HELD_OUT / "frames").is_dir():
         raise UserError(f"run={run} holds no generated held-out poses: give a run folder of src.train")
+    # First, since they refuse a run with links, by which others' files would be scored.
+    subject = RunFolder(run).settings().subject
     # Frames without a summary are of other settings than those beside them, or are being written.
     match RunFolder(run).summary():
         case {"sampling": {"reference_frame": int(index)}}:
@@ -38,7 +40,7 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> Cl
     if protocol.reference_frame != "selected":
         index = 0
     return ClipPaths(
-        name=subject_name(RunFolder(run).settings().subject) if name is None else name,
+        name=subject_name(subject) if name is None else name,
         generated=run / "frames",
         real=run / HELD_OUT / "frames",
         reference=run / "training" / "frames" / f"{index:05d}.png",

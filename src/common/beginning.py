@@ -19,13 +19,14 @@ def _open_what_is_closed() -> None:
     """Have what a shell closed (`2>&-`) lead nowhere.
 
     Python has no stream there, and a file of ours would get its number, in which what libraries print would end up.
+    Standard error takes any text, as Python's own does.
     """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    for name, mode, errors in (("stdin", "r", None), ("stdout", "w", None), ("stderr", "w", "backslashreplace")):
         if getattr(sys, name) is None:
             # It gets the lowest free number, which is the one; programs that we start have it, too.
             descriptor = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(descriptor, True)
-            setattr(sys, name, os.fdopen(descriptor, mode))
+            setattr(sys, name, os.fdopen(descriptor, mode, errors=errors))
 
 
 def _print_anything() -> None:

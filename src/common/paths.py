@@ -1,5 +1,6 @@
 """Where the package's own files lie, whatever the working directory is."""
 
+import os
 from pathlib import Path
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -10,5 +11,7 @@ MINI_WEIGHTS = PACKAGE_ROOT / "src" / "models" / "weights"
 def weights_here(folder: str) -> str:
     """Weights that ship, as they lie here, where a run names them as they lay where it was made; else the same name."""
     path = Path(folder)
-    ships = path.parts[-4:-1] == MINI_WEIGHTS.parts[-3:] and (MINI_WEIGHTS / path.name).is_dir()
-    return str(MINI_WEIGHTS / path.name) if ships and not path.exists() else folder
+    ours = str(MINI_WEIGHTS / path.name)
+    # Unlike `Path.exists`, these take what may not be looked at, or no folder can be called, as not there.
+    ships = path.parts[-4:-1] == MINI_WEIGHTS.parts[-3:] and os.path.isdir(ours)
+    return ours if ships and not os.path.exists(folder) else folder

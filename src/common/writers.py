@@ -127,7 +127,7 @@ def free_folder(within: Path, name: Path, holds: Callable[[Path], Any], wanted: 
         holds: what a folder holds, to be compared with `wanted`; None: nothing that would be lost.
 
     Raises:
-        UserError: the way there, or what lies in it, is a link that may lead out of `within`.
+        UserError: a link on the way there, or one in it that leads out of `within`.
     """
     first = within / name
     for number in itertools.count(1):
@@ -160,7 +160,7 @@ def refuse_links(folder: str | Path, names: Iterable[str | Path], *, instead: st
                 (path for path in below if path.is_symlink() and not _is_within(path, folder)), None
             )
         if link is not None:
-            raise UserError(f"{link} is a link, which may lead out of {folder}: remove it, or {instead}")
+            raise UserError(f"{link} is a link, which is not followed: remove it, or {instead}")
 
 
 def _entries_below(folder: Path) -> Iterator[Path]:

@@ -20,7 +20,7 @@ from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import MEBIBYTE, Limits, read_json
-from src.common.writers import only_writer
+from src.common.writers import only_writer, refuse_links
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.prepare import LOCKS, content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
@@ -28,6 +28,7 @@ from src.data.subject import ClipSettings, Subject
 from src.pose.extractors.base import PoseExtractor
 
 CHECKSUMS = ("source_sha256", "frames_sha256", "poses_sha256", "record_sha256")
+PARTS = ("subjects", "absent", "failed")
 MANIFEST_LIMITS = Limits(max_bytes=256 * MEBIBYTE, max_values=10_000_000)
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ def prepare_dataset(
             f"{counted(len(names), 'clip')}"
         )
     path = manifest_path(root, dataset.name)
-    before = _read_subjects(path)
+    refuse_links(root, (Path(LOCKS, path.name),))
+    before = _read(path)["subjects"]
     result = PreparedDataset(dataset.name, dataset.num_published_clips)
     for clip in clips:
         rate = clip.fps if settings.fps is None else settings.fps
@@ -116,9 +118,7 @@ def prepare_dataset(
             result.failed[clip.name] = str(error)
         # Another process may be at work on others of them.
         with only_writer(Path(root) / LOCKS / path.name, wait=True):
-            others = {} if only is None else {n: entry for n, entry in _read_subjects(path).items() if n not in only}
-            everything = replace(result, subjects=dict(sorted({**others, **result.subjects}.items())))
-            write_json(path, _manifest(everything, settings, extractor))
+            write_json(path, _manifest(_with_others(result, path, only), settings, extractor))
     if not result.subjects:
         reasons = {**result.failed, **result.absent}
         name, reason = next(iter(reasons.items()))
@@ -161,13 +161,30 @@ def _frames(num_frames: int, num_test: int) -> dict[str, Any]:
     }
 
 
-def _read_subjects(path: Path) -> dict[str, Mapping[str, Any]]:
+def _with_others(result: PreparedDataset, path: Path, only: Collection[str] | None) -> PreparedDataset:
+    """With what the manifest says of the clips that are not asked for, sorted by name."""
+    parts = {}
+    for part, known in _read(path).items():
+        kept = {} if only is None else {name: entry for name, entry in known.items() if name not in only}
+        parts[part] = dict(sorted({**kept, **getattr(result, part)}.items()))
+    return replace(result, **parts)
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """What a manifest says of its clips, by part and name; nothing where there is none."""
     if not path.exists():
-        return {}
+        return {part: {} for part in PARTS}
     manifest = read_json(path, MANIFEST_LIMITS)
-    subjects = manifest.get("subjects") if isinstance(manifest, dict) else None
-    if not isinstance(subjects, dict) or not all(
-        isinstance(entry, dict) and isinstance(entry.get("source"), dict) for entry in subjects.values()
-    ):
-        raise DamagedFile(f"{path} is no manifest: move it away, and preparing the data set writes it again")
-    return subjects
+    values = {"absent": {}, "failed": {}, **manifest} if isinstance(manifest, dict) else {}
+    found = {}
+    for part in PARTS:
+        found[part] = entries = values.get(part)
+        if not isinstance(entries, dict) or not all(_is_entry(part, entry) for entry in entries.values()):
+            raise DamagedFile(f"{path} is no manifest: move it away, and preparing the data set writes it again")
+    return found
+
+
+def _is_entry(part: str, entry: Any) -> bool:
+    if part == "subjects":
+        return isinstance(entry, dict) and isinstance(entry.get("source"), dict)
+    return isinstance(entry, str)

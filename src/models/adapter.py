@@ -25,6 +25,7 @@ FORMAT_VERSION = 2
 METADATA_KEY = "posecrafter-adapter"
 MAX_METADATA = 2**20  # bytes; ours have some thousands
 MAX_BYTES = 2**30  # with Stable Diffusion 1.5 there are 288 million
+MAX_HEADER = 2**23  # bytes, names, shapes and metadata
 # Of each addition, what stands for having none.
 NO_ADDITIONS = {"loras": [], "embeddings": [], "controlnets": [], "clip_skip": 0, "prediction_type": "epsilon"}
 PROBE_TOLERANCE = 1e-2  # half precision moves weights by 0.4 % at most, another training by far more
@@ -49,6 +50,17 @@ class AdapterRecord:
     base_probe: list[float]
     additions: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+
+
+def check_size(backbone: VideoBackbone) -> None:
+    """Raise a UserError where what would be trained is more than an adapter holds, so that none could be read again."""
+    state = backbone.trainable_state()
+    size = 4 * sum(parameter.numel() for parameter in state.values())
+    if size + MAX_HEADER > MAX_BYTES or len(state) > MAX_TENSORS:
+        raise UserError(
+            f"a fine-tune of this model trains {size_in_words(size)} in {len(state)} tensors, more than an adapter "
+            f"holds ({size_in_words(MAX_BYTES - MAX_HEADER)} in {MAX_TENSORS}): choose a smaller model"
+        )
 
 
 def save_adapter(

@@ -250,7 +250,7 @@ def select_person(
     found = sum(index is not None for index in chosen)
     if not found:
         raise NobodyFound(
-            f"{source}: no person found in any of {counted(count, 'frame')}; a person must be seen in the picture"
+            f"{source}: no person found in the {counted(count, 'frame')}; a person must be seen in the picture"
             " (another extractor may find them: pose=dwpose, pose=mediapipe, or pose=file with your own keypoints)"
         )
     xy = np.zeros((count, NUM_KEYPOINTS, 2), np.float32)
@@ -275,5 +275,5 @@ def select_person(
             frame_ranges(missing, limit=8),
         )
     else:
-        log.info("%s: person found in all of %s", source, counted(count, "frame"))
+        log.info("%s: person found in %d of %s", source, count, counted(count, "frame"))
     return PoseSequence(xy, confidence, confidence > 0), crowd

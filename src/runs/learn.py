@@ -18,7 +18,7 @@ from src.common.files import read_record, write_json
 from src.common.typed import plain
 from src.common.writers import only_writer, refuse_links
 from src.data.subject_split import TrainingClip
-from src.models.adapter import load_adapter, save_adapter
+from src.models.adapter import check_size, load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
@@ -134,7 +134,11 @@ def learn(
 
     Returns:
         The record of what it cost, or had cost.
+
+    Raises:
+        UserError: it would train more than an adapter holds, or as of `learn_once`.
     """
+    check_size(backbone)
     origin = {"base": image_model.base, "additions": image_model.additions}
 
     def train(checkpoints: Path) -> dict[str, Any]:

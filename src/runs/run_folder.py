@@ -50,7 +50,7 @@ TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED = "training", "held_out", "checkpoin
 PREVIEW, SEGMENTS = "preview", "segments"
 # What `summary.json` holds the checksums of.
 DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
-# What a folder that is not ours must not hold, since it would be replaced.
+# What a folder that is not ours must not hold, since it would be replaced; nor is a link in it followed.
 WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED, *GENERATED)
 
 
@@ -109,7 +109,7 @@ class RunFolder:
         if not (self.path / CONFIG).is_file():
             raise UserError(f"{self.path} is no run folder (no {CONFIG} in it): give one that `src.train` wrote")
         # Nor is read what lies outside.
-        refuse_links(self.path, (CONFIG, ADAPTER, TRAINING, HELD_OUT))
+        refuse_links(self.path, WRITTEN)
         values = read_yaml(self.path / CONFIG)
         where = str(self.path / CONFIG)
         if not isinstance(values, Mapping):

@@ -121,8 +121,9 @@ def look(settings: LookSettings, folder: Path) -> dict[str, Any]:
 def _subject(settings: LookSettings) -> _Subject | None:
     if settings.run is not None:
         run = RunFolder(settings.run)
-        clip = run.training()
-        return _Subject(run.settings().subject, clip, list(range(len(clip.poses))))
+        # The settings first: what they refuse is not read.
+        name, clip = run.settings().subject, run.training()
+        return _Subject(name, clip, list(range(len(clip.poses))))
     if settings.subject is None:
         return None
     data = settings.data

@@ -87,7 +87,7 @@ class TestMagicAnimate:
         with caplog.at_level(logging.INFO):
             model = load_magicanimate(folder, unet, settings=SETTINGS)
         assert torch.equal(model.unet.conv_in.weight, unet.conv_in.weight)
-        assert "replaces" not in caplog.text and f"{len(spatial)} other tensors are not used" in caplog.text
+        assert "replaces" not in caplog.text and f"not used: {len(spatial)} other tensors" in caplog.text
 
     def test_a_conversion_is_preferred_and_equal(self, published, temporal):
         folder, unet = published

@@ -34,6 +34,6 @@ def test_threads_that_wait_sleep_soon_unless_the_user_says_how(package, own, exp
 def test_a_user_error_with_closed_streams_has_its_status(closed):
     """And what is opened afterwards does not get the number of standard error, which libraries write to."""
     program = "import os; from src.app.console import main\ntry: main()\nfinally: assert os.open('/', 0) > 2"
-    for words, status in (("--help", 0), ("nope", 2)):
+    for words, status in (("--help", 0), ("nope", 2), ("$(printf 'nope\\377')", 2)):
         command = f'exec "{sys.executable}" -c "{program}" {words} {closed}'
         assert subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == status

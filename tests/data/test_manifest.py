@@ -97,12 +97,24 @@ def test_what_cannot_be_had_is_listed_and_does_not_stop_the_rest(tmp_path: Path)
 def test_two_at_once_that_prepare_other_subjects_leave_both_in_the_manifest(tmp_path: Path) -> None:
     class Slow(Centre):
         def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
-            run(tmp_path, [4, 3], only=["some_002"])
+            run(tmp_path, lengths, only=["some_002", "some_003", "some_004"])
             return super().extract(frames, total=total)
 
-    run(tmp_path, [4, 3], Slow(), only=["some_001"])
+    lengths = [4, 3, -1, 0]
+    run(tmp_path, lengths, Slow(), only=["some_001"])
     manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
-    assert list(manifest["subjects"]) == ["some_001", "some_002"]
+    assert list(manifest["subjects"]) == ["some_001", "some_002"] and manifest["complete"] == "2 of 5"
+    assert list(manifest["absent"]) == ["some_003"] and list(manifest["failed"]) == ["some_004"]
+
+
+def test_a_link_in_place_of_the_lock_of_a_manifest_is_refused(tmp_path: Path) -> None:
+    lock, theirs = tmp_path / "data/.locks/some.manifest.json", tmp_path / "theirs"
+    lock.parent.mkdir(parents=True)
+    theirs.mkdir()
+    lock.symlink_to(theirs)
+    with pytest.raises(UserError, match="some.manifest.json is a link"):
+        run(tmp_path, [4])
+    assert not list(theirs.iterdir())
 
 
 def test_a_prepared_name_is_a_subject(tmp_path: Path) -> None:
@@ -126,11 +138,17 @@ def test_a_second_run_changes_nothing_and_a_part_keeps_the_rest(tmp_path: Path) 
         run(tmp_path, [4, 3], only=["some_007"])
 
 
-@pytest.mark.parametrize("subjects", [{"some_001": {}}, {"some_001": {"source": 1}}, {"some_001": None}, []])
-def test_a_manifest_that_is_none_is_refused_before_anything_is_prepared(tmp_path: Path, subjects) -> None:
+NO_SUBJECTS = [{"some_001": {}}, {"some_001": {"source": 1}}, {"some_001": None}, []]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[], {}, *({"subjects": subjects} for subjects in NO_SUBJECTS), {"subjects": {}, "failed": {"some_001": 1}}],
+)
+def test_a_manifest_that_is_none_is_refused_before_anything_is_prepared(tmp_path: Path, content) -> None:
     path = manifest_path(tmp_path / "data", "some")
     path.parent.mkdir()
-    path.write_text(json.dumps({"subjects": subjects}))
+    path.write_text(json.dumps(content))
     extractor = Centre()
     with pytest.raises(UserError, match="is no manifest: move it away"):
         run(tmp_path, [4, 3], extractor, only=["some_002"])

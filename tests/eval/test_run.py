@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -86,6 +88,20 @@ def test_what_is_finished_is_not_done_again(
     assert run(config(folder)) == result
     with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):
         run(config(folder, "trainer.max_steps=2"))
+
+
+@pytest.mark.parametrize("name", ["samples", "held_out_*", "samples/*/frames"])
+def test_nothing_that_is_finished_is_scored_through_a_link(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    for part in ("runs", "data"):
+        shutil.copytree(finished[0] / part, tmp_path / part)
+    [path] = tmp_path.glob(f"runs/people/people_001_*/{name}")
+    path.rename(tmp_path / "theirs")
+    path.symlink_to(tmp_path / "theirs")
+    with pytest.raises(UserError, match=re.escape(f"{path} is a link")):
+        run(config(tmp_path, "subjects=[people_001]"))
 
 
 def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_loaded(

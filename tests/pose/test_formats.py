@@ -192,8 +192,8 @@ def test_several_people_the_largest_is_followed(tmp_path, caplog):
         ),
         ({"bodies": {"candidate": [[0.1, 0.2]], "subset": [[0] * 17]}}, "expected DWPose's bodies.candidate"),
         ({"bodies": {"candidate": [[0.1, 0.2]], "subset": [[1] * 18]}}, "expected DWPose's bodies.candidate"),
-        ({"people": []}, "no person found in any of 1 frame;"),
-        ([], "no person found in any of 0 frames"),
+        ({"people": []}, "no person found in the 1 frame;"),
+        ([], "no person found in the 0 frames"),
     ],
 )
 def test_bad_json_is_one_clear_line(tmp_path, value, message):

@@ -117,7 +117,7 @@ def test_few_common_keypoints_still_link():
 
 def test_nobody_is_an_error_that_names_the_source():
     nobody = Person(np.zeros((128, 2)), np.zeros(128))
-    with pytest.raises(UserError, match=r"clip\.json: no person found in any of 3 frames"):
+    with pytest.raises(UserError, match=r"clip\.json: no person found in the 3 frames"):
         select_person([[], [nobody], []], source="clip.json")
 
 

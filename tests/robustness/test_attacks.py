@@ -307,7 +307,7 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
     (shared / "run" / name).parent.mkdir(parents=True, exist_ok=True)
     (shared / "run" / name).symlink_to(shared / "theirs")
     line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz", "sampling.window_frames=3")))
-    assert f"run/{name} is a link, which may lead out of run: remove it" in line
+    assert f"run/{name} is a link, which is not followed: remove it" in line
     assert not list((shared / "theirs").iterdir())
 
 
@@ -321,7 +321,10 @@ def test_a_link_in_a_run_leads_nothing_out(tmp_path: Path, name: str) -> None:
     (run / name).parent.mkdir(parents=True)
     theirs.write_text("theirs")
     (run / name).symlink_to(theirs)
-    with pytest.raises(UserError, match=f"run/{name} is a link, which may lead out of"), RunFolder(run).only_writer():
+    with (
+        pytest.raises(UserError, match=f"run/{name} is a link, which is not followed"),
+        RunFolder(run).only_writer(),
+    ):
         pass
     assert theirs.read_text() == "theirs" and [*run.rglob("*")][-1] == run / name
     (run / name).unlink()
@@ -356,13 +359,33 @@ def test_nothing_is_read_through_a_link_of_a_run(shared: Path, call_main, name: 
     (shared / "run" / name).rename(shared / "theirs")
     (shared / "run" / name).symlink_to(shared / "theirs")
     line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz")))
-    assert f"run/{name} is a link, which may lead out of run: remove it" in line
+    assert f"run/{name} is a link, which is not followed: remove it" in line
+
+
+@pytest.mark.parametrize("name", ["frames", "held_out/poses.npz", "training/frames/00000.png", "summary.json"])
+def test_nothing_is_scored_through_a_link_of_a_run(shared: Path, call_main, name: str) -> None:
+    (shared / "run" / name).rename(shared / "theirs")
+    (shared / "run" / name).symlink_to(shared / "theirs")
+    assert f"run/{name} is a link" in refused(call_main, Command("score", ("run=run", "metrics=[ssim]")))
+
+
+def test_a_look_reads_no_clip_through_a_link_of_a_run(shared: Path, call_main, monkeypatch) -> None:
+    (shared / "run/training").rename(shared / "run/real")
+    (shared / "run/training").symlink_to("real")
+    monkeypatch.setattr(RunFolder, "training", nothing_is_learnt)
+    line = refused(call_main, Command("poses", ("show", "run=run", "poses=clip.npz")))
+    assert "run/training is a link, which is not followed" in line
+
+
+def test_a_run_that_is_itself_a_link_is_read(shared: Path) -> None:
+    (shared / "other").symlink_to("run")
+    assert RunFolder(shared / "other").settings() == RunFolder(shared / "run").settings()
 
 
 def test_nothing_is_read_through_a_link_of_a_subject(shared: Path) -> None:
     (shared / "data/me/frames.npy").rename(shared / "theirs")
     (shared / "data/me/frames.npy").symlink_to(shared / "theirs")
-    with pytest.raises(UserError, match="frames.npy is a link, which may lead out of"):
+    with pytest.raises(UserError, match="frames.npy is a link, which is not followed"):
         load_subject("me", shared / "data")
 
 
@@ -373,7 +396,7 @@ def test_a_link_in_a_cache_of_fine_tunes_leads_nothing_out(tmp_path: Path, name:
     theirs.mkdir()
     kept.parent.mkdir(parents=True)
     kept.symlink_to(theirs)
-    with pytest.raises(UserError, match="is a link, which may lead out of .*cache: remove it"):
+    with pytest.raises(UserError, match="is a link, which is not followed: remove it"):
         learn_once(RunFolder(tmp_path / "run"), lesson, cache=str(tmp_path / "cache"))
     assert not list(theirs.iterdir())
 
@@ -389,7 +412,7 @@ def test_a_link_beside_subjects_leads_no_poses_out(shared: Path, call_main, name
     (shared / "data" / name).symlink_to(shared / "theirs")
     arguments = [word for word in STAGES["prepare"].command.arguments if not word.startswith("name=")]
     line = refused(call_main, Command("prepare", (*arguments, "name=new")))
-    assert f"data/{name} is a link, which may lead out of data: remove it" in line
+    assert f"data/{name} is a link, which is not followed: remove it" in line
     assert not list((shared / "theirs").iterdir())
 
 

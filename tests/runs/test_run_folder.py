@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from src.common.paths import MINI_WEIGHTS
 from src.common.typed import changed, plain
 from src.data.settings import DataSettings
 from src.media.video import read_video
+from src.models.adapter import MAX_HEADER
 from src.pose.formats import load_poses
 from src.runs.run_folder import ADAPTER, FINE_TUNE_RECORD, RunFolder
 from src.sample import main as sample_main
@@ -75,6 +77,27 @@ def test_a_run_of_another_machine_finds_the_weights_that_ship(run, base):
     edit_config(run, model={**yaml.safe_load((run / "config.yaml").read_text())["model"], "base": base})
     ships = base.endswith("src/models/weights/mini")
     assert RunFolder(run).settings().model.base == (str(MINI_WEIGHTS / "mini") if ships else base)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "denied"), OSError(errno.ENAMETOOLONG, "too long")])
+def test_weights_that_may_not_be_looked_at_are_those_that_ship(run, monkeypatch, error):
+    def stat(path, *args, **options):
+        if str(path).startswith("/root/clone/"):
+            raise error
+        return real(path, *args, **options)
+
+    real, base = os.stat, "/root/clone/src/models/weights/mini"
+    edit_config(run, model={**yaml.safe_load((run / "config.yaml").read_text())["model"], "base": base})
+    monkeypatch.setattr(os, "stat", stat)
+    assert RunFolder(run).settings().model.base == str(MINI_WEIGHTS / "mini")
+
+
+def test_a_model_with_more_to_train_than_an_adapter_holds_is_refused_before(
+    call_main, tmp_path, no_training, monkeypatch
+):
+    monkeypatch.setattr("src.models.adapter.MAX_BYTES", MAX_HEADER)
+    status, stderr = call_main(train_main, *FAST, f"run_dir={tmp_path / 'run'}")
+    assert status == 2 and stderr.startswith("error: a fine-tune of this model trains ") and stderr.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_found_first(run, call_main, not_looked_for, tmp_path):

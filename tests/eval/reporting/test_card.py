@@ -108,7 +108,7 @@ def test_a_report_folder_that_is_a_link_can_be_named(tmp_path: Path, call_main) 
     (tmp_path / "disk").mkdir()
     (tmp_path / "in/report").symlink_to(tmp_path / "disk")
     status, told = call_main(main, "results=in", "num_videos=0")
-    assert status == 2 and "in/report is a link, which may lead out of in: remove it, or say output=<folder>" in told
+    assert status == 2 and "in/report is a link, which is not followed: remove it, or say output=<folder>" in told
     assert not any((tmp_path / "disk").iterdir())
     assert call_main(main, "results=in", "output=in/report", "num_videos=0")[0] == 0
     assert (tmp_path / "disk/report.html").is_file()

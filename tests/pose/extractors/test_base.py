@@ -183,7 +183,7 @@ def test_mediapipe_talks_to_nobody_while_its_models_start(monkeypatch, capfd):
 
 def test_mediapipe_nobody_in_the_picture(capfd):
     pytest.importorskip("mediapipe", reason="needs the extra mediapipe")
-    with pytest.raises(UserError, match="mediapipe: no person found in any of 2 frames"):
+    with pytest.raises(UserError, match="mediapipe: no person found in the 2 frames"):
         MediaPipeExtractor().extract(blank(2))
     assert "XNNPACK" not in capfd.readouterr().err
 

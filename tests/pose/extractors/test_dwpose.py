@@ -106,7 +106,7 @@ def test_of_80_classes_only_people_are_taken(tmp_path, estimator, kinds, caplog)
 @pytest.mark.parametrize("make", [lambda p: raw_detector(p, [(0, 56)]), lambda p: detector_with_nms(p, [[*BOX, 0.1]])])
 def test_no_person_is_an_error_not_the_whole_picture(tmp_path, estimator, make):
     extractor = DWPoseExtractor(detector=make(tmp_path / "det.onnx"), estimator=estimator)
-    with pytest.raises(UserError, match="dwpose: no person found in any of 2 frames"):
+    with pytest.raises(UserError, match="dwpose: no person found in the 2 frames"):
         extractor.extract(clip_with_dot([(60, 48)] * 2))
 
 
