@@ -15,7 +15,7 @@ from src.data.datasets.ted import COLUMNS, TED, read_rows
 from src.data.datasets.tiktok import TikTok
 from src.data.datasets.tsv import TsvFile, find_clips
 from src.data.datasets.youtube import YouTube
-from src.data.manifest import _read_subjects
+from src.data.manifest import PARTS, _read
 from src.media.video import write_frames, write_video
 from src.miniature.pools import ARRAYS, open_pool
 from src.pose.keypoints import NUM_KEYPOINTS
@@ -116,8 +116,9 @@ MANIFEST = {"dataset": "some", "subjects": {"some_001": {"source": {"file": "a"}
 @given(data=st.one_of(exchanged(MANIFEST).map(as_json), values.map(as_json), mutated(as_json(MANIFEST))))
 def test_manifests(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "some.manifest.json").write_bytes(data)
-    subjects = outcome(lambda: _read_subjects(tmp_path / "some.manifest.json"))
-    assert subjects is None or all(isinstance(entry, dict) for entry in subjects.values())
+    parts = outcome(lambda: _read(tmp_path / "some.manifest.json"))
+    kinds = dict.fromkeys(PARTS, str) | {"subjects": dict}
+    assert parts is None or all(isinstance(entry, kinds[part]) for part in PARTS for entry in parts[part].values())
 
 
 def write_pool(folder: Path) -> None:
