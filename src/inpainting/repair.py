@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from src.common.arrays import collected, height_width
 from src.common.counting import named_frames
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
@@ -96,8 +95,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             part = RunFolder(run.path / "segments" / f"{segment.first:05d}-{segment.last:05d}")
             part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
             costs.append(generated.cost)
-            held = collected(generated.frames, len(generated.frames), height_width(generated.frames))
-            repaired.add(full, subject, segment, held, settings.blend_frames)
+            repaired.add(full, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary = run.save_summary(summary | {"git": git_revision()})

@@ -47,7 +47,7 @@ class RepairedFrames(Mapping[int, np.ndarray]):
         full: Mapping[int, np.ndarray],
         subject: Subject,
         segment: Segment,
-        generated_LhwC: np.ndarray,
+        generated_LhwC: Frames,
         blend_frames: int,
     ) -> None:
         """The frames of a segment.
@@ -55,17 +55,15 @@ class RepairedFrames(Mapping[int, np.ndarray]):
         Args:
             full: the video's frames, at least the good neighbours of the segment.
         """
-        good_before, good_after = (None if f is None else full[f] for f in (segment.before, segment.after))
+        beside = segment.before, segment.after
         at = {f: i for i, f in enumerate(segment.generated)}
+        good_before, good_after = (None if f is None else full[f] for f in beside)
         differences = (
-            None if f is None else subject.frames[f].astype(np.float32) - generated_LhwC[at[f]]
-            for f in (segment.before, segment.after)
+            None if f is None else subject.frames[f].astype(np.float32) - generated_LhwC[at[f]] for f in beside
         )
         bad = picked(generated_LhwC, [at[f] for f in segment.bad])
-        patches, box = (
-            blend_in_time(bad, *differences, blend_frames=blend_frames),
-            CropBox(**subject.provenance["crop_box"]),
-        )
+        patches = blend_in_time(bad, *differences, blend_frames=blend_frames)
+        box = CropBox(**subject.provenance["crop_box"])
 
         def pasted(index: int) -> np.ndarray:
             behind = background(good_before, good_after, (index + 1) / (len(patches) + 1))
