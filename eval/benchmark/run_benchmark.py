@@ -3,8 +3,9 @@
 import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def _run_benchmark(
     prepare_seconds = time.perf_counter() - started
     waiting: dict[str, str] = {}
     if method is not None:
-        runs, failed = run_subjects(prepared, settings, method, refused, loggers)
+        run = partial(run_subject, settings=settings, method=method, loggers=loggers, refused=refused)
+        runs, failed = run_subjects(prepared, run)
     else:
         assert settings.system is not None
         runs, failed, waiting = exchange(prepared, settings.system, settings)
@@ -130,13 +132,9 @@ def _run_benchmark(
 
 
 def run_subjects(
-    prepared: PreparedDataset,
-    settings: BenchmarkSettings,
-    method: Method,
-    refused: ResourceError | None,
-    loggers: MakeLoggers,
+    prepared: PreparedDataset, run: Callable[[str], SubjectRun]
 ) -> tuple[list[SubjectRun], dict[str, str]]:
-    """Every prepared subject through fine-tune and sampling; `refused` is that of `check_places`.
+    """Every prepared subject through fine-tune and sampling, which `run` does of one by its name.
 
     Returns:
         Those that are finished, and by name why the others are not: preparation's failures too.
@@ -145,7 +143,7 @@ def run_subjects(
     for number, name in enumerate(prepared.subjects, 1):
         log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
         try:
-            finished.append(run_subject(name, settings, method, loggers=loggers, refused=refused))
+            finished.append(run(name))
         except UserError as error:
             log.error("%s failed: %s", name, error)
             failed[name] = str(error)
