@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor, nn
 
-from src.models.layout import ClipLayout
+from src.models.layout import ClipLayout, joined
 
 # Keys and values (B, N, L, D), and what is added to the scores (1, 1, 1, L), if anything.
 KeysValues = tuple[Tensor, Tensor, Tensor | None]
@@ -45,10 +45,10 @@ class TemporalAttention(nn.Module):
         weight = torch.cat([attn.to_q.weight, *(to.weight for to in key_value_layers(attn))])
         per_frame = -(-num_tokens // num_frames)
         chunks = list(self.layout.chunks(num_tokens, elements=5 * num_frames * channels, per_frame=per_frame))
-        clips = []
-        for x_FLC in x_BFLC:
-            parts = [self._attend(x_FLC[:, locations], weight) for locations in chunks]
-            clips.append(parts[0] if len(parts) == 1 else torch.cat(parts, 1))
+        clips = [
+            joined(lambda part, x=x_FLC: self._attend(x[:, part], weight), chunks, length=num_tokens, axis=1)
+            for x_FLC in x_BFLC
+        ]
         return clips[0][None] if len(clips) == 1 else torch.stack(clips)
 
     def _attend(self, x_FLC: Tensor, weight: Tensor) -> Tensor:
@@ -167,13 +167,16 @@ def _split_heads(x_BLC: Tensor, heads: int) -> Tensor:
 def _attend(attn: Attention, x_BFLC: Tensor, keys_values: KeysValues, layout: ClipLayout) -> Tensor:
     """Queries of all frames of a clip against one shared set of keys and values, frames in chunks."""
     num_clips, num_frames, num_tokens, channels = x_BFLC.shape
-    parts, outputs = [], output_layers(attn)
-    for frames in layout.chunks(num_frames, elements=3 * num_clips * num_tokens * channels):
+    outputs = output_layers(attn)
+
+    def of(frames: slice) -> Tensor:
         chunk_BFLC = x_BFLC[:, frames]
         q_BNXD = _split_heads(attn.to_q(chunk_BFLC.flatten(1, 2)), attn.heads)
         out_BXC = _attention(q_BNXD, *keys_values, attn.scale).transpose(1, 2).flatten(2)
-        parts.append(outputs[1](outputs[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3]))
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return outputs[1](outputs[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3])
+
+    chunks = layout.chunks(num_frames, elements=3 * num_clips * num_tokens * channels)
+    return joined(of, chunks, length=num_frames, axis=1)
 
 
 def _attention(q_BNXD: Tensor, k_BNLD: Tensor, v_BNLD: Tensor, mask: Tensor | None, scale: float) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from src.models.clip_norm import ClipNorm
 from src.models.compiled import CompiledForwards, CompiledLayer
-from src.models.layout import ClipLayout
+from src.models.layout import ClipLayout, joined
 
 ImageNetwork = UNet2DConditionModel | ControlNetModel
 Hook = TypeVar("Hook", bound=ModelHook)
@@ -64,13 +64,7 @@ class FrameChunks(ModelHook):
         parts = list(self.layout.chunks(len(x), elements=x[0].numel() * self.width, equal=self.equal))
         if len(parts) == 1 or (torch.is_grad_enabled() and x.requires_grad):
             return original_forward(self)(x, *args, **kwargs)
-        out: Tensor | None = None
-        for part in parts:
-            y: Tensor = original_forward(self)(x[part], *args, **kwargs)
-            out = y.new_empty((len(x), *y.shape[1:])) if out is None else out
-            out[part] = y
-        assert out is not None, "at least one part"
-        return out
+        return joined(lambda part: original_forward(self)(x[part], *args, **kwargs), parts, length=len(x))
 
 
 class GivenEmbedding(ModelHook):
@@ -146,14 +140,15 @@ def install_kept_outputs(unet: UNet2DConditionModel, layout: ClipLayout) -> None
 def layers_before_text(network: ImageNetwork) -> Iterator[nn.Module]:
     """The layers of a UNet or ControlNet that run before its first attention to text, but for small ones.
 
-    Of the transformer that holds this attention they are the projection and the self-attention.
+    Of the transformer that holds this attention it is the self-attention: its projection saves less than the one more
+    tensor of the finest level is worth, which would wait for the second prompt.
     """
     for block in cast("Iterable[DownBlock2D]", network.down_blocks):
         attentions = getattr(block, "attentions", [])
         for resnet, transformer in zip_longest(block.resnets, attentions):
             yield resnet
             if transformer is not None:
-                yield from (transformer.proj_in, transformer.transformer_blocks[0].attn1)
+                yield transformer.transformer_blocks[0].attn1
                 return
         yield from block.downsamplers or []
 

@@ -1,6 +1,6 @@
 """How the frames of a clip lie in the batch axis: the one piece of state that the temporal modules share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,3 +72,25 @@ class ClipLayout:
         size = -(-length // parts)
         starts = (min(start, length - size) if equal else start for start in range(0, length, size))
         return (slice(start, min(start + size, length)) for start in starts)
+
+
+def joined(of: Callable[[slice], Tensor], chunks: Iterable[slice], *, length: int, axis: int = 0) -> Tensor:
+    """What `of` gives for each chunk of an axis, put together; without gradients all parts are never held beside it.
+
+    Args:
+        of: the part of a slice.
+        chunks: that cover the axis; without gradients they may overlap.
+        length: of the axis, in the result.
+        axis: of the result that was cut.
+    """
+    chunks = list(chunks)
+    first = of(chunks[0])
+    if len(chunks) == 1:
+        return first
+    if first.requires_grad:
+        return torch.cat([first, *(of(part) for part in chunks[1:])], axis)
+    whole = first.new_empty((*first.shape[:axis], length, *first.shape[axis + 1 :]))
+    whole.movedim(axis, 0)[chunks[0]] = first.movedim(axis, 0)
+    for part in chunks[1:]:
+        whole.movedim(axis, 0)[part] = of(part).movedim(axis, 0)
+    return whole
