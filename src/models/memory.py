@@ -5,6 +5,7 @@ lengths. Not in the count is what a card's own libraries take (`RESERVE_GIB`).
 """
 
 import contextlib
+import gc
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -61,7 +62,8 @@ class Count:
         frozen, trained: parameters of the backbone; encoders: of VAE and text encoder, always float32.
         resident: of the backbone's weights the share that is there at once where the others wait.
         training: of a training step, with gradient checkpointing or without.
-        sampling: of each generated frame; sampling_chunk: of each frame of a chunk besides.
+        sampling: of each generated frame, guided, prompts in turn as they are where memory is short (`plan_chunks`);
+            sampling_chunk: of each frame of a chunk besides.
         encoding, decoding: of each frame in the VAE.
     """
 
@@ -181,7 +183,9 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             backbone.zero_grad(set_to_none=True)
         backbone.eval()
         with torch.no_grad():
-            long, short = (living.peak_of(lambda f=frames: step(f, 1, 2)) for frames in (3, 2))
+            # Beyond one mark for both: each lets go of prompts that the evaluation before it left.
+            mark = living.now
+            long, short = (living.peak_of(lambda f=frames: step(f, 1, 2), beyond=mark) for frames in (3, 2))
             frame = vae.config.in_channels, resolution, resolution
             encoding = living.peak_of(lambda: vae.encode(torch.empty(1, *frame)))
             cells = resolution // vae_downsampling(vae)
@@ -200,17 +204,19 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
 
 
 def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtype | None) -> Callable[..., Tensor]:
-    """One evaluation of the backbone on so many frames, as a scalar."""
+    """One evaluation of the backbone on so many frames, as a scalar; of two prompts in turn (`plan_chunks`)."""
     width, channels = backbone.unet.config["cross_attention_dim"], backbone.unet.config["in_channels"]
 
     def step(num_frames: int, frame_chunk: int | None, num_prompts: int = 1) -> Tensor:
         latents_1FChw = torch.empty(1, num_frames, channels, cells, cells)
-        poses_1FCHW = torch.empty(1, num_frames, 3, resolution, resolution)
+        # Drawn a few at a time, they are never all there.
+        poses_1FCHW = torch.empty(1, 1, 3, resolution, resolution).expand(1, num_frames, -1, -1, -1)
         with backbone.chunked(frame_chunk), _autocast(cast):
             with torch.no_grad():
                 texts = [torch.empty(1, 77, width)] * num_prompts
                 conditioning = backbone.prepare(poses_1FCHW, *texts, conditions=[poses_1FCHW] * len(backbone.beside))
-            noise = backbone(latents_1FChw, torch.tensor([1]), conditioning)
+            prompts = [conditioning.prompt(index) for index in range(num_prompts)]
+            noise = torch.stack(backbone.in_turn(latents_1FChw, 1, prompts))
         return noise.float().square().mean()
 
     return step
@@ -242,11 +248,14 @@ class _Living(TorchDispatchMode):
                 self._add(tensor.untyped_storage())
         return out
 
-    def peak_of(self, run: Callable[[], Any]) -> int:
-        """The most that `run` held beyond what was there before."""
-        before = self.peak = self.now
+    def peak_of(self, run: Callable[[], Any], *, beyond: int | None = None) -> int:
+        """The most that `run` held beyond some bytes; None: what was there before."""
+        # What waits for the collector would be freed meanwhile.
+        gc.collect()
+        self.peak = self.now
+        beyond = self.now if beyond is None else beyond
         run()
-        return self.peak - before
+        return self.peak - beyond
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         key = storage._cdata

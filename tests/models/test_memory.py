@@ -7,6 +7,7 @@ from src.models.build import build_backbone
 from src.models.loading import random_image_model
 from src.models.memory import Count, Workload, _Living, _step, count_memory, settings_that_fit
 from src.models.settings import ControlNetSettings, ModelSettings
+from src.sampling.noise_predictor import NoisePredictor
 from tests.conftest import TINY
 
 SD15_LIKE = Count(
@@ -53,6 +54,29 @@ def test_the_count_on_empty_tensors_is_that_on_real_ones(count):
         step = _step(backbone, 8, 64, None)
         real = living.peak_of(lambda: step(2, None).backward()) - 4 * count.trained
     assert 2 * count.training[True] == pytest.approx(real, rel=0.02)
+
+
+def test_a_frame_is_counted_as_what_it_adds_where_prompts_are_in_turn(monkeypatch):
+    """As they are where memory is short, whatever `sampling.frame_chunk` is."""
+    monkeypatch.setattr("src.models.chunking.free_bytes", lambda device: 0)
+    text = torch.zeros(1, 77, 32)
+    with torch.no_grad(), _Living() as living:
+        backbone = build_backbone(random_image_model("tiny", base="tiny", seed=0), TINY).eval()
+
+        def predict(num_frames):
+            poses = backbone.embed_poses(torch.zeros(1, 3, 64, 64).expand(num_frames, -1, -1, -1))[None]
+            predictor = NoisePredictor(
+                *(backbone, poses, text), unconditional_1TE=text, guidance_scale=12.0, frame_chunk=1
+            )
+            assert not predictor.plan.join_prompts
+            predictor(torch.zeros(1, num_frames, 4, 8, 8), 481)
+
+        step = _step(backbone, 8, 64, None)
+        added = []
+        for evaluate in (lambda n: step(n, 1, 2), predict):
+            few, many = (living.peak_of(lambda n=n, e=evaluate: e(n), beyond=0) for n in (20, 30))
+            added.append(many - few)
+    assert added[0] > 0 and added[0] == pytest.approx(added[1], rel=0.02)
 
 
 def test_checkpointing_and_frames_enter_as_they_should(count):
