@@ -94,7 +94,7 @@ def test_another_resolution_or_crop_needs_no_detector(video, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         bigger = prepare(video, root, extractor=extractor, settings=ClipSettings(resolution=40, crop="pad"))
     assert extractor.runs == 1 and bigger.frames.shape == (12, 40, 40, 3)
-    assert "prepared again: resolution 32 -> 40, crop person -> pad" in caplog.text
+    assert caplog.text.count("prepared again: resolution 32 -> 40, crop person -> pad") == 1
     prepare(video, root, extractor=BrightestSpot("2"), settings=SETTINGS)
     fresh = BrightestSpot()
     prepare(video, root, extractor=fresh, settings=ClipSettings(resolution=32, start=2, max_frames=5))
