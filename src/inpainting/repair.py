@@ -59,8 +59,8 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         prompt=settings.prompt,
     )
     bad = [f for segment in segments for f in segment.bad]
-    counts = {"num_train": settings.data.num_frames, "num_test": 0}
-    chosen = list(split_frames(len(subject), **counts, unseen=subject.poses.unseen, bad=bad).train)
+    num_train, unseen = settings.data.num_frames, subject.poses.unseen
+    chosen = list(split_frames(len(subject), num_train=num_train, num_test=0, unseen=unseen, bad=bad).train)
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
     log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
 
