@@ -85,7 +85,7 @@ def prepare_subject(
 
     def find(*, tell: bool) -> tuple[Path, Subject | str | None]:
         there, own_prompt = (folder, None) if replace else _not_to_replace(folder, made_from)
-        kept = _kept(there, made_from, video=video, prompt=prompt, force=force, tell=tell)
+        kept = _kept(there, made_from, prompt=prompt, force=force, tell=tell)
         return there, own_prompt if kept is None else kept
 
     if isinstance(found := find(tell=False)[1], Subject):
@@ -151,7 +151,7 @@ def _prepare(
 
 
 def _kept(
-    folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool, tell: bool
+    folder: Path, made_from: dict[str, Any], *, prompt: str | None, force: bool, tell: bool
 ) -> Subject | str | None:
     """The subject that is prepared already, or the prompt that it is to be prepared with again.
 
@@ -174,7 +174,7 @@ def _kept(
     if not force and not same_clip:
         raise UserError(
             f"the name {name} belongs to another clip, {record['source']['name']}: choose another name, or replace "
-            f"that subject with python -m src.prepare video={video} name={name} force=true"
+            "that subject by force=true of python -m src.prepare"
         )
     prompt = prompt or (record["prompt"] if same_clip else None)
     changed = _changes(record, made_from)

@@ -293,6 +293,22 @@ def test_a_folder_of_images_is_a_subject(tmp_path):
     assert subject.name == "shots" and subject.frames.shape == (4, 32, 32, 3)
 
 
+def test_a_prepared_subject_goes_before_a_folder_of_its_name_which_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "shots", np.zeros((4, 32, 32, 3), np.uint8))
+    with caplog.at_level(logging.INFO):
+        assert len(resolve("shots", Path("data"), BrightestSpot())) == 4
+        assert "under that name" not in caplog.text
+        write_frames(tmp_path / "shots", np.zeros((5, 32, 32, 3), np.uint8))
+        assert len(resolve("shots", Path("data"))) == 4
+        assert "shots: the subject prepared in data/shots; what lies here under that name is ./shots" in caplog.text
+    assert len(resolve("./shots", Path("data"), BrightestSpot())) == 5
+
+
+def test_a_video_whose_name_stands_for_none_on_the_command_line_has_another(video, tmp_path):
+    assert resolve(str(video.rename(tmp_path / "Null.mp4")), tmp_path / "data", BrightestSpot()).name == "Null-video"
+
+
 def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
     root = tmp_path / "data"
     full = prepare(video, root)
