@@ -318,6 +318,14 @@ def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
         resolve("me", root, settings=ClipSettings(resolution=64))
 
 
+def test_a_subject_whose_sides_are_cut_off_where_it_is_shrunk_is_told_of(video, tmp_path, caplog):
+    prepare(video, tmp_path / "data", settings=ClipSettings(resolution=256, aspect="4:7"))
+    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=192)).size == (320, 192)
+    assert "loses" not in caplog.text
+    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=128)).size == (256, 128)
+    assert "subject me loses 12% of its width for 128x256 pixels: at data.resolution=128" in caplog.text
+
+
 def test_rendered_people():
     subject = resolve("people_009", Path("nowhere"))
     assert subject.frames.shape == (NUM_AVAILABLE + NUM_TEST, 32, 32, 3) and subject.prompt != DEFAULT_PROMPT
