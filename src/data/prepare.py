@@ -83,16 +83,16 @@ def prepare_subject(
     refuse_links(root, (POSES, Path(LOCKS, name)))
     clear_leftovers(root, below=False)
 
-    def find() -> tuple[Path, Subject | str | None]:
+    def find(*, tell: bool) -> tuple[Path, Subject | str | None]:
         there, own_prompt = (folder, None) if replace else _not_to_replace(folder, made_from)
-        kept = _kept(there, made_from, video=video, prompt=prompt, force=force)
+        kept = _kept(there, made_from, prompt=prompt, force=force, tell=tell)
         return there, own_prompt if kept is None else kept
 
-    if isinstance(found := find()[1], Subject):
+    if isinstance(found := find(tell=False)[1], Subject):
         return found
     with only_writer(Path(root) / LOCKS / name, wait=True):
         # Another process may have prepared it meanwhile.
-        there, found = find()
+        there, found = find(tell=True)
         if isinstance(found, Subject):
             return found
         if there != folder:
@@ -151,9 +151,13 @@ def _prepare(
 
 
 def _kept(
-    folder: Path, made_from: dict[str, Any], *, video: Path, prompt: str | None, force: bool
+    folder: Path, made_from: dict[str, Any], *, prompt: str | None, force: bool, tell: bool
 ) -> Subject | str | None:
-    """The subject that is prepared already, or the prompt that it is to be prepared with again."""
+    """The subject that is prepared already, or the prompt that it is to be prepared with again.
+
+    Args:
+        tell: log why it is prepared again.
+    """
     # In this order: another process may put the whole of it there meanwhile.
     if not folder.exists():
         return prompt
@@ -170,7 +174,7 @@ def _kept(
     if not force and not same_clip:
         raise UserError(
             f"the name {name} belongs to another clip, {record['source']['name']}: choose another name, or replace "
-            f"that subject with python -m src.prepare video={video} name={name} force=true"
+            "that subject by force=true of python -m src.prepare"
         )
     prompt = prompt or (record["prompt"] if same_clip else None)
     changed = _changes(record, made_from)
@@ -178,14 +182,16 @@ def _kept(
         try:
             subject = load_subject(name, folder.parent)
         except DamagedFile as error:
-            log.warning("%s", error)
+            if tell:
+                log.warning("%s", error)
             return prompt
         log.info("subject %s is prepared already, in %s", name, folder)
         if prompt != record["prompt"]:
             write_record(folder, {**record, "prompt": prompt})
             return load_subject(name, folder.parent)
         return subject
-    log.info("subject %s is prepared again: %s", name, ", ".join(changed) or "force=true")
+    if tell:
+        log.info("subject %s is prepared again: %s", name, ", ".join(changed) or "force=true")
     return prompt
 
 

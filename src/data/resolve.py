@@ -67,10 +67,14 @@ def known_subject(
     Raises:
         UserError: it is damaged, or prepared at too low a resolution.
     """
-    path = Path(subject)
-    if path.name == subject and (Path(root) / subject / "subject.yaml").exists():
+    path, prepared = Path(subject), (Path(root) / subject / "subject.yaml").exists()
+    lies_there = (path / "subject.yaml").exists()
+    if path.name == subject and (prepared or subject in SEEDS) and not lies_there and path.exists():
+        known = f"the subject prepared in {Path(root) / subject}" if prepared else "the rendered person"
+        log.info("%s: %s; what lies here under that name is ./%s", subject, known, subject)
+    if path.name == subject and prepared:
         return _shrunk(load_subject(subject, root), settings.resolution, size)
-    if (path / "subject.yaml").exists():
+    if lies_there:
         return _shrunk(load_subject(path.name, path.parent), settings.resolution, size)
     return people_subject(subject, resolution=settings.resolution) if subject in SEEDS else None
 
@@ -150,7 +154,8 @@ def default_name(video: Path, root: str | Path) -> str:
     """
     stem = (video.name if video.is_dir() else video.stem) or video.resolve().name
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-._")[:60] or "clip"
-    if re.fullmatch(r"people_[0-9]+", name):
+    # Taken on the command line: by rendered people, and for none.
+    if re.fullmatch(r"people_[0-9]+|(?i:null)", name):
         name = f"{name}-video"
     digest = content_sha256(video)
     if (Path(root) / name / "subject.yaml").exists():

@@ -26,7 +26,9 @@ class Split:
     num_available: int
 
 
-def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Collection[int] = ()) -> Split:
+def split_frames(
+    num_frames: int, *, num_train: int, num_test: int, unseen: Collection[int] = (), bad: Collection[int] = ()
+) -> Split:
     """Hold out the last `num_test` frames and take `num_train` uniformly from those before them.
 
     The training frames include the first and the last frame available; a single one is the first. Which frames are held
@@ -36,6 +38,7 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
 
     Args:
         unseen: frames in which the person was not found, which are never trained on.
+        bad: frames that are to be made anew, which are not trained on either, nor spoken of.
 
     Raises:
         UserError: too few frames for `num_train` and, where any are asked for, one held-out frame.
@@ -50,11 +53,12 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
     available = num_frames
     if num_test:
         available = max(num_frames - num_test, min(RESERVED, num_frames // 2))
-    if num_train > available:
-        settings = [f"data.num_frames={available}"] if available else []
+    there = sorted(set(range(available)) - set(bad))
+    if num_train > len(there):
+        settings = [f"data.num_frames={len(there)}"] if there else []
         settings += [f"data.num_test_frames={num_frames - num_train}"] if num_test and num_frames > num_train else []
         raise UserError(
-            f"the clip has {counted(num_frames, 'frame')}, {available} of them to train on, too few for "
+            f"the clip has {counted(num_frames, 'frame')}, {len(there)} of them to train on, too few for "
             f"data.num_frames={num_train}: use a longer clip{''.join(f', or set {setting}' for setting in settings)}"
         )
     if num_test and num_frames - available < num_test:
@@ -62,14 +66,15 @@ def split_frames(num_frames: int, *, num_train: int, num_test: int, unseen: Coll
             "a clip of %s is too short to hold out %d: the last %d are held out, the first %d are there to train on",
             *(counted(num_frames, "frame"), num_test, num_frames - available, available),
         )
-    usable = sorted(set(range(available)) - set(unseen))
-    if len(usable) < available:
-        gone = sorted(set(range(available)) - set(usable))
+    usable = sorted(set(there) - set(unseen))
+    if len(usable) < len(there):
+        gone = sorted(set(there) - set(usable))
         log.warning("the person is not seen in %s, which training leaves out", named_frames(gone, limit=8))
     if len(usable) < num_train:
         raise UserError(
-            f"the person is seen in {len(usable)} of the {counted(available, 'frame')} to train on, too few for "
-            f"data.num_frames={num_train}: use fewer, another stretch of the clip (data.start), or another extractor"
+            f"the person is seen in {len(usable)} of the {counted(len(there), 'frame')} to train on, too few for "
+            f"data.num_frames={num_train}: use fewer, {'' if bad else 'another stretch of the clip (data.start), '}or "
+            "another extractor"
         )
     gaps = max(num_train - 1, 1)
     # Rounded i (usable - 1) / gaps in integers, so that no two indices can meet.

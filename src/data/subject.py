@@ -28,7 +28,7 @@ from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
 from src.common.typed import check_range, typed
 from src.common.writers import refuse_links
-from src.data.crop import CropBox, CropMode, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
+from src.data.crop import SEEN_SHARE, CropBox, CropMode, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
 from src.pose.formats import FPS_RANGE, load_poses
 from src.pose.keypoints import PoseSequence
 
@@ -189,7 +189,7 @@ def load_subject(name: str, root: str | Path) -> Subject:
 def resized(subject: Subject, resolution: int) -> Subject:
     """Shrink a subject's frames to that shorter side, its shape kept as far as a longer side of multiples of 64 allows.
 
-    Where it does not, the longer side loses a little at both ends.
+    Where it does not, one of the sides loses something at both ends, which is said if it can be seen.
     """
     if resolution == subject.resolution:
         return subject
@@ -203,6 +203,13 @@ def resized(subject: Subject, resolution: int) -> Subject:
     size = frame_size("source", resolution, width=width, height=height)
     log.info("subject %s: frames shrunk from %dx%d to %dx%d pixels", subject.name, width, height, *size[::-1])
     box = crop_box(subject.poses, width=width, height=height, mode="center", size=size)
+    for side, full, kept in (("width", width, box.width), ("height", height, box.height)):
+        if kept < (1 - SEEN_SHARE) * full:
+            log.warning(
+                "subject %s loses %.0f%% of its %s for %dx%d pixels: at data.resolution=%d no multiple of 64 is "
+                "nearer; give a larger one",
+                *(subject.name, 100 * (1 - kept / full), side, *size[::-1], resolution),
+            )
     frames = collected((crop_frame(frame, box, size) for frame in subject.frames), len(subject), size)
     whole = (box.height, box.width) == subject.size
     poses = subject.poses if whole else crop_poses(subject.poses, box, width=width, height=height)

@@ -74,8 +74,8 @@ def split_subject(subject: Subject, data: DataSettings) -> SubjectSplit:
     Raises:
         UserError: a clip too short for the split.
     """
-    counts = {"num_train": data.num_frames, "num_test": data.num_test_frames}
-    split = split_frames(len(subject), **counts, unseen=subject.poses.unseen)
+    num_train, num_test = data.num_frames, data.num_test_frames
+    split = split_frames(len(subject), num_train=num_train, num_test=num_test, unseen=subject.poses.unseen)
     training, test = list(split.train), list(split.test)
     return SubjectSplit(
         name=subject.name,

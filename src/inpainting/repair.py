@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from src.common.counting import named_frames
 from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
@@ -61,10 +59,8 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         prompt=settings.prompt,
     )
     bad = [f for segment in segments for f in segment.bad]
-    good = np.setdiff1d(np.arange(len(subject)), bad)
-    unseen = subject.poses[good].unseen
-    split = split_frames(len(good), num_train=settings.data.num_frames, num_test=0, unseen=unseen)
-    chosen = good[list(split.train)].tolist()
+    num_train, unseen = settings.data.num_frames, subject.poses.unseen
+    chosen = list(split_frames(len(subject), num_train=num_train, num_test=0, unseen=unseen, bad=bad).train)
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
     log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
 

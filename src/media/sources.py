@@ -201,7 +201,8 @@ def decode(path: str | Path) -> Iterator[np.ndarray]:
 
 def ffmpeg_of(path: str | Path, decoder: str | None = None) -> str:
     """How a command of FFmpeg that reads a file begins, as a shell takes it; for messages."""
-    return f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {shlex.quote(str(path))}"
+    name = file_url(path) if ":" in str(path) else str(path)
+    return f"ffmpeg {f'-c:v {decoder} ' if decoder else ''}-i {shlex.quote(name)}"
 
 
 def has_alpha(stream: av.VideoStream, frame: av.VideoFrame) -> bool:

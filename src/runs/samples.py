@@ -11,7 +11,7 @@ from src.common.typed import plain
 from src.common.writers import free_folder
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
-from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, UNFINISHED, RunFolder
+from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, UNFINISHED, WRITTEN, RunFolder
 from src.sampling.jobs import GeneratedClip, GenerationJob
 from src.sampling.kept_frames import RECORD
 
@@ -44,13 +44,18 @@ def video_folder(within: Path, name: Path, key: str) -> RunFolder:
 
 
 def refuse_run_folder(output: str) -> None:
-    """Raise a UserError where a video would take the place of what a run holds."""
-    found = [name for name in (ADAPTER, FINE_TUNE_RECORD, CONFIG) if (Path(output) / name).exists()]
-    if found:
-        raise UserError(
-            f"output={output} is a run folder ({found[0]} in it), whose own video would be replaced: give another "
-            f"folder, or leave output out for {SAMPLES}/ in the run"
-        )
+    """Raise a UserError where a video would take the place of what a run holds, or lie in what is replaced with it."""
+    path = Path(os.path.abspath(output))
+    for folder in (path, *path.parents):
+        # Above it a config.yaml alone may be anybody's.
+        marks = (ADAPTER, FINE_TUNE_RECORD, CONFIG) if folder == path else (ADAPTER, FINE_TUNE_RECORD)
+        found = [name for name in marks if os.path.exists(folder / name)]
+        if found and (folder == path or path.relative_to(folder).parts[0] in WRITTEN):
+            place = "is" if folder == path else f"lies in {path.relative_to(folder).parts[0]} of"
+            raise UserError(
+                f"output={output} {place} a run folder ({found[0]} in it), whose own video would be replaced: give "
+                f"another folder, or leave output out for {SAMPLES}/ in the run"
+            )
 
 
 def save_sample(

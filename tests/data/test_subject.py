@@ -94,7 +94,7 @@ def test_another_resolution_or_crop_needs_no_detector(video, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         bigger = prepare(video, root, extractor=extractor, settings=ClipSettings(resolution=40, crop="pad"))
     assert extractor.runs == 1 and bigger.frames.shape == (12, 40, 40, 3)
-    assert "prepared again: resolution 32 -> 40, crop person -> pad" in caplog.text
+    assert caplog.text.count("prepared again: resolution 32 -> 40, crop person -> pad") == 1
     prepare(video, root, extractor=BrightestSpot("2"), settings=SETTINGS)
     fresh = BrightestSpot()
     prepare(video, root, extractor=fresh, settings=ClipSettings(resolution=32, start=2, max_frames=5))
@@ -293,6 +293,22 @@ def test_a_folder_of_images_is_a_subject(tmp_path):
     assert subject.name == "shots" and subject.frames.shape == (4, 32, 32, 3)
 
 
+def test_a_prepared_subject_goes_before_a_folder_of_its_name_which_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    write_frames(tmp_path / "shots", np.zeros((4, 32, 32, 3), np.uint8))
+    with caplog.at_level(logging.INFO):
+        assert len(resolve("shots", Path("data"), BrightestSpot())) == 4
+        assert "under that name" not in caplog.text
+        write_frames(tmp_path / "shots", np.zeros((5, 32, 32, 3), np.uint8))
+        assert len(resolve("shots", Path("data"))) == 4
+        assert "shots: the subject prepared in data/shots; what lies here under that name is ./shots" in caplog.text
+    assert len(resolve("./shots", Path("data"), BrightestSpot())) == 5
+
+
+def test_a_video_whose_name_stands_for_none_on_the_command_line_has_another(video, tmp_path):
+    assert resolve(str(video.rename(tmp_path / "Null.mp4")), tmp_path / "data", BrightestSpot()).name == "Null-video"
+
+
 def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
     root = tmp_path / "data"
     full = prepare(video, root)
@@ -300,6 +316,14 @@ def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
     assert small.frames.shape == (12, 16, 16, 3) and np.array_equal(small.poses.xy, full.poses.xy)
     with pytest.raises(UserError, match=r"prepared at 32 pixels, too few for 64.*data\.resolution=64"):
         resolve("me", root, settings=ClipSettings(resolution=64))
+
+
+def test_a_subject_whose_sides_are_cut_off_where_it_is_shrunk_is_told_of(video, tmp_path, caplog):
+    prepare(video, tmp_path / "data", settings=ClipSettings(resolution=256, aspect="4:7"))
+    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=192)).size == (320, 192)
+    assert "loses" not in caplog.text
+    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=128)).size == (256, 128)
+    assert "subject me loses 12% of its width for 128x256 pixels: at data.resolution=128" in caplog.text
 
 
 def test_rendered_people():

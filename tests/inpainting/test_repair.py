@@ -2,7 +2,7 @@
 
 import json
 import tracemalloc
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -123,6 +123,15 @@ def test_bad_settings_are_refused_before_anything_is_trained(overrides, message,
     with pytest.raises(UserError, match=message):
         mended(*overrides)
     assert not (clip[1] / "run").exists()
+
+
+def test_a_good_frame_without_the_person_is_called_by_its_number_in_the_clip(clip, mended, people_clip, caplog):
+    poses = people_clip[1]
+    nobody_in_9 = replace(poses, mask=poses.mask & (np.arange(12) != 9)[:, None])
+    save_poses(clip[1] / "poses.npz", nobody_in_9)
+    with pytest.raises(UserError, match="in 8 of the 9 frames .* data.num_frames=9: use fewer, or another extractor$"):
+        mended("segments=[[5,7]]", "data.num_frames=9")
+    assert "the person is not seen in frame 9, which training leaves out" in caplog.text
 
 
 def test_frames_at_changing_intervals_are_refused(call_main, tmp_path):

@@ -148,3 +148,4 @@ def test_transparent_pixels_are_refused(codec, name, pixels, decoder, tmp_path):
 def test_commands_in_messages_name_a_file_as_a_shell_takes_it():
     assert ffmpeg_of("my clip's.webm", "libvpx") == "ffmpeg -c:v libvpx -i 'my clip'\"'\"'s.webm'"
     assert ffmpeg_of("clip.mp4") == "ffmpeg -i clip.mp4"
+    assert ffmpeg_of("2024-05-01T12:30:15.mp4") == "ffmpeg -i file:2024-05-01T12:30:15.mp4", "no protocol 2024-05-01T12"

@@ -85,8 +85,8 @@ def export_subject(
         UserError: too short a clip, or an export of other frames is in the way.
     """
     subject = resolve_subject(name, settings=settings.data.square_clip, root=settings.data.root, extractor=no_extractor)
-    counts = {"num_train": settings.num_frames, "num_test": settings.data.num_test_frames}
-    split = split_frames(len(subject), **counts, unseen=subject.poses.unseen)
+    num_train, num_test = settings.num_frames, settings.data.num_test_frames
+    split = split_frames(len(subject), num_train=num_train, num_test=num_test, unseen=subject.poses.unseen)
     seen, test = list(split.train)[: system.num_frames], list(split.test)
     task = Task(
         name=name,
