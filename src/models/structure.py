@@ -13,6 +13,14 @@ from src.common.errors import UserError
 Shapes = Mapping[str, tuple[int, ...]]
 _INPUT_KINDS = {5: "depth-to-image", 7: "upscaling", 8: "instruction-editing", 9: "inpainting"}
 _FAMILIES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL's refiner"}
+# Settings of diffusers' UNets and ControlNets that ask for an input which nothing here gives.
+_OTHER_INPUTS = {
+    "class_embed_type": "an image or a class beside the text",
+    "num_class_embeds": "a class beside the text",
+    "encoder_hid_dim": "another text encoder's embedding",
+    "time_cond_proj_dim": "its guidance, as models of few steps do (latent consistency)",
+    "dual_cross_attention": "a second text",
+}
 _UNET = "model.diffusion_model."
 _CROSS_ATTENTION = re.compile(r"(input|down)_blocks\..*attn2\.to_k\.weight$")
 
@@ -53,6 +61,24 @@ def structure_of_config(config: Mapping[str, Any]) -> Structure:
         blocks=sum(per_level) + len(channels) - 1,
         is_xl=config.get("addition_embed_type") is not None,
     )
+
+
+def check_inputs(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a UNet or a ControlNet that asks for more than latents, timestep and text, or lacks what the method uses.
+
+    Args:
+        config: of diffusers.
+        where: what it is called in messages.
+    """
+    wanted = "give one of the layout of Stable Diffusion 1.x"
+    for key, other in _OTHER_INPUTS.items():
+        if config.get(key):
+            raise UserError(f"{where} takes {other} ({key}={config[key]!s:.40}): {wanted}")
+    only_cross = config.get("only_cross_attention", False)
+    if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
+        raise UserError(f"{where} has blocks without self-attention (only_cross_attention={only_cross}): {wanted}")
+    if config.get("mid_block_type", "UNetMidBlock2DCrossAttn") is None:
+        raise UserError(f"{where} has no middle block (mid_block_type=null): {wanted}")
 
 
 def structure_of_file(shapes: Shapes, where: str) -> Structure:
