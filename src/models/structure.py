@@ -74,6 +74,8 @@ def check_inputs(config: Mapping[str, Any], where: str) -> None:
     for key, other in _OTHER_INPUTS.items():
         if config.get(key):
             raise UserError(f"{where} takes {other} ({key}={config[key]!s:.40}): {wanted}")
+    if (channels := config.get("conditioning_channels", 3)) != 3:
+        raise UserError(f"{where} takes images of {channels} channels (conditioning_channels): {wanted}")
     only_cross = config.get("only_cross_attention", False)
     if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
         raise UserError(f"{where} has blocks without self-attention (only_cross_attention={only_cross}): {wanted}")

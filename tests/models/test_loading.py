@@ -155,6 +155,7 @@ REFUSED_FOLDERS = {
     "no self-attention": ("unet", {"only_cross_attention": [True, True, True, False]}, "blocks without self-attention"),
     "no middle": ("unet", {"mid_block_type": None}, r"UNet of model.base=.* has no middle block"),
     "classes": ("controlnet", {"num_class_embeds": 9}, r"model.controlnet=.* takes a class beside the text"),
+    "six channels": ("controlnet", {"conditioning_channels": 6}, r"model.controlnet=.* takes images of 6 channels"),
     "controlnet": ("controlnet", {"cross_attention_dim": 1024}, r"is a ControlNet for Stable Diffusion 2 .* the base"),
     "union": ("controlnet", {"_class_name": "ControlNetUnionModel"}, r"is a ControlNetUnionModel: expected"),
     "smaller": ("controlnet", {"block_out_channels": [32, 64]}, r"3 blocks from 32 channels; the base model is"),
