@@ -48,17 +48,26 @@ class Structure:
         return f"{known or 'a model'} (text width {self.text_width})"
 
 
+def text_width_of(config: Mapping[str, Any]) -> int:
+    """Channels of the text that a UNet or a ControlNet attends to; its config may say it once or for each level."""
+    width = config.get("cross_attention_dim", 1280)
+    return width if isinstance(width, int) else width[0]
+
+
+def layers_per_level(config: Mapping[str, Any]) -> list[int]:
+    """Residual blocks of each level on the way down, which its config may say once."""
+    layers = config.get("layers_per_block", 2)
+    return [layers] * len(config["block_out_channels"]) if isinstance(layers, int) else list(layers)
+
+
 def structure_of_config(config: Mapping[str, Any]) -> Structure:
     """From a diffusers config of a UNet or a ControlNet."""
     channels = config["block_out_channels"]
-    layers = config.get("layers_per_block", 2)
-    per_level = [layers] * len(channels) if isinstance(layers, int) else list(layers)
-    width = config.get("cross_attention_dim", 1280)
     return Structure(
         in_channels=config.get("in_channels", 4),
-        text_width=width if isinstance(width, int) else width[0],
+        text_width=text_width_of(config),
         width=channels[0],
-        blocks=sum(per_level) + len(channels) - 1,
+        blocks=sum(layers_per_level(config)) + len(channels) - 1,
         is_xl=config.get("addition_embed_type") is not None,
     )
 
