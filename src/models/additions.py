@@ -11,6 +11,7 @@ from src.common.errors import UserError
 from src.models.folders import clear_errors
 from src.models.image_model import TextToImage
 from src.models.settings import LoraSettings
+from src.models.structure import text_width_of
 from src.models.weights_file import is_weights_file, read_tensors
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def _fuse_lora(pipeline: "StableDiffusionPipeline", lora: LoraSettings) -> None:
     option = "model.loras"
     tensors = _local_tensors(lora.path, option)
     widths = {tensor.shape[1] for name, tensor in tensors.items() if name.endswith(_TO_TEXT) and tensor.ndim >= 2}
-    ours = pipeline.unet.config.cross_attention_dim
+    ours = text_width_of(pipeline.unet.config)
     if widths - {ours}:
         raise UserError(
             f"{option}: {lora.path} was made for text width {max(widths)}, the base model has {ours}: give a LoRA of "

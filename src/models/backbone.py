@@ -25,7 +25,7 @@ from src.models.attention import (
 )
 from src.models.compiled import CompiledForwards
 from src.models.conditioning import Conditioning, Control
-from src.models.hooks import GivenEmbedding, install_hooks, install_kept_outputs, register
+from src.models.hooks import GivenEmbedding, install_given_embedding, install_hooks, install_kept_outputs
 from src.models.layout import ClipLayout, KeptFeatures
 
 GROUP_NORMS = ("clip", "frame")
@@ -72,9 +72,9 @@ class VideoBackbone(nn.Module):
         self.layout = ClipLayout()
         self.requires_grad_(False)
         install_kept_outputs(unet, self.layout)
-        self._embeddings = register(controlnet.controlnet_cond_embedding, GivenEmbedding())
+        self._embeddings = install_given_embedding(controlnet)
         self.compiled = compiled
-        self._beside_embeddings = [register(net.controlnet_cond_embedding, GivenEmbedding()) for net in beside]
+        self._beside_embeddings = [install_given_embedding(net) for net in beside]
         for network in (unet, controlnet, *beside):
             self._install_attention(network, has_temporal=network is unet, trained=network in (unet, controlnet))
             install_hooks(network, self.layout, clip_group_norm=group_norm == "clip", compiled=compiled)

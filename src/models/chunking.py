@@ -12,6 +12,7 @@ from diffusers import ControlNetModel, UNet2DConditionModel
 
 from src.common.counting import counted
 from src.common.system import GIB
+from src.models.structure import layers_per_level
 
 log = logging.getLogger(__name__)
 # Past some MiB a CPU's allocator returns memory to the system each time, and its caches no longer help: measured, the
@@ -101,8 +102,8 @@ def frame_bytes(
     channels = unet.config["block_out_channels"]
     cells = [height * width >> (2 * level) for level in range(len(channels))]
     # A skip feature after each residual block, and one after each halving; conv_in's counts as one.
-    per_block = unet.config["layers_per_block"]
-    skips = channels[0] * cells[0] + sum(per_block * c * n for c, n in zip(channels, cells, strict=True))
+    layers = layers_per_level(unet.config)
+    skips = channels[0] * cells[0] + sum(count * c * n for count, c, n in zip(layers, channels, cells, strict=True))
     skips += sum(c * n for c, n in zip(channels[:-1], cells[1:], strict=True))
     widest = max(c * n for c, n in zip(channels, cells, strict=True))
     # Of several ControlNets the sum is held and the residuals that are being added to it.

@@ -68,15 +68,26 @@ class FrameChunks(ModelHook):
 
 
 class GivenEmbedding(ModelHook):
-    """Stands for the ControlNet's pose embedding: what arrives was embedded beforehand (`VideoBackbone.prepare`)."""
+    """Stands for the ControlNet's pose embedding: what arrives was embedded beforehand (`VideoBackbone.prepare`).
+
+    Args:
+        controlnet: it turns the channels of what it is given round, where it was trained on BGR.
+    """
+
+    def __init__(self, controlnet: ControlNetModel) -> None:
+        super().__init__()
+        self.turned = controlnet.config["controlnet_conditioning_channel_order"] == "bgr"
 
     def new_forward(self, module: nn.Module, embedding: Tensor) -> Tensor:
         """Pass the embedding on."""
-        return embedding
+        return self._turned(embedding)
 
     def embed(self, poses: Tensor) -> Tensor:
         """The module's own work: images (X, 3, H, W) in [0, 1] to (X, C, h, w)."""
-        return original_forward(self)(poses)
+        return original_forward(self)(self._turned(poses))
+
+    def _turned(self, x: Tensor) -> Tensor:
+        return x.flip(1) if self.turned else x
 
 
 class SharedByPrompts(ModelHook):
@@ -126,6 +137,11 @@ class KeptOutput(ModelHook):
         if kept is not None:
             kept.outputs[self.name] = output
         return output
+
+
+def install_given_embedding(controlnet: ControlNetModel) -> GivenEmbedding:
+    """Let a ControlNet take embedded images in place of images."""
+    return register(controlnet.controlnet_cond_embedding, GivenEmbedding(controlnet))
 
 
 def install_kept_outputs(unet: UNet2DConditionModel, layout: ClipLayout) -> None:

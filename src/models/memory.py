@@ -27,6 +27,7 @@ from src.models.image_model import ENCODE_CHUNK, vae_downsampling
 from src.models.offload import most_resident, num_bytes
 from src.models.settings import USED_AS, ModelSettings
 from src.models.shipped import from_config, shipped_configs
+from src.models.structure import text_width_of
 
 RESERVE_GIB = 0.8  # of CUDA's context and the workspaces of convolutions
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -205,7 +206,7 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
 
 def _step(backbone: VideoBackbone, cells: int, resolution: int, cast: torch.dtype | None) -> Callable[..., Tensor]:
     """One evaluation of the backbone on so many frames, as a scalar; of two prompts in turn (`plan_chunks`)."""
-    width, channels = backbone.unet.config["cross_attention_dim"], backbone.unet.config["in_channels"]
+    width, channels = text_width_of(backbone.unet.config), backbone.unet.config["in_channels"]
 
     def step(num_frames: int, frame_chunk: int | None, num_prompts: int = 1) -> Tensor:
         latents_1FChw = torch.empty(1, num_frames, channels, cells, cells)

@@ -13,6 +13,7 @@ from src.models.structure import (
     Structure,
     check_base,
     check_controlnet,
+    check_inputs,
     check_same_sizes,
     holds_vae,
     structure_of_config,
@@ -80,17 +81,18 @@ def check_base_sources(sources: Sources) -> Structure:
     if is_weights_file(sources.base):
         shapes = tensor_shapes(sources.base, option="model.base")
         unet = structure_of_file(shapes, where)
+        config = part_config(str(shipped), "unet", option="model.configs")
         text_width = CLIPTextConfig.from_pretrained(str(shipped / "text_encoder")).hidden_size
         base_vae = part_config(str(shipped), "vae", option="model.configs") if holds_vae(shapes) else None
     else:
         check_pipeline(sources.base)
-        unet = structure_of_config(part_config(sources.base, "unet", option="model.base"))
+        config = part_config(sources.base, "unet", option="model.base")
+        unet = structure_of_config(config)
         text_width = text_config(sources.base).hidden_size
         base_vae = None if sources.vae else part_config(sources.base, "vae", option="model.base")
     check_base(unet, text_width, _latent_channels(sources, base_vae), where)
-    if is_weights_file(sources.base):
-        shipped_unet = structure_of_config(part_config(str(shipped), "unet", option="model.configs"))
-        check_same_sizes(unet, shipped_unet, where)
+    check_same_sizes(unet, structure_of_config(config), where)
+    check_inputs(config, f"the UNet of {where}")
     return unet
 
 
@@ -125,6 +127,7 @@ def _check_controlnet(name: str, unet: Structure, *, option: str) -> Structure:
         config = part_config(name, "controlnet", option=option)
         if config.get("_class_name", "ControlNetModel") != "ControlNetModel":
             raise UserError(f"{where} is a {config['_class_name']}: expected one for Stable Diffusion 1.x")
+        check_inputs(config, where)
         found = structure_of_config(config)
     check_controlnet(found, unet, where)
     return found

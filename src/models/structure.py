@@ -13,6 +13,14 @@ from src.common.errors import UserError
 Shapes = Mapping[str, tuple[int, ...]]
 _INPUT_KINDS = {5: "depth-to-image", 7: "upscaling", 8: "instruction-editing", 9: "inpainting"}
 _FAMILIES = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 1280: "Stable Diffusion XL's refiner"}
+# Settings of diffusers' UNets and ControlNets that ask for an input which nothing here gives.
+_OTHER_INPUTS = {
+    "class_embed_type": "an image or a class beside the text",
+    "num_class_embeds": "a class beside the text",
+    "encoder_hid_dim": "another text encoder's embedding",
+    "time_cond_proj_dim": "its guidance, as models of few steps do (latent consistency)",
+    "dual_cross_attention": "a second text",
+}
 _UNET = "model.diffusion_model."
 _CROSS_ATTENTION = re.compile(r"(input|down)_blocks\..*attn2\.to_k\.weight$")
 
@@ -40,19 +48,48 @@ class Structure:
         return f"{known or 'a model'} (text width {self.text_width})"
 
 
+def text_width_of(config: Mapping[str, Any]) -> int:
+    """Channels of the text that a UNet or a ControlNet attends to; its config may say it once or for each level."""
+    width = config.get("cross_attention_dim", 1280)
+    return width if isinstance(width, int) else width[0]
+
+
+def layers_per_level(config: Mapping[str, Any]) -> list[int]:
+    """Residual blocks of each level on the way down, which its config may say once."""
+    layers = config.get("layers_per_block", 2)
+    return [layers] * len(config["block_out_channels"]) if isinstance(layers, int) else list(layers)
+
+
 def structure_of_config(config: Mapping[str, Any]) -> Structure:
     """From a diffusers config of a UNet or a ControlNet."""
     channels = config["block_out_channels"]
-    layers = config.get("layers_per_block", 2)
-    per_level = [layers] * len(channels) if isinstance(layers, int) else list(layers)
-    width = config.get("cross_attention_dim", 1280)
     return Structure(
         in_channels=config.get("in_channels", 4),
-        text_width=width if isinstance(width, int) else width[0],
+        text_width=text_width_of(config),
         width=channels[0],
-        blocks=sum(per_level) + len(channels) - 1,
+        blocks=sum(layers_per_level(config)) + len(channels) - 1,
         is_xl=config.get("addition_embed_type") is not None,
     )
+
+
+def check_inputs(config: Mapping[str, Any], where: str) -> None:
+    """Refuse a UNet or a ControlNet that asks for more than latents, timestep and text, or lacks what the method uses.
+
+    Args:
+        config: of diffusers.
+        where: what it is called in messages.
+    """
+    wanted = "give one of the layout of Stable Diffusion 1.x"
+    for key, other in _OTHER_INPUTS.items():
+        if config.get(key):
+            raise UserError(f"{where} takes {other} ({key}={config[key]!s:.40}): {wanted}")
+    if (channels := config.get("conditioning_channels", 3)) != 3:
+        raise UserError(f"{where} takes images of {channels} channels (conditioning_channels): {wanted}")
+    only_cross = config.get("only_cross_attention", False)
+    if any(only_cross) if isinstance(only_cross, (list, tuple)) else only_cross:
+        raise UserError(f"{where} has blocks without self-attention (only_cross_attention={only_cross}): {wanted}")
+    if config.get("mid_block_type", "UNetMidBlock2DCrossAttn") is None:
+        raise UserError(f"{where} has no middle block (mid_block_type=null): {wanted}")
 
 
 def structure_of_file(shapes: Shapes, where: str) -> Structure:

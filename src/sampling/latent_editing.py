@@ -182,7 +182,10 @@ def warp_latent(
         latent_Chw[None], grid[None], mode=interpolation, padding_mode="reflection", align_corners=False
     )[0]
     if preserve_variance and interpolation == "bilinear":
-        fraction = (source - 0.5) % 1
+        # Where the reflection takes it; within half a cell of the border a cell stands for itself alone.
+        size = np.array([width, height])
+        inside = (size - np.abs(source % (2 * size) - size) - 0.5).clip(0, size - 1)
+        fraction = inside % 1
         power = (fraction**2 + (1 - fraction) ** 2).prod(-1)
         warped = warped / torch.from_numpy(np.sqrt(power)).to(warped)
     return warped

@@ -35,10 +35,11 @@ def test_stable_diffusion_trains_the_number_of_parameters_in_the_paper():
     assert description["latent_shape"] == [4, 64, 64]
 
 
-@pytest.mark.parametrize("group_norm", ["clip", "frame"])
+@pytest.mark.parametrize(("group_norm", "order"), [("clip", "rgb"), ("frame", "rgb"), ("clip", "bgr")])
 @torch.no_grad()
-def test_one_frame_at_initialisation_is_the_image_model_to_the_bit(group_norm):
+def test_one_frame_at_initialisation_is_the_image_model_to_the_bit(group_norm, order):
     image = random_image_model("tiny", base="tiny", seed=0)
+    image.controlnet.register_to_config(controlnet_conditioning_channel_order=order)
     latents, t, poses, text = make_inputs(num_frames=1)
     down, mid = image.controlnet(latents[0], t, text, poses[0], return_dict=False)
     residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}

@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.common.errors import UserError
+from src.models.chunking import frame_bytes
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_image_model
 from src.models.settings import LoraSettings
+from src.models.structure import text_width_of
 from tests.models.ldm_names import to_ldm, to_ldm_controlnet
 
 
@@ -31,6 +33,16 @@ def test_a_folder_in_the_diffusers_layout(tiny, tmp_path):
     loaded = load_image_model(str(save_folder(tiny, tmp_path)))
     assert_same_weights(tiny, loaded, "vae", "text_encoder", "unet", "controlnet")
     assert torch.equal(loaded.encode_prompt("a person"), tiny.encode_prompt("a person"))
+
+
+def test_configs_that_say_a_size_for_each_level(tiny, tmp_path):
+    """As diffusers takes them, and as some distilled models are saved."""
+    folder = save_folder(tiny, tmp_path / "base")
+    edit_config(folder, "unet", layers_per_block=[1] * 4, cross_attention_dim=[32] * 4)
+    loaded = load_image_model(str(folder))
+    assert text_width_of(loaded.unet.config) == text_width_of(tiny.unet.config) == 32
+    numbers = [frame_bytes(model.unet, model.controlnet, (8, 8), 4) for model in (loaded, tiny)]
+    assert numbers[0] == numbers[1]
 
 
 def test_the_controlnet_may_lie_elsewhere(tiny, tmp_path):
@@ -149,6 +161,13 @@ REFUSED_FOLDERS = {
         r"is Stable Diffusion 2 \(text width 1024\), expected text width 32",
     ),
     "sdxl": ("unet", {"addition_embed_type": "text_time"}, r"is Stable Diffusion XL \(text width 32\)"),
+    "unclip": ("unet", {"class_embed_type": "projection"}, r"UNet of model.base=.* takes an image .*class_embed_type"),
+    "lcm": ("unet", {"time_cond_proj_dim": 256}, r"takes its guidance, .*\(time_cond_proj_dim=256\): give one"),
+    "kandinsky": ("unet", {"encoder_hid_dim": 16}, r"takes another text encoder's embedding \(encoder_hid_dim=16\)"),
+    "no self-attention": ("unet", {"only_cross_attention": [True, True, True, False]}, "blocks without self-attention"),
+    "no middle": ("unet", {"mid_block_type": None}, r"UNet of model.base=.* has no middle block"),
+    "classes": ("controlnet", {"num_class_embeds": 9}, r"model.controlnet=.* takes a class beside the text"),
+    "six channels": ("controlnet", {"conditioning_channels": 6}, r"model.controlnet=.* takes images of 6 channels"),
     "controlnet": ("controlnet", {"cross_attention_dim": 1024}, r"is a ControlNet for Stable Diffusion 2 .* the base"),
     "union": ("controlnet", {"_class_name": "ControlNetUnionModel"}, r"is a ControlNetUnionModel: expected"),
     "smaller": ("controlnet", {"block_out_channels": [32, 64]}, r"3 blocks from 32 channels; the base model is"),

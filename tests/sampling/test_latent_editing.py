@@ -126,3 +126,12 @@ def test_variance_of_warped_noise():
     assert warp_latent(noise, edit).var() == pytest.approx(0.25, rel=0.02)
     assert warp_latent(noise, edit, preserve_variance=True).var() == pytest.approx(1, rel=0.02)
     assert warp_latent(noise, edit, interpolation="nearest").var() == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("shift", [(0.5, 0.5), (-2.5, 0.3), (9.7, -0.2)])
+def test_preserved_variance_is_that_of_noise_at_the_border_of_the_frame_too(shift):
+    """Within half a cell of the border, and of its reflection, one cell is sampled and nothing is averaged."""
+    noise = torch.randn(4096, 6, 7, generator=torch.Generator().manual_seed(0))
+    edit = Edit(0, "face", np.column_stack([np.eye(2), shift]), (0, 0, 7, 6))
+    variance = warp_latent(noise, edit, preserve_variance=True).var(0)
+    torch.testing.assert_close(variance, torch.ones_like(variance), rtol=0, atol=0.15)
