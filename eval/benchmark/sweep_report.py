@@ -93,8 +93,10 @@ def write_plots(table: Table, path: Path) -> Path | None:
 
 
 def log_sweep(table: Table, grids: Sequence[Path], plots: Path | None, logger: "WandbLogger") -> None:
-    """Log the table, grids and plots as one W&B run, and end that run."""
+    """Log the table, what stands below it, grids and plots as one W&B run, and end that run."""
     try:
+        told = {"benchmark": table.benchmark, "protocol": table.protocol, "sizes": table.sizes, "notes": table.notes}
+        logger.experiment.config.update(told)
         measured = [name for name in table.columns if any(name in result.metrics for result in table.results)]
         rows = []
         for result in table.results:

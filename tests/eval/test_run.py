@@ -295,6 +295,7 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert call_main(eval.run.main, *given) == (0, ANY)
     assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])
     assert seen["config"]["protocol"] == result["protocol"]
+    assert seen["config"]["setup"]["stand_in"] == "model=tiny", "the tables say so too"
     assert seen["metrics"]["psnr"] == result["metrics"]["psnr"]["value"]
     assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
     assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]

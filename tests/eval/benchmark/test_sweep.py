@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
@@ -96,6 +97,8 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
         (folder / f"{job}/summary.json").write_text(json.dumps(summary))
     metrics = "metrics=[ssim,psnr,psnr-face,psnr-hands]"
     given = (f"sweep={folder}", metrics, "num_videos=1", "wandb=posecrafter", "benchmark=people")
+    tracked, finish = {}, wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda **how: (tracked.update(wandb.run.config), finish(**how)))
     status, stderr = call_main(report_main, *given)
     assert status == 0, stderr
     report = folder / "report"
@@ -124,6 +127,7 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert width > 3 * 64 and height > 4 * 64, "pose, truth and two variants, at three times"
     assert (report / "plots.png").stat().st_size > 5000 and (report / "seconds.png").stat().st_size > 5000
     assert list((report / "wandb").glob("offline-run-*")), "one view of the whole sweep"
+    assert tracked["notes"] == table["notes"] and "model=tiny: a stand-in" in notes, "whose numbers these are"
 
     # What was scored before is not scored again; a job that is not finished is said.
     before = (report / "scores/noise.json").stat().st_mtime_ns
