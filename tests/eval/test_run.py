@@ -314,6 +314,15 @@ def test_what_a_benchmarks_data_are_given_by_is_told(call_main, tmp_path: Path) 
     assert status == 2 and "dataset.partition=test, only of train: dataset.partition=train takes those" in told
 
 
+def test_a_benchmark_is_of_its_data_set_and_others_have_a_name_of_their_own(call_main, tmp_path: Path) -> None:
+    """As it was, anybody's clips stood beside the paper's numbers of TikTok."""
+    mine = ("benchmark=tiktok", "model=tiny", "dataset=folder", "dataset.root=nowhere", "download=false", *FAST)
+    status, told = call_main(eval.run.main, *mine)
+    assert status == 2 and told.startswith("error: benchmark=tiktok is of dataset=tiktok, not of dataset=folder: give ")
+    status, told = call_main(eval.run.main, *mine, "benchmark.name=mine")
+    assert status == 2 and "dataset.root=nowhere is no folder" in told
+
+
 @pytest.mark.parametrize(
     ("benchmark", "extra", "model", "num_test"),
     [
