@@ -1,7 +1,7 @@
 """Tables and one self-contained page of all results: python -m eval.report results=outputs/eval."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,8 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     results = merge_seeds(scored)
     for job, what in sweep.unfinished.items():
         log.warning("job %s, %s, is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
-    tables = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
+    built = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
+    tables = [replace(table, notes=(*sweep.notes, *table.notes)) for table in built]
     grids, plots = write_grids(sweep, output / "grids"), write_plots(tables[0], output / "plots.png")
     pictures = [] if plots is None else [("All metrics", plots)]
     if panels := panels_of(tables[0].results):

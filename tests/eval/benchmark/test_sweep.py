@@ -134,7 +134,9 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     (folder / "0/summary.json").unlink()
     status, stderr = call_main(report_main, f"sweep={folder}", metrics, "num_videos=0", "baseline=noise")
     assert status == 0 and (report / "scores/noise.json").stat().st_mtime_ns == before
-    rows = json.loads((report / "tables.json").read_text())[0]["rows"]
+    (table,) = json.loads((report / "tables.json").read_text())
+    assert table["notes"][0] == "In no row, since not finished: job 0, of people_001 by controlvideo."
+    rows = table["rows"]
     assert rows[0]["label"] == "noise" or rows[1]["label"] == "noise"
     assert {row["label"]: row["subjects"] for row in rows} == {"controlvideo": 1, "noise": 2}
 
