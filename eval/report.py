@@ -1,7 +1,7 @@
 """Tables and one self-contained page of all results: python -m eval.report results=outputs/eval."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 REPORT = "report"
+SECONDS = "seconds of sampling a subject, as it ran"
 
 
 # Of a sweep alone: what is null where nobody asks for it, and groups that a default is chosen of.
@@ -111,18 +112,25 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     results = merge_seeds(scored)
     for job, what in sweep.unfinished.items():
         log.warning("job %s, %s, is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
-    tables = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
-    grids, plots = write_grids(sweep, output / "grids"), write_plots(tables[0], output / "plots.png")
-    pictures = [] if plots is None else [("All metrics", plots)]
-    if panels := panels_of(tables[0].results):
-        pareto = write_pareto(panels, output / "seconds.png", seconds="seconds of sampling a subject, as it ran")
-        pictures.append(("Quality against seconds", pareto))
-    pictures += [(path.stem, path) for path in grids]
+    built = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
+    tables = [replace(table, notes=(*sweep.notes, *table.notes)) for table in built]
+    grids, plots, pictures = write_grids(sweep, output / "grids"), {}, []
+    for number, table in enumerate(tables):
+        # One of other frames has a table of its own, and its own plots.
+        behind, own = "" if number == 0 else f"-{number + 1}", []
+        if (path := write_plots(table, output / f"plots{behind}.png")) is not None:
+            plots[path.stem] = path
+            own.append(("All metrics", path))
+        if panels := panels_of(table.results):
+            pareto = output / f"seconds{behind}.png"
+            own.append(("Quality against seconds", write_pareto(panels, pareto, seconds=SECONDS)))
+        pictures.append(own)
+    pictures[0] += [(path.stem, path) for path in grids]
     write_report(tables, output, settings, pictures=pictures)
     if settings.wandb is not None:
         tags = ["sweep", benchmark]
         logger = wandb_logger(project=settings.wandb, save_dir=str(output), group=sweep.name, tags=tags)
-        log_sweep(tables[0], grids, plots, logger)
+        log_sweep(tables, grids, plots, logger)
 
 
 if __name__ == "__main__":

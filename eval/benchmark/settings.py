@@ -15,7 +15,7 @@ from src.common.counting import counted
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import FileName, check_range, identity, plain, setting
-from src.data.datasets.settings import DatasetSettings
+from src.data.datasets.settings import DatasetSettings, dataset_kinds
 from src.methods.settings import KINDS, AnyMethodSettings, MethodKind
 from src.models.settings import refuse_controlnets
 from src.pose.extractors.settings import ExtractorSettings
@@ -86,6 +86,12 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         LearningSettings.__post_init__(self)
         refuse_controlnets(self.model, "a benchmark shows a method poses alone, and these would see the true frames")
         check_range("prepared_resolution", self.prepared_resolution, least=1)
+        # Tables set what is called so beside numbers of that data set.
+        if (name := self.benchmark.name) in dataset_kinds() and self.dataset.kind != name:
+            raise UserError(
+                f"benchmark={name} is of dataset={name}, not of dataset={self.dataset.kind}: give clips of another "
+                "data set a name of their own too, benchmark.name=NAME"
+            )
         object.__setattr__(self, "metrics", metric_keys(self.metrics))
         if self.data.num_frames != self.num_frames:
             raise UserError(f"data.num_frames={self.data.num_frames} follows num_frames={self.num_frames}: set that")

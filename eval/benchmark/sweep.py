@@ -22,6 +22,7 @@ from eval.scoring.reading import read_clip
 from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by, subject_name
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
+from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import UserError
 from src.common.files import natural_key, read_record, write_json
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_PROTOCOL = "paper"
 _LONGEST_NAME = 150
+SAID = 5
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,13 @@ class Sweep:
     @property
     def subjects(self) -> list[str]:
         return sorted({run.subject for run in self.runs})
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the tables must know of jobs that are in no row."""
+        jobs = [f"job {name}, {what}" for name, what in self.unfinished.items()]
+        more = f" and {counted(len(jobs) - SAID, 'job')} more" if len(jobs) > SAID else ""
+        return [f"In no row, since not finished: {'; '.join(jobs[:SAID])}{more}."] if jobs else []
 
 
 def read_sweep(folder: Path) -> Sweep:

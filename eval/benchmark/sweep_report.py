@@ -3,7 +3,7 @@
 Dimensions: F frames, H x W pixels, C = 3 channels in RGB order, uint8.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,14 +92,22 @@ def write_plots(table: Table, path: Path) -> Path | None:
     return path
 
 
-def log_sweep(table: Table, grids: Sequence[Path], plots: Path | None, logger: "WandbLogger") -> None:
-    """Log the table, grids and plots as one W&B run, and end that run."""
+def log_sweep(tables: Sequence[Table], grids: Sequence[Path], plots: Mapping[str, Path], logger: "WandbLogger") -> None:
+    """Log the tables, what stands below them, grids and plots as one W&B run, and end that run.
+
+    Args:
+        plots: by name.
+    """
     try:
-        measured = [name for name in table.columns if any(name in result.metrics for result in table.results)]
+        first, shown = tables[0], [(table, result) for table in tables for result in table.results]
+        notes = {table.title: table.notes for table in tables}
+        logger.experiment.config.update({"benchmark": first.benchmark, "protocol": first.protocol, "notes": notes})
+        columns = dict.fromkeys(name for table in tables for name in table.columns)
+        measured = [name for name in columns if any(name in result.metrics for _, result in shown)]
         rows = []
-        for result in table.results:
+        for table, result in shown:
             values = [result.metrics[name]["value"] if name in result.metrics else None for name in measured]
-            rows.append([result.label, len(result.clips), *values])
+            rows.append([result.label, ", ".join(table.sizes), len(result.clips), *values])
             logger.log_metrics(
                 {
                     f"{result.label}/{name}": value
@@ -107,9 +115,8 @@ def log_sweep(table: Table, grids: Sequence[Path], plots: Path | None, logger: "
                     if value is not None
                 }
             )
-        logger.log_table("variants", columns=["variant", "subjects", *measured], data=rows)
+        logger.log_table("variants", columns=["variant", "size", "subjects", *measured], data=rows)
         logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})
-        if plots is not None:
-            logger.experiment.log({"plots": wandb.Image(str(plots))})
+        logger.experiment.log({name: wandb.Image(str(path)) for name, path in plots.items()})
     finally:
         wandb.finish()

@@ -8,6 +8,7 @@ from typing import Any
 
 from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.metrics.registry import REGISTRY
+from eval.reporting.notes import circumstances, said_of_stand_in
 from eval.reporting.results import Result
 from eval.reporting.templates import render
 from eval.reporting.writers import format_interval, format_value, one_line
@@ -65,6 +66,7 @@ def card(result: Result, *, label: str) -> str:
         "result": result,
         "protocol": result.protocol.label(),
         "changes": result.protocol.changes(),
+        "circumstances": [*([said_of_stand_in(result.stand_in)] if result.stand_in else []), *circumstances(result)],
         "frames": sum(int(clip["frames"]) for clip in result.clips.values()),
         "rows": [_row(result, name) for name in REGISTRY if name in result.metrics],
         "missing": [(REGISTRY[name].title, reason) for name, reason in result.missing.items() if name in REGISTRY],

@@ -52,7 +52,7 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
         if result.warnings:
             first, *others = result.warnings
             texts.append(first + (f" (and {counted(len(others), 'warning')} more)" if others else ""))
-        texts += _partial(result) + _made(result)
+        texts += circumstances(result)
         if published and (reasons := incomparable(result)):
             texts.append(f"not compared with the published row: {', '.join(reasons)}")
         if changes := result.protocol.changes():
@@ -72,10 +72,20 @@ def _title(name: str) -> str:
     return REGISTRY[name].title if name in REGISTRY else name
 
 
+def said_of_stand_in(why: str) -> str:
+    """Of weights that no published number is of."""
+    return f"{why}: a stand-in, which reproduces no published number"
+
+
 def short_stand_in(result: Result) -> str:
     """What a row from stand-in weights is marked with."""
     why = result.stand_in or ""
     return why if why.startswith("model=") else "stand-in weights"
+
+
+def circumstances(result: Result) -> list[str]:
+    """Of which subjects and frames a result is, and how these were made, where that is not as everybody expects."""
+    return _partial(result) + _made(result)
 
 
 def _made(result: Result) -> list[str]:

@@ -79,12 +79,16 @@ class Section:
 
 
 def write_report(
-    tables: Sequence[Table], output: Path, settings: PageSettings, *, pictures: Sequence[tuple[str, Path]] = ()
+    tables: Sequence[Table],
+    output: Path,
+    settings: PageSettings,
+    *,
+    pictures: Sequence[Sequence[tuple[str, Path]]] = (),
 ) -> None:
     """Write all tables and the page into the folder `output`.
 
     Args:
-        pictures: captions and files, for the first table's section.
+        pictures: captions and files for each table's section; empty: none for any.
 
     Raises:
         UserError: `rank_by` names no metric that any subject has a value of, or a link leads out of `output`.
@@ -93,7 +97,9 @@ def write_report(
     output.mkdir(parents=True, exist_ok=True)
     texts = {"tables.md": to_markdown(tables), "tables.tex": to_latex(tables), "tables.csv": to_csv(tables)}
     sections = [_section(table, settings) for table in tables]
-    sections[0] = replace(sections[0], pictures=tuple((caption, embedded(path)) for caption, path in pictures))
+    for number, own in enumerate(pictures):
+        shown = tuple((caption, embedded(path)) for caption, path in own)
+        sections[number] = replace(sections[number], pictures=shown)
     if settings.rank_by is not None and all(section.ranked_by is None for section in sections):
         raise UserError(f"rank_by={settings.rank_by}: no subject has a value of it; use one of {', '.join(REGISTRY)}")
     texts["report.html"] = render_page(sections)

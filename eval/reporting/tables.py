@@ -13,7 +13,15 @@ from typing import Any
 from eval.metrics.frechet_interval import MIN_SUBJECTS
 from eval.metrics.registry import REGISTRY
 from eval.reporting.intervals import holm
-from eval.reporting.notes import PUBLISHED_FRAMES, grouped, incomparable, notes_of, short_stand_in, those
+from eval.reporting.notes import (
+    PUBLISHED_FRAMES,
+    grouped,
+    incomparable,
+    notes_of,
+    said_of_stand_in,
+    short_stand_in,
+    those,
+)
 from eval.reporting.results import Result
 from eval.reporting.told_apart import shared, told_apart
 from src.common.digests import digest
@@ -185,7 +193,7 @@ def _table(
     )
     for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
         labels = those([result for result in results if result.stand_in == why], results)
-        notes.append(f"{why}: a stand-in, which reproduces no published number ({labels}).")
+        notes.append(f"{said_of_stand_in(why)} ({labels}).")
     if weights := sorted({one for result in results for peer in apart for one in _other_weights(result, peer)}):
         notes.append(
             f"Judged by {', '.join(weights)}: results by other weights of that name do not compare, and stand in a "

@@ -24,7 +24,9 @@ def log_result(result: Mapping[str, Any], videos: Mapping[str, Path], logger: "W
     """
     try:
         described = ("benchmark", "method", "num_frames", "model", "protocol", "dataset", "settings", "versions", "git")
-        logger.experiment.config.update({key: result[key] for key in described})
+        # What tables say beside the numbers: whose weights stand in for others', what lacks and why.
+        beside = ("setup", "missing", "warnings")
+        logger.experiment.config.update({key: result[key] for key in (*described, *beside)})
         logger.log_metrics({name: float(entry["value"]) for name, entry in result["metrics"].items()})
         logger.log_metrics({f"seconds/{stage}": spent for stage, spent in result["seconds"].items() if spent})
         measured = [name for name in REGISTRY if any(name in clip for clip in result["clips"].values())]

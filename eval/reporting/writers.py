@@ -11,7 +11,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.tables import Cell, Row, Table
 
 CSV_FIELDS = (
-    *("benchmark", "protocol", "sizes", "method", "num_frames", "source", "subjects"),
+    *("benchmark", "protocol", "sizes", "label", "method", "num_frames", "source", "subjects"),
     *("metric", "value", "low", "high", "difference"),
     *("difference_low", "difference_high", "p_value", "found", "note"),
 )
@@ -155,7 +155,8 @@ def to_csv(tables: Sequence[Table]) -> str:
             head = {
                 "benchmark": table.benchmark,
                 "protocol": None if row.published else table.protocol_label,
-                "sizes": " ".join(table.sizes),
+                "sizes": None if row.published else " ".join(table.sizes),
+                "label": row.label,
                 "method": row.method,
                 "num_frames": row.num_frames,
                 "source": "published" if row.published else row.path,

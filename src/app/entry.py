@@ -110,18 +110,19 @@ def entry(
         @functools.wraps(main)
         def run(cfg: DictConfig) -> None:
             nonlocal running
-            running = True
+            running = failed = True
             _quiet_libraries()
             try:
                 # Here again, since launchers run this in processes of their own.
                 with raising_stops():
                     take_workspace()
                     main(cfg)
+                failed = False
             except Exception as error:
                 _end(error)
             finally:
                 # The next job of a sweep would go on logging into this one's run.
-                finish_wandb()
+                finish_wandb(failed=failed)
             running = False
 
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.common.errors import UserError
+from src.common.paths import CONF_DIR
 from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
@@ -167,7 +168,9 @@ def default_name(video: Path, root: str | Path) -> str:
 
 
 def _unknown(subject: str, root: str | Path) -> str:
-    if member := re.fullmatch(r"(tiktok|ted|youtube)_[0-9]{3}", subject):
+    # Of the people all that there are resolve by themselves.
+    datasets = {path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")} - {"people"}
+    if (member := re.fullmatch(r"(\w+)_[0-9]{3}", subject)) and member[1] in datasets:
         return (
             f"{subject} of the data set {member[1]} is not prepared in {root}: "
             f"run python -m src.prepare dataset={member[1]} first"

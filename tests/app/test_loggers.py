@@ -153,3 +153,17 @@ def test_a_finished_run_whose_video_wandb_refuses_is_finished(call_main, monkeyp
     assert call_main(train_main, *TOY, "run_dir=x", "logger=wandb", "logger.project=a/b") == (0, "")
     [line] = warned
     assert line.startswith("the run is finished, but W&B has nothing of it: logger=wandb could not start: Invalid")
+
+
+@pytest.mark.usefixtures("keyless")
+def test_wandb_is_told_of_a_run_that_failed(call_main, monkeypatch) -> None:
+    """In the fine-tune, of which a benchmark goes on with its next subject, and behind it."""
+    ended = []
+    finish = wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda exit_code=None: (ended.append(exit_code), finish(exit_code)))
+    run = (*TOY, "logger=wandb", "sampling.num_steps=1")
+    status, stderr = call_main(train_main, *run, "run_dir=x", "trainer.max_steps=9", "optimizer.lr=1000")
+    assert status == 2 and "diverged" in stderr and ended == [1]
+    refused = UserError("no video")
+    monkeypatch.setattr("src.runs.make_run.generate", lambda *given, **settings: (_ for _ in ()).throw(refused))
+    assert call_main(train_main, *run, "run_dir=y") == (2, "error: no video\n") and ended == [1, 1]

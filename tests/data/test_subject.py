@@ -334,6 +334,14 @@ def test_rendered_people():
     assert split_frames(len(subject), num_train=8, num_test=NUM_TEST).num_available == NUM_AVAILABLE
 
 
+def test_every_data_set_that_is_configured_is_known_by_its_subjects(tmp_path, monkeypatch):
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset/my_set.yaml").touch()
+    monkeypatch.setattr("src.data.resolve.CONF_DIR", tmp_path)
+    with pytest.raises(UserError, match=r"my_set_001 of the data set my_set is not prepared .* dataset=my_set first"):
+        resolve("my_set_001", tmp_path / "data")
+
+
 def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
     prepare(video, tmp_path / "data", name="ted_001")
     assert known_subjects(tmp_path / "data")[0] == "ted_001"
@@ -341,6 +349,8 @@ def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
         resolve("ted_01", tmp_path / "data")
     with pytest.raises(UserError, match=r"closest first: people_01.*, ted_001;"):
         resolve("people_013", tmp_path / "data")
+    with pytest.raises(UserError, match=r"youtube_002 of the data set youtube .* dataset=youtube first"):
+        resolve("youtube_002", tmp_path / "data")
     for missing in ("missing.mp4", "folder/clip"):
         with pytest.raises(UserError, match="no video at"):
             resolve(missing, tmp_path / "data")

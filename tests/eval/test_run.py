@@ -295,6 +295,7 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert call_main(eval.run.main, *given) == (0, ANY)
     assert seen["group"] == "people" and {"eval", "posecrafter", "tiny", "2 frames"} <= set(seen["tags"])
     assert seen["config"]["protocol"] == result["protocol"]
+    assert seen["config"]["setup"]["stand_in"] == "model=tiny", "the tables say so too"
     assert seen["metrics"]["psnr"] == result["metrics"]["psnr"]["value"]
     assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
     assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]
@@ -311,6 +312,15 @@ def test_what_a_benchmarks_data_are_given_by_is_told(call_main, tmp_path: Path) 
     (tmp_path / "ted.csv").write_text(f"{header}\nabc,0,90,0-0-64-64,25,128,64,train\n")
     status, told = call_main(eval.run.main, "benchmark=ted", "model=tiny", "dataset.metadata=ted.csv", *FAST)
     assert status == 2 and "dataset.partition=test, only of train: dataset.partition=train takes those" in told
+
+
+def test_a_benchmark_is_of_its_data_set_and_others_have_a_name_of_their_own(call_main, tmp_path: Path) -> None:
+    """As it was, anybody's clips stood beside the paper's numbers of TikTok."""
+    mine = ("benchmark=tiktok", "model=tiny", "dataset=folder", "dataset.root=nowhere", "download=false", *FAST)
+    status, told = call_main(eval.run.main, *mine)
+    assert status == 2 and told.startswith("error: benchmark=tiktok is of dataset=tiktok, not of dataset=folder: give ")
+    status, told = call_main(eval.run.main, *mine, "benchmark.name=mine")
+    assert status == 2 and "dataset.root=nowhere is no folder" in told
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Settings of the data sets: the config group `dataset`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_type_hints
 
 from pydantic import Field
 
@@ -139,3 +139,8 @@ def _check_root(root: str | None, what: str) -> None:
 
 
 DatasetSettings = Annotated[FolderSettings | TikTokSettings | TEDSettings | PeopleSettings, Field(discriminator="kind")]
+
+
+def dataset_kinds() -> tuple[str, ...]:
+    """What `dataset.kind` may be."""
+    return tuple(get_args(get_type_hints(kind)["kind"])[0] for kind in get_args(get_args(DatasetSettings)[0]))

@@ -2,11 +2,17 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 from urllib.parse import urlparse
 
 from src.common.paths import MINI_WEIGHTS
-from src.pose.extractors.settings import DWPoseSettings, ExtractorSettings, FileSettings, MediaPipeSettings
+from src.pose.extractors.settings import (
+    DWPoseSettings,
+    ExtractorSettings,
+    FileSettings,
+    MediaPipeSettings,
+    MiniSettings,
+)
 
 _BODY_MODELS = ("lite", "full", "heavy")  # of MediaPipe, by pose.model_complexity
 Entry = dict[str, Any]
@@ -19,16 +25,19 @@ def check_poses(settings: ExtractorSettings) -> dict[str, Any]:
         `extractor`; `files`: one entry for each with `option`, `name`, `found` (a path or None), `missing` and, where
         it is, `get`; `problems`: lines.
     """
-    if isinstance(settings, DWPoseSettings):
-        files = [_onnx(option, getattr(settings, option)) for option in ("detector", "estimator")]
-    elif isinstance(settings, MediaPipeSettings):
-        files = [_body_model(settings.model_complexity)]
-    elif isinstance(settings, FileSettings):
-        files = (
-            [] if settings.path is None else [_entry("path", settings.path, Path(settings.path), "name one that is")]
-        )
-    else:
-        files = [_entry("kind", settings.kind, MINI_WEIGHTS / "mini-keypoints/model.safetensors", "install again")]
+    match settings:
+        case DWPoseSettings():
+            files = [_onnx(option, getattr(settings, option)) for option in ("detector", "estimator")]
+        case MediaPipeSettings():
+            files = [_body_model(settings.model_complexity)]
+        case FileSettings(path=None):
+            files = []
+        case FileSettings():
+            files = [_entry("path", str(settings.path), Path(str(settings.path)), "name one that is")]
+        case MiniSettings():
+            files = [_entry("kind", settings.kind, MINI_WEIGHTS / "mini-keypoints/model.safetensors", "install again")]
+        case _:
+            assert_never(settings)
     problems = [f"{file['option']}={file['name']}: not there; {file['get']}" for file in files if file["missing"]]
     return {"extractor": settings.kind, "files": files, "problems": problems}
 

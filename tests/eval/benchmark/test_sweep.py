@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
+from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from PIL import Image
@@ -40,7 +42,9 @@ def sweep(tmp_path, monkeypatch):
     def run(*overrides: str) -> Path:
         folder = tmp_path / "sweep"
         monkeypatch.chdir(ROOT)
-        monkeypatch.setattr(sys, "argv", ["train", "-m", *overrides, *FAST, f"hydra.sweep.dir={folder}"])
+        said = {override.partition("=")[0] for override in overrides}
+        fast = [own for own in FAST if own.partition("=")[0] not in said]
+        monkeypatch.setattr(sys, "argv", ["train", "-m", *overrides, *fast, f"hydra.sweep.dir={folder}"])
         train_main()
         return folder
 
@@ -96,6 +100,8 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
         (folder / f"{job}/summary.json").write_text(json.dumps(summary))
     metrics = "metrics=[ssim,psnr,psnr-face,psnr-hands]"
     given = (f"sweep={folder}", metrics, "num_videos=1", "wandb=posecrafter", "benchmark=people")
+    tracked, finish = {}, wandb.finish
+    monkeypatch.setattr(wandb, "finish", lambda **how: (tracked.update(wandb.run.config), finish(**how)))
     status, stderr = call_main(report_main, *given)
     assert status == 0, stderr
     report = folder / "report"
@@ -124,13 +130,18 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     assert width > 3 * 64 and height > 4 * 64, "pose, truth and two variants, at three times"
     assert (report / "plots.png").stat().st_size > 5000 and (report / "seconds.png").stat().st_size > 5000
     assert list((report / "wandb").glob("offline-run-*")), "one view of the whole sweep"
+    assert [*tracked["notes"].values()] == [table["notes"]] and "model=tiny: a stand-in" in notes, (
+        "whose numbers these are"
+    )
 
     # What was scored before is not scored again; a job that is not finished is said.
     before = (report / "scores/noise.json").stat().st_mtime_ns
     (folder / "0/summary.json").unlink()
     status, stderr = call_main(report_main, f"sweep={folder}", metrics, "num_videos=0", "baseline=noise")
     assert status == 0 and (report / "scores/noise.json").stat().st_mtime_ns == before
-    rows = json.loads((report / "tables.json").read_text())[0]["rows"]
+    (table,) = json.loads((report / "tables.json").read_text())
+    assert table["notes"][0] == "In no row, since not finished: job 0, of people_001 by controlvideo."
+    rows = table["rows"]
     assert rows[0]["label"] == "noise" or rows[1]["label"] == "noise"
     assert {row["label"]: row["subjects"] for row in rows} == {"controlvideo": 1, "noise": 2}
 
@@ -277,3 +288,19 @@ def test_paired_differences_ignore_what_subjects_have_in_common():
     assert found.value == pytest.approx(1) and found.interval == pytest.approx((1, 1))
     assert found.p_value == pytest.approx(0.0625), "five subjects, all one way"
     assert result(base).difference(Result(Path(), "b", "m", 8, None, {}, {}, {}, ()), "psnr") is None
+
+
+def test_a_sweep_of_several_tables_has_plots_of_each_and_one_view_of_all(sweep, call_main, monkeypatch):
+    """Frames of other sizes share no table; as it was, plots and W&B showed the first table's alone."""
+    folder = sweep("subject=people_001", "data.resolution=64,128", "data.num_frames=2")
+    tables, finish = [], wandb.finish
+    monkeypatch.setattr(WandbLogger, "log_table", lambda logger, name, columns, data: tables.append((columns, data)))
+    monkeypatch.setattr(wandb, "finish", lambda **how: (tables.append(dict(wandb.run.config)), finish(**how)))
+    given = (f"sweep={folder}", "metrics=[psnr]", "num_videos=0", "wandb=posecrafter")
+    assert call_main(report_main, *given)[0] == 0
+    assert {path.name for path in (folder / "report").glob("plots*")} == {"plots.png", "plots-2.png"}
+    assert (folder / "report/report.html").read_text().count("<b>All metrics</b>") == 2
+    (columns, rows), config = tables
+    assert columns == ["variant", "size", "subjects", "psnr"]
+    assert [row[:3] for row in rows] == [["resolution=128", "128x128", 1], ["resolution=64", "64x64", 1]]
+    assert len(config["notes"]) == 2

@@ -20,6 +20,12 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
             "fvd": {"value": 500.0, "frames": 1000, "clips": 63, "note": "63 clips for 400 features"},
         },
         dataset={"expected": 12, "failed": {"tiktok_011": "no face"}},
+        setup={
+            "frames": ["256x256"],
+            "resize": "bicubic",
+            "driven_by": "DensePose",
+            "stand_in": "toy weights",
+        },
         warnings=["a.mp4 is coded with h264, which loses detail", *(f"w{number}" for number in range(20))],
         hardware="NVIDIA A100",
         command="posecrafter run benchmark=tiktok 'label=a b'",
@@ -39,6 +45,8 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
         "FID is missing: no network",
         "63 clips for 400 features",
         "tiktok_011 failed: no face",
+        "- toy weights: a stand-in, which reproduces no published number.",
+        "- driven by DensePose, frames of 256x256, brought to 512x512 (bicubic).",
         "which loses detail",
         "and 13 warnings more",
         "@inproceedings{",
@@ -47,6 +55,13 @@ def test_a_card_says_what_was_measured_how_well_and_how_to_repeat_it(tmp_path: P
     assert len(text.splitlines()) < 60, "one page"
     (path,) = write_cards([result], ["posecrafter"], tmp_path / "cards")
     assert path.read_text() == text and path.name == "01_posecrafter-8.md"
+
+
+def test_a_subject_that_failed_is_said_where_nothing_else_is(tmp_path: Path) -> None:
+    failed = {"expected": 10, "failed": {"tiktok_011": "no face"}}
+    write_result(tmp_path / "r.json", metrics={"ssim": {"value": 0.8, "frames": 30}}, missing={}, dataset=failed)
+    (result,) = load_results([tmp_path])
+    assert "## To be known\n\n- tiktok_011 failed: no face.\n" in card(result, label="ours")
 
 
 def test_code_that_is_in_no_commit_is_said_to_be(tmp_path: Path) -> None:

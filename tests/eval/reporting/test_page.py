@@ -152,3 +152,33 @@ def test_keys_and_slider_work_and_tables_fit_in_a_browser(tmp_path: Path) -> Non
     for color, name in zip(seen["both"], ("first", "second"), strict=True):
         assert np.abs(np.array(color) - colors[name]).max() < 40, json.dumps(seen)
     assert seen["view"] == 1280 and seen["page"] <= 1280 and max(seen["wide"]) <= 1280, "tables fit"
+
+
+PHONE = """<script>
+  addEventListener("load", () => {
+    if (self === top) {
+      document.body.innerHTML = '<iframe src="/" style="width:375px;height:900px;border:0"></iframe>';
+      return;
+    }
+    const labels = [...document.querySelectorAll(".forest .plot > span[title]")].map(label => label.clientWidth);
+    const page = document.documentElement.scrollWidth;
+    fetch("/", {method: "POST", body: JSON.stringify({view: innerWidth, page, labels})});
+  });
+</script></body>"""
+
+
+def test_names_can_be_read_on_a_phone_and_the_longest_fits_into_the_page(tmp_path: Path) -> None:
+    """Of a forest plot there was a letter of each; one long name made the whole page as wide."""
+    names = [f"subject_of_a_name_that_is_not_short_{name}" for name in NAMES]
+    clips = {name: {"frames": 8, "psnr": 20.0 + i} for i, name in enumerate(names)}
+    for name in ("first", "second", "a_method_of_a_very_long_name_" * 8):
+        write_result(
+            tmp_path / "results" / f"{name[:9]}.json",
+            **{"benchmark": "mine", "method": name, "metrics": {"psnr": {"value": 22.5, "frames": 48}}},
+            clips=clips,
+            weights={clip: {"psnr": 8.0} for clip in names},
+        )
+    tables = build_tables(load_results([tmp_path / "results"]), baseline="first (8)")
+    write_report(tables, tmp_path / "report", PageSettings(num_videos=0))
+    seen = seen_in_a_browser((tmp_path / "report/report.html").read_text(), PHONE, tmp_path / "profile")
+    assert seen["page"] <= seen["view"] == 375 and len(seen["labels"]) == 2 and min(seen["labels"]) > 100, seen

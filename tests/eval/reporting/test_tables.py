@@ -269,7 +269,9 @@ def test_what_others_wrote_is_text_everywhere(tmp_path: Path) -> None:
     assert all(line.count("| ") < 14 for line in markdown.splitlines())
     for row in csv.DictReader(io.StringIO(to_csv(tables))):
         assert not any(
-            str(value).startswith(("=", "+", "-", "@")) for key, value in row.items() if key in ("method", "note")
+            str(value).startswith(("=", "+", "-", "@"))
+            for key, value in row.items()
+            if key in ("label", "method", "note")
         )
     assert "\n| a" not in to_latex(tables)
 
@@ -297,7 +299,10 @@ def test_formats_carry_the_same_numbers(tmp_path: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(to_csv(tables))))
     assert len(rows) == 7 * 8 + 3 + 1
     mine = {row["metric"]: row for row in rows if row["source"] != "published"}
+    sizes = {(row["source"] == "published", row["sizes"]) for row in rows}
+    assert sizes == {(True, ""), (False, "512x512")}, "of the table's frames the measured rows alone are"
     assert mine["ssim"]["value"] == "0.8" and mine["fid"]["note"] == "missing: no network"
+    assert {row["label"] for row in mine.values()} == {tables[0].rows[-1].label}, "what tells rows apart, here too"
     (table,) = json.loads(json.dumps(to_json(tables), allow_nan=False))
     assert table["rows"][-1]["metrics"]["psnr"]["value"] == "inf"
     assert format_cell("mse-p", Cell(0.00576, (0.001, 0.1), -0.002)) == "5.76e-3 [1.00e-3, 1.00e-1] (-2.00e-3)"

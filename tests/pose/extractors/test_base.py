@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from src.common.errors import UserError
 from src.pose.extractors.base import FileExtractor, PoseExtractor, extract_people
+from src.pose.extractors.checkup import check_poses
 from src.pose.extractors.mediapipe import FACE_FROM_MESH, MediaPipeExtractor, to_person
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses
@@ -214,3 +215,8 @@ def test_mediapipe_on_a_real_clip():
     assert (brows < eyes).all() and (eyes < nose).all() and (nose < mouth).all()
     # The right shoulder of a person who faces the camera is on the picture's left.
     assert (poses.xy[:, 2, 0] < poses.xy[:, 5, 0]).all()
+
+
+def test_an_extractor_that_the_checkup_does_not_know_has_not_the_weights_of_another() -> None:
+    with pytest.raises(AssertionError, match="Expected code to be unreachable"):
+        check_poses(SimpleNamespace(kind="new"))  # type: ignore[arg-type]
