@@ -21,6 +21,7 @@ from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.reading import read_json
 from src.common.typed import check_choice, plain, typed
+from src.common.writers import refuse_links
 
 BOARD, SUBMISSION, RESULT = "board.json", "submission.json", "result.json"
 SCHEMA = Path(__file__).parents[1] / "scoring" / "result.schema.json"
@@ -144,6 +145,7 @@ def read_board(folder: Path) -> Board:
             f"{folder} holds no {BOARD}: name the folder of a board, or begin one with "
             "posecrafter leaderboard FOLDER start_from=<result.json>"
         )
+    refuse_links(folder, [BOARD], instead="put the file there")
     try:
         return typed(Board, read_json(path))
     except UserError as error:
@@ -174,6 +176,9 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
     Raises:
         UserError: names everything that does not match, in one line.
     """
+    # It may be a link to what its author may not read, and the page is published.
+    parts = [Path(folder.name, name) for name in (SUBMISSION, RESULT)]
+    refuse_links(folder.parent, parts, instead="put the file there")
     for name in (SUBMISSION, RESULT):
         if not (folder / name).is_file():
             raise UserError(f"{folder} holds no {name}: see eval/benchmark/LEADERBOARD.md")
@@ -196,8 +201,8 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
 
 def _check_schema(path: Path) -> None:
     errors = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(read_json(path))
-    first = next(iter(sorted(errors, key=lambda error: list(map(str, error.path)))), None)
-    if first is not None:
+    # The others are not asked for: each takes 10 KB, and a file can hold a million.
+    if (first := next(errors, None)) is not None:
         at = ".".join(map(str, first.path)) or "the result"
         raise UserError(f"{path}: {at}: {first.message}")
 
