@@ -330,9 +330,12 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
 
 
 WRITTEN_BY_A_RUN = (".lock", "config.yaml", "checkpoints", "unfinished", "csv", "tensorboard", "wandb", "preview")
+BY_A_REPAIR = ("segments", "segments.json")
 
 
-@pytest.mark.parametrize("name", [*WRITTEN_BY_A_RUN, "segments", "frames", "csv/metrics.csv", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "name", [*WRITTEN_BY_A_RUN, *BY_A_REPAIR, "frames", "csv/metrics.csv", "checkpoints/last.ckpt"]
+)
 def test_a_link_in_a_run_leads_nothing_out(tmp_path: Path, name: str) -> None:
     """Whatever writes there, a library's own writer too, which would follow it."""
     run, theirs = tmp_path / "run", tmp_path / "theirs"
