@@ -8,7 +8,8 @@ import pytest
 
 from src.media.video import read_video, write_video
 from src.models.settings import ModelSettings, model_warning
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import load_poses, save_poses
 from src.runs.run_folder import RunFolder
 from src.train import main
