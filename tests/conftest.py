@@ -29,7 +29,8 @@ from src.models.build import build_backbone
 from src.models.image_model import ImageModel
 from src.models.loading import random_image_model
 from src.models.settings import ModelSettings
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.runs.make_run import make_run
 from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings

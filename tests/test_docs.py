@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from src.media.video import write_video
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from tests.conftest import ROOT
 from tests.models.test_memory import SD15_LIKE
 

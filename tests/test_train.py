@@ -8,7 +8,8 @@ import pytest
 
 from src.media.video import read_video, write_video
 from src.models.settings import ModelSettings, model_warning
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import load_poses, save_poses
 from src.runs.run_folder import RunFolder
 from src.train import main
@@ -177,6 +178,7 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", "seed=${nope}"), "error: Interpolation key 'nope' not found"),
         (("subject=people_001", "model=sd15", "model.base=missing/folder"), "error: model.base=missing/folder could"),
         (("subject=people_001", f"fine_tune_cache={'x' * 300}"), "xxx cannot be read: the name is too long"),
+        (("subject=people_001", "fine_tune_cache=/dev/null"), "error: /dev/null cannot be read: a part of the path is"),
         (("subject=people_001", "metod=posecrafter"), "error: metod is unknown: did you mean method?"),
         (
             ("subject=people_001", "trainer.max_step=3"),

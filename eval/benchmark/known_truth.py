@@ -31,7 +31,8 @@ from src.common.progress import track
 from src.common.typed import check_choice, check_range
 from src.data.rendered import SEEDS, kind_of
 from src.media.contact_sheet import evenly_spaced
-from src.people.render import MAX_SIZE, MIN_SIZE, render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import MAX_SIZE, MIN_SIZE, render_clip
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.keypoints import PARTS, PoseSequence
 

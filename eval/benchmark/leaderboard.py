@@ -21,6 +21,7 @@ from src.common.errors import UserError
 from src.common.files import write_json
 from src.common.reading import read_json
 from src.common.typed import check_choice, plain, typed
+from src.common.writers import refuse_links
 
 BOARD, SUBMISSION, RESULT = "board.json", "submission.json", "result.json"
 SCHEMA = Path(__file__).parents[1] / "scoring" / "result.schema.json"
@@ -144,6 +145,7 @@ def read_board(folder: Path) -> Board:
             f"{folder} holds no {BOARD}: name the folder of a board, or begin one with "
             "posecrafter leaderboard FOLDER start_from=<result.json>"
         )
+    refuse_links(folder, [BOARD], instead="put the file there")
     try:
         return typed(Board, read_json(path))
     except UserError as error:
@@ -175,6 +177,8 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
         UserError: names everything that does not match, in one line.
     """
     for name in (SUBMISSION, RESULT):
+        # It may be a link to what its author may not read, and the page is published.
+        refuse_links(folder.parent, [Path(folder.name, name)], instead="put the file there")
         if not (folder / name).is_file():
             raise UserError(f"{folder} holds no {name}: see eval/benchmark/LEADERBOARD.md")
     try:
@@ -190,16 +194,14 @@ def read_submission(folder: Path, board: Board) -> tuple[Submission, Result]:
     asked = {"frames", *board.metrics}
     clips = {clip: {name: own[name] for name in own if name in asked} for clip, own in result.clips.items()}
     named = replace(named, metrics={name: result.metrics[name] for name in board.metrics}, missing={}, clips=clips)
-    # Their paths are on somebody else's machine, and not to be opened on this one.
-    return submission, replace(named, files={}, benchmark=board.benchmark)
+    return submission, replace(named, files={}, benchmark=board.benchmark)  # theirs are not opened here
 
 
 def _check_schema(path: Path) -> None:
-    errors = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).iter_errors(read_json(path))
-    first = next(iter(sorted(errors, key=lambda error: list(map(str, error.path)))), None)
-    if first is not None:
-        at = ".".join(map(str, first.path)) or "the result"
-        raise UserError(f"{path}: {at}: {first.message}")
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    # The first alone: each takes 10 KB, and a file can hold a million.
+    if (first := next(schema.iter_errors(read_json(path)), None)) is not None:
+        raise UserError(f"{path}: {'.'.join(map(str, first.path)) or 'the result'}: {first.message}")
 
 
 def _mismatches(result: Result, board: Board) -> Iterator[str]:

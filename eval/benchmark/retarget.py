@@ -21,7 +21,9 @@ from src.common.files import write_json
 from src.data.pose_sources import TargetPoses
 from src.data.rendered import SEEDS, kind_of, people_subject
 from src.media.video import read_video
-from src.people.render import render_motion, sample_identity, sample_motion
+from src.people.identity import sample_identity
+from src.people.motion import sample_motion
+from src.people.render import render_motion
 from src.pose.extractors.settings import MiniSettings
 from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence

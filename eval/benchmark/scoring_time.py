@@ -32,7 +32,8 @@ from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.typed import check_range
 from src.media.video import write_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.extractors.base import PoseExtractor
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses

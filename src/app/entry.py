@@ -1,12 +1,13 @@
 """What every command shares: Hydra, typed settings, one-line errors, exit statuses."""
 
+import contextlib
 import functools
 import logging
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
 import hydra
@@ -131,52 +132,69 @@ def entry(
         def started() -> None:
             nonlocal running
             running = False
-            before = os.environ.get("HYDRA_FULL_ERROR")
-            # Hydra then raises what it would print, over many lines.
-            os.environ["HYDRA_FULL_ERROR"] = "1"
             arguments = sys.argv[1:]
-            try:
-                with raising_stops():
-                    command_line.check_encoding(arguments)
-                    if wants_help(arguments):
-                        asked = help_text(
-                            *(config_name, main.__module__), word=word, positional=positional, arguments=arguments
-                        )
-                        sys.stdout.write(asked)
-                        return
-                    named = command_line.with_keys(_without_word(arguments, word), positional)
-                    sys.argv[1:] = command_line.prepared(named, settings)
-                    command_line.check_flags(sys.argv[1:])
-                    command_line.check_groups(sys.argv[1:])
-                    require_launcher(arguments)
-                    launch()
-            except UserError as error:
-                exit_with(f"error: {error}", USER_ERROR_STATUS)
-            except (HydraException, OmegaConfBaseException) as error:
-                if running:
-                    raise
-                exit_with(f"error: {command_line.one_line(error, settings)}", USER_ERROR_STATUS)
-            except Stopped as stop:
-                what = f"stopped by {stop}"
-                exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)
-            except Exception as error:
-                if (refused := explained(error)) is not None:
-                    exit_with(f"error: {refused}", USER_ERROR_STATUS)
-                # Hydra's own checks of a command line end in any kind of exception.
-                if running or not command_line.is_hydras(error):
-                    raise
-                what = f"the command line cannot be followed: {command_line.one_line(error)}"
-                exit_with(f"error: {what}; settings are key=value, groups key=name", USER_ERROR_STATUS)
-            finally:
-                sys.argv[1:] = arguments
-                if before is None:
-                    del os.environ["HYDRA_FULL_ERROR"]
-                else:
-                    os.environ["HYDRA_FULL_ERROR"] = before
+            with _ending_in_one_line(settings, lambda: running), _raising_hydra(), raising_stops():
+                command_line.check_encoding(arguments)
+                if wants_help(arguments):
+                    asked = help_text(
+                        config_name, main.__module__, word=word, positional=positional, arguments=arguments
+                    )
+                    sys.stdout.write(asked)
+                    return
+                named = command_line.with_keys(_without_word(arguments, word), positional)
+                sys.argv[1:] = command_line.prepared(named, settings)
+                command_line.check_flags(sys.argv[1:])
+                command_line.check_groups(sys.argv[1:])
+                require_launcher(arguments)
+                launch()
 
         return started
 
     return decorate
+
+
+@contextlib.contextmanager
+def _raising_hydra() -> Iterator[None]:
+    """Have Hydra raise what it would print over many lines; afterwards the arguments are as they were given."""
+    arguments, before = sys.argv[1:], os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv[1:] = arguments
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextlib.contextmanager
+def _ending_in_one_line(settings: type, running: Callable[[], bool]) -> Iterator[None]:
+    """End the program with a line and a status where a command line is refused, or a signal stops what it began.
+
+    Args:
+        settings: as of `entry`.
+        running: whether a job was at work: what Hydra or OmegaConf raise then is a defect of ours.
+    """
+    try:
+        yield
+    except UserError as error:
+        exit_with(f"error: {error}", USER_ERROR_STATUS)
+    except (HydraException, OmegaConfBaseException) as error:
+        if running():
+            raise
+        exit_with(f"error: {command_line.one_line(error, settings)}", USER_ERROR_STATUS)
+    except Stopped as stop:
+        what = f"stopped by {stop}"
+        exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)
+    except Exception as error:
+        if (refused := explained(error)) is not None:
+            exit_with(f"error: {refused}", USER_ERROR_STATUS)
+        # Hydra's own checks of a command line end in any kind of exception.
+        if running() or not command_line.is_hydras(error):
+            raise
+        what = f"the command line cannot be followed: {command_line.one_line(error)}"
+        exit_with(f"error: {what}; settings are key=value, groups key=name", USER_ERROR_STATUS)
 
 
 def exit_with(message: str, status: int) -> NoReturn:

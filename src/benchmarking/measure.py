@@ -22,7 +22,8 @@ from src.data.subject_split import TrainingClip
 from src.models.backbone import VideoBackbone
 from src.models.build import build_models
 from src.models.image_model import ImageModel
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.keypoints import PoseSequence
 from src.sampling.jobs import GenerationJob
 from src.sampling.sampler import Sampler

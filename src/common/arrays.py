@@ -25,6 +25,7 @@ _KINDS = "biuf"
 _END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x05\x06", 22, b"PK\x06\x07"
 _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1
+MAX_PICKLE_BYTES = 4 * MEBIBYTE  # of the names and shapes of a checkpoint; 20,000 tensors take 3
 
 
 class Frames(Protocol):
@@ -163,6 +164,29 @@ def map_npy(path: str | Path) -> np.ndarray:
             return np.memmap(file, dtype, "r", offset, shape, "F" if fortran else "C")
         except (ValueError, EOFError) as error:
             raise DamagedFile(f"{path} is not readable as an array (.npy): {error or 'it ends too early'}") from None
+
+
+def check_packed(path: str | Path) -> None:
+    """Refuse a zipped checkpoint of PyTorch that is smaller on disk than what reading it as data builds.
+
+    PyTorch compresses nothing, and reads what is compressed all the same: ten kilobytes of empty lists take a gigabyte.
+
+    Raises:
+        ResourceError: it cannot be read.
+        DamagedFile: it is no zip, a part of it is compressed, or its pickle is too large.
+        UserError: it is no regular file.
+    """
+    with open_regular(path) as file, in_one_line(path, "read"):
+        try:
+            parts = zipfile.ZipFile(file).infolist()
+        except (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError) as error:
+            raise DamagedFile(f"{path} is not readable as a checkpoint: {error}") from None
+    for part in parts:
+        if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
+            raise DamagedFile(f"{path} holds {part.filename!r:.60} compressed, as PyTorch writes none")
+        if part.filename.endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
+            size = size_in_words(part.file_size)
+            raise DamagedFile(f"{path} holds {size} of pickled names: no model of this family has so many")
 
 
 def _check_directory(file: BinaryIO) -> None:

@@ -2,7 +2,9 @@
 
 import io
 import os
+import stat
 import sys
+from typing import Any
 
 from src.common.stopping import stop_in_one_line
 
@@ -12,6 +14,7 @@ def begin() -> None:
     _open_what_is_closed()
     stop_in_one_line()
     _print_anything()
+    _outlast_readers()
     _sleep_soon()
 
 
@@ -33,6 +36,32 @@ def _print_anything() -> None:
     """Have standard output write what its encoding lacks as an escape, as standard error does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _Outlet(io.FileIO):
+    """A pipe that leads nowhere once its reader has gone."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return super().write(data)
+
+
+def _outlast_readers() -> None:
+    """Have a command whose reader has seen enough (`| head -1`) do what it was asked to all the same.
+
+    Python would raise in whatever prints next, and at its end once more: hours of work would end in a traceback.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
+            kept = stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through
+            setattr(sys, name, io.TextIOWrapper(outlet, *kept))
 
 
 def _sleep_soon() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from src.common.arrays import check_packed
 from src.common.atomic import atomic_path
 from src.common.errors import explained
 
@@ -38,6 +39,7 @@ def usable(path: Path) -> Path | None:
     if not path.is_file():
         return None
     try:
+        check_packed(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         faults = [name for name, kind in _NEEDED.items() if not isinstance(checkpoint.get(name), kind)]
     except Exception as error:

@@ -91,7 +91,8 @@ def execution_providers() -> dict[str, Any]:
     import onnxruntime
 
     names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-rocm", "onnxruntime-silicon", "onnxruntime-directml")
-    return {"providers": onnxruntime.get_available_providers(), "builds": {n: v for n in names if (v := _version(n))}}
+    builds = {name: found for name in names if (found := installed_version(name))}
+    return {"providers": onnxruntime.get_available_providers(), "builds": builds}
 
 
 def video_codecs() -> dict[str, dict[str, bool]]:
@@ -159,7 +160,8 @@ def _memory_gib() -> float | None:
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1)
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Of a package; None: it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

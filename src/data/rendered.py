@@ -3,7 +3,9 @@
 from fractions import Fraction
 
 from src.data.subject import Subject
-from src.people.render import FPS, describe, render_clip, sample_identity
+from src.people.identity import describe, sample_identity
+from src.people.motion import FPS
+from src.people.render import render_clip
 
 NUM_AVAILABLE, NUM_TEST = 32, 24
 # The seed of a subject's identity and motion; pre-training must stay away from these.

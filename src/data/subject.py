@@ -28,7 +28,17 @@ from src.common.errors import DamagedFile, ResourceError, UserError
 from src.common.reading import read_yaml, safe_name
 from src.common.typed import check_range, typed
 from src.common.writers import refuse_links
-from src.data.crop import SEEN_SHARE, CropBox, CropMode, aspect_ratio, crop_box, crop_frame, crop_poses, frame_size
+from src.data.crop import (
+    MAX_RATIO,
+    SEEN_SHARE,
+    CropBox,
+    CropMode,
+    aspect_ratio,
+    crop_box,
+    crop_frame,
+    crop_poses,
+    frame_size,
+)
 from src.pose.formats import FPS_RANGE, load_poses
 from src.pose.keypoints import PoseSequence
 
@@ -37,6 +47,7 @@ log = logging.getLogger(__name__)
 VERSION = 2
 DEFAULT_PROMPT = "a photo of a person"
 _AGAIN = "prepare it again with python -m src.prepare video=... name=... force=true"
+_BARS = 2 * MAX_RATIO  # multiples of 64 take small frames further from a square than others
 _NAME = re.compile(r"\w[\w.-]*")
 _RENDERED_NAME = re.compile(r"people_[0-9]+")
 
@@ -107,6 +118,15 @@ class _Record:
     fps: str
     frame_size: _Size
     crop_box: CropBox
+
+    def __post_init__(self) -> None:
+        full, box = self.frame_size, self.crop_box
+        check_range("frame_size", min(full.width, full.height), least=1)
+        # Memory is taken for what is cut out, which black bars make larger than the frame.
+        across = 1 <= box.width <= max(full.width, _BARS * full.height) and -box.width < box.left < full.width
+        down = 1 <= box.height <= max(full.height, _BARS * full.width) and -box.height < box.top < full.height
+        if not (across and down):
+            raise UserError(f"crop_box is nothing that is cut out of {full.width}x{full.height} pixels")
 
 
 @dataclass(frozen=True, eq=False)

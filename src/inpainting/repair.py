@@ -24,12 +24,11 @@ from src.models.offload import check_offload
 from src.models.settings import model_warning
 from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
-from src.runs.run_folder import RunFolder
+from src.runs.run_folder import SEGMENTS, SEGMENTS_RECORD, RunFolder
 from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
 
 log = logging.getLogger(__name__)
-SEGMENTS = "segments.json"
 
 
 def repair(settings: RepairSettings) -> dict[str, Any]:
@@ -47,8 +46,8 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     pairs = [[segment.first, segment.last] for segment in segments]
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
-    _check_segments(run.path, pairs)
     run.check_place()
+    _check_segments(run.path, pairs)
     check_cache(settings.fine_tune_cache)
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
     subject = resolve_video(
@@ -73,7 +72,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         begin(run, settings.run, clip)
-        write_json(run.path / SEGMENTS, pairs)
+        write_json(run.path / SEGMENTS_RECORD, pairs)
         summary["training"] = learn(run, settings, clip, image_model, backbone)
         full = frames_at(reader, {f for segment in segments for f in segment.beside})
         repaired, costs = RepairedFrames(), []
@@ -88,7 +87,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
                 fps=clip.fps,
             )
             generated = generate(job, image_model, backbone, settings.trainer)
-            part = RunFolder(run.path / "segments" / f"{segment.first:05d}-{segment.last:05d}")
+            part = RunFolder(run.path / SEGMENTS / f"{segment.first:05d}-{segment.last:05d}")
             part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
             costs.append(generated.cost)
             repaired.add(full, subject, segment, generated.frames, settings.blend_frames)
@@ -101,10 +100,10 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
 
 def _check_segments(folder: Path, pairs: list[list[int]]) -> None:
     """Refuse to go on with a repair of other segments, whose frames would be mixed with these."""
-    if not (folder / SEGMENTS).is_file():
+    if not (folder / SEGMENTS_RECORD).is_file():
         return
     try:
-        before = read_json(folder / SEGMENTS)
+        before = read_json(folder / SEGMENTS_RECORD)
     except DamagedFile as error:
         raise DamagedFile(f"{error}: it says which segments were repaired there; choose another run_dir") from error
     if before != pairs:

@@ -75,5 +75,5 @@ def is_mirrored(path: str | Path) -> bool:
 
 def _seconds(clock: str) -> float:
     """Those of what Matroska states of a stream, `00:00:02.000000000`; 0 where it states nothing."""
-    parts = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", clock)
+    parts = re.fullmatch(r"([0-9]{1,6}):([0-9]{2}):([0-9]{2}(?:\.[0-9]{1,9})?)", clock)
     return 0.0 if parts is None else int(parts[1]) * 3600 + int(parts[2]) * 60 + float(parts[3])

@@ -53,9 +53,12 @@ class Soundtrack:
         for position, samples in self._decoded():
             gap = position - written
             if gap > (self.rate * _TOLERANCE_SECONDS if written else 0):
-                silence = np.zeros((samples.shape[0], min(gap, total - written)), np.float32)
-                written += silence.shape[1]
-                yield written / self.rate, silence
+                end = min(position, total)
+                while written < end:
+                    # A second at a time: hours of it may stand before the first sound.
+                    silence = np.zeros((samples.shape[0], min(self.rate, end - written)), np.float32)
+                    written += silence.shape[1]
+                    yield written / self.rate, silence
             elif gap < 0 and (not written or -gap > self.rate * _TOLERANCE_SECONDS):
                 samples = samples[:, -gap:]
             samples = samples[:, : total - written]

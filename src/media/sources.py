@@ -81,8 +81,10 @@ def open_video(path: str | Path) -> InputContainer:
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and head[20:] and head[20] & 2:
         raise UserError(f"{path} is an animated WebP, which is not read: convert it to mp4 or gif")
     _silence_ffmpeg()
+    only = {"format_whitelist": ",".join(_CONTAINERS)}
     try:
-        container = av.open(file_url(path), options={"format_whitelist": ",".join(_CONTAINERS)})
+        # A title in the alphabet of an old camera is none of ours.
+        container = av.open(file_url(path), options=only, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise explained(error, path, "read") or UserError(
             f"{path} is not a readable video ({getattr(error, 'strerror', None) or error}): expected a video file such "

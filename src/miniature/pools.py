@@ -29,7 +29,8 @@ from src.common.files import write_json
 from src.common.progress import track
 from src.common.reading import read_json
 from src.miniature.rows import gather
-from src.people.render import KINDS, describe, render_frame, sample_identity
+from src.people.identity import describe, sample_identity
+from src.people.render import KINDS, render_frame
 from src.pose.draw import draw_poses
 from src.pose.keypoints import NUM_KEYPOINTS
 

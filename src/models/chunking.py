@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 
 from src.common.counting import counted
 from src.common.system import GIB
@@ -44,7 +44,6 @@ class ChunkPlan:
 
 def plan_chunks(
     unet: UNet2DConditionModel,
-    controlnet: ControlNetModel,
     *,
     num_frames: int,
     latent_size: tuple[int, int],
@@ -55,7 +54,7 @@ def plan_chunks(
     """Choose for a clip; said in the log.
 
     Args:
-        unet, controlnet: where they lie and in which dtype counts.
+        unet: where it lies and in which dtype counts.
         num_frames: F.
         latent_size: (h, w).
         num_prompts: 2 with guidance.
@@ -66,7 +65,7 @@ def plan_chunks(
     # Where it computes: weights may wait elsewhere.
     device = unet.device
     free = free_bytes(device)
-    needed = num_frames * frame_bytes(unet, controlnet, latent_size, weight.element_size(), controls=controls)
+    needed = num_frames * frame_bytes(unet, latent_size, weight.element_size(), controls=controls)
     # In turn, prompts share the same work; one batch only saves calls, which a GPU and small sizes notice.
     most = CPU_JOIN_BYTES if device.type == "cpu" else USABLE * (1 - TILE_SHARE) * free
     join = num_prompts > 1 and num_prompts * needed < min(most, USABLE * (1 - TILE_SHARE) * free)
@@ -90,12 +89,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def frame_bytes(
-    unet: UNet2DConditionModel,
-    controlnet: ControlNetModel,
-    latent_size: tuple[int, int],
-    element_size: int,
-    *,
-    controls: int = 0,
+    unet: UNet2DConditionModel, latent_size: tuple[int, int], element_size: int, *, controls: int = 0
 ) -> int:
     """What one frame adds between layers at most: skip features, the ControlNet's residuals, the widest block."""
     height, width = latent_size

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetM
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from src.common.arrays import check_packed
 from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.reading import MEBIBYTE, read_text
@@ -104,6 +106,9 @@ def load_part(cls: type, name: str, part: str, *, option: str, variant: str | No
         UserError: weights are missing, wholly or in part, or cannot be read.
     """
     subfolder = _subfolder(name, part)
+    for pickled in (Path(name) / subfolder).glob("*.bin"):
+        if zipfile.is_zipfile(pickled):
+            check_packed(pickled)
     with clear_errors(option, name, f"weights of its {part}"):
         for attempt in (candidates := _variants(name, subfolder, variant, option)):
             try:

@@ -10,8 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from src.common.arrays import check_packed
 from src.common.counting import counted
-from src.common.errors import UserError
+from src.common.errors import DamagedFile, UserError
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 MAX_TENSORS = 20_000  # Stable Diffusion with EMA has about 2,000
@@ -73,9 +74,12 @@ def _require(path: str, option: str) -> None:
 
 def _unpickled(path: str, option: str, *, device: str) -> dict[str, Tensor]:
     """Tensors of a pickled checkpoint, below `state_dict` where there is one; nothing in it is executed."""
-    mapped = zipfile.is_zipfile(path)
     try:
+        if mapped := zipfile.is_zipfile(path):
+            check_packed(path)
         content = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device != "meta")
+    except DamagedFile as error:
+        raise UserError(f"{option}={error}: convert it to safetensors") from error
     except (UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
             raise UserError(

@@ -15,14 +15,9 @@ import numpy as np
 from src.common.errors import UserError
 from src.people.body import MotionState, Posed, pose_person
 from src.people.figure import draw
-from src.people.identity import Identity, describe, sample_identity
-from src.people.motion import FPS, sample_motion, sample_state
+from src.people.identity import Identity
+from src.people.motion import sample_motion, sample_state
 from src.pose.keypoints import PoseSequence
-
-__all__ = [
-    "FPS", "KINDS", "Identity", "MotionState", "describe", "keypoints", "render_clip", "render_frame", "render_motion",
-    "render_pose", "sample_identity", "sample_motion", "sample_state",
-]  # fmt: skip
 
 KINDS = ("talk", "dance")
 MIN_SIZE, MAX_SIZE = 32, 2048

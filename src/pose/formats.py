@@ -12,7 +12,7 @@ from src.common.atomic import atomic_path
 from src.common.counting import counted
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.files import natural_key
-from src.common.reading import MEBIBYTE, Limits, read_json
+from src.common.reading import MEBIBYTE, Limits, read_json, size_in_words
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import MAX_CANVAS, MAX_COORDINATE, canvas_size, parse_frames, to_documents
 from src.pose.tracking import Crowd, PersonChoice, select_person
@@ -188,6 +188,10 @@ def _documents(path: Path) -> list[Any]:
 def _documents_of(files: list[Path], folder: Path) -> list[Any]:
     if not 0 < len(files) <= MAX_FRAMES:
         raise UserError(f"{folder}: {len(files) or 'no'} .json files in this folder; {EXPECTED}")
+    # Each may be a link to the same large one.
+    if (total := sum(file.stat().st_size for file in files)) > CLIP_LIMITS.max_bytes:
+        most = size_in_words(CLIP_LIMITS.max_bytes)
+        raise UserError(f"{folder}: {size_in_words(total)} of .json files, more than the {most} that are read: cut it")
     documents = []
     for file in files:
         document = read_json(file, FRAME_LIMITS)

@@ -1,9 +1,11 @@
 """A fine-tune that is made once: found in the run folder or the cache, or made and kept in both."""
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,7 @@ class Lesson:
 
 
 def check_cache(cache: str | None) -> None:
-    """Refuse a cache of fine-tunes whose name no folder can have, before there is anything to write.
+    """Refuse a cache of fine-tunes whose name no folder can have, or a file has, before there is anything to write.
 
     One that cannot be written is no reason: what is in it can be used.
 
@@ -56,7 +58,8 @@ def check_cache(cache: str | None) -> None:
     """
     if cache is not None:
         with in_one_line(cache, "read"), contextlib.suppress(FileNotFoundError):
-            os.stat(cache)
+            if not stat.S_ISDIR(os.stat(cache).st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def begin(run: RunFolder, settings: RunSettings, clip: TrainingClip) -> None:

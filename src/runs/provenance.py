@@ -3,23 +3,25 @@
 import functools
 import platform
 import subprocess
-from importlib.metadata import version
 from typing import Any
 
 from src.common.paths import PACKAGE_ROOT
+from src.common.system import installed_version
 
 RECORDED_PACKAGES = ("posecrafter", "torch", "lightning", "diffusers", "transformers", "hydra-core", "numpy")
 
 
-def environment() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in RECORDED_PACKAGES}}
+def environment() -> dict[str, str | None]:
+    """Versions that a result depends on; None: not installed, as ours where it runs from a clone alone."""
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in RECORDED_PACKAGES}}
 
 
 @functools.cache
 def git_revision() -> dict[str, Any] | None:
     """Commit of this source tree, and whether files differ from it; None outside of a git checkout."""
     try:
+        # A package in a `.venv` lies in the checkout of whatever project that is.
+        _git("ls-files", "--error-unmatch", __file__)
         commit = _git("rev-parse", "HEAD")
         return {"commit": commit, "modified": bool(_git("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.CalledProcessError):

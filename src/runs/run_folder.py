@@ -8,7 +8,7 @@ Dimensions: N training frames, M target poses, H×W pixels, RGB uint8.
     adapter.safetensors  what was trained; fine_tune.json its cost and checksum
     checkpoints/         of an unfinished fine-tune
     unfinished/          windows of a long video that is being generated (`src.sampling.kept_frames`)
-    preview/, csv/, …    pictures and metrics of its course; segments/ of a repair
+    preview/, csv/, …    pictures and metrics of its course; segments/ of a repair, which segments.json lists
     frames/, *.mp4, …    what was generated (`src.runs.generated`)
     summary.json         the whole run, with the checksums of what was generated; written last
 """
@@ -47,11 +47,11 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors", "fine_tune.json", "summary.json"
 TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED = "training", "held_out", "checkpoints", "unfinished"
-PREVIEW, SEGMENTS = "preview", "segments"
+PREVIEW, SEGMENTS, SEGMENTS_RECORD = "preview", "segments", "segments.json"
 # What `summary.json` holds the checksums of.
 DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
 # What a folder that is not ours must not hold, since it would be replaced; nor is a link in it followed.
-WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED, *GENERATED)
+WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, CHECKPOINTS, UNFINISHED, *DESCRIBED)
 
 
 class RunFolder:
@@ -85,7 +85,7 @@ class RunFolder:
         """What must not be somebody else's, since it would be replaced; refuses links in place of what is written."""
         # A logger's folder is called like its config.
         logs = [path.stem for path in (CONF_DIR / "logger").glob("*.yaml")]
-        refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, *logs))
+        refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, SEGMENTS_RECORD, *logs))
         return () if (self.path / CONFIG).is_file() or self.summary() is not None else WRITTEN
 
     # Settings.

@@ -14,7 +14,8 @@ EditLatents = Callable[[Tensor, int], Tensor]
 Progress = Callable[[Iterable, str], Iterable]
 
 
-def _quiet(items: Iterable, description: str) -> Iterable:
+def untracked(items: Iterable, description: str) -> Iterable:
+    """No bar."""
     return items
 
 
@@ -25,7 +26,7 @@ def ddim_invert(
     num_steps: int,
     *,
     iterations: int = 1,
-    progress: Progress = _quiet,
+    progress: Progress = untracked,
 ) -> list[Tensor]:
     """Z_T = DDIM-inv(X, Q, p_s) (Eq. 4): run the deterministic sampler backwards, from clean latents to noise.
 
@@ -65,7 +66,7 @@ def ddim_sample(
     num_steps: int,
     *,
     edit_latents: EditLatents | None = None,
-    progress: Progress = _quiet,
+    progress: Progress = untracked,
 ) -> Tensor:
     """DDIM sampling with eta 0, from Z_T to clean latents.
 

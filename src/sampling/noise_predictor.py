@@ -90,7 +90,6 @@ class NoisePredictor:
         self.conditioning: Conditioning = replace(conditioning, scale=conditioning_scale)
         self.plan: ChunkPlan = plan_chunks(
             backbone.unet,
-            backbone.controlnet,
             num_frames=poses_1FChw.shape[1],
             latent_size=(poses_1FChw.shape[-2], poses_1FChw.shape[-1]),
             num_prompts=len(texts),

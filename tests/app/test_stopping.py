@@ -19,7 +19,8 @@ import src.sampling.sampler
 from src.common import stopping
 from src.data.subject import load_subject
 from src.media.video import read_video, write_video
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import save_poses
 from src.prepare import main as prepare_main
 from src.runs.generated import tree_sha256

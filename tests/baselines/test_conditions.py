@@ -14,8 +14,9 @@ from src.baselines.per_frame import FrameGeometry, find_beside
 from src.common.errors import UserError
 from src.data.crop import CropBox
 from src.media.video import VideoReader, write_frames, write_video
+from src.people.identity import sample_identity
 from src.people.parts import render_clip_parts
-from src.people.render import render_clip, sample_identity
+from src.people.render import render_clip
 
 SIZE, FRAMES = 64, 3
 OWN = FrameGeometry(SIZE)

@@ -59,7 +59,8 @@ def main() -> None:
 def make_driver(folder: Path, count: int) -> None:
     """`driver-<count>.mp4` of a rendered person who moves to and fro, and the poses beside it."""
     from src.media.video import write_video
-    from src.people.render import render_clip, sample_identity
+    from src.people.identity import sample_identity
+    from src.people.render import render_clip
     from src.pose.formats import save_poses
 
     frames, poses = render_clip(sample_identity(3), "talk", 30, SIZE[0], 3)

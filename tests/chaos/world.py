@@ -72,7 +72,8 @@ STAGES = {
 def make_clip(folder: Path) -> None:
     """A clip of a rendered person as a video, and its poses."""
     from src.media.video import write_video
-    from src.people.render import render_clip, sample_identity
+    from src.people.identity import sample_identity
+    from src.people.render import render_clip
     from src.pose.formats import save_poses
 
     frames, poses = render_clip(sample_identity(3), "talk", 10, 64, 3)

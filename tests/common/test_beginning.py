@@ -37,3 +37,17 @@ def test_a_user_error_with_closed_streams_has_its_status(closed):
     for words, status in (("--help", 0), ("nope", 2), ("$(printf 'nope\\377')", 2)):
         command = f'exec "{sys.executable}" -c "{program}" {words} {closed}'
         assert subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == status
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_command_outlasts_who_reads_it(stream):
+    """`| head -1` has seen enough after a line; the work goes on, and its status is its own."""
+    told = f"print('text' * 9999, file=sys.{stream}, flush=True); "
+    program = f"import sys; sys.argv = ['-m']; import src; {told * 2} sys.exit(3)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    other = "stderr" if stream == "stdout" else "stdout"
+    pipes = {stream: writer, other: subprocess.PIPE}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, **pipes)
+    os.close(writer)
+    assert done.returncode == 3 and not getattr(done, other)

@@ -390,6 +390,17 @@ def test_a_subject_of_before_is_read_as_it_is(video, tmp_path, caplog):
     assert np.array_equal(again.frames, before.frames) and "is prepared already" in caplog.text
 
 
+def test_no_memory_is_taken_for_a_crop_that_cannot_be(video, tmp_path):
+    """A subject may come from anyone, and what is given beside its frames is cut as they were."""
+    prepare(video, tmp_path / "data")
+    path = tmp_path / "data/me/subject.yaml"
+    record = yaml.safe_load(path.read_text())
+    for change in ({"width": 200_000}, {"height": 0}, {"left": -10_000}, {"top": 10_000}):
+        path.write_text(yaml.safe_dump(record | {"crop_box": record["crop_box"] | change}))
+        with pytest.raises(UserError, match=r"crop_box is nothing that is cut out of [0-9]+x[0-9]+ pixels; prepare it"):
+            load_subject("me", tmp_path / "data")
+
+
 def test_frames_of_another_shape(video, tmp_path):
     settings = ClipSettings(resolution=64, aspect="2:1", crop="pad")
     subject = prepare(video, tmp_path / "data", settings=settings)

@@ -9,7 +9,9 @@ from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.common.reading import read_json
 from src.media.video import read_video
-from src.people.render import render_motion, sample_identity, sample_motion
+from src.people.identity import sample_identity
+from src.people.motion import sample_motion
+from src.people.render import render_motion
 
 FAST = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "data.num_frames=4")
 

@@ -66,6 +66,8 @@ def test_sound_that_begins_late_stays_late(tmp_path):
     sound = soundtrack(tmp_path / "driver.mkv", start_frame=0, num_frames=40, fps=FPS)
     write_video(tmp_path / "out.mp4", np.zeros((40, 32, 32, 3), np.uint8), FPS, sound=sound)
     np.testing.assert_allclose(beeps(tmp_path / "out.mp4"), [2, 3], atol=0.03)
+    silence = [samples.shape[1] for _, samples in sound.blocks() if not samples.any()]
+    assert silence == [RATE, RATE // 2], "an hour of it in one piece takes a gigabyte"
 
 
 def test_a_video_without_sound_has_none(tmp_path, caplog):

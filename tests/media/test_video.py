@@ -146,6 +146,30 @@ def test_a_video_that_was_cut_off_is_said_to_lack_its_end(tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "text"),
+    [
+        ("clip.avi", "title", b"caf\xe9"),
+        ("clip.nut", "title", b"caf\xe9"),
+        ("clip.nut", "DURATION", b"9" * 400 + b":00:00"),
+    ],
+)
+def test_what_a_video_says_besides_is_no_reason_not_to_read_it(tmp_path, name, key, text):
+    """Titles of old cameras are in the alphabet of their makers, and a length may be any number."""
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        container.metadata["title"] = "none"
+        (container if key == "title" else stream).metadata[key] = "?" * len(text)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
+        container.mux(stream.encode())
+    written = (tmp_path / name).read_bytes()
+    assert b"?" * len(text) in written
+    (tmp_path / name).write_bytes(written.replace(b"?" * len(text), text))
+    assert len(VideoReader(tmp_path / name)) == 3
+
+
 def test_an_interlaced_video_is_said_to_be_one_and_a_progressive_one_is_not(tmp_path, caplog):
     write_video(tmp_path / "plain.mp4", smooth_frames(2), 10)
     with av.open(str(tmp_path / "camera.mts"), "w", format="mpegts") as container:

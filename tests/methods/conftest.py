@@ -37,7 +37,8 @@ def short_fine_tune() -> list[str]:
 def rendered_picture(tmp_path: Path) -> Path:
     """One picture of a rendered person."""
     from src.media.video import write_image
-    from src.people.render import render_clip, sample_identity
+    from src.people.identity import sample_identity
+    from src.people.render import render_clip
 
     path = tmp_path / "me.png"
     write_image(path, render_clip(sample_identity(3), "talk", 1, 64, 3)[0][0])

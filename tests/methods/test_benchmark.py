@@ -20,8 +20,8 @@ from src.data.datasets.base import numbered
 from src.data.datasets.tsv import TsvFile, find_clips
 from src.data.rendered import kind_of
 from src.media.video import read_video
+from src.people.identity import sample_identity
 from src.people.parts import render_clip_parts
-from src.people.render import sample_identity
 from tests.conftest import CLIPS
 
 SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=3", "prepared_resolution=128", "data.resolution=128"]

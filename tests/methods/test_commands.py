@@ -13,8 +13,9 @@ import src.sample
 from src.baselines.conditions import render_parts
 from src.media.pictures import read_image
 from src.media.video import read_video, write_image, write_video
+from src.people.identity import sample_identity
 from src.people.parts import render_clip_parts
-from src.people.render import render_clip, sample_identity
+from src.people.render import render_clip
 from tests.baselines.toys import TINY, write_magicanimate
 
 SMALL = ["data.resolution=64", "pose=mini", "trainer=cpu", "trainer.precision=32-true"]

@@ -26,7 +26,8 @@ from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
 from src.models import loading
 from src.models.loading import load_image_model
-from src.people.render import describe, render_clip, render_frame, sample_identity
+from src.people.identity import describe, sample_identity
+from src.people.render import render_clip, render_frame
 from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pretrain import build_trainer, main, pretrain, settings_of_pretraining

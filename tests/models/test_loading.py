@@ -1,5 +1,6 @@
 import json
 import logging
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,14 @@ def test_pickled_code_is_never_run(option, single, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"evil.ckpt.*holds more than weights.*convert it to safetensors"):
         load_image_model(**arguments | evil.get(option, {option: "evil.ckpt"}))
     assert not (tmp_path / "bomb").exists()
+
+
+def test_pickled_weights_of_a_folder_are_not_larger_than_they_look(tiny, tmp_path):
+    folder = save_folder(tiny, tmp_path)
+    with zipfile.ZipFile(folder / "vae/diffusion_pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model/data.pkl", bytes(1000))
+    with pytest.raises(UserError, match=r"vae/diffusion_pytorch_model.bin holds 'model/data.pkl' compressed"):
+        load_image_model(str(folder))
 
 
 def test_random_weights_depend_on_the_seed_alone():

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from src.people.body import pose_person
+from src.people.identity import sample_identity
+from src.people.motion import sample_motion
 from src.people.parts import ARMS, FEET, HANDS, HEAD, LEGS, TORSO, render_clip_parts
-from src.people.render import render_clip, sample_identity, sample_motion
+from src.people.render import render_clip
 from src.people.scene import background
 from src.pose.keypoints import PoseSequence
 

@@ -9,7 +9,9 @@ import pytest
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.people.body import pose_person
-from src.people.render import keypoints, sample_identity, sample_motion
+from src.people.identity import sample_identity
+from src.people.motion import sample_motion
+from src.people.render import keypoints
 from src.pose.edit import FACE, HANDS, arm, eye_aspect_ratio, leg
 from src.pose.formats import load_poses, save_poses
 from src.pose.head import HEAD, TEMPLATE_P3, HeadPose, fit_head, rotation, turn_points

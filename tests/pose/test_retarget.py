@@ -5,7 +5,9 @@ import pytest
 
 from src.common.errors import UserError
 from src.people.body import pose_person
-from src.people.render import keypoints, sample_identity, sample_motion
+from src.people.identity import sample_identity
+from src.people.motion import sample_motion
+from src.people.render import keypoints
 from src.pose.distance import distance_to_training
 from src.pose.edit import HANDS, NECK
 from src.pose.keypoints import PoseSequence

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from src.common.checkpoints import usable
 from src.common.errors import UserError
 from src.data.subject import load_subject
 from src.media.video import write_frames
+from src.models.weights_file import tensor_shapes
 from src.prepare import main as prepare
 from src.runs.learn import Lesson, learn_once
 from src.runs.run_folder import RunFolder
@@ -274,6 +276,22 @@ def test_a_checkpoint_that_is_none_is_passed_over(tmp_path: Path, monkeypatch, k
     assert usable(path) is None and os.listdir() == ["last.ckpt"]
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
+def test_a_checkpoint_is_not_larger_than_it_looks(tmp_path: Path, monkeypatch, packing: int) -> None:
+    """Ten million empty lists are ten kilobytes, compressed, and a gigabyte in memory; nor is the pickle unpacked."""
+    path = tmp_path / "last.ckpt"
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, b"\x80\x02](" + b"]" * 5_000_000 + b"e." if name.endswith("data.pkl") else content)
+    monkeypatch.setattr(torch, "load", None)
+    assert usable(path) is None
+    with pytest.raises(UserError, match=r"^model.base=.*last.ckpt holds .*: convert it to safetensors"):
+        tensor_shapes(str(path), option="model.base")
+
+
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/../../x", "..", "data"])
 def test_names_in_a_manifest_lead_nowhere(shared: Path, call_main, name: str) -> None:
     (shared / "clips").mkdir()
@@ -312,9 +330,12 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
 
 
 WRITTEN_BY_A_RUN = (".lock", "config.yaml", "checkpoints", "unfinished", "csv", "tensorboard", "wandb", "preview")
+BY_A_REPAIR = ("segments", "segments.json")
 
 
-@pytest.mark.parametrize("name", [*WRITTEN_BY_A_RUN, "segments", "frames", "csv/metrics.csv", "checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "name", [*WRITTEN_BY_A_RUN, *BY_A_REPAIR, "frames", "csv/metrics.csv", "checkpoints/last.ckpt"]
+)
 def test_a_link_in_a_run_leads_nothing_out(tmp_path: Path, name: str) -> None:
     """Whatever writes there, a library's own writer too, which would follow it."""
     run, theirs = tmp_path / "run", tmp_path / "theirs"

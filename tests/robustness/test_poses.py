@@ -148,6 +148,17 @@ def test_values_that_no_detector_writes(tmp_path: Path, document: Any, message: 
         PoseFile(tmp_path / "poses.json").people(size=(480, 640))[0]
 
 
+def test_a_folder_holds_no_more_than_a_file_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links of some bytes to one large file would each be read."""
+    (tmp_path / "poses").mkdir()
+    (tmp_path / "large").write_bytes(bytes(3_000_000))
+    for number in range(200):
+        (tmp_path / f"poses/{number}.json").symlink_to("../large")
+    monkeypatch.setattr("src.pose.formats.read_json", None)
+    with pytest.raises(UserError, match=r"572 MiB of .json files, more than the 512 MiB that are read: cut it"):
+        load_poses(tmp_path / "poses")
+
+
 def test_names_as_people_have_them(tmp_path: Path) -> None:
     for name in ("clip (1)", "päß", "日本語", "it's", "a=b", "[1]", "a*"):
         for suffix in (".npz", ".json", ""):

@@ -26,7 +26,8 @@ from src.models.adapter import METADATA_KEY
 from src.models.build import build_models
 from src.models.control_images import DrawnImages, draw_canny
 from src.models.settings import ControlNetSettings
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import save_poses
 from src.runs.conditions import with_conditions
 from src.runs.keeping import keep_in

@@ -7,7 +7,8 @@ import pytest
 
 from src.common.arrays import MadeFrames
 from src.media.contact_sheet import Row
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.runs.generated import write_drift, write_generated
 from src.sampling.jobs import GeneratedClip
 

@@ -17,7 +17,8 @@ from src.data.resolve import followed, without_effect
 from src.data.settings import DataSettings
 from src.data.subject import load_subject
 from src.media.video import read_video, write_video
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.keypoints import PoseSequence

@@ -10,7 +10,8 @@ import pytest
 from src.common.reading import read_json
 from src.data.pose_sources import TargetPoses
 from src.media.video import read_video, write_video
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import load_poses, save_poses
 from src.runs.keeping import keep_in
 from src.runs.person import Person

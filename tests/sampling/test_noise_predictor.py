@@ -76,14 +76,14 @@ def test_the_plan_follows_the_free_memory(backbone, monkeypatch):
     def plan(free: float, frame_chunk="auto"):
         monkeypatch.setattr("src.models.chunking.free_bytes", lambda device: int(free))
         return plan_chunks(
-            *(backbone.unet, backbone.controlnet),
+            backbone.unet,
             num_frames=10,
             latent_size=(8, 8),
             num_prompts=2,
             frame_chunk=frame_chunk,
         )
 
-    needed = 10 * frame_bytes(backbone.unet, backbone.controlnet, (8, 8), 4)
+    needed = 10 * frame_bytes(backbone.unet, (8, 8), 4)
     assert plan(100 * needed).join_prompts and not plan(2 * needed).join_prompts
     assert plan(100 * needed).frame_chunk is None and plan(100 * needed).tile_elements > 0
     assert plan(100 * needed, 3).frame_chunk == 3 and plan(100 * needed, 3).tile_elements is None

@@ -16,7 +16,8 @@ from src.data.split import split_frames
 from src.data.subject import ClipSettings, Subject
 from src.data.subject_split import training_clip
 from src.media.video import read_video, write_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.distance import DistanceToTraining, distance_to_training
 from src.pose.extractors.base import FileExtractor
 from src.pose.extractors.settings import FileSettings

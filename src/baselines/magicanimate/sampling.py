@@ -4,7 +4,7 @@ Dimensions: B clips, F frames, C channels, H×W pixels, h×w latent cells, T tex
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,10 +20,10 @@ from src.common.errors import UserError
 from src.common.progress import track
 from src.models.ddim_steps import NUM_TRAIN_TIMESTEPS
 from src.models.image_model import Vae, finite, full_precision, mode_of, vae_downsampling
+from src.sampling.ddim import Progress, untracked
 
 log = logging.getLogger(__name__)
 BETA_START, BETA_END = 0.00085, 0.012
-Progress = Callable[[Iterable, str], Iterable]
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,13 +143,9 @@ def guide(uncond: Tensor, cond: Tensor, scale: float) -> Tensor:
     return uncond + scale * (cond - uncond)
 
 
-def _quiet(items: Iterable, description: str) -> Iterable:
-    return items
-
-
 @torch.no_grad()
 def sample_latents(
-    model: MagicAnimate, job: LatentJob, settings: SamplingSettings, *, progress: Progress = _quiet
+    model: MagicAnimate, job: LatentJob, settings: SamplingSettings, *, progress: Progress = untracked
 ) -> Tensor:
     """Clean latents (B, C, F, h, w) of all frames of the job.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -233,6 +234,33 @@ def test_a_page_is_written_through_no_link(board: Path, name: str, call_main, tm
     status, line = call_main(leaderboard, str(board), f"output={tmp_path}/page")
     assert status == 2 and "page/cards is a link" in line
     assert [path.name for path in (tmp_path / "theirs").rglob("*")] == ["notes", "01_todo.md"]
+
+
+@pytest.mark.parametrize("name", ["board.json", "ours", "ours/submission.json", "ours/result.json"])
+def test_nothing_is_read_through_a_link_of_a_board(board: Path, result, name: str, call_main, tmp_path: Path) -> None:
+    """What a refusal quotes of a file goes into the page, and the page is published."""
+    secret = submit(tmp_path, "secret", result) if name == "ours" else tmp_path / "secret.json"
+    if secret.suffix:
+        secret.write_text('["what nobody may read"]')
+    shutil.move(board / name, tmp_path / "moved")
+    (board / name).symlink_to(secret)
+    status, line = call_main(leaderboard, str(board))
+    assert status == 2 and f"{name} is a link, which is not followed" in line and "nobody" not in line
+    assert call_main(submit_check, str(board))[0] == 2
+
+
+def test_of_a_million_faults_of_a_result_one_is_looked_at(board: Path, result, monkeypatch) -> None:
+    """Each is an object of 10 KB."""
+    found = jsonschema.Draft202012Validator.iter_errors
+
+    def first_alone(self, instance):
+        yield next(found(self, instance))
+        raise AssertionError("a second one was asked for")
+
+    monkeypatch.setattr(jsonschema.Draft202012Validator, "iter_errors", first_alone)
+    submit(board, "ours", result | {"clips": {"anna": {"frames": 4, "psnr": "x", "ssim": "y"}}})
+    with pytest.raises(UserError, match=r"clips.anna.psnr: 'x' is not valid"):
+        read_submission(board / "ours", read_board(board))
 
 
 def test_an_interval_that_a_submission_claims_is_not_taken(board: Path, result: dict[str, Any], call_main) -> None:

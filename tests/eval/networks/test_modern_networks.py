@@ -25,7 +25,8 @@ from eval.networks.raft import RAFT
 from eval.networks.resnet3d import ResNet3D
 from eval.networks.videomae import VideoMAE
 from src.common.digests import sha256
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.keypoints import PARTS, PoseSequence
 from tests.eval.conftest import smooth_frames
 from tests.eval.conftest import to_tensor as frames_tensor

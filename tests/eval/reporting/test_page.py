@@ -18,7 +18,8 @@ from eval.reporting.results import load_results
 from eval.reporting.side_by_side import compare
 from eval.reporting.tables import build_tables
 from src.media.video import write_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import save_poses
 from tests.eval.reporting.test_tables import seen_in_a_browser, write_result
 

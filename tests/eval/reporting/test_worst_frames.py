@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from eval.reporting.worst_frames import SHOWN_HEIGHT, worst_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.formats import save_poses
 
 

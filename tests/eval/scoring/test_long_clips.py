@@ -17,7 +17,8 @@ from eval.scoring.reading import read_clip
 from src.common.arrays import collected
 from src.data.subject import Subject, resized
 from src.media.video import write_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from tests.eval.conftest import smooth_frames
 
 LIMIT = 20 * 32 * 32 * 3

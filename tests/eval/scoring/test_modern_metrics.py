@@ -26,7 +26,8 @@ from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.errors import UserError
 from src.media.video import write_frames
-from src.people.render import render_clip, sample_identity
+from src.people.identity import sample_identity
+from src.people.render import render_clip
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pose.keypoints import PoseSequence
 from tests.eval.networks import test_dreamsim
