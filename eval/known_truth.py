@@ -10,9 +10,10 @@ from src.app.entry import entry, settings_of
 
 @entry("known_truth", KnownTruthSettings)
 def main(cfg: DictConfig) -> None:
-    """Print the table of `eval/metrics/README.md` as Markdown."""
+    """Print the table of `eval/metrics/README.md` as Markdown, and what it is of."""
     settings = settings_of(KnownTruthSettings, cfg)
-    sys.stdout.write(as_markdown(agreement(settings, settings.open(settings.pose.build()))))
+    table = agreement(settings, settings.open(settings.pose.build()))
+    sys.stdout.write(f"{as_markdown(table)}\n{settings.caption()}\n")
 
 
 if __name__ == "__main__":

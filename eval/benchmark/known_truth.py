@@ -26,6 +26,7 @@ from eval.scoring.feature_store import FeatureStore
 from eval.scoring.protocol import Protocol
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
+from src.common.counting import counted
 from src.common.errors import UserError
 from src.common.progress import track
 from src.common.typed import check_choice, check_range
@@ -67,6 +68,12 @@ class KnownTruthSettings(NetworkSettings):
             check_choice("subjects", name, tuple(SEEDS))
         if not self.subjects or len(set(self.subjects)) < len(self.subjects):
             raise UserError("subjects must name at least one rendered person, each once")
+
+    def caption(self) -> str:
+        """What the figures are of, and by which poses, which decide MSE-P, PCK and OKS."""
+        people = counted(len(self.subjects), "rendered person", "rendered people")
+        frames = f"the first {self.num_frames} frames of each, {self.resolution} pixels"
+        return f"{people}, {frames}, poses by `pose={self.pose.kind}`."
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,8 @@ def test_the_command_says_what_metrics_see_of_each_damage_over_all_subjects(call
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         _, told = call_main(main, "subjects=[people_001,people_009]", "num_frames=2", "resolution=64", metrics)
     assert told.count("warping-error is missing") == 1
-    head, _, *lines = printed.getvalue().splitlines()
+    head, _, *lines, _, said = printed.getvalue().splitlines()
+    assert said == "2 rendered people, the first 2 frames of each, 64 pixels, poses by `pose=mini`."
     assert [cell.strip() for cell in head.strip("|").split("|")] == ["", *DAMAGES]
     rows = {
         name.strip(): dict(zip(DAMAGES, cells, strict=True))
