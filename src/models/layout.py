@@ -79,7 +79,7 @@ def joined(of: Callable[[slice], Tensor], chunks: Iterable[slice], *, length: in
 
     Args:
         of: the part of a slice.
-        chunks: that cover the axis; without gradients they may overlap.
+        chunks: that cover the axis; without gradients they may overlap (`equal` ones of `ClipLayout.chunks`).
         length: of the axis, in the result.
         axis: of the result that was cut.
     """

@@ -184,8 +184,9 @@ def count_memory(settings: ModelSettings, *, resolution: int, precision: str) ->
             backbone.zero_grad(set_to_none=True)
         backbone.eval()
         with torch.no_grad():
-            # Beyond one mark for both: each lets go of prompts that the evaluation before it left.
             mark = living.now
+            # Each of those behind it finds the keys and values of two prompts that the one before left.
+            step(2, 1, 2)
             long, short = (living.peak_of(lambda f=frames: step(f, 1, 2), beyond=mark) for frames in (3, 2))
             frame = vae.config.in_channels, resolution, resolution
             encoding = living.peak_of(lambda: vae.encode(torch.empty(1, *frame)))
