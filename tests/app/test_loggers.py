@@ -166,4 +166,5 @@ def test_wandb_is_told_of_a_run_that_failed(call_main, monkeypatch) -> None:
     assert status == 2 and "diverged" in stderr and ended == [1]
     refused = UserError("no video")
     monkeypatch.setattr("src.runs.make_run.generate", lambda *given, **settings: (_ for _ in ()).throw(refused))
-    assert call_main(train_main, *run, "run_dir=y") == (2, "error: no video\n") and ended == [1, 1]
+    status, stderr = call_main(train_main, *run, "run_dir=y")
+    assert status == 2 and "error: no video" in stderr and ended == [1, 1]
