@@ -304,7 +304,7 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert seen["videos"] == ["videos/people_001", "videos/people_007"]
 
 
-def test_wandb_is_told_how_each_subject_ended(
+def test_wandb_is_told_how_each_subject_and_the_result_ended(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
 ) -> None:
     """Of a subject that failed behind its fit as of one that failed in it; what fails later is another's."""
@@ -341,6 +341,10 @@ def test_wandb_is_told_how_each_subject_ended(
         patch.setattr(eval.benchmark.run_benchmark, "score", refuse)
         assert call_main(eval.run.main, *given)[0] == 2
     assert ended == [("people_001", 1), ("people_007", 0)]
+    ended.clear()
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger.log_table", refuse)
+    assert call_main(eval.run.main, *given, "subjects=[people_007]", "label=result")[0] == 2
+    assert ended == [("result", 1)]
 
 
 def test_what_a_benchmarks_data_are_given_by_is_told(call_main, tmp_path: Path) -> None:
