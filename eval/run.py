@@ -1,5 +1,6 @@
 """A benchmark from data to numbers: python -m eval.run benchmark=tiktok method=posecrafter num_frames=8."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from eval.benchmark.settings import BenchmarkSettings
 from src.app.entry import command, entry, settings_of
-from src.app.loggers import build_loggers, wandb_logger
+from src.app.loggers import build_loggers, finish_wandb, wandb_logger
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+
+log = logging.getLogger(__name__)
 
 
 @entry("eval", BenchmarkSettings)
@@ -31,7 +34,14 @@ def main(cfg: DictConfig) -> None:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
         return build_loggers(node.get("logger"), settings)
 
-    done = run_benchmark(settings, loggers=loggers, command=command("run", BenchmarkSettings))
+    def ended(failed: bool) -> None:
+        # At once, since what fails later is not of this subject.
+        try:
+            finish_wandb(failed=failed)
+        except Exception as error:
+            log.warning("W&B is not told how the subject ended: %s", error)
+
+    done = run_benchmark(settings, loggers=loggers, ended=ended, command=command("run", BenchmarkSettings))
     if done is None or not tracked or not done[2]:
         return
     result, path, scored = done

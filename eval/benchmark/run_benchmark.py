@@ -1,20 +1,17 @@
 """A benchmark from data to numbers: for each subject prepare, fine-tune, generate; then score them together."""
 
-import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
-from eval.benchmark.subject_run import MakeLoggers, SubjectRun, check_places, run_subject
+from eval.benchmark.subject_run import MakeLoggers, SubjectRun, TellEnd, check_places, run_subject, run_subjects
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
@@ -41,12 +38,17 @@ SCORE_FAILED = "score: "  # what the reason of a subject begins with that was ge
 
 
 def run_benchmark(
-    settings: BenchmarkSettings, *, loggers: MakeLoggers, command: str | None = None
+    settings: BenchmarkSettings,
+    *,
+    loggers: MakeLoggers,
+    ended: TellEnd = lambda failed: None,
+    command: str | None = None,
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     """Do what the settings describe, as far as that was not done before.
 
     Args:
         loggers: of a subject's fine-tune.
+        ended: is told after each subject whether it failed.
         command: that asks for it, for the record.
 
     Returns:
@@ -70,11 +72,17 @@ def run_benchmark(
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):
-        return _run_benchmark(settings, path, refused, loggers=loggers, command=command)
+        return _run_benchmark(settings, path, refused, loggers=loggers, ended=ended, command=command)
 
 
 def _run_benchmark(
-    settings: BenchmarkSettings, path: Path, refused: ResourceError | None, *, loggers: MakeLoggers, command: str | None
+    settings: BenchmarkSettings,
+    path: Path,
+    refused: ResourceError | None,
+    *,
+    loggers: MakeLoggers,
+    ended: TellEnd,
+    command: str | None,
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
     started = time.perf_counter()
     extractor = settings.pose.build()
@@ -86,7 +94,7 @@ def _run_benchmark(
     waiting: dict[str, str] = {}
     if method is not None:
         run = partial(run_subject, settings=settings, method=method, loggers=loggers, refused=refused)
-        runs, failed = run_subjects(prepared, run)
+        runs, failed = run_subjects(prepared, run, ended)
     else:
         assert settings.system is not None
         runs, failed, waiting = exchange(prepared, settings.system, settings)
@@ -129,31 +137,6 @@ def _run_benchmark(
     values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
     log.info("%s: subjects %d of %d; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
     return result, path, scored
-
-
-def run_subjects(
-    prepared: PreparedDataset, run: Callable[[str], SubjectRun]
-) -> tuple[list[SubjectRun], dict[str, str]]:
-    """Every prepared subject through fine-tune and sampling, which `run` does of one by its name.
-
-    Returns:
-        Those that are finished, and by name why the others are not: preparation's failures too.
-    """
-    finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
-    for number, name in enumerate(prepared.subjects, 1):
-        log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
-        try:
-            finished.append(run(name))
-        except UserError as error:
-            log.error("%s failed: %s", name, error)
-            failed[name] = str(error)
-        except Exception as error:
-            # Whatever it is, hours of other subjects are not lost for it; the log keeps the traceback.
-            log.exception("%s failed", name)
-            failed[name] = f"{type(error).__name__}: {error}"
-        gc.collect()
-        torch.cuda.empty_cache()
-    return finished, failed
 
 
 def score_runs(

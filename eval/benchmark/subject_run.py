@@ -1,21 +1,24 @@
-"""One subject of a benchmark: fine-tune and generate, each once for what it depends on.
+"""The subjects of a benchmark: fine-tune and generate, each once for what it depends on.
 
 Folders are named by the key of their settings and of the content of their input, so a stage is finished if its folder
 says so, and methods that differ in sampling alone share a fine-tune.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
-from src.common.errors import ResourceError
+from src.common.errors import ResourceError, UserError
 from src.common.typed import plain
 from src.common.writers import check_place, refuse_links
+from src.data.manifest import PreparedDataset
 from src.data.resolve import resolve_subject
 from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
@@ -30,6 +33,8 @@ from src.runs.samples import SAMPLES
 log = logging.getLogger(__name__)
 # Builds the loggers of a fine-tune, whose files go into the run folder.
 MakeLoggers = Callable[[Path], Sequence[Logger]]
+# Is told whether the subject failed that has just come to its end.
+TellEnd = Callable[[bool], object]
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,32 @@ def check_places(settings: BenchmarkSettings) -> ResourceError | None:
         log.warning("%s; what is finished there is scored", error)
         return error
     return None
+
+
+def run_subjects(
+    prepared: PreparedDataset, run: Callable[[str], SubjectRun], ended: TellEnd
+) -> tuple[list[SubjectRun], dict[str, str]]:
+    """Every prepared subject through fine-tune and sampling, which `run` does of one by its name.
+
+    Returns:
+        Those that are finished, and by name why the others are not: preparation's failures too.
+    """
+    finished, failed = [], {name: f"prepare: {reason}" for name, reason in prepared.failed.items()}
+    for number, name in enumerate(prepared.subjects, 1):
+        log.info("subject %s, %d of %d", name, number, len(prepared.subjects))
+        try:
+            finished.append(run(name))
+        except UserError as error:
+            log.error("%s failed: %s", name, error)
+            failed[name] = str(error)
+        except Exception as error:
+            # Whatever it is, hours of other subjects are not lost for it; the log keeps the traceback.
+            log.exception("%s failed", name)
+            failed[name] = f"{type(error).__name__}: {error}"
+        ended(name in failed)
+        gc.collect()
+        torch.cuda.empty_cache()
+    return finished, failed
 
 
 def run_subject(

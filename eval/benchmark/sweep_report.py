@@ -93,30 +93,23 @@ def write_plots(table: Table, path: Path) -> Path | None:
 
 
 def log_sweep(tables: Sequence[Table], grids: Sequence[Path], plots: Mapping[str, Path], logger: "WandbLogger") -> None:
-    """Log the tables, what stands below them, grids and plots as one W&B run, and end that run.
+    """Log the tables, what stands below them, grids and plots as one W&B run, which the command ends.
 
     Args:
         plots: by name.
     """
-    try:
-        first, shown = tables[0], [(table, result) for table in tables for result in table.results]
-        notes = {table.title: table.notes for table in tables}
-        logger.experiment.config.update({"benchmark": first.benchmark, "protocol": first.protocol, "notes": notes})
-        columns = dict.fromkeys(name for table in tables for name in table.columns)
-        measured = [name for name in columns if any(name in result.metrics for _, result in shown)]
-        rows = []
-        for table, result in shown:
-            values = [result.metrics[name]["value"] if name in result.metrics else None for name in measured]
-            rows.append([result.label, ", ".join(table.sizes), len(result.clips), *values])
-            logger.log_metrics(
-                {
-                    f"{result.label}/{name}": value
-                    for name, value in zip(measured, values, strict=True)
-                    if value is not None
-                }
-            )
-        logger.log_table("variants", columns=["variant", "size", "subjects", *measured], data=rows)
-        logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})
-        logger.experiment.log({name: wandb.Image(str(path)) for name, path in plots.items()})
-    finally:
-        wandb.finish()
+    first, shown = tables[0], [(table, result) for table in tables for result in table.results]
+    notes = {table.title: table.notes for table in tables}
+    logger.experiment.config.update({"benchmark": first.benchmark, "protocol": first.protocol, "notes": notes})
+    columns = dict.fromkeys(name for table in tables for name in table.columns)
+    measured = [name for name in columns if any(name in result.metrics for _, result in shown)]
+    rows = []
+    for table, result in shown:
+        values = [result.metrics[name]["value"] if name in result.metrics else None for name in measured]
+        rows.append([result.label, ", ".join(table.sizes), len(result.clips), *values])
+        logger.log_metrics(
+            {f"{result.label}/{name}": value for name, value in zip(measured, values, strict=True) if value is not None}
+        )
+    logger.log_table("variants", columns=["variant", "size", "subjects", *measured], data=rows)
+    logger.experiment.log({f"grids/{path.stem}": wandb.Image(str(path)) for path in grids})
+    logger.experiment.log({name: wandb.Image(str(path)) for name, path in plots.items()})

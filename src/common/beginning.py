@@ -59,9 +59,11 @@ def _outlast_readers() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
-            outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
+            outlet = _Outlet(stream.fileno(), "w", closefd=False)
+            # What is written through would wait in a buffer all the same (`python -u`).
+            under = outlet if stream.write_through else io.BufferedWriter(outlet)
             kept = stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through
-            setattr(sys, name, io.TextIOWrapper(outlet, *kept))
+            setattr(sys, name, io.TextIOWrapper(under, *kept))
 
 
 def _sleep_soon() -> None:

@@ -51,3 +51,12 @@ def test_a_command_outlasts_who_reads_it(stream):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, **pipes)
     os.close(writer)
     assert done.returncode == 3 and not getattr(done, other)
+
+
+@pytest.mark.parametrize("unbuffered", [{"PYTHONUNBUFFERED": "1"}, {}])
+def test_an_unbuffered_command_tells_at_once(unbuffered):
+    """A log that is followed, of a program that is then killed, has its last line."""
+    program = "import os, sys; sys.argv = ['-m']; import src; print('out'); sys.stderr.write('err'); os._exit(0)"
+    command = [sys.executable, *([] if unbuffered else ["-u"]), "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | unbuffered, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err")

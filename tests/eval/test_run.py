@@ -11,6 +11,7 @@ from unittest.mock import ANY
 
 import pytest
 import torch
+import wandb
 from hydra import compose, initialize_config_dir
 
 import eval.benchmark.run_benchmark
@@ -24,6 +25,7 @@ from src.app.entry import settings_of
 from src.common.errors import ResourceError, UserError
 from src.common.paths import CONF_DIR
 from src.media.video import read_video
+from src.runs.run_folder import RunFolder
 
 SMALL = ["model=tiny", "num_frames=2", "data.num_test_frames=2", "data.resolution=64", "prepared_resolution=64"]
 FAST = ["trainer=cpu", "trainer.max_steps=1", "sampling.num_steps=1", "metrics=[ssim,psnr]", "device=cpu"]
@@ -300,6 +302,49 @@ def test_wandb_gets_config_numbers_table_and_videos_in_the_benchmarks_group(
     assert seen["table"][0] == ["subject", "frames", "ssim", "psnr"]
     assert [row[0] for row in seen["table"][1]] == ["people_001", "people_007"]
     assert seen["videos"] == ["videos/people_001", "videos/people_007"]
+
+
+def test_wandb_is_told_how_each_subject_and_the_result_ended(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
+) -> None:
+    """Of a subject that failed behind its fit as of one that failed in it; what fails later is another's."""
+    begun, ended = [""], []
+    start, finish, save_clip = wandb.init, wandb.finish, RunFolder.save_clip
+
+    def init(**options: Any) -> Any:
+        begun.append(options["name"][:10])
+        return start(**options)
+
+    def end(exit_code: int = 0) -> None:
+        ended.append((begun[-1], exit_code))
+        finish(exit_code)
+        if begun[-1] == "people_001":
+            raise ConnectionResetError("W&B has gone")
+
+    def save_one(samples: RunFolder, *rest: Any, **options: Any) -> Any:
+        if "people_001" in str(samples.path):
+            raise UserError("no space left")
+        return save_clip(samples, *rest, **options)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("no more")
+
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setattr(wandb, "init", init)
+    monkeypatch.setattr(wandb, "finish", end)
+    monkeypatch.setattr(RunFolder, "save_clip", save_one)
+    shutil.copytree(finished[0] / "data", tmp_path / "data")
+    where = ("output=eval", "runs=runs", "data.root=data", "fine_tune_cache=null", "logger=wandb")
+    given = ("benchmark=people", TWO, *SMALL, *FAST, *where)
+    with monkeypatch.context() as patch:
+        patch.setattr(eval.benchmark.run_benchmark, "score", refuse)
+        assert call_main(eval.run.main, *given)[0] == 2
+    assert ended == [("people_001", 1), ("people_007", 0)]
+    ended.clear()
+    monkeypatch.setattr("lightning.pytorch.loggers.WandbLogger.log_table", refuse)
+    assert call_main(eval.run.main, *given, "subjects=[people_007]", "label=result")[0] == 2
+    assert ended == [("result", 1)]
 
 
 def test_what_a_benchmarks_data_are_given_by_is_told(call_main, tmp_path: Path) -> None:

@@ -304,3 +304,9 @@ def test_a_sweep_of_several_tables_has_plots_of_each_and_one_view_of_all(sweep, 
     assert columns == ["variant", "size", "subjects", "psnr"]
     assert [row[:3] for row in rows] == [["resolution=128", "128x128", 1], ["resolution=64", "64x64", 1]]
     assert len(config["notes"]) == 2
+
+    ended = []
+    monkeypatch.setattr(WandbLogger, "log_table", lambda *_, **__: (_ for _ in ()).throw(UserError("no more")))
+    monkeypatch.setattr(wandb, "finish", lambda exit_code=0: (ended.append(exit_code), finish(exit_code)))
+    status, told = call_main(report_main, *given)
+    assert status == 2 and "error: no more" in told and ended == [1]
