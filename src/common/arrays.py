@@ -184,7 +184,7 @@ def check_packed(path: str | Path) -> None:
     for part in parts:
         if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
             raise DamagedFile(f"{path} holds {part.filename!r:.60} compressed, as PyTorch writes none")
-        if part.filename.endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
+        if part.filename.lower().endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
             size = size_in_words(part.file_size)
             raise DamagedFile(f"{path} holds {size} of pickled names: no model of this family has so many")
 

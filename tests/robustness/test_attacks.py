@@ -276,16 +276,23 @@ def test_a_checkpoint_that_is_none_is_passed_over(tmp_path: Path, monkeypatch, k
     assert usable(path) is None and os.listdir() == ["last.ckpt"]
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
-def test_a_checkpoint_is_not_larger_than_it_looks(tmp_path: Path, monkeypatch, packing: int) -> None:
-    """Ten million empty lists are ten kilobytes, compressed, and a gigabyte in memory; nor is the pickle unpacked."""
+@pytest.mark.parametrize(
+    ("packing", "pickled"),
+    [(zipfile.ZIP_DEFLATED, "data.pkl"), (zipfile.ZIP_STORED, "data.pkl"), (zipfile.ZIP_STORED, "data.PKL")],
+)
+def test_a_checkpoint_is_not_larger_than_it_looks(tmp_path: Path, monkeypatch, packing: int, pickled: str) -> None:
+    """Ten million empty lists are ten kilobytes, compressed, and a gigabyte in memory; nor is the pickle unpacked.
+
+    PyTorch finds the pickle by any case of its name.
+    """
     path = tmp_path / "last.ckpt"
     torch.save({}, path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", packing) as archive:
         for name, content in parts.items():
-            archive.writestr(name, b"\x80\x02](" + b"]" * 5_000_000 + b"e." if name.endswith("data.pkl") else content)
+            large = b"\x80\x02](" + b"]" * 5_000_000 + b"e." if name.endswith("data.pkl") else content
+            archive.writestr(name.replace("data.pkl", pickled), large)
     monkeypatch.setattr(torch, "load", None)
     assert usable(path) is None
     with pytest.raises(UserError, match=r"^model.base=.*last.ckpt holds .*: convert it to safetensors"):
