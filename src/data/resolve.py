@@ -9,6 +9,7 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.reading import read_yaml
 from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
@@ -169,11 +170,12 @@ def default_name(video: Path, root: str | Path) -> str:
 
 def _unknown(subject: str, root: str | Path) -> str:
     # Of the people all that there are resolve by themselves.
-    datasets = {path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")} - {"people"}
+    files = sorted((CONF_DIR / "dataset").glob("*.yaml"))
+    datasets = {(read_yaml(path) or {}).get("name", path.stem): path.stem for path in files if path.stem != "people"}
     if (member := re.fullmatch(r"(\w+)_[0-9]{3}", subject)) and member[1] in datasets:
         return (
             f"{subject} of the data set {member[1]} is not prepared in {root}: "
-            f"run python -m src.prepare dataset={member[1]} first"
+            f"run python -m src.prepare dataset={datasets[member[1]]} first"
         )
     if Path(subject).suffix.lower() in VIDEO_SUFFIXES or Path(subject).name != subject:
         return f"no video at {subject}: expected a video file, a folder of images or the name of a known subject"

@@ -340,6 +340,11 @@ def test_every_data_set_that_is_configured_is_known_by_its_subjects(tmp_path, mo
     monkeypatch.setattr("src.data.resolve.CONF_DIR", tmp_path)
     with pytest.raises(UserError, match=r"my_set_001 of the data set my_set is not prepared .* dataset=my_set first"):
         resolve("my_set_001", tmp_path / "data")
+    (tmp_path / "dataset/my_set.yaml").write_text("name: mine")
+    with pytest.raises(UserError, match=r"mine_001 of the data set mine is not prepared .* dataset=my_set first"):
+        resolve("mine_001", tmp_path / "data")
+    with pytest.raises(UserError, match=r"^unknown subject my_set_001"):
+        resolve("my_set_001", tmp_path / "data")
 
 
 def test_unknown_subjects_are_told_what_there_is(video, tmp_path):
