@@ -69,10 +69,11 @@ def known_subject(
     Raises:
         UserError: it is damaged, or prepared at too low a resolution.
     """
-    path, prepared = Path(subject), (Path(root) / subject / "subject.yaml").exists()
-    lies_there = (path / "subject.yaml").exists()
-    if path.name == subject and (prepared or subject in SEEDS) and not lies_there and path.exists():
-        known = f"the subject prepared in {Path(root) / subject}" if prepared else "the rendered person"
+    path, own = Path(subject), Path(root) / subject
+    prepared, lies_there = ((folder / "subject.yaml").exists() for folder in (own, path))
+    other = not path.samefile(own) if prepared and path.exists() else subject in SEEDS and not lies_there
+    if path.name == subject and path.exists() and other:
+        known = f"the subject prepared in {own}" if prepared else "the rendered person"
         log.info("%s: %s; what lies here under that name is ./%s", subject, known, subject)
     if path.name == subject and prepared:
         return _shrunk(load_subject(subject, root), settings.resolution, size)
