@@ -152,6 +152,17 @@ def grouped(results: Sequence[Result], alike: Callable[[Result, Result], bool]) 
     return parts
 
 
+def other_weights(result: Result, other: Result) -> list[str]:
+    """Name and checksum of the first's networks of which the second has other weights; results of before say none."""
+    found = []
+    for name in result.metrics.keys() & other.metrics.keys():
+        mine, theirs = (side.metrics[name].get("network") or {} for side in (result, other))
+        sums = mine.get("sha256"), theirs.get("sha256")
+        if mine.get("name") == theirs.get("name") and None not in sums and sums[0] != sums[1]:
+            found.append(f"{mine['name']} ({str(sums[0])[:8]}…)")
+    return sorted(set(found))
+
+
 def _other_frames(one: Result, other: Result) -> list[str]:
     return [clip for clip in one.clips if clip in other.clips and not one.same_frames(other, clip)]
 

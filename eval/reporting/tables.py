@@ -1,8 +1,7 @@
 """The paper's tables beside ours: one table a benchmark and protocol.
 
 Results of different protocols, of frames of different size, or of networks of one name and other weights, never share a
-table. The published rows stand apart
-from the measured ones, since nobody knows the code that made them.
+table. The published rows stand apart from the measured ones, since nobody knows the code that made them.
 """
 
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from eval.reporting.notes import (
     grouped,
     incomparable,
     notes_of,
+    other_weights,
     said_of_stand_in,
     short_stand_in,
     those,
@@ -145,21 +145,10 @@ def build_tables(
         raise UserError(f"baseline={baseline} is none of {'; '.join(labels)}")
     tables = []
     for group in named:
-        for part in grouped(group, lambda one, other: not _other_weights(one, other)):
+        for part in grouped(group, lambda one, other: not other_weights(one, other)):
             apart = [result for result in group if all(result is not one for one in part)]
             tables.append(_table(part, rows, apart, baseline=baseline, fallback=fallback))
     return tables
-
-
-def _other_weights(result: Result, other: Result) -> list[str]:
-    """Name and checksum of the first's networks of which the second has other weights; results of before say none."""
-    found = []
-    for name in result.metrics.keys() & other.metrics.keys():
-        mine, theirs = (side.metrics[name].get("network") or {} for side in (result, other))
-        sums = mine.get("sha256"), theirs.get("sha256")
-        if mine.get("name") == theirs.get("name") and None not in sums and sums[0] != sums[1]:
-            found.append(f"{mine['name']} ({str(sums[0])[:8]}…)")
-    return sorted(set(found))
 
 
 def _table(
@@ -194,7 +183,7 @@ def _table(
     for why in sorted({result.stand_in for result in results if result.stand_in is not None}):
         labels = those([result for result in results if result.stand_in == why], results)
         notes.append(f"{said_of_stand_in(why)} ({labels}).")
-    if weights := sorted({one for result in results for peer in apart for one in _other_weights(result, peer)}):
+    if weights := sorted({one for result in results for peer in apart for one in other_weights(result, peer)}):
         notes.append(
             f"Judged by {', '.join(weights)}: results by other weights of that name do not compare, and stand in a "
             "table of their own."

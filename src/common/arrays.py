@@ -169,7 +169,7 @@ def map_npy(path: str | Path) -> np.ndarray:
 def check_packed(path: str | Path) -> None:
     """Refuse a zipped checkpoint of PyTorch that is smaller on disk than what reading it as data builds.
 
-    PyTorch compresses nothing, and reads what is compressed all the same: ten kilobytes of empty lists take a gigabyte.
+    PyTorch compresses no weights, and reads compressed ones all the same: ten kilobytes of empty lists take a gigabyte.
 
     Raises:
         ResourceError: it cannot be read.
@@ -183,8 +183,8 @@ def check_packed(path: str | Path) -> None:
             raise DamagedFile(f"{path} is not readable as a checkpoint: {error}") from None
     for part in parts:
         if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
-            raise DamagedFile(f"{path} holds {part.filename!r:.60} compressed, as PyTorch writes none")
-        if part.filename.endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
+            raise DamagedFile(f"{path} holds {part.filename!r:.60} compressed, as PyTorch packs code but no weights")
+        if part.filename.lower().endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
             size = size_in_words(part.file_size)
             raise DamagedFile(f"{path} holds {size} of pickled names: no model of this family has so many")
 

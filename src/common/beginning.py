@@ -58,12 +58,19 @@ def _outlast_readers() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper) and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+        if isinstance(stream, io.TextIOWrapper) and _is_pipe(stream):
             outlet = _Outlet(stream.fileno(), "w", closefd=False)
             # What is written through would wait in a buffer all the same (`python -u`).
             under = outlet if stream.write_through else io.BufferedWriter(outlet)
             kept = stream.encoding, stream.errors, None, stream.line_buffering, stream.write_through
             setattr(sys, name, io.TextIOWrapper(under, *kept))
+
+
+def _is_pipe(stream: io.TextIOWrapper) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+    except io.UnsupportedOperation:  # somebody's own, in memory
+        return False
 
 
 def _sleep_soon() -> None:

@@ -9,7 +9,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from src.common.arrays import check_packed
 from src.common.atomic import atomic_path
-from src.common.errors import explained
+from src.common.errors import ResourceError, UserError, explained
 
 log = logging.getLogger(__name__)
 # Of what Lightning puts into a checkpoint, what going on from it needs.
@@ -31,7 +31,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def usable(path: Path) -> Path | None:
-    """The path of a checkpoint to go on from; None where there is none, or a damaged one, with a warning.
+    """The path of a checkpoint to go on from; None where there is none, or a damaged or refused one, with a warning.
 
     Raises:
         ResourceError: it cannot be read.
@@ -42,6 +42,11 @@ def usable(path: Path) -> Path | None:
         check_packed(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         faults = [name for name, kind in _NEEDED.items() if not isinstance(checkpoint.get(name), kind)]
+    except ResourceError:
+        raise
+    except UserError as error:
+        log.warning("the checkpoint %s: training begins anew", error)
+        return None
     except Exception as error:
         # Whatever the loader meets in a file that may hold anything.
         if (known := explained(error, path, "read")) is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
+from src.common.reading import read_yaml
 from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
@@ -68,10 +69,11 @@ def known_subject(
     Raises:
         UserError: it is damaged, or prepared at too low a resolution.
     """
-    path, prepared = Path(subject), (Path(root) / subject / "subject.yaml").exists()
-    lies_there = (path / "subject.yaml").exists()
-    if path.name == subject and (prepared or subject in SEEDS) and not lies_there and path.exists():
-        known = f"the subject prepared in {Path(root) / subject}" if prepared else "the rendered person"
+    path, own = Path(subject), Path(root) / subject
+    prepared, lies_there = ((folder / "subject.yaml").exists() for folder in (own, path))
+    other = not path.samefile(own) if prepared and path.exists() else subject in SEEDS and not lies_there
+    if path.name == subject and path.exists() and other:
+        known = f"the subject prepared in {own}" if prepared else "the rendered person"
         log.info("%s: %s; what lies here under that name is ./%s", subject, known, subject)
     if path.name == subject and prepared:
         return _shrunk(load_subject(subject, root), settings.resolution, size)
@@ -169,11 +171,12 @@ def default_name(video: Path, root: str | Path) -> str:
 
 def _unknown(subject: str, root: str | Path) -> str:
     # Of the people all that there are resolve by themselves.
-    datasets = {path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")} - {"people"}
+    files = sorted((CONF_DIR / "dataset").glob("*.yaml"))
+    datasets = {(read_yaml(path) or {}).get("name", path.stem): path.stem for path in files if path.stem != "people"}
     if (member := re.fullmatch(r"(\w+)_[0-9]{3}", subject)) and member[1] in datasets:
         return (
             f"{subject} of the data set {member[1]} is not prepared in {root}: "
-            f"run python -m src.prepare dataset={member[1]} first"
+            f"run python -m src.prepare dataset={datasets[member[1]]} first"
         )
     if Path(subject).suffix.lower() in VIDEO_SUFFIXES or Path(subject).name != subject:
         return f"no video at {subject}: expected a video file, a folder of images or the name of a known subject"

@@ -14,8 +14,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.arrays import check_packed
 from src.common.counting import counted
-from src.common.errors import UserError
-from src.common.reading import MEBIBYTE, read_text
+from src.common.errors import DamagedFile, UserError
+from src.common.reading import MEBIBYTE, read_json, read_text
 from src.models.weights_file import is_weights_file
 
 VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
@@ -106,11 +106,9 @@ def load_part(cls: type, name: str, part: str, *, option: str, variant: str | No
         UserError: weights are missing, wholly or in part, or cannot be read.
     """
     subfolder = _subfolder(name, part)
-    for pickled in (Path(name) / subfolder).glob("*.bin"):
-        if zipfile.is_zipfile(pickled):
-            check_packed(pickled)
     with clear_errors(option, name, f"weights of its {part}"):
         for attempt in (candidates := _variants(name, subfolder, variant, option)):
+            _check_pickled(name, subfolder, attempt, option)
             try:
                 network, info = cls.from_pretrained(
                     name, subfolder=subfolder, variant=attempt, torch_dtype=torch.float32, output_loading_info=True
@@ -126,6 +124,29 @@ def load_part(cls: type, name: str, part: str, *, option: str, variant: str | No
         )
     # transformers keeps the precision of the file; half precision is a choice of the run, not of the file.
     return network.float()
+
+
+def _check_pickled(name: str, subfolder: str, variant: str | None, option: str) -> None:
+    """Refuse weights of a local part that take more memory than they look, of those that the libraries would load."""
+    ending = "" if variant is None else f".{variant}"
+
+    def there(file: str) -> list[Path]:
+        # diffusers looks beside the part's folder too.
+        return [path for path in {Path(name, file), Path(name, subfolder, file)} if path.is_file()]
+
+    pickled = there("adapter_model.bin")  # what the text encoder's config, or an adapter's beside it, may ask for
+    for stem, safe in (("diffusion_pytorch_model",) * 2, ("pytorch_model", "model")):
+        if not there(f"{safe}{ending}.safetensors"):
+            pickled += there(f"{stem}{ending}.bin")
+    # An index names files as it likes, and goes before all others.
+    for index in Path(name, subfolder).glob("*.index*.json"):
+        named = {str(shard) for shard in read_json(index)["weight_map"].values()}
+        pickled += [path for shard in named if not shard.endswith(".safetensors") for path in there(shard)]
+    for path in filter(zipfile.is_zipfile, pickled):
+        try:
+            check_packed(path)
+        except DamagedFile as error:
+            raise UserError(f"{option}={error}: convert it to safetensors") from error
 
 
 def load_text(base: str, variant: str | None) -> tuple[CLIPTextModel, CLIPTokenizer]:

@@ -301,8 +301,22 @@ def test_a_prepared_subject_goes_before_a_folder_of_its_name_which_is_said(tmp_p
         assert "under that name" not in caplog.text
         write_frames(tmp_path / "shots", np.zeros((5, 32, 32, 3), np.uint8))
         assert len(resolve("shots", Path("data"))) == 4
-        assert "shots: the subject prepared in data/shots; what lies here under that name is ./shots" in caplog.text
-    assert len(resolve("./shots", Path("data"), BrightestSpot())) == 5
+        note = "shots: the subject prepared in data/shots; what lies here under that name is ./shots"
+        assert note in caplog.text
+        assert len(resolve("./shots", Path("data"), BrightestSpot())) == 5
+        # Another prepared subject lies there, which looks just like the one that is taken.
+        Path("raw").mkdir()
+        Path("shots").rename("raw/shots")
+        resolve("raw/shots", Path("."), BrightestSpot(), settings=ClipSettings(resolution=32, max_frames=3))
+        caplog.clear()
+        assert len(resolve("shots", Path("data"))) == 4 and note in caplog.text
+        caplog.clear()
+        # The one that is taken lies there.
+        assert len(resolve("shots", Path("."))) == 3
+        Path("data/shots").rename("data/other")
+        Path("data/shots").symlink_to(tmp_path / "shots")
+        assert len(resolve("shots", Path("data"))) == 3
+        assert "under that name" not in caplog.text
 
 
 def test_a_video_whose_name_stands_for_none_on_the_command_line_has_another(video, tmp_path):
@@ -339,6 +353,11 @@ def test_every_data_set_that_is_configured_is_known_by_its_subjects(tmp_path, mo
     (tmp_path / "dataset/my_set.yaml").touch()
     monkeypatch.setattr("src.data.resolve.CONF_DIR", tmp_path)
     with pytest.raises(UserError, match=r"my_set_001 of the data set my_set is not prepared .* dataset=my_set first"):
+        resolve("my_set_001", tmp_path / "data")
+    (tmp_path / "dataset/my_set.yaml").write_text("name: mine")
+    with pytest.raises(UserError, match=r"mine_001 of the data set mine is not prepared .* dataset=my_set first"):
+        resolve("mine_001", tmp_path / "data")
+    with pytest.raises(UserError, match=r"^unknown subject my_set_001"):
         resolve("my_set_001", tmp_path / "data")
 
 

@@ -366,6 +366,8 @@ def test_a_benchmark_is_of_its_data_set_and_others_have_a_name_of_their_own(call
     assert status == 2 and told.startswith("error: benchmark=tiktok is of dataset=tiktok, not of dataset=folder: give ")
     status, told = call_main(eval.run.main, *mine, "benchmark.name=mine")
     assert status == 2 and "dataset.root=nowhere is no folder" in told
+    status, told = call_main(eval.run.main, *(*mine[:2], "dataset=youtube", *mine[3:]))
+    assert status == 2 and "tiktok is of dataset=tiktok, not of dataset=youtube: give " in told
 
 
 @pytest.mark.parametrize(

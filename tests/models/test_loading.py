@@ -286,10 +286,20 @@ def test_pickled_code_is_never_run(option, single, tmp_path, monkeypatch):
 
 
 def test_pickled_weights_of_a_folder_are_not_larger_than_they_look(tiny, tmp_path):
+    """Those that are loaded: by their name, or because an index names them."""
     folder = save_folder(tiny, tmp_path)
-    with zipfile.ZipFile(folder / "vae/diffusion_pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model/data.pkl", bytes(1000))
-    with pytest.raises(UserError, match=r"vae/diffusion_pytorch_model.bin holds 'model/data.pkl' compressed"):
+    for name in ("optimizer.bin", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin"):
+        with zipfile.ZipFile(folder / "vae" / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("model/data.pkl", bytes(1000))
+    assert_same_weights(tiny, load_image_model(str(folder)), "vae")
+    refused = r"model.base=.*vae/{} holds 'model/data.pkl' compressed.*: convert it to safetensors"
+    index = folder / "vae/diffusion_pytorch_model.safetensors.index.json"
+    index.write_text('{"metadata": {}, "weight_map": {"conv_in.weight": "optimizer.bin"}}')
+    with pytest.raises(UserError, match=refused.format("optimizer.bin")):
+        load_image_model(str(folder))
+    index.unlink()
+    (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UserError, match=refused.format("diffusion_pytorch_model.bin")):
         load_image_model(str(folder))
 
 

@@ -1,9 +1,11 @@
 """What a shared folder could try: code by name, by resolver or by pickle, paths that lead out. Nothing happens."""
 
 import csv
+import errno
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -17,7 +19,7 @@ import torch
 import yaml
 
 from src.common.checkpoints import usable
-from src.common.errors import UserError
+from src.common.errors import ResourceError, UserError
 from src.data.subject import load_subject
 from src.media.video import write_frames
 from src.models.weights_file import tensor_shapes
@@ -276,20 +278,44 @@ def test_a_checkpoint_that_is_none_is_passed_over(tmp_path: Path, monkeypatch, k
     assert usable(path) is None and os.listdir() == ["last.ckpt"]
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED])
-def test_a_checkpoint_is_not_larger_than_it_looks(tmp_path: Path, monkeypatch, packing: int) -> None:
-    """Ten million empty lists are ten kilobytes, compressed, and a gigabyte in memory; nor is the pickle unpacked."""
+@pytest.mark.parametrize(
+    ("packing", "pickled"),
+    [(zipfile.ZIP_DEFLATED, "data.pkl"), (zipfile.ZIP_STORED, "data.pkl"), (zipfile.ZIP_STORED, "data.PKL")],
+)
+def test_a_checkpoint_is_not_larger_than_it_looks(
+    tmp_path: Path, monkeypatch, caplog, packing: int, pickled: str
+) -> None:
+    """Ten million empty lists are ten kilobytes, compressed, and a gigabyte in memory; nor is the pickle unpacked.
+
+    PyTorch finds the pickle by any case of its name.
+    """
     path = tmp_path / "last.ckpt"
     torch.save({}, path)
     with zipfile.ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", packing) as archive:
         for name, content in parts.items():
-            archive.writestr(name, b"\x80\x02](" + b"]" * 5_000_000 + b"e." if name.endswith("data.pkl") else content)
+            large = b"\x80\x02](" + b"]" * 5_000_000 + b"e." if name.endswith("data.pkl") else content
+            archive.writestr(name.replace("data.pkl", pickled), large)
     monkeypatch.setattr(torch, "load", None)
     assert usable(path) is None
+    why = "compressed, as PyTorch packs code but no weights" if packing else "4.77 MiB of pickled names"
+    assert re.search(rf"last.ckpt holds (\S+ )?{why}", caplog.text)
+    assert caplog.text.endswith(": training begins anew\n") and "DamagedFile" not in caplog.text
     with pytest.raises(UserError, match=r"^model.base=.*last.ckpt holds .*: convert it to safetensors"):
         tensor_shapes(str(path), option="model.base")
+
+
+def test_a_checkpoint_that_the_system_does_not_give_is_no_damaged_one(tmp_path: Path, monkeypatch) -> None:
+    """Training would begin anew, and replace it."""
+    torch.save({}, tmp_path / "last.ckpt")
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ResourceError, match="last.ckpt cannot be read: permission denied"):
+        usable(tmp_path / "last.ckpt")
 
 
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/../../x", "..", "data"])

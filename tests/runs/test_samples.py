@@ -71,9 +71,11 @@ def test_no_sample_takes_the_place_of_a_runs_own_video(world, call_main):
         status, stderr = call_main(main, *command, "output=run")
         assert status == 2 and stderr.count("\n") == 1
         assert stderr.startswith("error: output=run is a run folder (adapter.safetensors in it), whose own video")
-    # It would be gone with the frames of the run when these are made again.
-    status, stderr = call_main(main, "run=run", "poses=dance.npz", "output=run/frames/mine")
-    assert status == 2 and stderr.startswith("error: output=run/frames/mine lies in frames of a run folder (adapter")
+    # It would be gone with the frames of the run, or of a repair's segment, when these are made again.
+    for place in ("frames/mine", "segments/00002-00004"):
+        status, stderr = call_main(main, "run=run", "poses=dance.npz", f"output=run/{place}")
+        lies = f"error: output=run/{place} lies in {place.partition('/')[0]} of a run folder (adapter"
+        assert status == 2 and stderr.startswith(lies)
     assert {path: path.stat().st_mtime_ns for path in (world / "run").rglob("*")} == before
 
 
