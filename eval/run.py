@@ -1,6 +1,5 @@
 """A benchmark from data to numbers: python -m eval.run benchmark=tiktok method=posecrafter num_frames=8."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from src.app.loggers import build_loggers, finish_wandb, wandb_logger
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
-
-log = logging.getLogger(__name__)
 
 
 @entry("eval", BenchmarkSettings)
@@ -34,14 +31,8 @@ def main(cfg: DictConfig) -> None:
             node.logger.group, node.logger.tags = settings.benchmark.name, settings.tags("train")
         return build_loggers(node.get("logger"), settings)
 
-    def ended(failed: bool) -> None:
-        # At once, since what fails later is not of this subject.
-        try:
-            finish_wandb(failed=failed)
-        except Exception as error:
-            log.warning("W&B is not told how the subject ended: %s", error)
-
-    done = run_benchmark(settings, loggers=loggers, ended=ended, command=command("run", BenchmarkSettings))
+    # A subject's run ends with it, since what fails later is not its own.
+    done = run_benchmark(settings, loggers=loggers, ended=finish_wandb, command=command("run", BenchmarkSettings))
     if done is None or not tracked or not done[2]:
         return
     result, path, scored = done

@@ -14,7 +14,7 @@ from eval.scoring.settings import ScoreSettings
 from src.common.counting import counted
 from src.common.digests import digest
 from src.common.errors import UserError
-from src.common.paths import CONF_DIR
+from src.common.paths import choices
 from src.common.typed import FileName, check_range, identity, plain, setting
 from src.data.datasets.settings import DatasetSettings, dataset_kinds
 from src.methods.settings import KINDS, AnyMethodSettings, MethodKind
@@ -91,7 +91,7 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
         if (name := self.benchmark.name) in dataset_kinds() and (kind := self.dataset.kind) != name:
             # As it was given: a shipped one of another's kind is chosen by its name.
             own = getattr(self.dataset, "name", kind)
-            given = own if own in {path.stem for path in (CONF_DIR / "dataset").glob("*.yaml")} else kind
+            given = own if own in choices("dataset") else kind
             raise UserError(
                 f"benchmark={name} is of dataset={name}, not of dataset={given}: give clips of another "
                 "data set a name of their own too, benchmark.name=NAME"

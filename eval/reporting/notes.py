@@ -6,7 +6,7 @@ from eval.metrics.registry import REGISTRY
 from eval.reporting.results import Result
 from eval.scoring.protocol import shipped_protocol
 from src.common.counting import counted
-from src.common.paths import CONF_DIR
+from src.common.paths import choices
 from src.common.reading import read_yaml
 
 # What the published rows rest on (Sec. 5.1).
@@ -37,7 +37,7 @@ def published_clips(benchmark: str) -> int | None:
     >>> published_clips("tiktok"), published_clips("../tiktok")
     (10, None)
     """
-    known = {path.stem: path for path in (CONF_DIR / "dataset").glob("*.yaml")}
+    known = choices("dataset")
     published = read_yaml(known[benchmark]).get("num_published_clips") if benchmark in known else None
     return None if published is None else int(published)
 

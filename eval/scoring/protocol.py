@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from src.common.digests import digest
 from src.common.errors import UserError
-from src.common.paths import CONF_DIR
+from src.common.paths import CONF_DIR, choices
 from src.common.reading import read_yaml
 from src.common.typed import check_choice, plain, typed
 from src.media.pictures import Resize
@@ -145,7 +145,7 @@ class Protocol:
 
 def shipped_protocols() -> tuple[str, ...]:
     """The names in `conf/protocol`: a name in a result may be anything, also a way out of that folder."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
+    return tuple(choices("protocol"))
 
 
 def shipped_protocol(name: str) -> Protocol:

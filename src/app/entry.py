@@ -123,7 +123,7 @@ def entry(
                 _end(error)
             finally:
                 # The next job of a sweep would go on logging into this one's run.
-                finish_wandb(failed=failed)
+                finish_wandb(failed)
             running = False
 
         launch = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(run)

@@ -31,9 +31,8 @@ def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags:
     Raises:
         UserError: W&B refuses its settings or the key, or cannot be reached.
     """
+    from lightning.pytorch.loggers import WandbLogger
     from wandb.errors import Error as WandbError
-
-    from src.app.tracked import TrackedFineTune
 
     # Lightning would go on logging into the run of another logger of this process.
     finish_wandb()
@@ -44,7 +43,7 @@ def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags:
         mode = "offline"
     Path(save_dir).mkdir(parents=True, exist_ok=True)
     try:
-        logger = TrackedFineTune(
+        logger = WandbLogger(
             project=project, save_dir=save_dir, name=Path(save_dir).name, group=group, tags=list(tags), mode=mode
         )
         _ = logger.experiment
@@ -53,11 +52,14 @@ def wandb_logger(*, project: str, save_dir: str | Path, group: str | None, tags:
     return logger
 
 
-def finish_wandb(*, failed: bool = False) -> None:
-    """End this process's W&B run, if there is one, as finished or as failed."""
+def finish_wandb(failed: bool = False) -> None:
+    """End this process's W&B run, if there is one, as finished or as failed; where W&B has gone, with a warning."""
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=int(failed))
+        try:
+            wandb.finish(exit_code=int(failed))
+        except Exception as error:
+            log.warning("W&B is not told how its run ended: %s", error)
 
 
 def _has_key() -> bool:
@@ -92,9 +94,7 @@ def build_loggers(logger: DictConfig | None, settings: Any) -> "list[Logger]":
         if (refused := explained(error)) is not None:
             raise refused from error
         raise UserError(f"the logger cannot be made: {one_line(error)}; choose one: logger=csv") from error
-    from lightning.pytorch.loggers import WandbLogger
-
-    if isinstance(built, WandbLogger):
+    if type(built).__name__ == "WandbLogger":
         # Beside the other loggers' files lies `config.yaml`.
         built.experiment.config.update(plain(settings), allow_val_change=True)
     return [built]

@@ -8,6 +8,11 @@ CONF_DIR = PACKAGE_ROOT / "conf"
 MINI_WEIGHTS = PACKAGE_ROOT / "src" / "models" / "weights"
 
 
+def choices(group: str) -> dict[str, Path]:
+    """Of a group of the configuration that ships the choices, by name their files."""
+    return {path.stem: path for path in sorted((CONF_DIR / group).glob("*.yaml"))}
+
+
 def weights_here(folder: str) -> str:
     """Weights that ship, as they lie here, where a run names them as they lay where it was made; else the same name."""
     path = Path(folder)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from src.common.errors import UserError
-from src.common.paths import CONF_DIR
+from src.common.paths import choices
 from src.common.reading import read_yaml
 from src.data.crop import frame_size
 from src.data.prepare import content_sha256, prepare_subject
@@ -171,8 +171,8 @@ def default_name(video: Path, root: str | Path) -> str:
 
 def _unknown(subject: str, root: str | Path) -> str:
     # Of the people all that there are resolve by themselves.
-    files = sorted((CONF_DIR / "dataset").glob("*.yaml"))
-    datasets = {(read_yaml(path) or {}).get("name", path.stem): path.stem for path in files if path.stem != "people"}
+    files = {choice: path for choice, path in choices("dataset").items() if choice != "people"}
+    datasets = {(read_yaml(path) or {}).get("name", choice): choice for choice, path in files.items()}
     if (member := re.fullmatch(r"(\w+)_[0-9]{3}", subject)) and member[1] in datasets:
         return (
             f"{subject} of the data set {member[1]} is not prepared in {root}: "

@@ -27,7 +27,7 @@ from src.common.atomic import LOCK, atomic_path
 from src.common.digests import sha256
 from src.common.errors import DamagedFile, UserError
 from src.common.files import read_record, write_json
-from src.common.paths import CONF_DIR, weights_here
+from src.common.paths import choices, weights_here
 from src.common.reading import read_yaml
 from src.common.typed import plain, typed
 from src.common.writers import check_place, only_writer, refuse_links
@@ -84,8 +84,7 @@ class RunFolder:
     def _replaced(self) -> Sequence[str]:
         """What must not be somebody else's, since it would be replaced; refuses links in place of what is written."""
         # A logger's folder is called like its config.
-        logs = [path.stem for path in (CONF_DIR / "logger").glob("*.yaml")]
-        refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, SEGMENTS_RECORD, *logs))
+        refuse_links(self.path, (LOCK, *WRITTEN, PREVIEW, SEGMENTS, SEGMENTS_RECORD, *choices("logger")))
         return () if (self.path / CONFIG).is_file() or self.summary() is not None else WRITTEN
 
     # Settings.

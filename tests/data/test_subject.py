@@ -351,7 +351,7 @@ def test_rendered_people():
 def test_every_data_set_that_is_configured_is_known_by_its_subjects(tmp_path, monkeypatch):
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset/my_set.yaml").touch()
-    monkeypatch.setattr("src.data.resolve.CONF_DIR", tmp_path)
+    monkeypatch.setattr("src.common.paths.CONF_DIR", tmp_path)
     with pytest.raises(UserError, match=r"my_set_001 of the data set my_set is not prepared .* dataset=my_set first"):
         resolve("my_set_001", tmp_path / "data")
     (tmp_path / "dataset/my_set.yaml").write_text("name: mine")
