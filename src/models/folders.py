@@ -140,7 +140,10 @@ def _check_pickled(name: str, subfolder: str, variant: str | None, option: str) 
             pickled += there(f"{stem}{ending}.bin")
     # An index names files as it likes, and goes before all others.
     for index in Path(name, subfolder).glob("*.index*.json"):
-        named = {str(shard) for shard in read_json(index)["weight_map"].values()}
+        content = read_json(index)
+        if not isinstance(content, dict) or not isinstance(content.get("weight_map"), dict):
+            raise UserError(f"{option}={index} is no index of weights, which names a file for each tensor (weight_map)")
+        named = {str(shard) for shard in content["weight_map"].values()}
         pickled += [path for shard in named if not shard.endswith(".safetensors") for path in there(shard)]
     for path in filter(zipfile.is_zipfile, pickled):
         try:

@@ -297,6 +297,10 @@ def test_pickled_weights_of_a_folder_are_not_larger_than_they_look(tiny, tmp_pat
     index.write_text('{"metadata": {}, "weight_map": {"conv_in.weight": "optimizer.bin"}}')
     with pytest.raises(UserError, match=refused.format("optimizer.bin")):
         load_image_model(str(folder))
+    for other in ("[]", '{"weight_map": 3}'):
+        index.write_text(other)
+        with pytest.raises(UserError, match=r"model.base=.*index.json is no index of weights"):
+            load_image_model(str(folder))
     index.unlink()
     (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(UserError, match=refused.format("diffusion_pytorch_model.bin")):
