@@ -24,7 +24,7 @@ from src.data.subject_split import split_subject
 from src.media.contact_sheet import Row
 from src.methods.base import Method
 from src.methods.material import held_out_material
-from src.runs.clips import write_held_out
+from src.runs.clips import holds, write_held_out
 from src.runs.generated import FRAMES, POSES
 from src.runs.learn import check_cache
 from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, WRITTEN, RunFolder
@@ -154,9 +154,13 @@ def run_subject(
             said |= {"seed": settings.seed, "method": plain(settings.method)}
             summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
             run.clear_unfinished()
-    if not truth.is_dir():
+    # What is scored against, and of what the reference is a frame.
+    if not holds(truth, split.test_frames, split.test_poses):
         with run.only_writer(wait=True):
             write_held_out(truth, split)
+    if not holds(run.path / TRAINING, split.training.frames, split.training.poses):
+        with run.only_writer(wait=True):
+            run.save_training(split.training)
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,
@@ -179,8 +183,6 @@ def _finished(
     summary = samples.summary()
     if summary is not None and not (isinstance(summary.get("sampling"), dict) and samples.is_whole(summary)):
         summary = None
-    if not (run.path / TRAINING).is_dir():
-        return None, summary
     return (run.fine_tune_record(key) if trains else {}), summary
 
 

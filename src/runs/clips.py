@@ -8,6 +8,7 @@ Dimensions: N training frames, M held-out frames, H×W pixels, RGB uint8.
     conditions_0/    images that the first ControlNet beside the pose one was shown, and so on
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 from src.common.arrays import height_width
 from src.common.atomic import atomic_path
 from src.common.counting import counted
-from src.common.errors import DamagedFile
+from src.common.errors import DamagedFile, UserError
 from src.common.files import write_json
 from src.common.reading import read_json
 from src.data.subject_split import SubjectSplit, TrainingClip
@@ -25,6 +26,7 @@ from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import PoseSequence
 from src.runs.generated import FRAMES, POSES
 
+log = logging.getLogger(__name__)
 CLIP, CONDITIONS = "clip.json", "conditions_"
 
 
@@ -41,6 +43,20 @@ def write_held_out(folder: Path, split: SubjectSplit) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         _write(temporary, split.test_frames, split.test_poses, split.training.fps, split.test_conditions)
+
+
+def holds(folder: Path, frames: np.ndarray, poses: PoseSequence) -> bool:
+    """Whether a folder of either holds just these frames and poses; says so where it holds others or a part of them."""
+    if not folder.is_dir():
+        return False
+    try:
+        same = np.array_equal(read_video(folder / FRAMES).frames, frames)
+        same = same and load_poses(folder / POSES).sha256() == poses.sha256()
+    except UserError:
+        same = False
+    if not same:
+        log.warning("%s is not as it was written: made again", folder)
+    return same
 
 
 def read_training(folder: Path) -> TrainingClip:

@@ -92,6 +92,26 @@ def test_what_is_finished_is_not_done_again(
         run(config(folder, "trainer.max_steps=2"))
 
 
+@pytest.mark.parametrize("name", ["held_out_*/frames/00001.png", "held_out_*/poses.npz", "training/frames/00000.png"])
+def test_true_and_training_frames_that_were_changed_are_made_again_alone(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog, name: str
+) -> None:
+    """They are scored against, and say what the person looks like: what another put there would be the result."""
+    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    for part in ("runs", "data"):
+        shutil.copytree(finished[0] / part, tmp_path / part)
+    [path] = tmp_path.glob(f"runs/people/people_001_*/{name}")
+    before = path.read_bytes()
+    [other] = tmp_path.glob(f"runs/people/people_007_*/{name}")
+    shutil.copyfile(other, path)
+    scored = run(config(tmp_path, "subjects=[people_001]"))
+    assert scored["clips"]["people_001"] == finished[1]["clips"]["people_001"] and path.read_bytes() == before
+    assert caplog.text.count("is not as it was written: made again") == 1
+    shutil.rmtree(path.parent)
+    run(config(tmp_path, "subjects=[people_001]"))
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["samples", "held_out_*", "samples/*/frames"])
 def test_nothing_that_is_finished_is_scored_through_a_link(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
