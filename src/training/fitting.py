@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
 from src.common.checkpoints import usable
-from src.common.errors import UserError
+from src.common.errors import DamagedFile, UserError, explained
 from src.common.stopping import Stopped, deferred
 from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings, seconds_of
@@ -34,6 +34,7 @@ def fit_or_stop(
     """Train the module, in place, from a checkpoint on if there is one.
 
     Raises:
+        DamagedFile: the checkpoint has the outline of one, and what it holds cannot be gone on with.
         Stopped: on request, whether a callback of ours or Lightning answers it.
     """
     with deferred():
@@ -41,6 +42,18 @@ def fit_or_stop(
             trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException as error:
             raise Stopped(signal.SIGTERM) from error
+        except UserError:
+            raise
+        except Exception as error:
+            # The library takes each value as it stands, the optimiser's in the first step.
+            last = trainer.checkpoint_callback
+            began = not isinstance(last, LastCheckpoint) or last.stepped
+            if checkpoint is None or began or explained(error) is not None:
+                raise
+            raise DamagedFile(
+                f"the checkpoint {checkpoint} cannot be gone on with ({type(error).__name__}: {error!s:.200}): move it "
+                "away, and the same command begins anew"
+            ) from error
 
 
 class Fitting:

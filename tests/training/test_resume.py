@@ -145,6 +145,26 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_without_a_word(call_main, tm
     assert call_main(main, *command) == (0, "")
 
 
+@pytest.mark.parametrize(("part", "told"), [("loops", "KeyError: 'fit_loop'"), ("moments", "RuntimeError: The size")])
+def test_a_checkpoint_of_the_right_outline_and_other_contents_is_one_line(call_main, tmp_path, part, told):
+    """It may have come from anyone. What it holds is met where it is loaded, and where the optimiser first uses it."""
+    command, path = (*SETTINGS, "run_dir=run", "trainer.max_steps=2"), tmp_path / "run/checkpoints/last.ckpt"
+    assert call_main(main, *command, "trainer.max_time=00:00:00:00")[0] == 2
+    checkpoint = torch.load(path, weights_only=True)
+    if part == "loops":
+        checkpoint["loops"] = {}
+    else:
+        checkpoint["optimizer_states"][0]["state"][0]["exp_avg"] = torch.zeros(7)
+    torch.save(checkpoint, path)
+    status, stderr = call_main(main, *command)
+    refused = f"error: the checkpoint run/checkpoints/last.ckpt cannot be gone on with ({told}"
+    assert status == 2 and stderr.count("\n") == 1 and stderr.startswith(refused)
+    assert "move it away, and the same command begins anew" in stderr
+    assert path.exists()
+    path.unlink()
+    assert call_main(main, *command) == (0, "")
+
+
 def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
     """The same command, given again and again, comes to the end: each time trains at least a step and keeps it.
 
