@@ -101,6 +101,9 @@ def structure_of_file(shapes: Shapes, where: str) -> Structure:
     if f"{_UNET}input_blocks.0.0.weight" not in shapes:
         raise UserError(f"{where} is {_kind(shapes)}: expected a Stable Diffusion checkpoint with its UNet")
     unet = {name.removeprefix(_UNET): shape for name, shape in shapes.items() if name.startswith(_UNET)}
+    # The one input that only tensors tell of: the library passes them over, and samples without what they ask for.
+    guidance = next((shape for name, shape in unet.items() if name.endswith(".cond_proj.weight")), None)
+    check_inputs({} if guidance is None else {"time_cond_proj_dim": guidance[-1]}, f"the UNet of {where}")
     return _structure(unet, where)
 
 

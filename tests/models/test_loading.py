@@ -197,6 +197,10 @@ REFUSED_FILES = {
         r"is Stable Diffusion 2 \(text width 1024\)",
     ),
     "sdxl": ({f"{UNET}label_emb.0.0.weight": (4, 4)}, r"is Stable Diffusion XL"),
+    "lcm": (
+        {f"{UNET}time_embed.cond_proj.weight": (32, 256)},
+        r"the UNet of model.base=.* takes its guidance, .*\(time_cond_proj_dim=256\): give one",
+    ),
     "distilled": ({f"{UNET}input_blocks.9.0.x": (1,)}, r"8 blocks from 32 channels, expected 7 from 32"),
 }
 
