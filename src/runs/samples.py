@@ -11,7 +11,7 @@ from src.common.typed import plain
 from src.common.writers import free_folder
 from src.media.contact_sheet import Row
 from src.media.sound import Soundtrack
-from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, SEGMENTS, UNFINISHED, WRITTEN, RunFolder
+from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, HELD_OUT, SEGMENTS, UNFINISHED, WRITTEN, RunFolder
 from src.sampling.jobs import GeneratedClip, GenerationJob
 from src.sampling.kept_frames import RECORD
 
@@ -50,8 +50,10 @@ def refuse_run_folder(output: str) -> None:
         # Above it a config.yaml alone may be anybody's.
         marks = (ADAPTER, FINE_TUNE_RECORD, CONFIG) if folder == path else (ADAPTER, FINE_TUNE_RECORD)
         found = [name for name in marks if os.path.exists(folder / name)]
-        if found and (folder == path or path.relative_to(folder).parts[0] in (*WRITTEN, SEGMENTS)):
-            place = "is" if folder == path else f"lies in {path.relative_to(folder).parts[0]} of"
+        part = "" if folder == path else path.relative_to(folder).parts[0]
+        # A benchmark's run has one such folder for each set of held-out poses.
+        if found and (folder == path or part in (*WRITTEN, SEGMENTS) or part.startswith(f"{HELD_OUT}_")):
+            place = "is" if folder == path else f"lies in {part} of"
             raise UserError(
                 f"output={output} {place} a run folder ({found[0]} in it), whose own video would be replaced: give "
                 f"another folder, or leave output out for {SAMPLES}/ in the run"

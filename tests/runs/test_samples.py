@@ -71,8 +71,8 @@ def test_no_sample_takes_the_place_of_a_runs_own_video(world, call_main):
         status, stderr = call_main(main, *command, "output=run")
         assert status == 2 and stderr.count("\n") == 1
         assert stderr.startswith("error: output=run is a run folder (adapter.safetensors in it), whose own video")
-    # It would be gone with the frames of the run, or of a repair's segment, when these are made again.
-    for place in ("frames/mine", "segments/00002-00004"):
+    # It would be gone with the frames of the run, of a repair's segment or of a benchmark, when these are made again.
+    for place in ("frames/mine", "segments/00002-00004", "held_out_3e4e537a16/mine"):
         status, stderr = call_main(main, "run=run", "poses=dance.npz", f"output=run/{place}")
         lies = f"error: output=run/{place} lies in {place.partition('/')[0]} of a run folder (adapter"
         assert status == 2 and stderr.startswith(lies)
