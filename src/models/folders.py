@@ -39,7 +39,7 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
             raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
         raise UserError(
             f"{option}={name} could not be loaded: expected a local folder, a single file of weights or a hub id "
-            f"with {expected}. Download it where there is a network (huggingface-cli download {name}) and set "
+            f"with {expected}. Download it where there is a network (hf download {name}) and set "
             f"{option}=FOLDER, or use model=mini, which needs no download. The library says: {reason:.300}"
         ) from error
 

@@ -1,4 +1,7 @@
 import json
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,10 +39,9 @@ def test_what_a_folder_lacks_is_listed(tiny, tmp_path):
 def test_hub_ids_that_were_never_downloaded_say_how(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     report = check_weights(settings("no-one/has-this", controlnet="nor/this"))
-    assert [file["get"] for file in report["files"]] == [
-        "huggingface-cli download no-one/has-this",
-        "huggingface-cli download nor/this",
-    ]
+    get = [file["get"] for file in report["files"]]
+    assert get == ["hf download no-one/has-this", "hf download nor/this"]
+    assert shutil.which(get[0].split()[0], path=Path(sys.executable).parent), "a command that the install brings"
     assert len(report["problems"]) == 2 and report["fits"] is None
 
 
