@@ -92,6 +92,7 @@ def sample(
     else:
         RunFolder(settings.output).check_place()
     check_precision(trained.model.dtype, trainer.precision)
+    trainer.check_available()
     check_scales(trained.model, sampling.controlnet_scales)
     source, size = following(settings, trained.model, sampling), height_width(clip.frames)
     target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, clip=clip.source)

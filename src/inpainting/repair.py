@@ -47,6 +47,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
     run.check_same_fine_tune(settings.run)
     run.check_place()
+    check_offload(settings.model.offload, settings.trainer.check_available())
     _check_segments(run.path, pairs)
     check_cache(settings.fine_tune_cache)
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
@@ -68,7 +69,6 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         log.warning("%s", warning)
     image_model, backbone = build_models(settings.model)
     image_model.check_resolution(*sorted(subject.size))
-    check_offload(settings.model.offload, settings.trainer.check_available())
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         begin(run, settings.run, clip)

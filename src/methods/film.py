@@ -60,6 +60,7 @@ def film_picture(
     seed = kind.public_seed if seed is None else seed
     built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
+    trainer.check_available()
     folder = None if output is None else RunFolder(output)
     if folder is not None:
         folder.check_place()

@@ -72,8 +72,9 @@ def make_run(
     started = time.perf_counter()
     run.check_same_fine_tune(settings)
     if run.summary() is None:
-        # What is finished may lie where nothing can be written.
+        # What is finished may lie where nothing can be written, and be asked for where no such device is.
         run.check_place()
+        check_offload(settings.model.offload, settings.trainer.check_available())
     check_cache(settings.fine_tune_cache)
     check_prompt(settings.target_prompt, "target_prompt")
     subject = find_subject(settings)

@@ -117,6 +117,7 @@ def test_good_neighbours_are_read_in_one_pass_that_ends_with_the_last(people_cli
         (["segments=[[5,7]]", "segment_poses=guess"], "segment_poses=guess is unknown"),
         (["segments=[[5,7]]", "data.fps=5"], "data.fps=5.0: a repair keeps the whole clip"),
         (["segments=[[5,7]]", "crf=60"], "crf=60"),
+        (["segments=[[5,7]]", "trainer.devices=[0]", "pose.path=x"], r"devices=\[0\], .* cannot be had here"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_is_trained(overrides, message, clip, mended):

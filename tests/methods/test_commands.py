@@ -144,7 +144,7 @@ def test_what_does_not_go_together_is_one_line(
     assert not list((tmp_path / "outputs").glob("*_*"))
 
 
-def test_a_place_that_is_taken_is_told_before_anything_is_read(
+def test_a_place_that_is_taken_and_a_device_that_is_not_here_are_told_before_anything_is_read(
     call_main, tmp_path, rendered_picture, disco_options
 ) -> None:
     (tmp_path / "mine").mkdir()
@@ -153,6 +153,8 @@ def test_a_place_that_is_taken_is_told_before_anything_is_read(
     given = ["method=disco", *disco_options, f"subject={rendered_picture}", "poses=broken.mp4", *SMALL]
     status, error = call_main(src.sample.main, *given, "output=mine")
     assert status == 2 and "error: mine holds generated.mp4, which was not written here before" in error
+    status, error = call_main(src.sample.main, *given, "trainer.accelerator=cpu", "trainer.devices=[0]")
+    assert status == 2 and "error: trainer.accelerator=cpu, devices=[0], precision=32-true cannot be had here" in error
 
 
 def test_what_overflows_is_no_black_video(call_main, tmp_path, rendered_picture, dance, disco_options) -> None:

@@ -45,6 +45,16 @@ def test_a_precision_that_the_runs_weights_cannot_go_with_is_refused_at_once(run
     assert not list((run / "samples").glob("*")), "nothing is written"
 
 
+def test_a_device_that_is_not_here_is_told_before_a_video_is_read(run, call_main, tmp_path):
+    """Whose poses may take an hour, and whose models minutes."""
+    (tmp_path / "broken.mp4").write_text("no video")
+    commands = {train_main: ("subject=broken.mp4", "model=tiny"), sample_main: (f"run={run}", "poses=broken.mp4")}
+    for main, given in commands.items():
+        status, stderr = call_main(main, *given, "trainer.accelerator=cpu", "trainer.devices=[0]")
+        assert status == 2 and stderr.startswith("error: trainer.accelerator=cpu, devices=[0], precision="), stderr
+        assert "cannot be had here" in stderr and stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("audio", ["driver", "none"])
 def test_a_driver_gives_its_rate_and_sound(run, sample, tmp_path, audio):
     write_with_beeps(tmp_path / "driver.mp4", seconds=2)
