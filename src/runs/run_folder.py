@@ -242,12 +242,8 @@ class RunFolder:
         """
         self.save_generated(clip, beside=beside, conditions=conditions, sound=sound)
         summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
-        summary |= {
-            "drift": write_drift(self.path, clip),
-            "sampling": clip.cost,
-            "versions": environment(),
-            "git": git_revision(),
-        }
+        summary |= {"drift": write_drift(self.path, clip), "sampling": clip.cost}
+        summary |= {"versions": environment(), "git": git_revision()}
         return self.save_summary(summary)
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,12 +262,15 @@ class RunFolder:
         """Remove the windows of a video that is written."""
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
-    def is_whole(self, summary: Mapping[str, Any]) -> bool:
-        """Whether the files that a summary describes are there and as they were written; says so where not."""
+    def changed(self, summary: Mapping[str, Any], names: Sequence[str] = DESCRIBED) -> list[str]:
+        """Which of the files that a summary describes are missing or other than they were written."""
         # Version 0.1 wrote no checksums.
         files = summary.get("files") or {}
-        changed = [name for name in DESCRIBED if name in files and files[name] != tree_sha256(self.path / name)]
-        if changed:
+        return [name for name in names if name in files and files[name] != tree_sha256(self.path / name)]
+
+    def is_whole(self, summary: Mapping[str, Any]) -> bool:
+        """Whether the files that a summary describes are there and as they were written; says so where not."""
+        if changed := self.changed(summary):
             log.warning("%s in %s missing or changed since: made again", ", ".join(changed), self.path)
         return not changed
 
