@@ -6,6 +6,7 @@ be what is there, and within the limit.
 
 import math
 import os
+import pickletools
 import struct
 import tempfile
 import zipfile
@@ -22,9 +23,10 @@ from src.common.reading import MEBIBYTE, open_regular, size_in_words
 MAX_MEMBERS = 64
 HELD_BYTES = 2**28  # pictures of a clip that are more than this wait on disk
 _KINDS = "biuf"
-_END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x05\x06", 22, b"PK\x06\x07"
+_ZIP, _END_OF_ZIP, _END_SIZE, _ZIP64 = b"PK\x03\x04", b"PK\x05\x06", 22, b"PK\x06\x07"
 _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1
+_OLD_PICKLES = 5  # a magic number, a version, the system, names and tensors, storages
 MAX_PICKLE_BYTES = 4 * MEBIBYTE  # of the names and shapes of a checkpoint; 20,000 tensors take 3
 
 
@@ -166,27 +168,57 @@ def map_npy(path: str | Path) -> np.ndarray:
             raise DamagedFile(f"{path} is not readable as an array (.npy): {error or 'it ends too early'}") from None
 
 
-def check_packed(path: str | Path) -> None:
-    """Refuse a zipped checkpoint of PyTorch that is smaller on disk than what reading it as data builds.
+def check_packed(path: str | Path) -> bool:
+    """Refuse a checkpoint of PyTorch that is smaller on disk than what reading it as data builds.
 
     PyTorch compresses no weights, and reads compressed ones all the same: ten kilobytes of empty lists take a gigabyte.
+    A byte of a pickle, in a zip or as PyTorch wrote them until 1.6, takes up to 64.
+
+    Returns:
+        Whether it is a zip, whose tensors PyTorch can leave on disk.
 
     Raises:
         ResourceError: it cannot be read.
-        DamagedFile: it is no zip, a part of it is compressed, or its pickle is too large.
+        DamagedFile: a part of it is compressed, or a pickle is too large.
         UserError: it is no regular file.
+        ValueError: it is neither a zip nor of the old format, or damaged.
     """
     with open_regular(path) as file, in_one_line(path, "read"):
+        # By what PyTorch goes.
+        if file.read(len(_ZIP)) != _ZIP:
+            _check_pickles(file, path)
+            return False
         try:
             parts = zipfile.ZipFile(file).infolist()
         except (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError) as error:
-            raise DamagedFile(f"{path} is not readable as a checkpoint: {error}") from None
+            raise ValueError(f"{path} is not readable as a checkpoint: {error}") from None
     for part in parts:
         if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
             raise DamagedFile(f"{path} holds {part.filename!r:.60} compressed, as PyTorch packs code but no weights")
         if part.filename.lower().endswith(".pkl") and part.file_size > MAX_PICKLE_BYTES:
-            size = size_in_words(part.file_size)
-            raise DamagedFile(f"{path} holds {size} of pickled names: no model of this family has so many")
+            raise _too_many_names(path, part.file_size)
+    return True
+
+
+def _check_pickles(file: BinaryIO, path: str | Path) -> None:
+    """The same of the pickles that the old format begins with, of which `pickletools` builds nothing."""
+    end = 0
+    for _ in range(_OLD_PICKLES):
+        file.seek(end)
+        piece, last = file.read(MAX_PICKLE_BYTES), 0
+        try:
+            for _, _, position in pickletools.genops(piece):
+                last = position or 0
+        except ValueError:
+            # Where it stops early, it is none.
+            if last < MAX_PICKLE_BYTES // 2:
+                raise
+            raise _too_many_names(path, os.fstat(file.fileno()).st_size - end) from None
+        end += last + 1
+
+
+def _too_many_names(path: str | Path, size: int) -> DamagedFile:
+    return DamagedFile(f"{path} holds {size_in_words(size)} of pickled names: no model of this family has so many")
 
 
 def _check_directory(file: BinaryIO) -> None:

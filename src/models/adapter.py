@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.common.atomic import atomic_path
-from src.common.errors import UserError
+from src.common.errors import UserError, explained
 from src.common.reading import size_in_words
 from src.common.typed import typed
 from src.models.backbone import VideoBackbone
@@ -148,7 +148,10 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, list[str], AdapterRecord]]:
                 )
             yield file, names, record
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error})") from error
+        damaged = UserError(
+            f"{path} is not a readable safetensors file ({error}): give its src.train command again, or the right file"
+        )
+        raise explained(error, path, "read") or damaged from error
 
 
 def _record(text: str | None, path: str | Path) -> AdapterRecord:

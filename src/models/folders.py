@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def _check_pickled(name: str, subfolder: str, variant: str | None, option: str) 
             raise UserError(f"{option}={index} is no index of weights, which names a file for each tensor (weight_map)")
         named = {str(shard) for shard in content["weight_map"].values()}
         pickled += [path for shard in named if not shard.endswith(".safetensors") for path in there(shard)]
-    for path in filter(zipfile.is_zipfile, pickled):
+    for path in pickled:
         try:
             check_packed(path)
         except DamagedFile as error:

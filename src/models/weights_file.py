@@ -1,6 +1,5 @@
 """One file of weights, read as data: names and shapes without the tensors, or the tensors, never code."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from src.common.arrays import check_packed
 from src.common.counting import counted
-from src.common.errors import DamagedFile, UserError
+from src.common.errors import DamagedFile, UserError, explained
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 MAX_TENSORS = 20_000  # Stable Diffusion with EMA has about 2,000
@@ -40,7 +39,8 @@ def tensor_shapes(path: str, *, option: str) -> dict[str, tuple[int, ...]]:
                 raise UserError(f"{option}={path} holds {len(names)} tensors: no model of this family has so many")
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{option}={path} is no readable safetensors file ({error}): download it again") from error
+        damaged = UserError(f"{option}={path} is no readable safetensors file ({error}): download it again")
+        raise explained(error, path, "read") or damaged from error
 
 
 def read_tensors(path: str, *, option: str) -> dict[str, Tensor]:
@@ -55,7 +55,8 @@ def read_tensors(path: str, *, option: str) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{option}={path} is no readable safetensors file ({error}): download it again") from error
+        damaged = UserError(f"{option}={path} is no readable safetensors file ({error}): download it again")
+        raise explained(error, path, "read") or damaged from error
 
 
 def require_finite(state: Mapping[str, Tensor], what: str, mend: str) -> None:
@@ -75,18 +76,20 @@ def _require(path: str, option: str) -> None:
 def _unpickled(path: str, option: str, *, device: str) -> dict[str, Tensor]:
     """Tensors of a pickled checkpoint, below `state_dict` where there is one; nothing in it is executed."""
     try:
-        if mapped := zipfile.is_zipfile(path):
-            check_packed(path)
-        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped and device != "meta")
+        zipped = check_packed(path)
+        content = torch.load(path, map_location=device, weights_only=True, mmap=zipped and device != "meta")
     except DamagedFile as error:
         raise UserError(f"{option}={error}: convert it to safetensors") from error
+    except UserError:
+        raise
     except (UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
         if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
             raise UserError(
                 f"{option}={path} holds more than weights, which is not opened because it could run code: convert it "
                 "to safetensors"
             ) from error
-        raise UserError(f"{option}={path} is no readable checkpoint: download it again") from error
+        damaged = UserError(f"{option}={path} is no readable checkpoint: download it again")
+        raise explained(error, path, "read") or damaged from error
     while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from src.common.checkpoints import usable
 from src.common.errors import ResourceError, UserError
@@ -306,16 +307,37 @@ def test_a_checkpoint_is_not_larger_than_it_looks(
         tensor_shapes(str(path), option="model.base")
 
 
+@pytest.mark.parametrize("appended", ["nothing", "a zip"])
+def test_weights_in_the_old_format_are_not_larger_than_they_look(tmp_path: Path, monkeypatch, appended: str) -> None:
+    """PyTorch tells the formats apart by how a file begins, Python by how it ends."""
+    path = tmp_path / "old.ckpt"
+    torch.save({"weight": torch.ones(2)}, path, _use_new_zipfile_serialization=False)
+    assert tensor_shapes(str(path), option="model.base") == {"weight": (2,)}
+    before = b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, {}))
+    path.write_bytes(before + b"\x80\x02(" + b"]" * 5_000_000 + b"t." + pickle.dumps([], 2))
+    if appended == "a zip":
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("model/data.pkl", b"")
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(UserError, match=r"^model.base=.*old.ckpt holds 4.77 MiB of pickled names.*: convert it"):
+        tensor_shapes(str(path), option="model.base")
+
+
 def test_a_checkpoint_that_the_system_does_not_give_is_no_damaged_one(tmp_path: Path, monkeypatch) -> None:
-    """Training would begin anew, and replace it."""
+    """Training would begin anew, and replace it; weights are not to be downloaded again."""
     torch.save({}, tmp_path / "last.ckpt")
+    save_file({}, tmp_path / "last.safetensors")
 
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "denied")
 
     monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr("src.models.weights_file.safe_open", refuse)
     with pytest.raises(ResourceError, match="last.ckpt cannot be read: permission denied"):
         usable(tmp_path / "last.ckpt")
+    for name in ("last.ckpt", "last.safetensors"):
+        with pytest.raises(ResourceError, match=f"{name} cannot be read: permission denied"):
+            tensor_shapes(str(tmp_path / name), option="model.base")
 
 
 @pytest.mark.parametrize("name", ["../../x", "/x", "a/../../x", "..", "data"])
