@@ -24,12 +24,13 @@ class CheckCommand:
 def main(cfg: DictConfig) -> None:
     """Status 0 where everything matches; else status 2, and a line for each submission that does not."""
     # Seconds of imports that `--help` and a misspelt setting need not wait for.
-    from eval.benchmark.leaderboard import SUBMISSION, read_board, read_submission, submissions, untied
+    from eval.benchmark.leaderboard import BOARD, SUBMISSION, read_board, read_submission, submissions, untied
 
     folder = settings_of(CheckCommand, cfg).folder.resolve()
     if not folder.is_dir():
         raise UserError(f"folder={folder} is no folder: name a submission or a board")
-    one = (folder / SUBMISSION).is_file()
+    # What lies in a board is a submission, whatever it lacks.
+    one = (folder / SUBMISSION).is_file() or ((folder.parent / BOARD).is_file() and not (folder / BOARD).is_file())
     board = read_board(folder.parent if one else folder)
     if loose := untied(board):
         log.warning("%s", loose)

@@ -327,6 +327,9 @@ def test_a_submission_says_who_made_it(board: Path, result: dict[str, Any], call
         assert status == 2 and told in line and line.startswith("error: ")
     status, line = call_main(submit_check, str(board.parent))
     assert status == 2 and "holds no board.json" in line
+    (board / "odd/submission.json").unlink()
+    status, line = call_main(submit_check, str(board / "odd"))
+    assert status == 2 and line.startswith("error: of 1 submission 1 does not match ") and line.endswith(": odd\n")
 
 
 @pytest.fixture
