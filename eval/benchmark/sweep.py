@@ -101,9 +101,11 @@ def read_sweep(folder: Path) -> Sweep:
         if is_of_training(summary):
             found.append((path, settings, summary))
         else:
-            unfinished[path.name] = f"of {settings.subject} by {settings.method.name}"
+            films = "" if settings.sample_after_train else ", which films nothing (sample_after_train=false)"
+            unfinished[path.name] = f"of {settings.subject} by {settings.method.name}{films}"
     if not found:
-        raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
+        jobs = "".join(f" (job {name}, {what})" for name, what in list(unfinished.items())[:1])
+        raise UserError(f"sweep={folder} holds no finished run{jobs}: give the folder of a multirun of src.train")
     names, runs = _clip_names({settings.subject for _, settings, _ in found}), []
     variants = variants_of([(settings, summary.get("overrides", [])) for _, settings, summary in found])
     for (path, settings, summary), variant in zip(found, variants, strict=True):

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -195,6 +196,12 @@ def test_bad_sweeps_are_named(tmp_path):
         read_sweep(tmp_path / "gone")
     with pytest.raises(UserError, match="no finished run"):
         read_sweep(tmp_path)
+    saved(tmp_path / "2", "anna", "sample_after_train=false")
+    (tmp_path / "2/summary.json").unlink()
+    told = r"no finished run \(job 2, of anna by posecrafter, which films nothing \(sample_after_train=false\)\): give"
+    with pytest.raises(UserError, match=told):
+        read_sweep(tmp_path)
+    shutil.rmtree(tmp_path / "2")
     for job in ("2", "10"):
         saved(tmp_path / job, "anna")
     with pytest.raises(UserError, match="holds anna with the same settings twice, in 2 and 10: move all but one"):
