@@ -1,5 +1,7 @@
 """The measurement of retargeting: its truth is the renderer's, its figures are recomputed, and it is done once."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,10 @@ def test_figures_are_those_of_the_generated_against_the_rendered_truth(config, t
     assert read_json(tmp_path / "out/results.json") == summary
     assert len((tmp_path / "out/results.md").read_text().splitlines()) == 4
 
+    shutil.copyfile(folder / "contact_sheet.png", folder / "frames/00001.png")
+    (damaged,) = (tmp_path / "out/generated").glob("people_007_people_008_none_*")
+    shutil.rmtree(damaged / "frames")
+    assert measure(config()) == summary, "what was changed or is gone since is made again"
     assert measure(config("sampling.num_steps=2"))["mean"] != summary["mean"], "of other settings, other figures"
     monkeypatch.setattr("eval.benchmark.retarget.Person", None)
     assert measure(config()) == summary
