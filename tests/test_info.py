@@ -45,9 +45,7 @@ def test_weights_that_are_not_here_are_a_problem_that_says_the_command(call_main
         "check=true",
     )
     assert status == 0
-    assert (
-        "PROBLEM: model.base=no-one/has-this: all of it missing; huggingface-cli download no-one/has-this" in readable
-    )
+    assert "PROBLEM: model.base=no-one/has-this: all of it missing; hf download no-one/has-this" in readable
 
 
 @pytest.mark.usefixtures("counted")

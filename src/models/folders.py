@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -37,11 +39,32 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
             raise UserError(f"{option}={name} lacks tensors that {expected} has: download it again") from error
         if is_weights_file(name):
             raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
+        if not Path(name).is_dir() and not is_hub_id(name):
+            raise UserError(f"{option}={name}: there is no such folder or file: expected {expected}") from error
+        wanted = f"a local folder, a single file of weights or a hub id with {expected}"
+        mend = (
+            f"Download it where there is a network ({download_command(name)}) and set {option}=FOLDER, or use "
+            "model=mini, which needs no download"
+        )
+        if Path(name).is_dir():
+            wanted, mend = f"a folder with {expected}", "Complete the folder"
         raise UserError(
-            f"{option}={name} could not be loaded: expected a local folder, a single file of weights or a hub id "
-            f"with {expected}. Download it where there is a network (huggingface-cli download {name}) and set "
-            f"{option}=FOLDER, or use model=mini, which needs no download. The library says: {reason:.300}"
+            f"{option}={name} could not be loaded: expected {wanted}. {mend}. The library says: {reason:.300}"
         ) from error
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether this can be a repository's name on the hub; else it is a path."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def download_command(name: str, *files: str) -> str:
+    """The command line that fetches a repository of the hub, or files of it."""
+    return " ".join(("hf download", name, *files))
 
 
 def part_config(name: str, part: str, *, option: str) -> dict[str, Any]:

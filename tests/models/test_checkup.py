@@ -37,8 +37,8 @@ def test_hub_ids_that_were_never_downloaded_say_how(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     report = check_weights(settings("no-one/has-this", controlnet="nor/this"))
     assert [file["get"] for file in report["files"]] == [
-        "huggingface-cli download no-one/has-this",
-        "huggingface-cli download nor/this",
+        "hf download no-one/has-this",
+        "hf download nor/this",
     ]
     assert len(report["problems"]) == 2 and report["fits"] is None
 

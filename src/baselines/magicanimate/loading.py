@@ -28,7 +28,7 @@ from src.models.weights_file import read_tensors
 
 log = logging.getLogger(__name__)
 OPTION = "method.weights"
-ORIGIN = f"of zcxu-eric/MagicAnimate (huggingface-cli download zcxu-eric/MagicAnimate), {OPTION}=FOLDER"
+ORIGIN = f"of zcxu-eric/MagicAnimate (hf download zcxu-eric/MagicAnimate), {OPTION}=FOLDER"
 APPEARANCE, CONTROLNET, TEMPORAL = "appearance_encoder", "densepose_controlnet", "temporal_attention"
 
 
