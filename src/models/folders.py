@@ -1,6 +1,7 @@
 """Parts of a model in diffusers' layout: a local folder or a hub id with a config and weights for each part."""
 
 import contextlib
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from src.common.arrays import check_packed
 from src.common.counting import counted
 from src.common.errors import DamagedFile, UserError
+from src.common.once import say_once
 from src.common.reading import MEBIBYTE, read_json, read_text
 from src.models.weights_file import is_weights_file
 
+log = logging.getLogger(__name__)
 VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
 WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)"
@@ -77,6 +80,9 @@ def part_config(name: str, part: str, *, option: str) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it cannot be read.
     """
+    if not Path(name).is_dir() and is_hub_id(name):
+        # Gigabytes, or minutes of tries without a network.
+        say_once(log, logging.INFO, f"{option}={name}: what is not here yet is fetched from its hub")
     cls = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "controlnet": ControlNetModel}[part]
     with clear_errors(option, name, f"the config of its {part}"):
         return dict(cls.load_config(name, subfolder=_subfolder(name, part)))

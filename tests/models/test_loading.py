@@ -328,11 +328,13 @@ def test_random_weights_depend_on_the_seed_alone():
         ("gone.safetensors", "x", r"model.base=gone.safetensors: there is no such file"),
     ],
 )
-def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_path):
+def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=message):
         load_image_model(base, controlnet)
+    assert ("fetched from its hub" in caplog.text) == (base == "nowhere/at-all")
 
 
 def test_the_command_that_fetches_weights_is_one_that_the_hubs_client_has():
