@@ -7,6 +7,7 @@ from functools import partial
 
 from omegaconf import DictConfig
 
+from src.app.command_line import as_given
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
@@ -44,8 +45,15 @@ def main(cfg: DictConfig) -> None:
     if "sampling" in summary and summary != before:
         log_video("comparison", run.path / COMPARISON, *logged)
     if not in_sweep():
-        told = shlex.quote(f"run={run.path}")
+        told = shlex.join([f"run={run.path}", *_how_poses_are_found(settings)])
         log.info("to film other poses: python -m src.sample %s poses=<video, keypoints or pose script>", told)
+
+
+def _how_poses_are_found(settings: RunSettings) -> list[str]:
+    """What was given of `pose`, which finds the poses of a driver as well; keypoints are those of one clip."""
+    if settings.pose.kind == "file":
+        return []
+    return [given for given in as_given(overrides(), CommandLine) if given.startswith(("pose=", "pose."))]
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def test_a_video_with_poses_from_a_file_to_a_new_video(run_module, clip_with_pos
     )
     done = run_module("src.train", *command, "preview.num_steps=1", "preview.num_poses=2")
     assert done.returncode == 0, done.stderr
+    assert f"src.sample run={run} poses=<" in done.stdout, "the keypoints are of this clip"
     summary = assert_whole(run, 5, (64, 64))
     assert summary["test_frames"] == [9, 10, 11, 12, 13] and len(summary["training_frames"]) == 4
     assert summary["training"]["steps"] == 3 and summary["training"]["seconds_per_step"] > 0
@@ -139,13 +140,18 @@ def test_experiments_that_ship_are_found_from_anywhere(compose_config, tmp_path,
     assert cfg.fine_tune_cache == "outputs/fine_tunes"
 
 
-def test_a_run_folder_has_one_writer(call_main, tmp_path):
-    command = ("subject=people_001", *FAST, "run_dir=run")
+def test_a_run_folder_has_one_writer(call_main, tmp_path, capsys, monkeypatch):
+    pose = ("pose=mini", "pose.visibility_threshold=0.25")
+    command = ("subject=people_001", *pose, *FAST, "run_dir=run")
     with RunFolder(tmp_path / "run").only_writer():
         status, stderr = call_main(main, *command)
         assert status == 2 and stderr.count("\n") == 1 and "another process is writing into run" in stderr
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     assert call_main(main, *command) == (0, "")
+    # Poses of a driver are found as they were here.
+    monkeypatch.setattr("sys.argv", ["train", *command])
+    main()
+    assert f"src.sample run=run {' '.join(pose)} poses=<" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "rendered", "word"), [("mini", False, "sd15"), ("mini", True, None)])

@@ -248,6 +248,8 @@ def _quiet_libraries() -> None:
         ".*Checkpoint directory.*exists and is not empty.*",
         # Of a checkpoint that a version with other callbacks wrote: what of them counts is there.
         ".*callbacks used to create the checkpoint need to be provided.*",
+        # diffusers' of huggingface_hub.
+        ".*local_dir_use_symlinks.*",
         # Of what earlier layers made, when PyTorch looks at it to compile a layer of a training.
         "The .grad attribute of a Tensor that is not a leaf",
     ):
@@ -257,6 +259,8 @@ def _quiet_libraries() -> None:
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
     # Libraries read these when they are first imported, which a command does as late as it can.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Without a network each of its tries is two lines, twice; the error that comes of them says what to do.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in {"transformers", "diffusers"} & sys.modules.keys():
         sys.modules[f"{name}.utils.logging"].disable_progress_bar()

@@ -244,6 +244,8 @@ def _full_frame_poses(
         else:
             log.info("poses of %s were extracted before: %s", reader.path, cached)
             return found, people
+    if extractor.caution:
+        log.warning("%s", extractor.caution)
     poses = extractor.extract(reader, total=len(reader))
     if len(poses) != len(reader):
         raise UserError(

@@ -11,7 +11,7 @@ from src.common.errors import DamagedFile, UserError
 from src.common.reading import read_json
 from src.common.system import GIB
 from src.models.control_images import DETECTORS, detector_file
-from src.models.folders import WEIGHTS
+from src.models.folders import WEIGHTS, download_command, is_hub_id
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
 from src.models.settings import ControlNetSettings, ModelSettings
 from src.models.sources import beside_option, check_sources, sources_of
@@ -86,7 +86,7 @@ def _detector(number: int, net: ControlNetSettings) -> dict[str, Any]:
     path, name = detector_file(net), DETECTORS[net.condition]
     entry: dict[str, Any] = {"option": f"model.controlnets[{number}].detector", "name": net.detector, "missing": []}
     if path is None:
-        get = f"hf download lllyasviel/Annotators {name}, or give condition=images"
+        get = f"{download_command('lllyasviel/Annotators', name)}, or give condition=images"
         return entry | {"found": None, "missing": [name], "get": get}
     return entry | {"found": str(path), "get": None, "gib": _gib([path])}
 
@@ -105,7 +105,8 @@ def _source(option: str, name: str, parts: dict[str, tuple[str, ...]]) -> dict[s
             return entry | {"missing": [f"a readable file ({error})"], "get": "download it again"}
         return entry | {"found": name, "gib": _gib([path])}
     folder = path if path.is_dir() else _cached(name)
-    entry["get"] = f"hf download {name}" if not path.is_dir() else "complete the folder"
+    fetched = download_command(name) if is_hub_id(name) else "give the path of a folder that is there"
+    entry["get"] = "complete the folder" if path.is_dir() else fetched
     if folder is None:
         return entry | {"missing": ["all of it"]}
     missing = [line for part, needed in parts.items() for line in _missing(folder, part, needed)]

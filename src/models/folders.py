@@ -1,6 +1,7 @@
 """Parts of a model in diffusers' layout: a local folder or a hub id with a config and weights for each part."""
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderTiny, ControlNetModel, UNet2DConditionModel
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src.common.arrays import check_packed
 from src.common.counting import counted
 from src.common.errors import DamagedFile, UserError
+from src.common.once import say_once
 from src.common.reading import MEBIBYTE, read_json, read_text
 from src.models.weights_file import is_weights_file
 
+log = logging.getLogger(__name__)
 VAES = {cls.__name__: cls for cls in (AutoencoderKL, AutoencoderTiny, AutoencoderDC)}
 WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d+-of-\d+)?\.(?:safetensors|bin)"
@@ -36,11 +41,32 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
             raise UserError(f"{option}={name} lacks tensors that {expected} has: download it again") from error
         if is_weights_file(name):
             raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
+        if not Path(name).is_dir() and not is_hub_id(name):
+            raise UserError(f"{option}={name}: there is no such folder or file: expected {expected}") from error
+        wanted = f"a local folder, a single file of weights or a hub id with {expected}"
+        mend = (
+            f"Download it where there is a network ({download_command(name)}) and set {option}=FOLDER, or use "
+            "model=mini, which needs no download"
+        )
+        if Path(name).is_dir():
+            wanted, mend = f"a folder with {expected}", "Complete the folder"
         raise UserError(
-            f"{option}={name} could not be loaded: expected a local folder, a single file of weights or a hub id "
-            f"with {expected}. Download it where there is a network (hf download {name}) and set "
-            f"{option}=FOLDER, or use model=mini, which needs no download. The library says: {reason:.300}"
+            f"{option}={name} could not be loaded: expected {wanted}. {mend}. The library says: {reason:.300}"
         ) from error
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether this can be a repository's name on the hub; else it is a path."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def download_command(name: str, *files: str) -> str:
+    """The command line that fetches a repository of the hub, or files of it."""
+    return " ".join(("hf download", name, *files))
 
 
 def part_config(name: str, part: str, *, option: str) -> dict[str, Any]:
@@ -53,6 +79,9 @@ def part_config(name: str, part: str, *, option: str) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it cannot be read.
     """
+    if not Path(name).is_dir() and is_hub_id(name):
+        # Gigabytes, or minutes of tries without a network.
+        say_once(log, logging.INFO, f"{option}={name}: what is not here yet is fetched from its hub")
     cls = {"unet": UNet2DConditionModel, "vae": AutoencoderKL, "controlnet": ControlNetModel}[part]
     with clear_errors(option, name, f"the config of its {part}"):
         return dict(cls.load_config(name, subfolder=_subfolder(name, part)))

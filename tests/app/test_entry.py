@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -155,6 +158,19 @@ def test_settings_are_checked_before_anything_else(changes, message):
 
 def test_user_errors_are_one_line():
     assert str(UserError("a\n   long\nstory")) == "a long story"
+
+
+def test_a_missing_network_is_left_to_the_error_that_comes_of_it():
+    """In a process of its own: a library reads how much it may say when it is imported."""
+    said = (
+        "import warnings; from src.app.entry import _quiet_libraries as quiet; quiet()\n"
+        "from huggingface_hub.utils import logging\n"
+        "logging.get_logger('huggingface_hub.utils._http').warning('Retrying in 1s')\n"
+        "warnings.warn('The `local_dir_use_symlinks` argument is deprecated', UserWarning)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_VERBOSITY"}
+    done = subprocess.run([sys.executable, "-c", said], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path):

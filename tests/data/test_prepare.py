@@ -95,6 +95,16 @@ def test_a_blank_prompt_is_refused_before_anything_is_written(call_main, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "poses.npz"]
 
 
+def test_poses_of_the_detector_of_drawn_people_come_with_a_warning(prepare, tmp_path, caplog):
+    video, poses = inputs(tmp_path)
+    where = [f"video={video}", f"data.root={tmp_path / 'data'}", "data.resolution=64"]
+    prepare(*where, "pose=file", f"pose.path={poses}")
+    assert "drawn people" not in caplog.text
+    prepare(*where, "pose=mini")
+    [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("pose=mini has seen drawn people alone")
+
+
 def test_a_missing_video_is_one_line(prepare, tmp_path):
     with pytest.raises(UserError, match="no video at"):
         prepare(f"video={tmp_path / 'absent.mp4'}", "pose=mediapipe")

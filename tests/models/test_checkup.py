@@ -1,6 +1,4 @@
 import json
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,11 +36,13 @@ def test_what_a_folder_lacks_is_listed(tiny, tmp_path):
 
 def test_hub_ids_that_were_never_downloaded_say_how(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    report = check_weights(settings("no-one/has-this", controlnet="nor/this"))
-    get = [file["get"] for file in report["files"]]
-    assert get == ["hf download no-one/has-this", "hf download nor/this"]
-    assert shutil.which(get[0].split()[0], path=Path(sys.executable).parent), "a command that the install brings"
-    assert len(report["problems"]) == 2 and report["fits"] is None
+    report = check_weights(settings("no-one/has-this", controlnet="nor/this", vae="./gone/vae"))
+    assert [file["get"] for file in report["files"]] == [
+        "hf download no-one/has-this",
+        "hf download nor/this",
+        "give the path of a folder that is there",
+    ]
+    assert len(report["problems"]) == 3 and report["fits"] is None
 
 
 @pytest.mark.parametrize(

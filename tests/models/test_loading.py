@@ -1,6 +1,7 @@
 import json
 import logging
 import zipfile
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from src.common.errors import UserError
 from src.models.chunking import frame_bytes
+from src.models.folders import download_command
 from src.models.image_model import ImageModel
 from src.models.loading import load_image_model, random_image_model
 from src.models.settings import LoraSettings
@@ -325,15 +327,23 @@ def test_random_weights_depend_on_the_seed_alone():
 @pytest.mark.parametrize(
     ("base", "controlnet", "message"),
     [
-        ("nowhere/at-all", None, r"model.base=nowhere/at-all could not be loaded.*set model.base=FOLDER"),
+        ("nowhere/at-all", None, r"could not be loaded.*\(hf download nowhere/at-all\) and set model.base=FOLDER"),
+        ("./nowhere/at-all", None, r"model.base=./nowhere/at-all: there is no such folder or file: expected "),
         ("gone.safetensors", "x", r"model.base=gone.safetensors: there is no such file"),
     ],
 )
-def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_path):
+def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=message):
         load_image_model(base, controlnet)
+    assert ("fetched from its hub" in caplog.text) == (base == "nowhere/at-all")
+
+
+def test_the_command_that_fetches_weights_is_one_that_the_hubs_client_has():
+    program = download_command("a/b").split()[0]
+    assert any(script.name == program for script in entry_points(group="console_scripts"))
 
 
 def test_a_damaged_file_is_said_to_be_one(tmp_path):

@@ -31,11 +31,13 @@ class PoseExtractor(ABC):
     Attributes:
         crowd: everybody who was found in the clip that was read last; None where people are not told apart.
         download: whether weights that are not here may be fetched.
+        caution: what a user should know before a clip is prepared with its poses, if anything.
     """
 
     name: str
     download: bool = True
     crowd: Crowd | None = None
+    caution: str | None = None
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -90,6 +90,7 @@ class MiniExtractor(PoseExtractor):
     """
 
     name = "mini"
+    caution = "pose=mini has seen drawn people alone: of a filmed one its poses are wrong; use pose=dwpose or mediapipe"
 
     def __init__(self, *, weights: str | Path = WEIGHTS, visibility_threshold: float = 0.5) -> None:
         self.weights, self.visibility_threshold = Path(weights), visibility_threshold
