@@ -143,7 +143,7 @@ class Result:
             return [weight for weight in known if weight is not None] if None not in known else None
         if metric.startswith("mse-p"):
             return None
-        return [1.0 if metric.startswith("clip-t") else self.clips[clip]["frames"] for clip in clips]
+        return [1.0 if REGISTRY[metric].weighs == "videos" else self.clips[clip]["frames"] for clip in clips]
 
 
 def load_results(paths: Sequence[Path]) -> list[Result]:
