@@ -13,7 +13,8 @@ from src.common.errors import UserError
 from src.common.typed import plain
 from src.media.sources import VIDEO_SUFFIXES
 from src.models.settings import stand_in
-from src.runs.run_folder import HELD_OUT, SUMMARY, RunFolder
+from src.runs.generated import FRAMES
+from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, RunFolder
 from src.runs.settings import LearningSettings
 
 
@@ -25,25 +26,32 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> Cl
         name: of the clip; None: the subject's, so that runs of one person pair in a report.
 
     Raises:
-        UserError: there are none in it, or it is not finished.
+        UserError: there are none in it, it is not finished, or they are not those that it wrote.
     """
-    if not (run / "frames").is_dir() or not (run / HELD_OUT / "frames").is_dir():
+    if not (run / FRAMES).is_dir() or not (run / HELD_OUT / FRAMES).is_dir():
         raise UserError(f"run={run} holds no generated held-out poses: give a run folder of src.train")
     # First, since they refuse a run with links, by which others' files would be scored.
     subject = RunFolder(run).settings().subject
     # Frames without a summary are of other settings than those beside them, or are being written.
-    match RunFolder(run).summary():
+    match summary := RunFolder(run).summary():
         case {"sampling": {"reference_frame": int(index)}}:
             pass
         case _:
             raise UserError(f"run={run} is not finished ({SUMMARY} says of no video): give its src.train command again")
+    assert summary is not None, "matched above"
+    if changed := RunFolder(run).changed(summary, (FRAMES, HELD_OUT, TRAINING)):
+        raise UserError(
+            f"run={run}: {', '.join(changed)} changed since it was written ({SUMMARY} has other checksums): give its "
+            f"src.train command again, which makes it anew, or score what is there as generated={run / FRAMES} "
+            f"real={run / HELD_OUT / FRAMES}"
+        )
     if protocol.reference_frame != "selected":
         index = 0
     return ClipPaths(
         name=subject_name(subject) if name is None else name,
-        generated=run / "frames",
-        real=run / HELD_OUT / "frames",
-        reference=run / "training" / "frames" / f"{index:05d}.png",
+        generated=run / FRAMES,
+        real=run / HELD_OUT / FRAMES,
+        reference=run / TRAINING / FRAMES / f"{index:05d}.png",
         poses=run / HELD_OUT / "poses.npz",
     )
 

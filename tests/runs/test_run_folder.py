@@ -216,6 +216,16 @@ def test_a_video_is_not_scored_as_one_of_the_settings_that_replace_it(run, call_
     assert status == 2 and stderr.startswith("error: run=run is not finished") and stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("part", ["frames", "held_out", "training"])
+def test_frames_that_a_run_did_not_write_are_not_scored_as_its_own(run, call_main, part):
+    """Another video's, the true ones among them, or another reference image."""
+    frame = next((run / part).rglob("00000.png"))
+    shutil.copyfile(frame.with_name("00001.png"), frame)
+    status, stderr = call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")
+    assert status == 2 and stderr.startswith(f"error: run=run: {part} changed since") and stderr.count("\n") == 1
+    assert not Path("scores.json").exists()
+
+
 def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):
     copy = shutil.copyfile
 
