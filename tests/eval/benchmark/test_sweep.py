@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -304,6 +305,13 @@ def test_a_sweep_of_several_tables_has_plots_of_each_and_one_view_of_all(sweep, 
     assert columns == ["variant", "size", "subjects", "psnr"]
     assert [row[:3] for row in rows] == [["resolution=128", "128x128", 1], ["resolution=64", "64x64", 1]]
     assert len(config["notes"]) == 2
+
+    # What was of it goes with a table, and nothing else.
+    shutil.copyfile(folder / "report/plots.png", folder / "report/plots-3.png")
+    (large,) = (path.parent for path in folder.glob("*/config.yaml") if "resolution: 128" in path.read_text())
+    shutil.move(large, "elsewhere")
+    assert call_main(report_main, *given[:3])[0] == 0
+    assert {path.name for path in (folder / "report").glob("plots*")} == {"plots.png", "plots-3.png"}
 
     ended = []
     monkeypatch.setattr(WandbLogger, "log_table", lambda *_, **__: (_ for _ in ()).throw(UserError("no more")))

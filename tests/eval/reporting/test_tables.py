@@ -362,7 +362,8 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
     assert "&lt;other&gt;" in text and "<other>" not in text
     results = load_results([page.parent.parent / "results" / "a" / "results.json"])
     assert worst_first(results, "ssim") == order
-    with pytest.raises(UserError, match="rank_by=clip-t"):
+    measured = ", ".join(name for name in REGISTRY if name in THREE["tiktok_001"])
+    with pytest.raises(UserError, match=f"rank_by=clip-t: no subject has a value of it; use one of {measured}$"):
         write_report(build_tables(results), page.parent, PageSettings(num_videos=0, rank_by="clip-t"))
 
 
