@@ -17,7 +17,7 @@ from eval.networks.networks import Networks
 from eval.reporting.notes import published_clips
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.libraries import library_versions
+from eval.scoring.libraries import code_versions
 from eval.scoring.reading import read_clip
 from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by, subject_name
 from eval.scoring.score import score
@@ -146,7 +146,7 @@ def score_sweep(
         path = output / "scores" / f"{names[variant]}{shown}.json"
         paths.append(path)
         made = {run.name: sha256(run.folder / SUMMARY) for run in runs}
-        key = digest([benchmark, plain(scoring), judged, library_versions(), made])
+        key = digest([benchmark, plain(scoring), judged, code_versions(), made])
         before = read_record(path) or {}
         # One that lacks a metric is tried again.
         if before.get("key") == key and not before.get("missing"):
