@@ -82,8 +82,11 @@ class Sweep:
         return [f"In no row, since not finished: {'; '.join(jobs[:SAID])}{more}."] if jobs else []
 
 
-def read_sweep(folder: Path) -> Sweep:
+def read_sweep(folder: Path, planned: Mapping[str, str] | None = None) -> Sweep:
     """Find the jobs of a multirun.
+
+    Args:
+        planned: by folder, what the jobs were to be given; None: nobody knows.
 
     Raises:
         UserError: no finished run there, or two of one variant on one subject.
@@ -102,6 +105,9 @@ def read_sweep(folder: Path) -> Sweep:
             found.append((path, settings, summary))
         else:
             unfinished[path.name] = f"of {settings.subject} by {settings.method.name}"
+    for job, given in (planned or {}).items():
+        if not (folder / job).exists():
+            unfinished[job] = f"{given}, which never began (or was moved away)"
     if not found:
         raise UserError(f"sweep={folder} holds no finished run: give the folder of a multirun of src.train")
     names, runs = _clip_names({settings.subject for _, settings, _ in found}), []
