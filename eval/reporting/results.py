@@ -5,7 +5,7 @@ A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the
 - `benchmark`, `method`, `num_frames` (training frames, NFs in the paper): null where nobody said; a method without a
   name is called like its file;
 - `files`: by clip, `generated` and `real` paths, for the report's videos;
-- `dataset` (runner only): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
+- `dataset` (of benchmarks, sweeps): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
 """
 
 import logging
