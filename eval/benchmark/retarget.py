@@ -80,7 +80,8 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
         poses = true_poses if mode == TRUE_POSES else retarget(theirs.poses[: settings.frames], clip.poses, mode)
         key = generation_key(own, clip, {"test_poses_sha256": poses.sha256(), "prompt": clip.prompt})
         folder = RunFolder(output / "generated" / f"{subject}_{driver}_{mode.replace(' ', '_')}_{key[:10]}")
-        if folder.summary() is None:
+        summary = folder.summary()
+        if summary is None or not folder.is_whole(summary):
             person = Person.load(run) if person is None else person
             job = person.job(TargetPoses(poses, float(theirs.fps), None))
             with folder.only_writer():
