@@ -13,6 +13,7 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.settings import ScoreSettings
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import wandb_logger
+from src.app.sweep import planned_jobs
 from src.common.errors import UserError
 from src.common.typed import FilePath, Raw
 from src.common.writers import check_place, refuse_links
@@ -104,7 +105,7 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     from eval.reporting.tables import build_tables
     from eval.scoring.feature_store import FeatureStore
 
-    sweep, output = read_sweep(folder), settings.output or _beside(folder)
+    sweep, output = read_sweep(folder, planned_jobs(folder)), settings.output or _beside(folder)
     metrics = settings.metrics or default_metrics(sweep)
     scoring = ScoreSettings(metrics=metrics, protocol=settings.protocol)
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")

@@ -13,6 +13,7 @@ from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
 from src.app.run_dir import choose_run_dir
 from src.app.sweep import in_sweep
+from src.common.stopping import going_on_with
 from src.common.typed import FileName
 from src.runs.settings import RunSettings
 
@@ -40,7 +41,10 @@ def main(cfg: DictConfig) -> None:
     cfg.run_dir = run.path  # as a path, in which nothing is looked up
     logged = cfg.get("logger"), settings
     before = run.summary()
-    summary = make_run(settings, run, loggers=partial(build_loggers, *logged), overrides=overrides())
+    # A folder that is called after the time is not found by the same command.
+    place = None if settings.run_dir is not None or in_sweep() else shlex.quote(f"run_dir={run.path}")
+    with going_on_with(place):
+        summary = make_run(settings, run, loggers=partial(build_loggers, *logged), overrides=overrides())
     # What was finished before was told of then.
     if "sampling" in summary and summary != before:
         log_video("comparison", run.path / COMPARISON, *logged)

@@ -186,6 +186,7 @@ def test_the_miniature_on_a_filmed_person_is_said(name, rendered, word):
         (("subject=people_001", f"fine_tune_cache={'x' * 300}"), "xxx cannot be read: the name is too long"),
         (("subject=people_001", "fine_tune_cache=/dev/null"), "error: /dev/null cannot be read: a part of the path is"),
         (("subject=people_001", "metod=posecrafter"), "error: metod is unknown: did you mean method?"),
+        (("subject=people_001", "experiments=table1"), "error: experiments is unknown: did you mean experiment?"),
         (
             ("subject=people_001", "trainer.max_step=3"),
             "error: trainer.max_step is unknown: did you mean trainer.max_s",

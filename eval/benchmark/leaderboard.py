@@ -267,16 +267,15 @@ def _measured_otherwise(result: Result, board: Board) -> Iterator[str]:
 
 
 def _may_weigh(result: Result, metric: str, clip: str) -> bool:
-    """Whether a clip's weight can be: one of a mean over videos, else the number of its frames' values.
-
-    Which frames had an infinite PSNR, or a face, a result does not say.
-    """
-    weight, value = result.weights[clip][metric], result.clips[clip][metric]
-    if result.protocol.pooling == "videos":
+    """Whether a clip's weight can be; which frames have a value, where not each has one, a result does not say."""
+    weight, own, spec = result.weights[clip][metric], result.clips[clip], REGISTRY[metric]
+    if result.protocol.pooling == "videos" or spec.weighs == "videos":
         return weight == 1
+    if spec.weighs == "frames":
+        return weight == own["frames"]
     # A value that is infinite is one of no frame.
-    least = 1 if math.isfinite(value) else 0
-    return least <= weight <= REGISTRY[metric].values_a_frame * result.clips[clip]["frames"]
+    least = 1 if math.isfinite(own[metric]) else 0
+    return least <= weight <= spec.values_a_frame * own["frames"] and weight == int(weight)
 
 
 def _pooled(result: Result, metric: str) -> float | None:

@@ -15,7 +15,7 @@ from eval.benchmark.subject_run import MakeLoggers, SubjectRun, TellEnd, check_p
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.libraries import library_versions
+from eval.scoring.libraries import code_versions
 from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, score
@@ -100,7 +100,7 @@ def _run_benchmark(
         runs, failed, waiting = exchange(prepared, settings.system, settings)
         if waiting and not runs:
             return None
-    decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, library_versions()]
+    decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, code_versions()]
     made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
     judged = shipped_and_extractor(settings.metrics, settings.protocol, extractor)
     key = digest([*decisive, judged, made])

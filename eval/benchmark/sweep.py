@@ -17,7 +17,7 @@ from eval.networks.networks import Networks
 from eval.reporting.notes import published_clips
 from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
-from eval.scoring.libraries import library_versions
+from eval.scoring.libraries import code_versions
 from eval.scoring.reading import read_clip
 from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by, subject_name
 from eval.scoring.score import score
@@ -82,8 +82,11 @@ class Sweep:
         return [f"In no row, since not finished: {'; '.join(jobs[:SAID])}{more}."] if jobs else []
 
 
-def read_sweep(folder: Path) -> Sweep:
+def read_sweep(folder: Path, planned: Mapping[str, str] | None = None) -> Sweep:
     """Find the jobs of a multirun.
+
+    Args:
+        planned: by folder, what the jobs were to be given; None: nobody knows.
 
     Raises:
         UserError: no finished run there, or two of one variant on one subject.
@@ -103,6 +106,9 @@ def read_sweep(folder: Path) -> Sweep:
         else:
             films = "" if settings.sample_after_train else ", which films nothing (sample_after_train=false)"
             unfinished[path.name] = f"of {settings.subject} by {settings.method.name}{films}"
+    for job, given in (planned or {}).items():
+        if not (folder / job).exists():
+            unfinished[job] = f"{given}, which never began (or was moved away)"
     if not found:
         jobs = "".join(f" (job {name}, {what})" for name, what in list(unfinished.items())[:1])
         raise UserError(f"sweep={folder} holds no finished run{jobs}: give the folder of a multirun of src.train")
@@ -148,7 +154,7 @@ def score_sweep(
         path = output / "scores" / f"{names[variant]}{shown}.json"
         paths.append(path)
         made = {run.name: sha256(run.folder / SUMMARY) for run in runs}
-        key = digest([benchmark, plain(scoring), judged, library_versions(), made])
+        key = digest([benchmark, plain(scoring), judged, code_versions(), made])
         before = read_record(path) or {}
         # One that lacks a metric is tried again.
         if before.get("key") == key and not before.get("missing"):

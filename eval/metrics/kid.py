@@ -23,7 +23,7 @@ def kernel_distance(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     """Unbiased squared maximum mean discrepancy with the kernel (x·y / D + 1)³ (Bińkowski et al. 2018, Eq. 4).
 
     Of all samples, where the usual code takes the mean of 100 random subsets of 1,000: the same expectation without
-    the draws' noise, and the same number where a side has at most 1,000.
+    the draws' noise, and the same number where both sides have equally many samples, at most 1,000.
 
     Args:
         x_ND, y_MD: (N, D) and (M, D) float64, at least 2 samples each.

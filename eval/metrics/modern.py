@@ -45,6 +45,7 @@ def _pose_accuracy(kind: str, group: str) -> MetricSpec:
         network=lambda networks, protocol: networks.extractor,
         update=_sized_poses,
         seen=KEYPOINTS_FOUND,
+        weighs="some",
         # Each hand is a part of its own.
         values_a_frame=2 if group == "hands" else 1,
     )
@@ -152,6 +153,7 @@ MODERN_SPECS = (
         implementation="flicker:Flicker",
         update=_video,
         needs_real=False,
+        weighs="videos",
     ),
     MetricSpec(
         key="warping-error",
@@ -163,5 +165,6 @@ MODERN_SPECS = (
         network=lambda networks, protocol: networks.raft(),
         update=_flows,
         needs_real=False,
+        weighs="videos",
     ),
 )

@@ -38,6 +38,7 @@ PAPER_SPECS = (
         implementation="psnr:PSNR",
         options=lambda protocol, judge: vars(protocol.psnr),
         update=pairs,
+        weighs="some",
     ),
     MetricSpec(
         key="lpips",
@@ -59,6 +60,7 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.extractor,
         update=poses,
         seen=KEYPOINTS_FOUND,
+        weighs="some",
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(
@@ -70,6 +72,7 @@ PAPER_SPECS = (
         implementation="mse_p_penalised:PenalisedMSEP",
         network=lambda networks, protocol: networks.extractor,
         update=poses,
+        weighs="some",
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(
@@ -118,6 +121,7 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.clip(protocol.clip.model),
         update=embeddings,
         needs_real=False,
+        weighs="videos",
     ),
     MetricSpec(
         key="psnr-face",
@@ -129,6 +133,7 @@ PAPER_SPECS = (
         options=lambda protocol, judge: {"region": "face"},
         update=region,
         needs_poses=True,
+        weighs="some",
     ),
     MetricSpec(
         key="psnr-hands",
@@ -140,6 +145,7 @@ PAPER_SPECS = (
         options=lambda protocol, judge: {"region": "hands"},
         update=region,
         needs_poses=True,
+        weighs="some",
     ),
     MetricSpec(
         key="mse-p-mini",
@@ -151,6 +157,7 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.mini_extractor(),
         update=poses,
         seen=KEYPOINTS_FOUND,
+        weighs="some",
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(
@@ -162,6 +169,7 @@ PAPER_SPECS = (
         implementation="mse_p_penalised:PenalisedMSEP",
         network=lambda networks, protocol: networks.mini_extractor(),
         update=poses,
+        weighs="some",
         values_a_frame=_COORDINATES,
     ),
     MetricSpec(
@@ -186,5 +194,6 @@ PAPER_SPECS = (
         network=lambda networks, protocol: networks.mini_clip(),
         update=embeddings,
         needs_real=False,
+        weighs="videos",
     ),
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eval.scoring.protocol import Protocol
 
 Side = Literal["generated", "real"]
+Weighs = Literal["frames", "videos", "some"]
 KEYPOINTS_FOUND = "of the keypoints found"
 SIDES: tuple[Side, Side] = ("generated", "real")
 
@@ -40,6 +41,8 @@ class MetricSpec:
         update: add one clip to the metric.
         needs_real, needs_reference, needs_poses: what must come with a clip.
         seen: of what the share is that a result calls `seen`; None: it gives none, since every clip has a value.
+        weighs: what a clip weighs in the mean over frames: as many as it has; one, of a metric of whole videos; or
+            `some`, the values that its frames have, of which not each need have one.
         values_a_frame: of how many values of one frame it is the mean at most.
         of_all_clips: it compares the frames or windows of all clips with the real ones, and no clip has a value of it.
     """
@@ -57,6 +60,7 @@ class MetricSpec:
     needs_reference: bool = False
     needs_poses: bool = False
     seen: str | None = None
+    weighs: Weighs = "frames"
     values_a_frame: int = 1
     of_all_clips: bool = False
 

@@ -18,7 +18,7 @@ from eval.networks.lpips import LPIPSNetwork
 from eval.networks.raft import RAFT
 from eval.networks.resnet3d import ResNet3D
 from eval.networks.videomae import VideoMAE
-from eval.networks.weights import HUB, WeightStore, mini_folder
+from eval.networks.weights import HUB, WeightStore, check_settings, mini_folder
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
@@ -71,7 +71,9 @@ class Networks:
         def make() -> CLIP:
             folder = self.store.hub_folder(name)
             weights = HUB[name].weights
-            return CLIP(folder, name=name, digest=sha256(folder / weights), weights=weights)
+            made = CLIP(folder, name=name, digest=sha256(folder / weights), weights=weights)
+            check_settings(name, folder, made.model.config.to_dict()["vision_config"] | made.processor.to_dict())
+            return made
 
         return self.load((name,), make)
 
@@ -79,7 +81,9 @@ class Networks:
         def make() -> DINOv2:
             name = "facebook/dinov2-large"
             folder = self.store.hub_folder(name)
-            return DINOv2(folder, name=name, digest=sha256(folder / HUB[name].weights))
+            made = DINOv2(folder, name=name, digest=sha256(folder / HUB[name].weights))
+            check_settings(name, folder, made.model.config.to_dict())
+            return made
 
         return self.load(("dinov2",), make)
 

@@ -6,8 +6,10 @@ never replaced.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -117,12 +119,14 @@ class HubModel:
     Attributes:
         weights: the file in it that holds the weights.
         sha256: of that file.
+        settings: what its other files say of what the weights' shapes do not.
     """
 
     repo: str
     revision: str
     weights: str
     sha256: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 HUB_FILES = ("config.json", "preprocessor_config.json")
@@ -132,12 +136,20 @@ HUB = {
         "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         "pytorch_model.bin",
         "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+        {
+            **{"hidden_act": "quick_gelu", "num_attention_heads": 12, "layer_norm_eps": 1e-5},
+            **{"do_resize": True, "size": {"shortest_edge": 224}, "resample": 3},
+            **{"do_center_crop": True, "crop_size": {"height": 224, "width": 224}},
+            **{"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True},
+            **{"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711]},
+        },
     ),
     "facebook/dinov2-large": HubModel(
         "facebook/dinov2-large",
         "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c",
         "model.safetensors",
         "399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+        {"hidden_act": "gelu", "num_attention_heads": 16, "layer_norm_eps": 1e-6},
     ),
 }
 
@@ -210,6 +222,24 @@ class WeightStore:
             f"{missing} is absent: get it from {source} and put it into a folder named by weights=<folder>, or into "
             f"{_cache()}; {reason}"
         )
+
+
+def check_settings(name: str, folder: Path, said: Mapping[str, Any]) -> None:
+    """Refuse a model of `HUB` whose files beside the weights say what would change its numbers.
+
+    Args:
+        said: the settings, as the network that was made of the folder has them.
+
+    Raises:
+        UserError: names the first that differs.
+    """
+    for key, published in HUB[name].settings.items():
+        found = list(said[key]) if isinstance(said.get(key), tuple) else said.get(key)
+        if found != published:
+            raise UserError(
+                f"{folder} is not the published {name}: {key} is {found}, expected {published}; delete its "
+                f"{' and '.join(HUB_FILES)} and fetch them again"
+            )
 
 
 def mini_folder(name: str) -> Path:

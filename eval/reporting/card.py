@@ -1,8 +1,7 @@
 """A results card: one page of Markdown that says of one result all that a reader must know to trust or repeat it."""
 
-import contextlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,8 @@ from eval.reporting.templates import render
 from eval.reporting.writers import format_interval, format_value, one_line
 from src.common.atomic import atomic_path
 from src.common.counting import counted
-from src.common.digests import sha256
-from src.common.files import read_record, write_json
 
 LISTED = 8
-# By path within the report the SHA-256 of each card that was written.
-RECORD = ".cards.json"
-_CARD = re.compile(r"cards/[A-Za-z0-9_-]+/\d{2,}_[A-Za-z0-9_-]+\.md")
 
 
 def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) -> list[Path]:
@@ -32,27 +26,6 @@ def write_cards(results: Sequence[Result], labels: Sequence[str], folder: Path) 
         with atomic_path(paths[-1]) as temporary:
             temporary.write_text(card(result, label=label), "utf-8")
     return paths
-
-
-def replace_cards(output: Path, written: Collection[Path]) -> None:
-    """Remove the cards that the report before this one wrote into `output`, and record those that this one has.
-
-    What no record lists is not ours, nor is a card that was changed since: both stay.
-
-    Args:
-        written: by `write_cards`, in folders of `output / "cards"`.
-    """
-    now = {path.relative_to(output).as_posix(): sha256(path) for path in written}
-    for name, known in (read_record(output / RECORD) or {}).items():
-        path = output / name
-        # The record may come from anyone.
-        if name in now or not _CARD.fullmatch(name) or path.is_symlink() or path.parent.is_symlink():
-            continue
-        if path.is_file() and sha256(path) == known:
-            path.unlink()
-            with contextlib.suppress(OSError):  # something else is in it
-                path.parent.rmdir()
-    write_json(output / RECORD, now)
 
 
 def card(result: Result, *, label: str) -> str:

@@ -1,5 +1,6 @@
 """What must be known of measured rows: printed below their table, each thing once."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from eval.metrics.registry import REGISTRY
@@ -29,6 +30,21 @@ def incomparable(result: Result) -> list[str]:
     if result.stand_in is not None:
         reasons.append(f"{result.stand_in}: a stand-in")
     return reasons
+
+
+def other_threshold(result: Result, metric: str) -> str | None:
+    """Why a metric may not be set against the paper's number: other keypoints count as seen than as DWPose ships.
+
+    None where nothing is known against it.
+    """
+    judge = result.metrics[metric].get("network") or {}
+    said = re.search(r" confidence_threshold=(\S+)", str(judge.get("fingerprint")))
+    ships = read_yaml(choices("pose")["dwpose"])["confidence_threshold"]
+    if said is None or said[1] == str(ships):
+        return None
+    return (
+        f"keypoints count as seen from a confidence of {said[1]} on, not {ships}: not compared with the published row"
+    )
 
 
 def published_clips(benchmark: str) -> int | None:

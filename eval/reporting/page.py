@@ -1,12 +1,13 @@
 """The page of all results: one HTML file with tables, plots and videos that needs no other file and no network."""
 
 import base64
+import contextlib
 import datetime
 import io
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from eval.metrics.registry import REGISTRY
-from eval.reporting.card import replace_cards, write_cards
+from eval.reporting.card import write_cards
 from eval.reporting.forest import Forest, along, forests_of
 from eval.reporting.palette import COLORS
 from eval.reporting.results import Result
@@ -34,8 +35,9 @@ from eval.reporting.writers import (
 )
 from src.common.atomic import atomic_path
 from src.common.counting import counted
+from src.common.digests import sha256
 from src.common.errors import UserError
-from src.common.files import write_json
+from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import refuse_links
 
@@ -43,6 +45,11 @@ log = logging.getLogger(__name__)
 
 # Metrics side by side in 1,280 pixels.
 BLOCK = 8
+# By path within the report the SHA-256 of each card and picture that was written, of which a report has more or fewer.
+RECORD = ".cards.json"
+_OF_A_REPORT = re.compile(
+    r"cards/[A-Za-z0-9_-]+/\d{2,}_[A-Za-z0-9_-]+\.md|(plots|seconds)(-\d+)?\.png|grids/[^/]+\.png"
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def write_report(
     """Write all tables and the page into the folder `output`.
 
     Args:
-        pictures: captions and files for each table's section; empty: none for any.
+        pictures: captions and files in `output` for each table's section; empty: none for any.
 
     Raises:
         UserError: `rank_by` names no metric that any subject has a value of, or a link leads out of `output`.
@@ -101,7 +108,9 @@ def write_report(
         shown = tuple((caption, embedded(path)) for caption, path in own)
         sections[number] = replace(sections[number], pictures=shown)
     if settings.rank_by is not None and all(section.ranked_by is None for section in sections):
-        raise UserError(f"rank_by={settings.rank_by}: no subject has a value of it; use one of {', '.join(REGISTRY)}")
+        measured = ", ".join(dict.fromkeys(plot.metric for section in sections for plot in section.plots))
+        mend = f"use one of {measured}" if measured else "leave it out"
+        raise UserError(f"rank_by={settings.rank_by}: no subject has a value of it; {mend}")
     texts["report.html"] = render_page(sections)
     for name, text in texts.items():
         with atomic_path(output / name) as temporary:
@@ -115,9 +124,27 @@ def write_report(
         name = f"{name}-{number}" if name in named else name
         named.add(name)
         cards += write_cards(table.results, section.labels, output / "cards" / name)
-    replace_cards(output, cards)
+    _replace(output, [*cards, *(path for own in pictures for _, path in own)])
     count = sum(len(table.results) for table in tables)
     log.info("%s of %s: %s", counted(len(tables), "table"), counted(count, "result"), output / "report.html")
+
+
+def _replace(output: Path, written: Collection[Path]) -> None:
+    """Remove the cards and pictures that the report before this one wrote into `output`, and record this one's.
+
+    What no record lists is not ours, nor is what was changed since: both stay.
+    """
+    now = {path.relative_to(output).as_posix(): sha256(path) for path in written}
+    for name, known in (read_record(output / RECORD) or {}).items():
+        path = output / name
+        # The record may come from anyone.
+        if name in now or not _OF_A_REPORT.fullmatch(name) or path.is_symlink() or path.parent.is_symlink():
+            continue
+        if path.is_file() and sha256(path) == known:
+            path.unlink()
+            with contextlib.suppress(OSError):  # something else is in it
+                path.parent.rmdir()
+    write_json(output / RECORD, now)
 
 
 def worst_first(results: Sequence[Result], metric: str) -> list[str]:

@@ -5,7 +5,7 @@ A result is the JSON object of `eval.scoring.score.ScoreResult.as_dict` with the
 - `benchmark`, `method`, `num_frames` (training frames, NFs in the paper): null where nobody said; a method without a
   name is called like its file;
 - `files`: by clip, `generated` and `real` paths, for the report's videos;
-- `dataset` (runner only): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
+- `dataset` (of benchmarks, sweeps): `expected` subjects, and by name the reason of each that is `absent` or `failed`.
 """
 
 import logging
@@ -143,7 +143,7 @@ class Result:
             return [weight for weight in known if weight is not None] if None not in known else None
         if metric.startswith("mse-p"):
             return None
-        return [1.0 if metric.startswith("clip-t") else self.clips[clip]["frames"] for clip in clips]
+        return [1.0 if REGISTRY[metric].weighs == "videos" else self.clips[clip]["frames"] for clip in clips]
 
 
 def load_results(paths: Sequence[Path]) -> list[Result]:

@@ -17,6 +17,7 @@ from eval.reporting.notes import (
     grouped,
     incomparable,
     notes_of,
+    other_threshold,
     other_weights,
     said_of_stand_in,
     short_stand_in,
@@ -254,12 +255,13 @@ def _measured_row(
     cells = {}
     for name, entry in result.metrics.items():
         difference, paired = None, None
+        odd = other_threshold(result, name) if same and name in same[0] else None
         if same and name in same[0]:
-            difference = entry["value"] - float(same[0][name])
+            difference = None if odd is not None else entry["value"] - float(same[0][name])
         elif base is not None and name in base.metrics and _network(base, name) == _network(result, name):
             paired = result.difference(base, name)
             difference = None if paired is None else paired.value
-        noted = [entry["note"]] if isinstance(entry.get("note"), str) else []
+        noted = [note for note in (entry.get("note"), odd) if isinstance(note, str)]
         if len({_network(peer, name) for peer in peers if name in peer.metrics}) > 1:
             noted.append("rows of this column were judged by different networks or settings, and do not compare")
         found = entry.get("seen") if REGISTRY[name].seen else None

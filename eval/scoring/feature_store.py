@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from eval.scoring.libraries import library_versions
+from eval.scoring.libraries import code_versions
 from src.common.atomic import atomic_path
 from src.common.counting import counted
 from src.common.digests import digest
@@ -73,7 +73,7 @@ class FeatureStore:
         return load_poses(path)
 
     def _path(self, frames_sha256: str, how: Sequence[str], suffix: str) -> Path:
-        return self.folder / f"{digest([frames_sha256, library_versions(), *how])}{suffix}"
+        return self.folder / f"{digest([frames_sha256, code_versions(), *how])}{suffix}"
 
 
 def _fits(features: Tensor, shape: tuple[int, int | None]) -> bool:

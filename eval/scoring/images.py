@@ -134,10 +134,10 @@ def to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"{name} has samples of {image.dtype}: give 8 or 16 bits without sign, or floating point")
     if not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
-        raise UserError(
-            f"{name} has floating-point samples from {np.nanmin(image):.3g} to {np.nanmax(image):.3g}"
-            f"{', and some that are not finite' if not np.isfinite(image).all() else ''}: they must lie in [0, 1]"
-        )
+        finite = image[np.isfinite(image)]
+        found = f"from {finite.min():.3g} to {finite.max():.3g}" if finite.size else "of which none is finite"
+        some = ", and some that are not finite" if 0 < finite.size < image.size else ""
+        raise UserError(f"{name} has floating-point samples {found}{some}: they must lie in [0, 1]")
     return np.rint(image.astype(np.float64) * 255).astype(np.uint8)
 
 

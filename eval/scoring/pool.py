@@ -16,7 +16,7 @@ from eval.networks.weights import WeightsMissing
 from eval.scoring.clip_store import ClipStore
 from eval.scoring.clips import ScoredClip
 from eval.scoring.features import ClipFeatures
-from eval.scoring.libraries import library_versions
+from eval.scoring.libraries import code_versions
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
 
@@ -106,7 +106,7 @@ class Pool:
         """All that a metric's state over a clip of that content depends on."""
         spec, networks = self.spec, self.networks
         judges = _known(self.judge), _known(networks.extractor)  # faces are found by the extractor
-        how = self.protocol.content(), library_versions(), networks.device.type
+        how = self.protocol.content(), code_versions(), networks.device.type
         return content, spec.key, spec.implementation, *judges, *how
 
     def entry(self) -> dict[str, Any] | None:

@@ -26,22 +26,24 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> Cl
         name: of the clip; None: the subject's, so that runs of one person pair in a report.
 
     Raises:
-        UserError: there are none in it, it is not finished, or they are not those that it made and held out.
+        UserError: there are none in it, it is not finished, or they are not those that it wrote.
     """
     if not (run / FRAMES).is_dir() or not (run / HELD_OUT / FRAMES).is_dir():
         raise UserError(f"run={run} holds no generated held-out poses: give a run folder of src.train")
     # First, since they refuse a run with links, by which others' files would be scored.
     subject = RunFolder(run).settings().subject
     # Frames without a summary are of other settings than those beside them, or are being written.
-    match summary := RunFolder(run).summary():
+    match summary := RunFolder(run).summary() or {}:
         case {"sampling": {"reference_frame": int(index)}}:
-            if changed := RunFolder(run).changed(summary, (FRAMES, HELD_OUT, TRAINING)):
-                raise UserError(
-                    f"run={run}: {', '.join(changed)} in it are not as they were written: give its src.train command "
-                    "again, or score them as generated= and real="
-                )
+            pass
         case _:
             raise UserError(f"run={run} is not finished ({SUMMARY} says of no video): give its src.train command again")
+    if changed := RunFolder(run).changed(summary, (FRAMES, HELD_OUT, TRAINING)):
+        raise UserError(
+            f"run={run}: {', '.join(changed)} changed since it was written ({SUMMARY} has other checksums): give its "
+            f"src.train command again, which makes it anew, or score what is there as generated={run / FRAMES} "
+            f"real={run / HELD_OUT / FRAMES}"
+        )
     if protocol.reference_frame != "selected":
         index = 0
     return ClipPaths(

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -205,11 +205,12 @@ def _without_quotes(text: str) -> str:
     return re.sub(r"(\\+)(?='|\$\{)", lambda match: match[1][: len(match[1]) // 2], inside)
 
 
-def one_line(error: Exception, settings: type | None = None) -> str:
+def one_line(error: Exception, settings: type | None = None, *, beside: Collection[str] = ()) -> str:
     """What Hydra says of a command line that it cannot follow, without its search path and bookkeeping.
 
     Args:
         settings: of the command, of which a key that is unknown may have been meant; None: not known.
+        beside: keys of the command that are none of its settings.
     """
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
@@ -225,7 +226,7 @@ def one_line(error: Exception, settings: type | None = None) -> str:
         if key in known and group:
             return f"{key} is of {group}, of which nothing is chosen: give {group}=NAME as well; --help lists them"
         # One that the settings have and the command does not offer is no mistake in writing.
-        close = difflib.get_close_matches(key, sorted(known), n=1) if key not in known else []
+        close = difflib.get_close_matches(key, sorted(known | set(beside)), n=1) if key not in known else []
         return f"{key} is unknown: {f'did you mean {close[0]}?' if close else '--help lists the settings'}"
     if str(error).startswith("Config group override must be"):
         return "a group is no value: choose one of its names, such as logger=none"

@@ -20,13 +20,13 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from src.app import command_line
 from src.app.as_in_run import offer_groups
-from src.app.help import help_text, wants_help
+from src.app.help import help_text, keys_of, wants_help
 from src.app.launchers import require_launcher
 from src.app.loggers import finish_wandb
-from src.app.sweep import in_sweep
+from src.app.sweep import in_sweep, sweep_dir_by_time
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
-from src.common.stopping import Stopped, raising_stops
+from src.common.stopping import Stopped, going_on_with, raising_stops
 from src.common.system import quick_precision, take_workspace
 from src.common.typed import given, typed
 
@@ -115,7 +115,7 @@ def entry(
             _quiet_libraries()
             try:
                 # Here again, since launchers run this in processes of their own.
-                with raising_stops():
+                with raising_stops(), going_on_with(sweep_dir_by_time()):
                     take_workspace()
                     main(cfg)
                 failed = False
@@ -133,7 +133,7 @@ def entry(
             nonlocal running
             running = False
             arguments = sys.argv[1:]
-            with _ending_in_one_line(settings, lambda: running), _raising_hydra(), raising_stops():
+            with _ending_in_one_line(config_name, settings, lambda: running), _raising_hydra(), raising_stops():
                 command_line.check_encoding(arguments)
                 if wants_help(arguments):
                     asked = help_text(
@@ -169,11 +169,11 @@ def _raising_hydra() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ending_in_one_line(settings: type, running: Callable[[], bool]) -> Iterator[None]:
+def _ending_in_one_line(config_name: str, settings: type, running: Callable[[], bool]) -> Iterator[None]:
     """End the program with a line and a status where a command line is refused, or a signal stops what it began.
 
     Args:
-        settings: as of `entry`.
+        config_name, settings: as of `entry`.
         running: whether a job was at work: what Hydra or OmegaConf raise then is a defect of ours.
     """
     try:
@@ -183,10 +183,11 @@ def _ending_in_one_line(settings: type, running: Callable[[], bool]) -> Iterator
     except (HydraException, OmegaConfBaseException) as error:
         if running():
             raise
-        exit_with(f"error: {command_line.one_line(error, settings)}", USER_ERROR_STATUS)
+        told = command_line.one_line(error, settings, beside=keys_of(config_name))
+        exit_with(f"error: {told}", USER_ERROR_STATUS)
     except Stopped as stop:
-        what = f"stopped by {stop}"
-        exit_with(f"{what}: what was finished is kept; the same command goes on from there", 128 + stop.signum)
+        what, beside = f"stopped by {stop}: what was finished is kept", f" with {stop.beside}" if stop.beside else ""
+        exit_with(f"{what}; the same command{beside} goes on from there", 128 + stop.signum)
     except Exception as error:
         if (refused := explained(error)) is not None:
             exit_with(f"error: {refused}", USER_ERROR_STATUS)

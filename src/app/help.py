@@ -48,6 +48,12 @@ def help_text(
     return "\n\n".join(section.strip("\n") for section in [*sections, FLAGS] if section) + "\n"
 
 
+def keys_of(config_name: str) -> set[str]:
+    """The settings and groups of `conf/<config_name>.yaml`, but for what lies within them."""
+    path = CONF_DIR / f"{config_name}.yaml"
+    return {*read_yaml(path), *(group for group, _ in _groups(path))} - {"defaults", "hydra"}
+
+
 def _usage(module: str, word: str | None, positional: Sequence[str]) -> str:
     file = sys.modules[module].__file__
     assert file is not None

@@ -17,15 +17,18 @@ class Stopped(BaseException):
 
     Attributes:
         signum: of the signal; programs end with status 128 + signum.
+        beside: the setting without which the same command would not go on, but begin in another place; None: it does.
     """
+
+    beside: str | None = None
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
 
-    def __reduce__(self) -> tuple[type["Stopped"], tuple[int]]:
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int], dict[str, str | None]]:
         # From a launcher's worker to the process that started it.
-        return Stopped, (self.signum,)
+        return Stopped, (self.signum,), {"beside": self.beside}
 
 
 _deferring = 0
@@ -61,6 +64,16 @@ def raising_stops() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def going_on_with(setting: str | None) -> Iterator[None]:
+    """Say of a stop within the block that the same command goes on with a setting more; None: nothing is said."""
+    try:
+        yield
+    except Stopped as stop:
+        stop.beside = setting or stop.beside
+        raise
 
 
 @contextlib.contextmanager

@@ -243,8 +243,7 @@ class RunFolder:
         self.save_generated(clip, beside=beside, conditions=conditions, sound=sound)
         summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
         summary |= {"drift": write_drift(self.path, clip), "sampling": clip.cost}
-        summary |= {"versions": environment(), "git": git_revision()}
-        return self.save_summary(summary)
+        return self.save_summary({**summary, "versions": environment(), "git": git_revision()})
 
     def save_summary(self, summary: Mapping[str, Any]) -> dict[str, Any]:
         """Write `summary.json`, with the checksums of the files that it describes, and return its content."""
@@ -262,17 +261,17 @@ class RunFolder:
         """Remove the windows of a video that is written."""
         shutil.rmtree(self.path / UNFINISHED, ignore_errors=True)
 
-    def changed(self, summary: Mapping[str, Any], names: Sequence[str] = DESCRIBED) -> list[str]:
-        """Which of the files that a summary describes are missing or other than they were written."""
-        # Version 0.1 wrote no checksums.
-        files = summary.get("files") or {}
-        return [name for name in names if name in files and files[name] != tree_sha256(self.path / name)]
-
     def is_whole(self, summary: Mapping[str, Any]) -> bool:
         """Whether the files that a summary describes are there and as they were written; says so where not."""
         if changed := self.changed(summary):
             log.warning("%s in %s missing or changed since: made again", ", ".join(changed), self.path)
         return not changed
+
+    def changed(self, summary: Mapping[str, Any], names: Sequence[str] = DESCRIBED) -> list[str]:
+        """Those of the files that a summary describes which are not there, or not as they were written."""
+        # Version 0.1 wrote no checksums.
+        files = summary.get("files") or {}
+        return [name for name in names if name in files and files[name] != tree_sha256(self.path / name)]
 
     def summary(self) -> dict[str, Any] | None:
         """`summary.json`; None where there is none, or a damaged one, with a warning."""

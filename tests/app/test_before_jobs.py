@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from src.app.sweep import planned_jobs
 from src.train import main
 
 JOBS = ("subject=people_001", "model=tiny", "sample_after_train=false")
@@ -40,3 +42,24 @@ def test_a_run_dir_of_a_file_is_refused_under_every_launcher(call_main, tmp_path
     assert (status, stderr.count("\n")) == (2, 1)
     assert stderr.startswith("error: run_dir=x: all jobs of the sweep")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("subdir", "task"),
+    [
+        ("${hydra.job.num}", ["seed=1", "["]),
+        ("${hydra.job.num}", ["seed=range(1000000000)"]),
+        ("${hydra.job.num}", [f"{key}=range(1000)" for key in "abc"]),
+        ("${hydra.job.num}", 7),
+        (".", ["seed=1,2"]),
+    ],
+)
+def test_a_record_of_a_sweep_that_says_no_jobs_names_none(tmp_path, subdir, task):
+    said = {"sweeper": {"params": None}, "overrides": {"task": task}, "sweep": {"subdir": subdir}}
+    assert planned_jobs(tmp_path) == {}
+    OmegaConf.save(OmegaConf.create({"hydra": said}), tmp_path / "multirun.yaml")
+    assert planned_jobs(tmp_path) == {}
+    OmegaConf.save(
+        OmegaConf.create({"hydra": said | {"overrides": {"task": ["seed=1,2"]}}}), tmp_path / "multirun.yaml"
+    )
+    assert planned_jobs(tmp_path) == ({"0": "seed=1", "1": "seed=2"} if subdir != "." else {})

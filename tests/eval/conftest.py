@@ -117,7 +117,9 @@ def weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def random_weights(weights_folder: Path, monkeypatch: pytest.MonkeyPatch) -> WeightStore:
     """A store that accepts those files: their checksums are not the published ones."""
     files = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.networks.weights.FILES.items()}
-    hub = {name: dataclasses.replace(entry, sha256=None) for name, entry in eval.networks.weights.HUB.items()}
+    hub = {
+        name: dataclasses.replace(entry, sha256=None, settings={}) for name, entry in eval.networks.weights.HUB.items()
+    }
     monkeypatch.setattr(eval.networks.weights, "FILES", files)
     monkeypatch.setattr(eval.networks.weights, "HUB", hub)
     return WeightStore(weights_folder, download=False)

@@ -345,7 +345,10 @@ def test_importing_the_registry_loads_no_metric_and_no_network() -> None:
 @pytest.mark.parametrize("key", REGISTRY)
 def test_every_metric_has_a_file_and_a_docstring_that_says_range_and_source(key: str) -> None:
     module, _, name = REGISTRY[key].implementation.partition(":")
-    text = getattr(importlib.import_module(f"eval.metrics.{module}"), name).__doc__
+    metric = getattr(importlib.import_module(f"eval.metrics.{module}"), name)
+    # What a clip weighs in the mean.
+    assert (getattr(metric, "unit", "") == "videos") == (REGISTRY[key].weighs == "videos")
+    text = metric.__doc__
     for word in ("Range", "is better", "Resolution", "Colour", "Pooling", "Network", "Source"):
         assert word in text, f"{key} does not say its {word}"
     assert ("higher is better" in text) == REGISTRY[key].higher_is_better

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, call_main, tmp_path, monk
     resumed, expected = losses(tmp_path / "run"), losses(whole)
     assert {step: resumed[step] for step in (4, 5)} == {step: expected[step] for step in (4, 5)}
     assert_same_fine_tune(whole, tmp_path / "run")
+
+
+def test_a_stop_tells_the_folder_that_the_same_command_would_not_find(call_main, tmp_path, monkeypatch):
+    """Of a run and of a sweep whose folders are called after the time."""
+
+    def stop(*args, **options) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("src.runs.make_run.learn", stop)
+    kept = "stopped by SIGTERM: what was finished is kept; the same command"
+    for flags, place in (((), "run_dir=outputs/"), (("-m",), "hydra.sweep.dir=outputs/sweeps/")):
+        status, stderr = call_main(main, *flags, *SETTINGS)
+        told = re.fullmatch(rf"{kept} with ({place}\S+) goes on from there\n", stderr)
+        assert status == 143 and told, stderr
+        assert Path(told[1].partition("=")[2]).is_dir()
+        assert call_main(main, *flags, *SETTINGS, told[1]) == (143, f"{kept} goes on from there\n")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(call_main, tmp_path):

@@ -180,6 +180,7 @@ def no_result(result: dict[str, Any]) -> None:
         (weigh(0), "ssim of anna weighs what none of its frames does"),
         (weigh(0.01), "ssim of anna weighs what none of its frames does"),
         (weigh(5), "ssim of anna weighs what none of its frames does"),
+        (weigh(1), "ssim of anna weighs what none of its frames does"),
         (no_result, "'weights' is a required property"),
     ],
 )
@@ -310,6 +311,23 @@ def test_a_clip_weighs_at_most_what_its_frames_have_values(
             more["clips"][name][metric], more["weights"][name][metric] = 0.5, weight
         submit(board, "more", more)
         if weight == most:
+            read_submission(board / "more", read_board(board))
+    with pytest.raises(UserError, match=f"{metric} of anna, ben weighs what none of its frames does"):
+        read_submission(board / "more", read_board(board))
+
+
+@pytest.mark.parametrize(("metric", "weight"), [("flicker", 4), ("clip-t", 2), ("psnr-hands", 1.5)])
+def test_a_video_weighs_one_and_values_are_counted_in_whole_numbers(
+    board: Path, result: dict[str, Any], metric: str, weight: float
+) -> None:
+    """Of a clip of 4 frames: with a weight that is free the mean is whatever suits."""
+    more = json.loads(json.dumps(result))
+    more["metrics"][metric] = {"value": 0.5, "frames": 8}
+    for own in (1, weight):
+        for name in more["clips"]:
+            more["clips"][name][metric], more["weights"][name][metric] = 0.5, own
+        submit(board, "more", more)
+        if own == 1:
             read_submission(board / "more", read_board(board))
     with pytest.raises(UserError, match=f"{metric} of anna, ben weighs what none of its frames does"):
         read_submission(board / "more", read_board(board))

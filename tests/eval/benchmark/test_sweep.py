@@ -158,6 +158,13 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
     status, stderr = call_main(report_main, f"sweep={folder}", metrics, "baseline=disco")
     assert status == 2 and "baseline=disco is none of" in stderr
 
+    # As of a sweep that was stopped before all jobs had begun.
+    shutil.rmtree(folder / "1")
+    assert call_main(report_main, f"sweep={folder}", metrics, "num_videos=0")[0] == 0
+    (table,) = json.loads((report / "tables.json").read_text())
+    never = "job 1, method=controlvideo, subject=people_007, which never began (or was moved away)."
+    assert table["notes"][0].endswith(f"job 0, of people_001 by controlvideo; {never}")
+
 
 def test_a_sweeps_report_loads_networks_once_and_looks_at_real_frames_once(sweep, call_main, tmp_path, monkeypatch):
     folder = sweep("method=controlvideo,noise", "subject=people_001", "data.num_frames=2")
@@ -311,6 +318,13 @@ def test_a_sweep_of_several_tables_has_plots_of_each_and_one_view_of_all(sweep, 
     assert columns == ["variant", "size", "subjects", "psnr"]
     assert [row[:3] for row in rows] == [["resolution=128", "128x128", 1], ["resolution=64", "64x64", 1]]
     assert len(config["notes"]) == 2
+
+    # What was of it goes with a table, and nothing else.
+    shutil.copyfile(folder / "report/plots.png", folder / "report/plots-3.png")
+    (large,) = (path.parent for path in folder.glob("*/config.yaml") if "resolution: 128" in path.read_text())
+    shutil.move(large, "elsewhere")
+    assert call_main(report_main, *given[:3])[0] == 0
+    assert {path.name for path in (folder / "report").glob("plots*")} == {"plots.png", "plots-3.png"}
 
     ended = []
     monkeypatch.setattr(WandbLogger, "log_table", lambda *_, **__: (_ for _ in ()).throw(UserError("no more")))

@@ -1,5 +1,7 @@
 """The feature networks, with seeded random weights, against the libraries' own calls."""
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -13,16 +15,18 @@ from cleanfid.inception_torchscript import InceptionV3W
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel
 
+import eval.networks.weights
 from eval.metrics.lpips import LPIPS
 from eval.networks.clip import CLIP
 from eval.networks.i3d import I3D
 from eval.networks.inception import Inception
 from eval.networks.lpips import LPIPSNetwork
-from eval.networks.networks import choose_device
-from eval.networks.weights import WeightStore
+from eval.networks.networks import Networks, choose_device
+from eval.networks.weights import HUB, WeightStore
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.media.video import write_frames
+from src.pose.extractors.mini import MiniExtractor
 from tests.eval.conftest import random_inception, smooth_frames, to_tensor
 
 
@@ -173,3 +177,37 @@ def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_device_is_a_processor_or_a_gpu(name: str) -> None:
     with pytest.raises(UserError, match=f"device must be auto, cpu, cuda or cuda:N, got {name}"):
         choose_device(name)
+
+
+def test_clip_is_refused_by_what_its_files_say_beside_the_weights(
+    random_weights: WeightStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one checksum, with other activations or another resizing, it would give other numbers under its name."""
+    name = "openai/clip-vit-base-patch32"
+    shutil.copytree(random_weights.hub_folder(name), tmp_path / "clip-vit-base-patch32")
+    settings = {**HUB[name].settings, "num_attention_heads": 2}  # of the random one
+    entry = dataclasses.replace(HUB[name], sha256=None, settings=settings)
+    monkeypatch.setitem(eval.networks.weights.HUB, name, entry)
+    store = WeightStore(tmp_path, download=False)
+    how = {"extractor": MiniExtractor(), "device": torch.device("cpu"), "batch_size": 1}
+    folder = tmp_path / "clip-vit-base-patch32"
+    # As the published file has them, which is older than the library.
+    said = {
+        "crop_size": 224,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "resample": 3,
+        "size": 224,
+    }
+    said |= {key: settings[key] for key in ("image_mean", "image_std")}
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    Networks(store, **how).clip(name)
+    (folder / "preprocessor_config.json").write_text(json.dumps(said | {"resample": 2}))
+    with pytest.raises(UserError, match=r"is not the published openai/clip.*: resample is 2, expected 3; delete"):
+        Networks(store, **how).clip(name)
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace("quick_gelu", "gelu"))
+    with pytest.raises(UserError, match="hidden_act is gelu, expected quick_gelu"):
+        Networks(store, **how).clip(name)

@@ -30,6 +30,7 @@ from src.common.errors import UserError
 from src.common.paths import CONF_DIR
 from src.common.typed import plain, typed
 from src.media.video import read_video, write_frames
+from src.pose.extractors.dwpose import DWPoseExtractor
 from tests.eval.conftest import smooth_frames
 
 PAPER = yaml.safe_load((CONF_DIR / "protocol" / "paper.yaml").read_text())
@@ -132,6 +133,21 @@ def test_what_is_not_measured_as_in_the_paper_is_not_compared_with_it(
     assert all(cell.difference is None for cell in table.rows[-1].cells.values())
     (note,) = [note for note in table.notes if "not compared with the published row" in note]
     assert re.search(reason.replace("|", r"\|"), note), note
+
+
+@pytest.mark.parametrize(("threshold", "compared"), [(0.3, True), (0.9, False)])
+def test_poses_by_another_threshold_are_not_compared_with_the_paper(
+    threshold: float, compared: bool, tmp_path: Path
+) -> None:
+    """Of keypoints that are sure alone MSE-P is small."""
+    extractor = DWPoseExtractor(detector="https://d.zip", estimator="https://e.zip", confidence_threshold=threshold)
+    network = {"name": extractor.name, "fingerprint": extractor.fingerprint()}
+    metrics = {"mse-p": {"value": 1e-3, "frames": 30, "network": network}, "ssim": {"value": 0.8, "frames": 30}}
+    write_result(tmp_path / "a" / "results.json", metrics=metrics)
+    (table,) = build_tables(load_results([tmp_path]))
+    poses, similarity = (table.rows[-1].cells[name] for name in ("mse-p", "ssim"))
+    assert (poses.difference is not None) == compared and similarity.difference is not None
+    assert compared or "from a confidence of 0.9 on, not 0.3" in (poses.note or "")
 
 
 def test_nothing_in_a_result_is_resolved_or_trusted(tmp_path: Path) -> None:
@@ -362,7 +378,8 @@ def test_the_page_is_self_contained_and_shows_the_worst_first(page: Path) -> Non
     assert "&lt;other&gt;" in text and "<other>" not in text
     results = load_results([page.parent.parent / "results" / "a" / "results.json"])
     assert worst_first(results, "ssim") == order
-    with pytest.raises(UserError, match="rank_by=clip-t"):
+    measured = ", ".join(name for name in REGISTRY if name in THREE["tiktok_001"])
+    with pytest.raises(UserError, match=f"rank_by=clip-t: no subject has a value of it; use one of {measured}$"):
         write_report(build_tables(results), page.parent, PageSettings(num_videos=0, rank_by="clip-t"))
 
 

@@ -312,6 +312,9 @@ def test_deep_images_become_8_bits_by_a_stated_rule(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "f" / "f.tif"), image, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
         with pytest.raises(UserError, match=message):
             read(tmp_path / "f")
+    cv2.imwrite(str(tmp_path / "f" / "f.tif"), np.full_like(image, np.nan), [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    with pytest.raises(UserError, match="samples of which none is finite: they must"):  # and no warning of NumPy's
+        read(tmp_path / "f")
 
 
 def test_links_to_nothing_are_one_line(tmp_path: Path, frames: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import eval.scoring.clip_store
+import eval.scoring.libraries
 import src.app.console
 from eval import score
 from eval.metrics.registry import REGISTRY
@@ -150,6 +151,24 @@ def test_a_stopped_run_goes_on_and_gives_the_same_numbers(
     assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 6
     changed = score([("a", real, real)], **own, resume=tmp_path / "kept")
     assert changed["metrics"]["ssim"]["value"] == pytest.approx(1), "another content is another clip"
+    saved.clear()
+    monkeypatch.setattr(eval.scoring.libraries, "code_sha256", lambda rooms: "of another version")
+    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 3 * 4
+
+
+def test_another_version_of_our_code_is_told_by_what_it_does(tmp_path: Path) -> None:
+    sums = []
+    for number, text in enumerate(
+        (
+            'def peak() -> int:\n    """Of 8 bits."""\n    return 255\n',
+            'def peak() -> int:\n    """The largest."""\n\n    # of 8 bits\n    return (255)\n',
+            'def peak() -> int:\n    """Of 8 bits."""\n    return 256\n',
+        )
+    ):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "metric.py").write_text(text)
+        sums.append(eval.scoring.libraries.code_sha256((tmp_path / str(number),)))
+    assert sums[0] == sums[1] != sums[2]
 
 
 def console(*words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
