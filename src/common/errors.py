@@ -13,8 +13,8 @@ TEMPORARY_PREFIX = ".posecrafter-"
 _OS_ERROR_IN_TEXT = re.compile(r"\(os error ([0-9]+)\)")
 # Of PyTorch with oneDNN, of OpenCV and of the loader of libraries, whose exceptions for it are no MemoryError.
 _NO_MEMORY_IN_TEXT = re.compile(
-    r"(can't|cannot) allocate memory|out of memory|insufficient memory|can't start new thread|std::bad_alloc|"
-    r"could not create a primitive|failed to map segment from shared object",
+    r"(can't|cannot) allocate memory|out of memory|alloc_failed|insufficient memory|can't start new thread|"
+    r"std::bad_alloc|could not create a primitive|failed to map segment from shared object",
     re.IGNORECASE,
 )
 _CAUSES = {

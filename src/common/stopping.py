@@ -20,11 +20,10 @@ class Stopped(BaseException):
         beside: the setting without which the same command would not go on, but begin in another place; None: it does.
     """
 
-    beside: str | None = None
-
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+        self.beside: str | None = None
 
     def __reduce__(self) -> tuple[type["Stopped"], tuple[int], dict[str, str | None]]:
         # From a launcher's worker to the process that started it.

@@ -138,18 +138,14 @@ class LastCheckpoint(Checkpoint):
     Args:
         path: of the checkpoint.
         every: steps between two.
-
-    Attributes:
-        stepped: whether this process has trained a step.
     """
 
     def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every, self.stepped = path, every, False
+        self.path, self.every = path, every
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.stepped = True
         # Of src.pretrain all processes stop at one step: a checkpoint needs them all.
         asked = trainer.strategy.reduce_boolean_decision(stopping.asked() is not None, all=False)
         if asked or trainer.should_stop:

@@ -3,6 +3,7 @@
 import logging
 import signal
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from src.common.trainer import TrainerSettings, seconds_of
 from src.training.callbacks import FineTuneProgress, FiniteLoss, LastCheckpoint, StepTimer, TimeLimit
 
 log = logging.getLogger(__name__)
+_LOADING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
 
 def fit_or_stop(
@@ -45,15 +47,19 @@ def fit_or_stop(
         except UserError:
             raise
         except Exception as error:
-            # The library takes each value as it stands, the optimiser's in the first step.
-            last = trainer.checkpoint_callback
-            began = not isinstance(last, LastCheckpoint) or last.stepped
-            if checkpoint is None or began or explained(error) is not None:
+            if checkpoint is None or not _met_in_checkpoint(error) or explained(error) is not None:
                 raise
             raise DamagedFile(
                 f"the checkpoint {checkpoint} cannot be gone on with ({type(error).__name__}: {error!s:.200}): move it "
                 "away, and the same command begins anew"
             ) from error
+
+
+def _met_in_checkpoint(error: Exception) -> bool:
+    """Whether it comes of what a checkpoint holds: of its loading, or of the optimiser's state, which the library takes
+    as it stands, so that the first step meets it. What a GPU says may be told anywhere."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return "CUDA" not in str(error) and (_LOADING in modules or modules[-1].startswith("torch.optim."))
 
 
 class Fitting:

@@ -36,6 +36,7 @@ def raised(error: BaseException, *, within: BaseException | None = None) -> Base
     [
         "could not create a primitive",  # oneDNN
         "x.so: failed to map segment from shared object",  # the loader of libraries, as an ImportError
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "[enforce fail at alloc_cpu.cpp:120] DefaultCPUAllocator: can't allocate memory",
     ],
 )

@@ -15,6 +15,7 @@ from src.common.errors import UserError
 from src.runs.learn import Lesson, learn_once
 from src.runs.run_folder import RunFolder
 from src.train import main
+from src.training.one_shot_module import OneShotModule
 
 SETTINGS = ("subject=people_001", "model=tiny", "trainer=cpu", "data.num_frames=3", "data.num_test_frames=3")
 SETTINGS += ("trainer.max_steps=6", "checkpoint_every_n_steps=2", "sample_after_train=false", "logger=csv")
@@ -180,6 +181,19 @@ def test_a_checkpoint_of_the_right_outline_and_other_contents_is_one_line(call_m
     assert path.exists()
     path.unlink()
     assert call_main(main, *command) == (0, "")
+
+
+@pytest.mark.parametrize("where", ["on_fit_start", "on_train_start", "training_step"])
+def test_a_defect_behind_a_checkpoint_is_not_taken_for_its_fault(call_main, tmp_path, monkeypatch, where):
+    command = (*SETTINGS, "run_dir=run", "trainer.max_steps=2")
+    assert call_main(main, *command, "trainer.max_time=00:00:00:00")[0] == 2
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(OneShotModule, where, fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        call_main(main, *command)
 
 
 def test_a_time_limit_leaves_a_run_to_go_on_with(whole, call_main, tmp_path):
