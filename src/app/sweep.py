@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from src.common.reading import read_yaml
 
-# More jobs than any sweep has: a record may come from anyone.
-MOST_JOBS = 100_000
+# A record may come from anyone: of more jobs, or longer values, nothing is said.
+MOST_JOBS, LONGEST_VALUE = 1000, 200
 QUOTE = "'"
 
 
@@ -43,10 +43,16 @@ def planned_jobs(folder: Path) -> dict[str, str]:
         last = {
             each.get_key_element(): each for each in overrides
         }  # of one that is said twice the last counts, in place
+        swept = {key: each for key, each in last.items() if each.is_sweep_override()}
+        # Hydra shuffles anew whenever it is asked.
+        if any(getattr(each.value(), "shuffle", False) for each in swept.values()):
+            return {}
         choices = [
-            [f"{key}={value.strip(QUOTE)}" for value in itertools.islice(each.sweep_string_iterator(), MOST_JOBS + 1)]
-            for key, each in last.items()
-            if each.is_sweep_override()
+            [
+                f"{key}={value.strip(QUOTE):.{LONGEST_VALUE}}"
+                for value in itertools.islice(each.sweep_string_iterator(), MOST_JOBS + 1)
+            ]
+            for key, each in swept.items()
         ]
         if said["sweep"]["subdir"] != "${hydra.job.num}" or math.prod(map(len, choices)) > MOST_JOBS:
             return {}

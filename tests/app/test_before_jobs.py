@@ -49,6 +49,8 @@ def test_a_run_dir_of_a_file_is_refused_under_every_launcher(call_main, tmp_path
     [
         ("${hydra.job.num}", ["seed=1", "["]),
         ("${hydra.job.num}", ["seed=range(1000000000)"]),
+        ("${hydra.job.num}", ["seed=shuffle(1,2)"]),
+        ("${hydra.job.num}", ["seed=shuffle(range(1000000000))"]),
         ("${hydra.job.num}", [f"{key}=range(1000)" for key in "abc"]),
         ("${hydra.job.num}", 7),
         (".", ["seed=1,2"]),
