@@ -41,7 +41,7 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
             raise UserError(f"{option}={name} lacks tensors that {expected} has: download it again") from error
         if is_weights_file(name):
             raise UserError(f"{option}={name} could not be read as {expected}: {reason:.300}") from error
-        if not Path(name).is_dir() and not is_hub_id(name):
+        if not Path(name).exists() and not is_hub_id(name):
             raise UserError(f"{option}={name}: there is no such folder or file: expected {expected}") from error
         wanted = f"a local folder, a single file of weights or a hub id with {expected}"
         mend = (
@@ -178,6 +178,13 @@ def _check_pickled(name: str, subfolder: str, variant: str | None, option: str) 
             check_packed(path)
         except DamagedFile as error:
             raise UserError(f"{option}={error}: convert it to safetensors") from error
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(
+                f"{option}={path} is not readable as weights ({error!s:.100}): download it again, or in a clone give "
+                "`git lfs pull`"
+            ) from error
 
 
 def load_text(base: str, variant: str | None) -> tuple[CLIPTextModel, CLIPTokenizer]:

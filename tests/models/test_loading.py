@@ -341,6 +341,18 @@ def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_
     assert ("fetched from its hub" in caplog.text) == (base == "nowhere/at-all")
 
 
+def test_what_is_there_and_holds_no_weights_is_not_said_to_be_missing(tiny, tmp_path):
+    (tmp_path / "weights.dat").write_bytes(b"something")
+    with pytest.raises(UserError, match=r"weights.dat could not be loaded: expected a local folder, a single file"):
+        load_image_model(str(tmp_path / "weights.dat"), None)
+    # As a clone without git-lfs leaves it.
+    pointer = save_folder(tiny, tmp_path / "clone") / "unet/diffusion_pytorch_model.bin"
+    pointer.with_suffix(".safetensors").unlink()
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3438375973\n")
+    with pytest.raises(UserError, match=r"unet/diffusion_pytorch_model.bin is not readable as weights.*git lfs pull"):
+        load_image_model(str(tmp_path / "clone"), None)
+
+
 def test_the_command_that_fetches_weights_is_one_that_the_hubs_client_has():
     program = download_command("a/b").split()[0]
     assert any(script.name == program for script in entry_points(group="console_scripts"))
