@@ -111,8 +111,8 @@ def report_sweep(folder: Path, settings: ReportCommand, networks: "Networks") ->
     benchmark, store = settings.benchmark or benchmark_of(sweep), FeatureStore(output / "features")
     scored = load_results(score_sweep(sweep, output, scoring, networks, benchmark=benchmark, store=store))
     results = merge_seeds(scored)
-    for job, what in sweep.unfinished.items():
-        log.warning("job %s, %s, is not finished: run the sweep again in the same hydra.sweep.dir", job, what)
+    for note in sweep.notes:
+        log.warning("%s The same sweep with hydra.sweep.dir=%s goes on with them.", note, folder)
     built = build_tables(results, baseline=settings.baseline, fallback=results[0].label)
     tables = [replace(table, notes=(*sweep.notes, *table.notes)) for table in built]
     grids, plots, pictures = write_grids(sweep, output / "grids"), {}, []

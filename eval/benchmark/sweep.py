@@ -19,7 +19,7 @@ from eval.scoring.clips import files_of
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.libraries import code_versions
 from eval.scoring.reading import read_clip
-from eval.scoring.runs import benchmark_of_subjects, clip_of_run, made_by, subject_name
+from eval.scoring.runs import SCORED, benchmark_of_subjects, clip_of_run, made_by, subject_name
 from eval.scoring.score import score
 from eval.scoring.settings import ScoreSettings
 from src.common.counting import counted
@@ -101,7 +101,10 @@ def read_sweep(folder: Path, planned: Mapping[str, str] | None = None) -> Sweep:
             continue
         settings = RunFolder(path).settings()
         summary = RunFolder(path).summary() or {}
-        if is_of_training(summary):
+        if is_of_training(summary) and (changed := RunFolder(path).changed(summary, SCORED)):
+            changes = f"{', '.join(changed)} missing or changed since"
+            unfinished[path.name] = f"of {settings.subject} by {settings.method.name}, {changes}"
+        elif is_of_training(summary):
             found.append((path, settings, summary))
         else:
             films = "" if settings.sample_after_train else ", which films nothing (sample_after_train=false)"

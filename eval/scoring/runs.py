@@ -17,6 +17,9 @@ from src.runs.generated import FRAMES, POSES
 from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, RunFolder
 from src.runs.settings import LearningSettings
 
+# What of a run scores are of, as its summary has checksums of it.
+SCORED = (FRAMES, HELD_OUT, TRAINING)
+
 
 def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> ClipPaths:
     """The generated frames, the held-out true ones with their poses, and the protocol's reference image.
@@ -38,10 +41,10 @@ def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> Cl
             pass
         case _:
             raise UserError(f"run={run} is not finished ({SUMMARY} says of no video): give its src.train command again")
-    if changed := RunFolder(run).changed(summary, (FRAMES, HELD_OUT, TRAINING)):
+    if changed := RunFolder(run).changed(summary, SCORED):
         raise UserError(
-            f"run={run}: {', '.join(changed)} changed since it was written ({SUMMARY} has other checksums): give its "
-            f"src.train command again, which makes it anew, or score what is there as generated={run / FRAMES} "
+            f"run={run}: {', '.join(changed)} missing or changed since it was written (by the sums in {SUMMARY}): give "
+            f"its src.train command again, which makes it anew, or score what is there as generated={run / FRAMES} "
             f"real={run / HELD_OUT / FRAMES}"
         )
     if protocol.reference_frame != "selected":

@@ -12,6 +12,7 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ FRAMES, POSES = "frames", "poses.npz"
 VIDEO, COMPARISON, SHEET, REFERENCE = "generated.mp4", "comparison.mp4", "contact_sheet.png", "reference.json"
 DRIFT = "drift.png"
 SHEET_COLUMNS = 8
+_LEFT_BY_SYSTEMS = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE, DRIFT)
 
 
@@ -72,8 +74,11 @@ def write_drift(folder: Path, clip: GeneratedClip) -> dict[str, Any]:
 
 
 def tree_sha256(path: Path) -> str | None:
-    """SHA-256 of a file, or of the names and contents of all files in a folder and below; None: nothing there."""
+    """SHA-256 of a file, or of the names and contents of all files in a folder and below; None: nothing there.
+
+    What systems leave in folders that are looked at is no part of them.
+    """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if not file.is_dir())
+        files = sorted(file for file in path.rglob("*") if not (file.is_dir() or _LEFT_BY_SYSTEMS.fullmatch(file.name)))
         return digest([[str(file.relative_to(path)), sha256(file)] for file in files])
     return sha256(path) if path.exists() else None

@@ -222,7 +222,11 @@ def test_frames_that_a_run_did_not_write_are_not_scored_as_its_own(run, call_mai
     frame = next((run / part).rglob("00000.png"))
     shutil.copyfile(frame.with_name("00001.png"), frame)
     status, stderr = call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")
-    assert status == 2 and stderr.startswith(f"error: run=run: {part} changed since") and stderr.count("\n") == 1
+    assert (
+        status == 2
+        and stderr.startswith(f"error: run=run: {part} missing or changed since")
+        and stderr.count("\n") == 1
+    )
     assert not Path("scores.json").exists()
 
 

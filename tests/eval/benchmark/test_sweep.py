@@ -135,6 +135,17 @@ def test_the_report_compares_variants_subject_by_subject(sweep, call_main, tmp_p
         "whose numbers these are"
     )
 
+    # Nor are frames that a job did not make a row of it.
+    frame, *others = sorted((folder / "0/frames").iterdir())
+    kept = frame.read_bytes()
+    frame.write_bytes(others[0].read_bytes())
+    assert list(read_sweep(folder).unfinished.values()) == [
+        "of people_001 by controlvideo, frames missing or changed since"
+    ]
+    frame.write_bytes(kept)
+    (folder / "0/frames/.DS_Store").write_bytes(b"left by a file manager")
+    assert not read_sweep(folder).unfinished
+
     # What was scored before is not scored again; a job that is not finished is said.
     before = (report / "scores/noise.json").stat().st_mtime_ns
     (folder / "0/summary.json").unlink()
