@@ -12,7 +12,10 @@ import cv2
 from src.common.digests import digest
 
 _NAMES = ("torch", "torchvision", "torchmetrics", "scikit-image", "lpips", "clean-fid", "cd-fvd", "transformers")
-_ROOMS = tuple(Path(__file__).parents[1] / room for room in ("metrics", "networks", "scoring"))
+_ROOMS = tuple(
+    Path(__file__).parents[2] / room
+    for room in ("eval/metrics", "eval/networks", "eval/scoring", "src/pose", "src/media")
+)
 
 
 def library_versions() -> dict[str, str]:
@@ -27,7 +30,7 @@ def _found() -> dict[str, str]:
 
 
 def code_versions() -> list[Any]:
-    """What every key of something kept holds: nothing that other code has computed is taken for its own."""
+    """What every key of something kept holds: of libraries, our metrics, and what reads frames and poses."""
     return [library_versions(), code_sha256(_ROOMS)]
 
 
@@ -35,7 +38,7 @@ def code_versions() -> list[Any]:
 def code_sha256(folders: Sequence[Path]) -> str:
     """SHA-256 of what the modules in folders do: not of comments, docstrings and the layout of lines."""
     files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return digest([[file.name, _done_by(file.read_text("utf-8"))] for file in files])
+    return digest([[file.name, _done_by(file.read_text("utf-8-sig"))] for file in files])
 
 
 def _done_by(source: str) -> str:

@@ -1,6 +1,7 @@
 """What `src.sample` leaves of a person who was learnt, and where: each video has a folder, which its command finds."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def refuse_run_folder(output: str) -> None:
         found = [name for name in marks if os.path.exists(folder / name)]
         part = "" if folder == path else path.relative_to(folder).parts[0]
         # A benchmark's run has one such folder for each set of held-out poses.
-        if found and (folder == path or part in (*WRITTEN, SEGMENTS) or part.startswith(f"{HELD_OUT}_")):
+        replaced = part in (*WRITTEN, SEGMENTS) or re.fullmatch(rf"{HELD_OUT}_[0-9a-f]{{10}}", part)
+        if found and (folder == path or replaced):
             place = "is" if folder == path else f"lies in {part} of"
             raise UserError(
                 f"output={output} {place} a run folder ({found[0]} in it), whose own video would be replaced: give "
