@@ -140,7 +140,7 @@ def test_experiments_that_ship_are_found_from_anywhere(compose_config, tmp_path,
     assert cfg.fine_tune_cache == "outputs/fine_tunes"
 
 
-def test_a_run_folder_has_one_writer(call_main, tmp_path, capsys, monkeypatch):
+def test_a_run_folder_has_one_writer(call_main, tmp_path, monkeypatch):
     pose = ("pose=mini", "pose.visibility_threshold=0.25")
     command = ("subject=people_001", *pose, *FAST, "run_dir=run")
     with RunFolder(tmp_path / "run").only_writer():
@@ -149,9 +149,10 @@ def test_a_run_folder_has_one_writer(call_main, tmp_path, capsys, monkeypatch):
         assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
     assert call_main(main, *command) == (0, "")
     # Poses of a driver are found as they were here.
-    monkeypatch.setattr("sys.argv", ["train", *command])
-    main()
-    assert f"src.sample run=run {' '.join(pose)} poses=<" in capsys.readouterr().out
+    told = []
+    monkeypatch.setattr("src.train.log.info", lambda message, *words: told.append(message % words))
+    assert call_main(main, *command) == (0, "")
+    assert f"src.sample run=run {' '.join(pose)} poses=<" in told[-1]
 
 
 @pytest.mark.parametrize(("name", "rendered", "word"), [("mini", False, "sd15"), ("mini", True, None)])
