@@ -40,9 +40,8 @@ def planned_jobs(folder: Path) -> dict[str, str]:
         said = read_yaml(folder / "multirun.yaml")["hydra"]
         given = [f"{key}={value}" for key, value in (said["sweeper"]["params"] or {}).items()]
         overrides = OverridesParser.create().parse_overrides([*given, *said["overrides"]["task"]])
-        last = {
-            each.get_key_element(): each for each in overrides
-        }  # of one that is said twice the last counts, in place
+        # Of one that is said twice the last counts, in its place.
+        last = {each.get_key_element(): each for each in overrides}
         swept = {key: each for key, each in last.items() if each.is_sweep_override()}
         # Hydra shuffles anew whenever it is asked.
         if any(getattr(each.value(), "shuffle", False) for each in swept.values()):
