@@ -11,7 +11,7 @@ from torch import Tensor
 
 from src.common.arrays import check_packed
 from src.common.counting import counted
-from src.common.errors import DamagedFile, UserError, explained
+from src.common.errors import DamagedFile, UserError, explained, in_one_line
 
 SUFFIXES = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 MAX_TENSORS = 20_000  # Stable Diffusion with EMA has about 2,000
@@ -33,14 +33,13 @@ def tensor_shapes(path: str, *, option: str) -> dict[str, tuple[int, ...]]:
         # On the meta device the tensors of a zipped file stay on disk.
         return {name: tuple(tensor.shape) for name, tensor in _unpickled(path, option, device="meta").items()}
     try:
-        with safe_open(path, "pt") as file:
+        with in_one_line(path, "read"), safe_open(path, "pt") as file:
             names = list(file.keys())
             if len(names) > MAX_TENSORS:
                 raise UserError(f"{option}={path} holds {len(names)} tensors: no model of this family has so many")
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (SafetensorError, OSError) as error:
-        damaged = UserError(f"{option}={path} is no readable safetensors file ({error}): download it again")
-        raise explained(error, path, "read") or damaged from error
+        raise UserError(f"{option}={path} is no readable safetensors file ({error}): download it again") from error
 
 
 def read_tensors(path: str, *, option: str) -> dict[str, Tensor]:
@@ -53,10 +52,10 @@ def read_tensors(path: str, *, option: str) -> dict[str, Tensor]:
     if Path(path).suffix.lower() != ".safetensors":
         return _unpickled(path, option, device="cpu")
     try:
-        return load_file(path)
+        with in_one_line(path, "read"):
+            return load_file(path)
     except (SafetensorError, OSError) as error:
-        damaged = UserError(f"{option}={path} is no readable safetensors file ({error}): download it again")
-        raise explained(error, path, "read") or damaged from error
+        raise UserError(f"{option}={path} is no readable safetensors file ({error}): download it again") from error
 
 
 def require_finite(state: Mapping[str, Tensor], what: str, mend: str) -> None:
