@@ -24,11 +24,12 @@ from src.baselines.weights import CONFIG, WEIGHTS, from_config, load_strictly, r
 from src.common.atomic import atomic_path
 from src.common.counting import counted
 from src.common.errors import UserError
+from src.models.folders import download_command
 from src.models.weights_file import read_tensors
 
 log = logging.getLogger(__name__)
 OPTION = "method.weights"
-ORIGIN = f"of zcxu-eric/MagicAnimate (hf download zcxu-eric/MagicAnimate), {OPTION}=FOLDER"
+ORIGIN = f"of zcxu-eric/MagicAnimate ({download_command('zcxu-eric/MagicAnimate')}), {OPTION}=FOLDER"
 APPEARANCE, CONTROLNET, TEMPORAL = "appearance_encoder", "densepose_controlnet", "temporal_attention"
 
 
