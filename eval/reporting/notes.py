@@ -39,8 +39,10 @@ def other_threshold(result: Result, metric: str) -> str | None:
     """
     judge = result.metrics[metric].get("network") or {}
     said = re.search(r" confidence_threshold=(\S+)", str(judge.get("fingerprint")))
+    if said is None:
+        return None
     ships = read_yaml(choices("pose")["dwpose"])["confidence_threshold"]
-    if said is None or said[1] == str(ships):
+    if said[1] == str(ships):
         return None
     return (
         f"keypoints count as seen from a confidence of {said[1]} on, not {ships}: not compared with the published row"
