@@ -31,11 +31,11 @@ from src.models.loading import random_image_model
 from src.models.settings import ModelSettings
 from src.people.identity import sample_identity
 from src.people.render import render_clip
+from src.runs.film import film_person
 from src.runs.make_run import make_run
 from src.runs.run_folder import RunFolder
+from src.runs.sample_settings import SampleSettings
 from src.runs.settings import RunSettings
-from src.sample import SampleSettings
-from src.sample import sample as sample_person
 from src.sampling.jobs import GenerationJob
 from src.sampling.settings import MethodSettings, SamplingSettings
 from src.showcase.gallery import GallerySettings
@@ -154,7 +154,7 @@ def sample() -> Callable[..., dict[str, Any]]:
         cfg = composed("sample", *overrides)
         settings = settings_of(SampleSettings, cfg, without=(*GROUPS, "model"))
         trained = RunFolder(str(settings.run)).settings()
-        return sample_person(
+        return film_person(
             settings, **{group: changed(getattr(trained, group), given(cfg[group]), group) for group in GROUPS}
         )
 

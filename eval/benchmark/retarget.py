@@ -28,7 +28,7 @@ from src.pose.extractors.settings import MiniSettings
 from src.pose.formats import load_poses
 from src.pose.keypoints import PoseSequence
 from src.pose.retarget import MODES, retarget
-from src.runs.generated import FRAMES, POSES
+from src.runs.generated import FRAMES, POSES, Beside
 from src.runs.identity import generation_key
 from src.runs.make_run import make_run
 from src.runs.person import Person
@@ -84,7 +84,7 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
             person = Person.load(run) if person is None else person
             job = person.job(TargetPoses(poses, float(theirs.fps), None))
             with folder.only_writer():
-                save_sample(folder, person.generate(job), job, run=str(run.path), poses=driver, beside=None)
+                save_sample(folder, person.generate(job), job, Beside(), run=str(run.path), poses=driver)
         generated_FHWC = read_video(folder.path / FRAMES).frames
         pictures = (torch.from_numpy(frames).permute(0, 3, 1, 2) for frames in (generated_FHWC, true_FHWC))
         figures[mode] = {

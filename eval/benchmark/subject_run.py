@@ -25,7 +25,7 @@ from src.media.contact_sheet import Row
 from src.methods.base import Method
 from src.methods.material import held_out_material
 from src.runs.clips import holds, write_held_out
-from src.runs.generated import FRAMES, POSES
+from src.runs.generated import FRAMES, POSES, Beside
 from src.runs.learn import check_cache
 from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, WRITTEN, RunFolder
 from src.runs.samples import SAMPLES
@@ -152,7 +152,7 @@ def run_subject(
             record, clip = method.film(material, run, loggers=lambda: loggers(run.path))
             said = {"run": str(run.path), "poses": f"{truth.name}/{POSES}", "prompt": split.training.prompt}
             said |= {"seed": settings.seed, "method": plain(settings.method)}
-            summary = samples.save_clip(clip, said, beside=Row("real", split.test_frames))
+            summary = samples.save_clip(clip, Beside(frames=Row("real", split.test_frames)), said)
             run.clear_unfinished()
     # What is scored against, and of what the reference is a frame.
     if not holds(truth, split.test_frames, split.test_poses):

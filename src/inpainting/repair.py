@@ -22,6 +22,7 @@ from src.media.video import VideoReader
 from src.models.build import build_models
 from src.models.offload import check_offload
 from src.models.settings import model_warning
+from src.runs.generated import Beside
 from src.runs.learn import begin, check_cache, learn
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import SEGMENTS, SEGMENTS_RECORD, RunFolder
@@ -88,7 +89,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
             )
             generated = generate(job, image_model, backbone, settings.trainer)
             part = RunFolder(run.path / SEGMENTS / f"{segment.first:05d}-{segment.last:05d}")
-            part.save_generated(generated, beside=Row("original", subject.frames[segment.generated]))
+            part.save_generated(generated, Beside(frames=Row("original", subject.frames[segment.generated])))
             costs.append(generated.cost)
             repaired.add(full, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}

@@ -21,34 +21,22 @@ from src.methods.registry import build_method
 from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
 from src.pose.keypoints import PoseSequence
+from src.runs.generated import Beside
 from src.runs.run_folder import RunFolder
+from src.runs.sample_settings import SampleSettings
 from src.runs.samples import video_folder
 
 FPS = 25.0  # where poses come without a rate
 
 
 def film_picture(
-    source: PoseSourceSettings,
-    method: AnyMethodSettings,
-    *,
-    subject: str,
-    condition: str | None,
-    mask: str | None,
-    model: ModelSettings,
-    trainer: TrainerSettings,
-    seed: int | None,
-    output: str | None,
-    audio: bool,
+    settings: SampleSettings, method: AnyMethodSettings, model: ModelSettings, trainer: TrainerSettings
 ) -> dict[str, Any]:
     """Generate the person of a picture in the poses, and write the video.
 
-    Args:
-        subject: an image, of which the middle square counts; or a video or subject, of which the first frame does.
-        condition, mask: see `picture_material`.
-        seed: None: that of the method's public code.
-        output: folder; None: `outputs/<subject>_<method>_<name of the poses>`, with a number behind it where a video of
-            other settings is there.
-        audio: put the sound of the poses' video under the videos, where these have its rate.
+    The picture is an image, of which the middle square counts, or the first frame of a video or subject. Without
+    `output` the folder is `outputs/<subject>_<method>_<name of the poses>`, with a number behind it where a video of
+    other settings is there.
 
     Returns:
         The content of `summary.json`.
@@ -56,22 +44,25 @@ def film_picture(
     Raises:
         UserError: no such subject, unreadable poses, or what the method needs beside them is missing.
     """
-    kind = KINDS[method.kind]
-    seed = kind.public_seed if seed is None else seed
+    assert settings.subject is not None, "the picture"
+    kind, condition, mask = KINDS[method.kind], settings.condition, settings.mask
+    seed = kind.public_seed if settings.seed is None else settings.seed
     built = build_method(method, Surroundings(model=model.in_precision(trainer.precision), trainer=trainer, seed=seed))
     check_given(kind, condition=condition, mask=mask)
     trainer.check_available()
-    folder = None if output is None else RunFolder(output)
+    folder = None if settings.output is None else RunFolder(settings.output)
     if folder is not None:
         folder.check_place()
-    picture, geometry, own_poses, own_clip = _picture(source, subject)
+    picture, geometry, own_poses, own_clip = _picture(settings, settings.subject)
     # Where a rendering is followed, poses that are fitted to another body would no longer be those of the rendering.
     fitted = None if kind.conditions else own_poses
-    target = target_poses(source, size=height_width(picture), fps=FPS, training=fitted, clip=own_clip)
+    target = target_poses(settings, size=height_width(picture), fps=FPS, training=fitted, clip=own_clip)
     material = picture_material(picture, target, kind, condition=condition, mask=mask, geometry=geometry)
-    name = "_".join(re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (subject, method.name, source.poses))
-    said = {"subject": subject, "poses": source.poses, "seed": seed, "method": plain(method)}
-    said["key"] = digest([said, plain(source), condition, mask, identity(model, "sampling"), trainer.precision])
+    name = "_".join(
+        re.sub(r"[^\w.-]+", "-", Path(part).stem)[:60] for part in (settings.subject, method.name, settings.poses)
+    )
+    said = {"subject": settings.subject, "poses": settings.poses, "seed": seed, "method": plain(method)}
+    said["key"] = digest([said, plain(settings), condition, mask, identity(model, "sampling"), trainer.precision])
     if folder is None:
         folder = video_folder(Path("outputs"), Path(name), said["key"])
         folder.check_place()
@@ -79,8 +70,8 @@ def film_picture(
     with folder.only_writer():
         _, clip = built.film(material, folder, loggers=tuple)
         # At another rate than the poses' the sound would run away from the person.
-        sound = target.sound if audio and clip.fps == target.fps else None
-        return folder.save_clip(clip, said | {"stand_in": built.stand_in}, beside=target.beside, sound=sound)
+        sound = target.sound if settings.audio == "driver" and clip.fps == target.fps else None
+        return folder.save_clip(clip, Beside(frames=target.beside, sound=sound), said | {"stand_in": built.stand_in})
 
 
 def _picture(

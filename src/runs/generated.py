@@ -14,6 +14,7 @@ Dimensions: M target poses, H×W pixels, RGB uint8.
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +38,30 @@ _LEFT_BY_SYSTEMS = re.compile(r"\..*|Thumbs\.db|desktop\.ini", re.IGNORECASE)
 GENERATED = (FRAMES, POSES, VIDEO, COMPARISON, SHEET, REFERENCE, DRIFT)
 
 
-def write_generated(
-    folder: Path,
-    clip: GeneratedClip,
-    *,
-    beside: Row | None,
-    conditions: Sequence[Row] = (),
-    sound: Soundtrack | None = None,
-) -> None:
-    """Write video, frames, comparison, contact sheet, poses and what was done with the reference.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Beside:
+    """What a generated clip is written with, where there is any.
 
-    Args:
-        beside: (M, H, W, 3) frames of the same poses, true or the driver's, with their label.
+    Attributes:
+        frames: (M, H, W, 3) of the same poses, true or the driver's, with their label.
         conditions: likewise what ControlNets beside the pose one were shown.
-        sound: of both videos; None: none.
+        sound: of both videos.
     """
+
+    frames: Row | None = None
+    conditions: Sequence[Row] = ()
+    sound: Soundtrack | None = None
+
+
+def write_generated(folder: Path, clip: GeneratedClip, beside: Beside) -> None:
+    """Write video, frames, comparison, contact sheet, poses and what was done with the reference."""
     size = height_width(clip.frames)
     drawn = Row("pose", drawings(clip.poses, size))
-    rows = [drawn, Row("generated", clip.frames), *([beside] if beside is not None else [])]
+    rows = [drawn, Row("generated", clip.frames), *([] if beside.frames is None else [beside.frames])]
     write_frames(folder / FRAMES, clip.frames)
-    write_video(folder / VIDEO, clip.frames, clip.fps, sound=sound)
-    write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=sound)
-    shown = [drawn, *conditions, *rows[1:], Row("reference", clip.reference_frame[None])]
+    write_video(folder / VIDEO, clip.frames, clip.fps, sound=beside.sound)
+    write_video(folder / COMPARISON, side_by_side(rows), clip.fps, sound=beside.sound)
+    shown = [drawn, *beside.conditions, *rows[1:], Row("reference", clip.reference_frame[None])]
     contact_sheet(shown, folder / SHEET, columns=SHEET_COLUMNS)
     save_poses(folder / POSES, clip.poses, fps=clip.fps, size=size)
     if clip.references:

@@ -20,6 +20,7 @@ from src.models.image_model import ImageModel
 from src.models.offload import check_offload
 from src.models.settings import model_warning, weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
+from src.runs.generated import Beside
 from src.runs.identity import same_run
 from src.runs.keeping import keep_in
 from src.runs.learn import begin, check_cache, learn
@@ -122,7 +123,7 @@ def make_run(
             keep = keep_in(run, settings, job, settings.trainer, backbone)
             clip = generate(job, image_model, backbone, settings.trainer, keep=keep)
             rows = condition_rows(settings.model, split.test_conditions)
-            run.save_generated(clip, beside=Row("real", split.test_frames), conditions=rows)
+            run.save_generated(clip, Beside(frames=Row("real", split.test_frames), conditions=rows))
             summary["sampling"] = clip.cost
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary["git"] = git_revision()

@@ -32,10 +32,8 @@ from src.common.reading import read_yaml
 from src.common.typed import plain, typed
 from src.common.writers import check_place, only_writer, refuse_links
 from src.data.subject_split import SubjectSplit, TrainingClip
-from src.media.contact_sheet import Row
-from src.media.sound import Soundtrack
 from src.runs.clips import read_training, write_held_out, write_training
-from src.runs.generated import GENERATED, tree_sha256, write_drift, write_generated
+from src.runs.generated import GENERATED, Beside, tree_sha256, write_drift, write_generated
 from src.runs.identity import same_run
 from src.runs.legacy import upgraded
 from src.runs.provenance import environment, git_revision
@@ -214,34 +212,18 @@ class RunFolder:
 
     # What was generated.
 
-    def save_generated(
-        self,
-        clip: GeneratedClip,
-        *,
-        beside: Row | None,
-        conditions: Sequence[Row] = (),
-        sound: Soundtrack | None = None,
-    ) -> None:
+    def save_generated(self, clip: GeneratedClip, beside: Beside) -> None:
         """Write what was generated; see `write_generated`."""
-        write_generated(self.path, clip, beside=beside, conditions=conditions, sound=sound)
+        write_generated(self.path, clip, beside)
 
-    def save_clip(
-        self,
-        clip: GeneratedClip,
-        said: Mapping[str, Any],
-        *,
-        beside: Row | None,
-        conditions: Sequence[Row] = (),
-        sound: Soundtrack | None = None,
-    ) -> dict[str, Any]:
+    def save_clip(self, clip: GeneratedClip, beside: Beside, said: Mapping[str, Any]) -> dict[str, Any]:
         """Write what any method generated and a `summary.json` with its cost, and return that.
 
         Args:
             said: what it was made from, as plain values.
-            beside, conditions, sound: see `save_generated`.
         """
-        self.save_generated(clip, beside=beside, conditions=conditions, sound=sound)
-        summary = {**said, "fps": clip.fps, "sound_of": None if sound is None else sound.path.name}
+        self.save_generated(clip, beside)
+        summary = {**said, "fps": clip.fps, "sound_of": None if beside.sound is None else beside.sound.path.name}
         summary |= {"drift": write_drift(self.path, clip), "sampling": clip.cost}
         return self.save_summary({**summary, "versions": environment(), "git": git_revision()})
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,7 @@ from src.common.errors import UserError
 from src.common.files import read_record
 from src.common.typed import plain
 from src.common.writers import free_folder
-from src.media.contact_sheet import Row
-from src.media.sound import Soundtrack
+from src.runs.generated import Beside
 from src.runs.run_folder import ADAPTER, CONFIG, FINE_TUNE_RECORD, HELD_OUT, SEGMENTS, UNFINISHED, WRITTEN, RunFolder
 from src.sampling.jobs import GeneratedClip, GenerationJob
 from src.sampling.kept_frames import RECORD
@@ -66,21 +64,18 @@ def save_sample(
     output: RunFolder,
     clip: GeneratedClip,
     job: GenerationJob,
+    beside: Beside,
     *,
     run: str,
     poses: str,
-    beside: Row | None,
     key: str | None = None,
-    conditions: Sequence[Row] = (),
-    sound: Soundtrack | None = None,
 ) -> dict[str, Any]:
     """Write the video of a person who was learnt, and return its `summary.json`.
 
     Args:
         run, poses: what the command line called them.
         key: by which `own_folder` finds it again; None: it does not look here.
-        beside, conditions, sound: see `RunFolder.save_generated`.
     """
     said = {"run": run, "poses": poses, "prompt": job.target_prompt, "seed": job.seed, "method": plain(job.method)}
     said |= {} if key is None else {"key": key}
-    return output.save_clip(clip, said, beside=beside, conditions=conditions, sound=sound)
+    return output.save_clip(clip, beside, said)

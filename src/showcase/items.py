@@ -23,6 +23,7 @@ from src.pose.draw import draw_poses
 from src.pose.extractors.settings import FileSettings
 from src.pose.formats import PoseFile, load_poses, save_poses
 from src.pose.script import SUFFIXES
+from src.runs.generated import Beside
 from src.runs.person import Person
 from src.runs.run_folder import RunFolder
 from src.runs.samples import save_sample
@@ -138,7 +139,8 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         job = person.job(target, prompt=variant.prompt, method=method, sampling=sampling)
         with output.only_writer():
             generated = person.generate(job, output=output)
-            save_sample(*(output, generated, job), run=str(context.run.path), poses=variant.poses, beside=target.beside)
+            beside = Beside(frames=target.beside)
+            save_sample(output, generated, job, beside, run=str(context.run.path), poses=variant.poses)
     return output.path
 
 

@@ -10,8 +10,8 @@ from eval.report import ReportCommand
 from eval.score import ScoreCommand
 from src.inpainting.settings import RepairSettings
 from src.prepare import PrepareSettings
+from src.runs.sample_settings import SampleSettings
 from src.runs.settings import RunSettings
-from src.sample import SampleSettings
 from src.showcase.settings import GallerySettings, LookSettings
 from tests.chaos import folders, processes
 from tests.chaos.damage import ATTACKS, ODD_SETTINGS, damage, keys_of

@@ -9,7 +9,7 @@ from src.common.arrays import MadeFrames
 from src.media.contact_sheet import Row
 from src.people.identity import sample_identity
 from src.people.render import render_clip
-from src.runs.generated import write_drift, write_generated
+from src.runs.generated import Beside, write_drift, write_generated
 from src.sampling.jobs import GeneratedClip
 
 SIDE = 64
@@ -27,7 +27,7 @@ def peak_of_writing(tmp_path):
         clip = GeneratedClip(np.load(path, mmap_mode="r"), poses[order], 10.0, (), frames[0], {})
         beside = Row("driver", MadeFrames(lambda i: frames[i % 2], count, (SIDE, SIDE)))
         tracemalloc.start()
-        write_generated(tmp_path / str(count), clip, beside=beside)
+        write_generated(tmp_path / str(count), clip, Beside(frames=beside))
         write_drift(tmp_path / str(count), clip)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
