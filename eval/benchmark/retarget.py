@@ -18,7 +18,6 @@ from eval.benchmark.retarget_settings import RetargetSettings
 from eval.metrics.psnr import psnr
 from src.common.atomic import atomic_path
 from src.common.files import write_json
-from src.data.pose_sources import TargetPoses
 from src.data.rendered import SEEDS, kind_of, people_subject
 from src.media.video import read_video
 from src.people.identity import sample_identity
@@ -82,7 +81,7 @@ def _measure_pair(settings: RetargetSettings, subject: str, driver: str) -> Figu
         folder = RunFolder(output / "generated" / f"{subject}_{driver}_{mode.replace(' ', '_')}_{key[:10]}")
         if (known := folder.summary()) is None or not folder.is_whole(known):
             person = Person.load(run) if person is None else person
-            job = person.job(TargetPoses(poses, float(theirs.fps), None))
+            job = person.job(poses, fps=float(theirs.fps))
             with folder.only_writer():
                 save_sample(folder, person.generate(job), job, Beside(), run=str(run.path), poses=driver)
         generated_FHWC = read_video(folder.path / FRAMES).frames

@@ -11,7 +11,7 @@ from typing import Any
 from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
-from eval.benchmark.subject_run import MakeLoggers, SubjectRun, TellEnd, check_places, run_subject, run_subjects
+from eval.benchmark.subject_run import LoggersOf, SubjectRun, TellEnd, check_places, run_subject, run_subjects
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
@@ -40,7 +40,7 @@ SCORE_FAILED = "score: "  # what the reason of a subject begins with that was ge
 def run_benchmark(
     settings: BenchmarkSettings,
     *,
-    loggers: MakeLoggers,
+    loggers: LoggersOf,
     ended: TellEnd = lambda failed: None,
     command: str | None = None,
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
@@ -80,7 +80,7 @@ def _run_benchmark(
     path: Path,
     refused: ResourceError | None,
     *,
-    loggers: MakeLoggers,
+    loggers: LoggersOf,
     ended: TellEnd,
     command: str | None,
 ) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:

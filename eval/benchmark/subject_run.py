@@ -31,8 +31,8 @@ from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, WRITTEN, RunFolder
 from src.runs.samples import SAMPLES
 
 log = logging.getLogger(__name__)
-# Builds the loggers of a fine-tune, whose files go into the run folder.
-MakeLoggers = Callable[[Path], Sequence[Logger]]
+# Builds the loggers of a fine-tune, whose files go into the run folder that it is given.
+LoggersOf = Callable[[Path], Sequence[Logger]]
 # Is told whether the subject failed that has just come to its end.
 TellEnd = Callable[[bool], object]
 
@@ -113,7 +113,7 @@ def run_subjects(
 
 
 def run_subject(
-    name: str, settings: BenchmarkSettings, method: Method, *, loggers: MakeLoggers, refused: ResourceError | None
+    name: str, settings: BenchmarkSettings, method: Method, *, loggers: LoggersOf, refused: ResourceError | None
 ) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 

@@ -30,6 +30,7 @@ from src.sampling.sampler import Sampler
 from src.sampling.settings import EXACT, ApproximationSettings
 from src.training.callbacks import StepTimer
 from src.training.fine_tune import FineTuneJob, fine_tune
+from src.training.fitting import Observers
 
 # As many as `sampling=fast` needs to show the mean cost of what it keeps; both are guided, as most of its steps are.
 SAMPLING_STEPS = 2
@@ -92,7 +93,8 @@ def _measured(settings: BenchSettings) -> dict[str, Any]:
         gradient_checkpointing=settings.model.gradient_checkpointing,
     )
     timer, watched = _Timer(), ProfiledStep(steps)
-    record = fine_tune(job, image_model, backbone, callbacks=[timer, *([watched] if settings.profile else [])])
+    observers = Observers(callbacks=[timer, *([watched] if settings.profile else [])])
+    record = fine_tune(job, image_model, backbone, observers=observers)
     counted = timer.seconds[1:steps] if device.type == "cpu" else timer.seconds[steps - GPU_COUNTED_STEPS : steps]
     training = {"frames": num_frames, "seconds_per_step": round(float(np.median(counted)), 4)}
     training |= {"peak_memory_gib": record["peak_memory_gib"], "checkpointing": backbone.unet.is_gradient_checkpointing}

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,23 @@ from src.common.files import write_json
 from src.common.reading import read_json
 from src.data.resolve import resolve_video
 from src.data.split import split_frames
+from src.data.subject import Subject
 from src.data.subject_split import training_clip
 from src.inpainting.repaired_clip import RepairedFrames, frames_at, write_repaired
-from src.inpainting.segments import parse_segments, segment_poses
+from src.inpainting.segments import Segment, parse_segments, segment_poses
 from src.inpainting.settings import RepairSettings
 from src.media.contact_sheet import Row
 from src.media.reencode import check_rewritable
 from src.media.sources import ffmpeg_of
 from src.media.video import VideoReader
-from src.models.build import build_models
 from src.models.offload import check_offload
-from src.models.settings import model_warning
+from src.pose.keypoints import PoseSequence
 from src.runs.generated import Beside
 from src.runs.learn import begin, check_cache, learn
+from src.runs.person import Person, untrained
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import SEGMENTS, SEGMENTS_RECORD, RunFolder
-from src.sampling.generate import generate
-from src.sampling.jobs import GenerationJob
+from src.sampling.jobs import GeneratedClip
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +45,9 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     started = time.perf_counter()
     reader = _open(settings.video)
     segments = parse_segments(settings.segments, len(reader))
-    pairs = [[segment.first, segment.last] for segment in segments]
     run = RunFolder(Path("outputs/repair") / reader.path.stem if settings.run_dir is None else settings.run_dir)
-    run.check_same_fine_tune(settings.run)
-    run.check_place()
-    check_offload(settings.model.offload, settings.trainer.check_available())
-    _check_segments(run.path, pairs)
-    check_cache(settings.fine_tune_cache)
+    pairs = [[segment.first, segment.last] for segment in segments]
+    _check_before(settings, run, pairs)
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
     subject = resolve_video(
         reader.path,
@@ -59,37 +56,19 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         extractor=settings.pose.build,
         prompt=settings.prompt,
     )
-    bad = [f for segment in segments for f in segment.bad]
-    num_train, unseen = settings.data.num_frames, subject.poses.unseen
-    chosen = list(split_frames(len(subject), num_train=num_train, num_test=0, unseen=unseen, bad=bad).train)
     poses = [segment_poses(subject.poses, segment, settings.segment_poses) for segment in segments]
-    log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
-
+    chosen = _good_frames(subject, segments, settings.data.num_frames)
     clip = training_clip(subject, chosen)
-    if warning := model_warning(settings.model, rendered=subject.rendered):
-        log.warning("%s", warning)
-    image_model, backbone = build_models(settings.model)
-    image_model.check_resolution(*sorted(subject.size))
+    person = Person(settings, clip, run, untrained(settings, clip, rendered=subject.rendered))
     summary: dict[str, Any] = {"video": settings.video, "segments": pairs, "training_frames": chosen}
     with run.only_writer():
         begin(run, settings.run, clip)
         write_json(run.path / SEGMENTS_RECORD, pairs)
-        summary["training"] = learn(run, settings, clip, image_model, backbone)
+        summary["training"] = learn(person)
         full = frames_at(reader, {f for segment in segments for f in segment.beside})
         repaired, costs = RepairedFrames(), []
         for segment, target in zip(segments, poses, strict=True):
-            job = GenerationJob(
-                clip=clip,
-                target_poses=target,
-                target_prompt=clip.prompt,
-                method=settings.method,
-                sampling=settings.sampling,
-                seed=settings.seed,
-                fps=clip.fps,
-            )
-            generated = generate(job, image_model, backbone, settings.trainer)
-            part = RunFolder(run.path / SEGMENTS / f"{segment.first:05d}-{segment.last:05d}")
-            part.save_generated(generated, Beside(frames=Row("original", subject.frames[segment.generated])))
+            generated = _film(person, subject, segment, target)
             costs.append(generated.cost)
             repaired.add(full, subject, segment, generated.frames, settings.blend_frames)
         summary |= {"sampling": costs, "output": str(write_repaired(reader, repaired, run.path, settings.crf))}
@@ -97,6 +76,32 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
         summary = run.save_summary(summary | {"git": git_revision()})
     log.info("repaired: %s; its frames: %s", summary["output"], run.path / "frames")
     return summary
+
+
+def _check_before(settings: RepairSettings, run: RunFolder, pairs: list[list[int]]) -> None:
+    """Refuse what needs no look at the clip, which may take minutes to prepare."""
+    run.check_same_fine_tune(settings.run)
+    run.check_place()
+    check_offload(settings.model.offload, settings.trainer.check_available())
+    _check_segments(run.path, pairs)
+    check_cache(settings.fine_tune_cache)
+
+
+def _good_frames(subject: Subject, segments: Sequence[Segment], num_frames: int) -> list[int]:
+    """Numbers of the good frames that the person is learnt from."""
+    bad = [f for segment in segments for f in segment.bad]
+    split = split_frames(len(subject), num_train=num_frames, num_test=0, unseen=subject.poses.unseen, bad=bad)
+    chosen = list(split.train)
+    log.info("repairing %s; training on %s", named_frames(bad), named_frames(chosen))
+    return chosen
+
+
+def _film(person: Person, subject: Subject, segment: Segment, poses: PoseSequence) -> GeneratedClip:
+    """A segment and its good neighbours generated anew, and written beside what was there."""
+    generated = person.generate(person.job(poses))
+    part = RunFolder(person.run.path / SEGMENTS / f"{segment.first:05d}-{segment.last:05d}")
+    part.save_generated(generated, Beside(frames=Row("original", subject.frames[segment.generated])))
+    return generated
 
 
 def _check_segments(folder: Path, pairs: list[list[int]]) -> None:

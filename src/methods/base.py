@@ -4,12 +4,11 @@ Dimensions: N training frames, M target poses, S×S pixels; RGB uint8.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from lightning.pytorch.loggers import Logger
 
 from src.common.digests import arrays_sha256
 from src.common.trainer import TrainerSettings
@@ -20,8 +19,7 @@ from src.pose.keypoints import PoseSequence
 from src.runs.run_folder import RunFolder
 from src.runs.settings import LearningSettings
 from src.sampling.jobs import GeneratedClip
-
-MakeLoggers = Callable[[], Sequence[Logger]]
+from src.training.fitting import MakeLoggers
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -24,13 +24,13 @@ from src.common.arrays import height_width
 from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
-from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
+from src.methods.base import Keys, Material, Method, Surroundings
 from src.methods.filming import check_precision, filmed, not_published, weights_fingerprint
 from src.methods.settings import DisCoFineTunedSettings, DisCoSettings
 from src.runs.learn import Lesson, learn_once
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GeneratedClip
-from src.training.fitting import Fitting
+from src.training.fitting import Fitting, MakeLoggers, Observers
 
 
 class DisCoMethod(Method):
@@ -124,7 +124,7 @@ class DisCoMethod(Method):
                 rate="method.fine_tune.learning_rate",
                 checkpoints=checkpoints,
                 checkpoint_every=self.around.checkpoint_every_n_steps,
-                loggers=loggers(),
+                observers=Observers(loggers=loggers),
             )
             record = fitting.fit(module, clip_loader(clip))
             return record | {"trained_parameters": sum(p.numel() for p in module.trained().values())}

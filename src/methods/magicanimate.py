@@ -15,7 +15,7 @@ from src.baselines.magicanimate.sampling import AnimationJob, animate, check_res
 from src.common.digests import arrays_sha256, digest
 from src.common.errors import UserError
 from src.common.typed import identity, plain
-from src.methods.base import Keys, MakeLoggers, Material, Method, Surroundings
+from src.methods.base import Keys, Material, Method, Surroundings
 from src.methods.filming import check_precision, filmed, weights_fingerprint
 from src.methods.settings import MagicAnimateSettings
 from src.models.image_model import TextToImage
@@ -23,6 +23,7 @@ from src.models.loading import load_text_to_image
 from src.models.settings import stand_in, weights_identity
 from src.runs.run_folder import RunFolder
 from src.sampling.jobs import GeneratedClip
+from src.training.fitting import MakeLoggers
 
 log = logging.getLogger(__name__)
 PUBLISHED_VAE = "stabilityai/sd-vae-ft-mse"

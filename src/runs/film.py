@@ -45,7 +45,13 @@ def film_person(
     target = target_poses(source, size=size, fps=clip.fps, training=clip.poses, clip=clip.source)
     conditions = target_conditions(trained.model, sampling, target, size=size, condition=settings.condition)
     job = person.job(
-        target, prompt=settings.prompt, seed=settings.seed, method=method, sampling=sampling, conditions=conditions
+        target.poses,
+        fps=target.fps,
+        prompt=settings.prompt,
+        seed=settings.seed,
+        method=method,
+        sampling=sampling,
+        conditions=conditions,
     )
     key = person.video_key(job, trainer)
     output = own_folder(run, settings.poses, key) if settings.output is None else RunFolder(settings.output)

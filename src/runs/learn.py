@@ -6,13 +6,10 @@ import logging
 import os
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 
 from src.common.atomic import atomic_path
 from src.common.errors import ResourceError, in_one_line
@@ -21,12 +18,12 @@ from src.common.typed import plain
 from src.common.writers import only_writer, refuse_links
 from src.data.subject_split import TrainingClip
 from src.models.adapter import check_size, load_adapter, save_adapter
-from src.models.backbone import VideoBackbone
-from src.models.image_model import ImageModel
 from src.runs.identity import fine_tune_key
+from src.runs.person import Person
 from src.runs.run_folder import ADAPTER, CHECKPOINTS, FINE_TUNE_RECORD, RunFolder
-from src.runs.settings import LearningSettings, RunSettings
+from src.runs.settings import RunSettings
 from src.training.fine_tune import FineTuneJob, fine_tune
+from src.training.fitting import NOBODY, Observers
 
 log = logging.getLogger(__name__)
 CHECKPOINT_RECORD = "checkpoint.json"  # says which fine-tune the checkpoints are of
@@ -117,23 +114,12 @@ def learn_once(run: RunFolder, lesson: Lesson, *, cache: str | None) -> dict[str
     return record
 
 
-def learn(
-    run: RunFolder,
-    settings: LearningSettings,
-    clip: TrainingClip,
-    image_model: ImageModel,
-    backbone: VideoBackbone,
-    *,
-    validate_every: int | None = None,
-    callbacks: Sequence[Callback] = (),
-    loggers: Callable[[], Sequence[Logger]] = tuple,
-) -> dict[str, Any]:
-    """Bring the backbone to what the one-shot fine-tune of this clip makes of it; see `learn_once`.
+def learn(person: Person, observers: Observers = NOBODY) -> dict[str, Any]:
+    """Bring the person's backbone to what the one-shot fine-tune of the clip makes of it; see `learn_once`.
 
     Args:
-        run: held by `only_writer`.
-        validate_every: steps between two validations; None: none.
-        callbacks, loggers: of a fine-tune that is made; loggers are built only then.
+        person: whose run is held by `only_writer`.
+        observers: of a fine-tune that is made.
 
     Returns:
         The record of what it cost, or had cost.
@@ -141,6 +127,7 @@ def learn(
     Raises:
         UserError: it would train more than an adapter holds, or as of `learn_once`.
     """
+    settings, clip, (image_model, backbone) = person.settings, person.clip, person.models
     check_size(backbone)
     origin = {"base": image_model.base, "additions": image_model.additions}
 
@@ -152,10 +139,9 @@ def learn(
             trainer=settings.trainer,
             seed=settings.seed,
             gradient_checkpointing=settings.model.gradient_checkpointing,
-            validate_every=validate_every,
             checkpoint_every=settings.checkpoint_every_n_steps,
         )
-        return fine_tune(job, image_model, backbone, checkpoints=checkpoints, callbacks=callbacks, loggers=loggers())
+        return fine_tune(job, image_model, backbone, checkpoints=checkpoints, observers=observers)
 
     def save(path: Path) -> None:
         save_adapter(path, backbone, **origin, config=plain(settings.model))
@@ -163,9 +149,9 @@ def learn(
     def load(path: Path) -> None:
         load_adapter(path, backbone, **origin)
 
-    run.save_training(clip)
+    person.run.save_training(clip)
     lesson = Lesson(fine_tune_key(settings, clip), train, save, load)
-    return learn_once(run, lesson, cache=settings.fine_tune_cache)
+    return learn_once(person.run, lesson, cache=settings.fine_tune_cache)
 
 
 def _checkpoints(run: RunFolder, key: str) -> Path:

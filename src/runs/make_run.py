@@ -2,35 +2,29 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightning.pytorch.loggers import Logger
-
-from src.common.arrays import height_width
 from src.common.digests import digest
 from src.data.resolve import as_it_is, followed, resolve_subject, without_effect
 from src.data.subject import Subject, check_prompt
 from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row, evenly_spaced
-from src.models.backbone import VideoBackbone
-from src.models.build import build_models
-from src.models.image_model import ImageModel
 from src.models.offload import check_offload
-from src.models.settings import model_warning, weights_identity
+from src.models.settings import weights_identity
 from src.runs.conditions import condition_rows, given_checksums, with_conditions
 from src.runs.generated import Beside
 from src.runs.identity import same_run
-from src.runs.keeping import keep_in
 from src.runs.learn import begin, check_cache, learn
+from src.runs.person import Person, untrained
 from src.runs.provenance import environment, git_revision
 from src.runs.run_folder import CONFIG, PREVIEW, RunFolder
 from src.runs.settings import RunSettings
-from src.sampling.generate import generate
 from src.sampling.jobs import GenerationJob
 from src.sampling.sampler import Sampler
 from src.training.callbacks import Preview
+from src.training.fitting import MakeLoggers, Observers
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +48,7 @@ def make_run(
     settings: RunSettings,
     run: RunFolder,
     *,
-    loggers: Callable[[], Sequence[Logger]] = tuple,
+    loggers: MakeLoggers = tuple,
     overrides: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Bring a run to its end, or find that it is finished.
@@ -71,13 +65,7 @@ def make_run(
         UserError: bad settings or input, or another process is at work in the run folder; nothing is written then.
     """
     started = time.perf_counter()
-    run.check_same_fine_tune(settings)
-    if run.summary() is None:
-        # What is finished may lie where nothing can be written, and be asked for where no such device is.
-        run.check_place()
-        check_offload(settings.model.offload, settings.trainer.check_available())
-    check_cache(settings.fine_tune_cache)
-    check_prompt(settings.target_prompt, "target_prompt")
+    _check_before(settings, run)
     subject = find_subject(settings)
     known = f"the subject {subject.name}, {as_it_is(subject)}"
     if warning := without_effect(settings.data, followed(settings.data, subject), known):
@@ -91,14 +79,9 @@ def make_run(
     run.check_place()
     if warning := _replaced(run, settings):
         log.warning("%s", warning)
-    if warning := model_warning(settings.model, rendered=split.rendered):
-        log.warning("%s", warning)
     split = with_conditions(split, subject, settings.model)
-    image_model, backbone = build_models(settings.model)
-    image_model.check_resolution(*sorted(height_width(split.training.frames)))
-    check_offload(settings.model.offload, settings.trainer.check_available())
-    job = held_out_job(settings, split)
-    callbacks = _previews(settings, run, job, image_model, backbone)
+    models = untrained(settings, split.training, rendered=split.rendered)
+    person = Person(settings, split.training, run, models)
     summary: dict[str, Any] = {
         "subject": split.name,
         "overrides": list(overrides),
@@ -112,19 +95,9 @@ def make_run(
     }
     with run.only_writer():
         begin(run, settings, split.training)
-        summary["training"] = learn(
-            *(run, settings, split.training, image_model, backbone),
-            validate_every=settings.preview.every_n_steps or None,
-            callbacks=callbacks,
-            loggers=loggers,
-        )
+        summary["training"] = learn(person, _observers(person, split, settings, loggers))
         if settings.sample_after_train:
-            run.save_held_out(split)
-            keep = keep_in(run, settings, job, settings.trainer, backbone)
-            clip = generate(job, image_model, backbone, settings.trainer, keep=keep)
-            rows = condition_rows(settings.model, split.test_conditions)
-            run.save_generated(clip, Beside(frames=Row("real", split.test_frames), conditions=rows))
-            summary["sampling"] = clip.cost
+            summary["sampling"] = _film(person, split, settings)
         summary |= {"seconds": round(time.perf_counter() - started, 3), "versions": environment()}
         summary["git"] = git_revision()
         summary = run.save_summary(summary)
@@ -132,15 +105,41 @@ def make_run(
     return summary
 
 
-def _previews(
-    settings: RunSettings, run: RunFolder, job: GenerationJob, image_model: ImageModel, backbone: VideoBackbone
-) -> list[Preview]:
-    """Pictures of some of the job's poses in the course of the fine-tune, if they are wanted."""
-    if not settings.preview.every_n_steps:
-        return []
-    few = job.part(evenly_spaced(len(job.target_poses), settings.preview.num_poses))
-    quick = replace(job.sampling, num_steps=settings.preview.num_steps, window_frames=None)
-    return [Preview(Sampler(image_model, backbone, [replace(few, sampling=quick)]), run.path / PREVIEW)]
+def _check_before(settings: RunSettings, run: RunFolder) -> None:
+    """Refuse what needs no look at the subject, which may take minutes to prepare."""
+    run.check_same_fine_tune(settings)
+    if run.summary() is None:
+        # What is finished may lie where nothing can be written, and be asked for where no such device is.
+        run.check_place()
+        check_offload(settings.model.offload, settings.trainer.check_available())
+    check_cache(settings.fine_tune_cache)
+    check_prompt(settings.target_prompt, "target_prompt")
+
+
+def held_out_job(person: Person, split: SubjectSplit, prompt: str | None = None) -> GenerationJob:
+    """What a run generates: the held-out poses, with the target prompt `prompt` or the source prompt."""
+    return person.job(split.test_poses, prompt=prompt, conditions=split.test_conditions)
+
+
+def _observers(person: Person, split: SubjectSplit, settings: RunSettings, loggers: MakeLoggers) -> Observers:
+    """Loggers and, if they are wanted, pictures of some of the held-out poses in the course of the fine-tune."""
+    preview = settings.preview
+    if not preview.every_n_steps:
+        return Observers(loggers=loggers)
+    job = held_out_job(person, split, settings.target_prompt)
+    few = job.part(evenly_spaced(len(job.target_poses), preview.num_poses))
+    quick = replace(few, sampling=replace(job.sampling, num_steps=preview.num_steps, window_frames=None))
+    pictures = Preview(Sampler(*person.models, [quick]), person.run.path / PREVIEW)
+    return Observers(validate_every=preview.every_n_steps, callbacks=[pictures], loggers=loggers)
+
+
+def _film(person: Person, split: SubjectSplit, settings: RunSettings) -> dict[str, Any]:
+    """Generate the held-out poses into the run folder, the true frames beside them; returns what it cost."""
+    person.run.save_held_out(split)
+    clip = person.generate(held_out_job(person, split, settings.target_prompt), output=person.run)
+    conditions = condition_rows(settings.model, split.test_conditions)
+    person.run.save_generated(clip, Beside(frames=Row("real", split.test_frames), conditions=conditions))
+    return clip.cost
 
 
 def _replaced(run: RunFolder, settings: RunSettings) -> str | None:
@@ -151,17 +150,3 @@ def _replaced(run: RunFolder, settings: RunSettings) -> str | None:
         return None
     key, old, new = difference
     return f"the video in {run.path} of another {key} ({old}, not {new}) is replaced; another run_dir= would keep it"
-
-
-def held_out_job(settings: RunSettings, split: SubjectSplit) -> GenerationJob:
-    """What the run generates: the held-out poses."""
-    return GenerationJob(
-        clip=split.training,
-        target_poses=split.test_poses,
-        target_prompt=settings.target_prompt or split.training.prompt,
-        method=settings.method,
-        sampling=settings.sampling,
-        seed=settings.seed,
-        fps=split.training.fps,
-        target_conditions=split.test_conditions,
-    )

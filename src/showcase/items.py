@@ -136,7 +136,7 @@ def _variant(context: GalleryContext, variant: Variant) -> Path:
         )
         method = changed(person.settings.method, variant.method, "method")
         sampling = changed(person.settings.sampling, variant.sampling, "sampling")
-        job = person.job(target, prompt=variant.prompt, method=method, sampling=sampling)
+        job = person.job(target.poses, fps=target.fps, prompt=variant.prompt, method=method, sampling=sampling)
         with output.only_writer():
             generated = person.generate(job, output=output)
             beside = Beside(frames=target.beside)

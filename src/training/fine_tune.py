@@ -1,13 +1,10 @@
 """The one-shot fine-tune (Sec. 4.1): from a training clip to a backbone that knows the person, in memory."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 
 from src.common.trainer import TrainerSettings
 from src.data.subject_split import TrainingClip
@@ -15,7 +12,7 @@ from src.models.backbone import VideoBackbone
 from src.models.image_model import ImageModel
 from src.models.settings import GradientCheckpointing
 from src.training.data_module import OneShotDataModule, encode_clip
-from src.training.fitting import Fitting
+from src.training.fitting import NOBODY, Fitting, Observers
 from src.training.one_shot_module import OneShotModule
 from src.training.settings import OptimizerSettings
 
@@ -30,7 +27,6 @@ class FineTuneJob:
         optimizer, trainer: settings.
         gradient_checkpointing: as of `ModelSettings`.
         seed: of frames, timesteps and noise.
-        validate_every: steps between two validations, with which previews come; None: none.
         checkpoint_every: steps between two checkpoints.
     """
 
@@ -40,7 +36,6 @@ class FineTuneJob:
     trainer: TrainerSettings
     seed: int
     gradient_checkpointing: GradientCheckpointing = "auto"
-    validate_every: int | None = None
     checkpoint_every: int = 50
 
 
@@ -50,15 +45,13 @@ def fine_tune(
     backbone: VideoBackbone,
     *,
     checkpoints: Path | None = None,
-    callbacks: Sequence[Callback] = (),
-    loggers: Sequence[Logger] = (),
+    observers: Observers = NOBODY,
 ) -> dict[str, Any]:
     """Train the backbone on the clip, in place.
 
     Args:
         checkpoints: folder of the checkpoint `last.ckpt`; a fine-tune that was stopped goes on from the one there with
             the same next loss. None: none are kept.
-        callbacks, loggers: Lightning's, beside those for cost, bar and checkpoints.
 
     Returns:
         The record of what it cost, as `fine_tune.json` holds it.
@@ -73,9 +66,7 @@ def fine_tune(
         rate="optimizer.lr",
         checkpoints=checkpoints,
         checkpoint_every=job.checkpoint_every,
-        validate_every=job.validate_every,
-        callbacks=callbacks,
-        loggers=loggers,
+        observers=observers,
     )
     clip = encode_clip(image_model, job.clip, fitting.device)
     num_timesteps = image_model.scheduler.config["num_train_timesteps"]

@@ -4,7 +4,8 @@ import logging
 import signal
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from src.common.system import peak_memory_gib
 from src.common.trainer import TrainerSettings, seconds_of
 from src.training.callbacks import FineTuneProgress, FiniteLoss, LastCheckpoint, StepTimer, TimeLimit
 
+MakeLoggers = Callable[[], Sequence[Logger]]
 log = logging.getLogger(__name__)
 _LOADING = "lightning.pytorch.trainer.connectors.checkpoint_connector"
 
@@ -62,6 +64,24 @@ def _met_in_checkpoint(error: Exception) -> bool:
     return "CUDA" not in str(error) and (_LOADING in modules or modules[-1].startswith("torch.optim."))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Observers:
+    """Who is told of the course of a fit.
+
+    Attributes:
+        validate_every: steps between two validations, with which previews come; None: none.
+        callbacks: Lightning's, beside those for cost, bar and checkpoints.
+        loggers: builds Lightning's; called where there is something to fit.
+    """
+
+    validate_every: int | None = None
+    callbacks: Sequence[Callback] = ()
+    loggers: MakeLoggers = tuple
+
+
+NOBODY = Observers()
+
+
 class Fitting:
     """A Trainer that keeps the checkpoint `last.ckpt`, from which what was stopped goes on with the same next loss.
 
@@ -70,8 +90,6 @@ class Fitting:
         rate: the setting of the learning rate, for messages.
         checkpoints: folder of the checkpoint; None: none is kept.
         checkpoint_every: steps between two checkpoints.
-        validate_every: steps between two validations; None: none.
-        callbacks, loggers: Lightning's, beside those for cost, bar and checkpoints.
     """
 
     def __init__(
@@ -81,9 +99,7 @@ class Fitting:
         rate: str,
         checkpoints: Path | None,
         checkpoint_every: int,
-        validate_every: int | None = None,
-        callbacks: Sequence[Callback] = (),
-        loggers: Sequence[Logger] = (),
+        observers: Observers = NOBODY,
     ) -> None:
         self.settings, self._timer = trainer, StepTimer()
         self._last = None if checkpoints is None else checkpoints / "last.ckpt"
@@ -94,13 +110,13 @@ class Fitting:
             own.append(TimeLimit(seconds_of("trainer.max_time", trainer.max_time)))
         self._trainer = trainer.build(
             folder=checkpoints,
-            logger=list(loggers) or False,
-            callbacks=[*own, *callbacks],
+            logger=list(observers.loggers()) or False,
+            callbacks=[*own, *observers.callbacks],
             enable_checkpointing=self._last is not None,
             num_sanity_val_steps=0,
-            val_check_interval=validate_every,
+            val_check_interval=observers.validate_every,
             check_val_every_n_epoch=None,
-            limit_val_batches=None if validate_every else 0,
+            limit_val_batches=None if observers.validate_every else 0,
         )
 
     @property

@@ -165,6 +165,6 @@ def test_wandb_is_told_of_a_run_that_failed(call_main, monkeypatch) -> None:
     status, stderr = call_main(train_main, *run, "run_dir=x", "trainer.max_steps=9", "optimizer.lr=1000")
     assert status == 2 and "diverged" in stderr and ended == [1]
     refused = UserError("no video")
-    monkeypatch.setattr("src.runs.make_run.generate", lambda *given, **settings: (_ for _ in ()).throw(refused))
+    monkeypatch.setattr("src.runs.person.generate", lambda *given, **settings: (_ for _ in ()).throw(refused))
     status, stderr = call_main(train_main, *run, "run_dir=y")
     assert status == 2 and "error: no video" in stderr and ended == [1, 1]

@@ -85,7 +85,7 @@ def test_what_is_finished_is_not_done_again(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, result = finished
-    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    monkeypatch.setattr("src.runs.person.build_models", not_again)
     monkeypatch.setattr(eval.benchmark.run_benchmark, "read_clip", not_again)
     assert run(config(folder)) == result
     with pytest.raises(UserError, match="could be scored; people_001: AssertionError: this stage"):
@@ -97,7 +97,7 @@ def test_true_and_training_frames_that_were_changed_are_made_again_alone(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog, name: str
 ) -> None:
     """They are scored against, and say what the person looks like: what another put there would be the result."""
-    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    monkeypatch.setattr("src.runs.person.build_models", not_again)
     for part in ("runs", "data"):
         shutil.copytree(finished[0] / part, tmp_path / part)
     [path] = tmp_path.glob(f"runs/people/people_001_*/{name}")
@@ -116,7 +116,7 @@ def test_true_and_training_frames_that_were_changed_are_made_again_alone(
 def test_nothing_that_is_finished_is_scored_through_a_link(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    monkeypatch.setattr("src.runs.person.build_models", not_again)
     for part in ("runs", "data"):
         shutil.copytree(finished[0] / part, tmp_path / part)
     [path] = tmp_path.glob(f"runs/people/people_001_*/{name}")
@@ -130,7 +130,7 @@ def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_load
     monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
 ) -> None:
     """And before a subject is prepared: one line, not one a subject."""
-    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    monkeypatch.setattr("src.runs.person.build_models", not_again)
     (tmp_path / "a_file").touch()
     for runs, cache, wrong in (
         ("a_file", "null", "a_file/people cannot be written: "),
@@ -162,7 +162,7 @@ def test_what_is_finished_where_nothing_can_be_written_is_scored_all_the_same(
     monkeypatch.setattr(eval.benchmark.subject_run, "check_place", refused)
     assert run(config(finished[0])) == finished[1]
     assert looked == [finished[0] / "runs/people"]
-    monkeypatch.setattr("src.methods.posecrafter.build_models", not_again)
+    monkeypatch.setattr("src.runs.person.build_models", not_again)
     with pytest.raises(
         UserError, match="could be scored; people_001: .*runs/people cannot be written: it is read-only"
     ):

@@ -17,7 +17,6 @@ import src.gallery
 import src.repair
 from eval.score import main as score_main
 from src.common.errors import UserError
-from src.data.pose_sources import TargetPoses
 from src.data.subject import load_subject
 from src.data.subject_split import split_subject
 from src.info import main as info_main
@@ -140,7 +139,7 @@ def test_the_key_of_kept_windows_names_what_the_conditions_are_drawn_from(place)
 
     def key(frames):
         conditions = (DrawnImages(person.settings.model.controlnets[0], frames, (64, 64)),)
-        job = person.job(TargetPoses(poses, 10.0, None), sampling=sampling, conditions=conditions)
+        job = person.job(poses, fps=10.0, sampling=sampling, conditions=conditions)
         return keep_in(run, person.settings, job, person.settings.trainer, person.models[1]).key
 
     assert key(frames) == key(frames.copy())

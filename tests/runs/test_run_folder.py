@@ -124,7 +124,7 @@ def test_a_place_that_cannot_be_written_is_found_first(run, call_main, not_looke
 
 
 def test_a_finished_run_is_left_alone(run, train, no_training, monkeypatch):
-    monkeypatch.setattr(src.runs.make_run, "build_models", None)
+    monkeypatch.setattr("src.runs.person.build_models", None)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert train(*FAST, f"run_dir={run}")["training"]["steps"] == 2
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
@@ -158,7 +158,7 @@ def test_an_edited_prompt_of_the_subject_is_another_run(run, train, monkeypatch,
     def built(settings) -> None:
         raise UserError("it is made anew")
 
-    monkeypatch.setattr(src.runs.make_run, "build_models", built)
+    monkeypatch.setattr("src.runs.person.build_models", built)
     summary = json.loads((run / "summary.json").read_text())
     if written == "before":
         del summary["inputs"]["prompt"]
@@ -210,7 +210,7 @@ def test_a_video_is_not_scored_as_one_of_the_settings_that_replace_it(run, call_
     def stopped(*args, **options):
         raise UserError("stopped")
 
-    monkeypatch.setattr(src.runs.make_run, "generate", stopped)
+    monkeypatch.setattr("src.runs.person.generate", stopped)
     call_main(train_main, *FAST, "run_dir=run", "method=controlvideo", change)
     status, stderr = call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")
     assert status == 2 and stderr.startswith("error: run=run is not finished") and stderr.count("\n") == 1

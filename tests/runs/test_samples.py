@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from src.common.reading import read_json
-from src.data.pose_sources import TargetPoses
 from src.media.video import read_video, write_video
 from src.people.identity import sample_identity
 from src.people.render import render_clip
@@ -95,6 +94,6 @@ def test_the_key_of_a_video_is_that_of_its_windows(world):
     """One is found from the adapter's file, the other from the model that has it."""
     person = Person.load(RunFolder(world / "run"))
     sampling = replace(person.settings.sampling, window_frames=2)
-    job = person.job(TargetPoses(load_poses(world / "dance.npz"), 10.0, None), sampling=sampling)
+    job = person.job(load_poses(world / "dance.npz"), fps=10.0, sampling=sampling)
     kept = keep_in(person.run, person.settings, job, person.settings.trainer, person.models[1])
     assert kept is not None and kept.key == person.video_key(job)

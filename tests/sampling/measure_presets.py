@@ -116,9 +116,9 @@ def measure(run: RunFolder, subject: str, study: str, records: Records, output: 
     if not missing:
         return
     person = Person.load(run)
-    split = split_subject(find_subject(person.settings), person.settings.data)
+    split = split_subject(find_subject(run.settings()), person.settings.data)
     chosen = slice(None, None, EVERY)
-    job = held_out_job(person.settings, split).part(chosen)
+    job = held_out_job(person, split).part(chosen)
     truth_FHWC = split.test_frames[chosen]
     person.models[1].eval()
     _sampled(person, replace(job.part(slice(1)), sampling=replace(job.sampling, num_steps=2)))

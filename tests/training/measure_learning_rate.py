@@ -22,9 +22,12 @@ from src.data.subject_split import SubjectSplit, split_subject
 from src.models.build import build_models
 from src.models.image_model import ImageModel
 from src.runs.make_run import find_subject, held_out_job
+from src.runs.person import Person
+from src.runs.run_folder import RunFolder
 from src.runs.settings import RunSettings
 from src.sampling.sampler import Sampler
 from src.training.fine_tune import FineTuneJob, fine_tune
+from src.training.fitting import Observers
 from tests.sampling.measure_presets import scores
 
 RATES = (1e-3, 3e-3, 3e-5)
@@ -48,7 +51,8 @@ class Points(Callback):
         record = self.said | {"step": trainer.global_step, "loss": float(outputs["loss"])}
         backbone: Any = pl_module.backbone
         backbone.eval()
-        whole = held_out_job(self.settings, self.split)
+        person = Person(self.settings, self.split.training, RunFolder(self.output), (self.image_model, backbone))
+        whole = held_out_job(person, self.split)
         for name, poses, truth_FHWC in (
             ("held out", whole.target_poses[::EVERY], self.split.test_frames[::EVERY]),
             ("own poses", self.split.training.poses, self.split.training.frames),
@@ -85,7 +89,7 @@ def main() -> None:
                 seed=settings.seed,
             )
             points = Points(settings, split, image_model, output, {"subject": subject, "rate": rate})
-            fine_tune(job, image_model, backbone, callbacks=[points])
+            fine_tune(job, image_model, backbone, observers=Observers(callbacks=[points]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from src.models.loading import random_image_model
 from src.training.callbacks import StepTimer
 from src.training.data_module import VALIDATION_DRAWS, OneShotDataModule, draw_step, encode_clip
 from src.training.fine_tune import FineTuneJob, fine_tune
+from src.training.fitting import Observers
 from src.training.one_shot_module import OneShotModule
 from src.training.settings import OptimizerSettings
 from tests.conftest import TINY
@@ -124,7 +125,7 @@ def test_the_clip_is_encoded_once_and_before_the_first_step(clip, tiny, monkeypa
         def on_train_start(self, trainer, pl_module) -> None:
             assert calls == [6] and moves == [CPU, CPU]
 
-    record = fine_tune(job, tiny, build_backbone(tiny, TINY), callbacks=[Watch()])
+    record = fine_tune(job, tiny, build_backbone(tiny, TINY), observers=Observers(callbacks=[Watch()]))
     assert calls == [6] and record["steps"] == 5
 
 
