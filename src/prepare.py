@@ -70,32 +70,24 @@ def prepare(settings: PrepareSettings) -> "Subject | PreparedDataset":
     """
     # Seconds of imports that `--help` and a misspelt setting need not wait for.
     from src.data.manifest import prepare_dataset
-    from src.data.prepare import prepare_subject
+    from src.data.prepare import Recipe, prepare_subject
     from src.data.resolve import default_name
 
-    data, extractor = settings.data, settings.pose.build()
-    if settings.dataset is not None:
-        return prepare_dataset(
-            settings.dataset.build(),
-            extractor=extractor,
-            settings=data.square_clip,
-            root=data.root,
-            num_test=data.num_test_frames,
-            only=settings.subjects,
-            prompt=settings.prompt,
-            force=settings.force,
-        )
-    assert settings.video, "the settings have checked it"
-    video = Path(settings.video)
-    subject = prepare_subject(
-        video,
-        name=default_name(video, data.root) if settings.name is None else settings.name,
-        extractor=extractor,
-        settings=data.clip,
+    data = settings.data
+    recipe = Recipe(
+        clip=data.clip if settings.dataset is None else data.square_clip,
+        extractor=settings.pose.build(),
         root=data.root,
         prompt=settings.prompt,
         force=settings.force,
     )
+    if settings.dataset is not None:
+        dataset, num_test = settings.dataset.build(), data.num_test_frames
+        return prepare_dataset(dataset, recipe, num_test=num_test, only=settings.subjects)
+    assert settings.video, "the settings have checked it"
+    video = Path(settings.video)
+    name = default_name(video, data.root) if settings.name is None else settings.name
+    subject = prepare_subject(video, recipe, name=name)
     if not in_sweep():
         elsewhere = [] if data.root == DataSettings().root else [f"data.root={data.root}"]
         told = shlex.join([f"subject={subject.name}", *elsewhere])

@@ -25,6 +25,7 @@ from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import only_writer
 from src.data.manifest import PreparedDataset, manifest_path, prepare_dataset
+from src.data.prepare import Recipe
 from src.media.video import VideoReader
 from src.methods.base import Method
 from src.methods.registry import build_method
@@ -218,14 +219,8 @@ def _size(run: SubjectRun) -> tuple[str, str]:
 def _prepare(settings: BenchmarkSettings, extractor: PoseExtractor) -> PreparedDataset:
     data = settings.data
     resolution = max(settings.prepared_resolution, data.resolution)
-    return prepare_dataset(
-        settings.dataset.build(),
-        extractor=extractor,
-        settings=replace(data.square_clip, resolution=resolution),
-        root=data.root,
-        num_test=data.num_test_frames,
-        only=settings.subjects,
-    )
+    recipe = Recipe(clip=replace(data.square_clip, resolution=resolution), extractor=extractor, root=data.root)
+    return prepare_dataset(settings.dataset.build(), recipe, num_test=data.num_test_frames, only=settings.subjects)
 
 
 def _check_free(path: Path, settings: BenchmarkSettings) -> None:

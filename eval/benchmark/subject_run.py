@@ -125,7 +125,7 @@ def run_subject(
         ResourceError: `refused`, of a subject that is not finished.
     """
     data, kind = settings.data, settings.kind
-    subject = resolve_subject(name, settings=data.square_clip, root=data.root, extractor=no_extractor)
+    subject = resolve_subject(name, clip=data.square_clip, root=data.root, extractor=no_extractor)
     split = split_subject(subject, data)
     beside = {"condition_root": settings.dataset.condition_root, "mask_root": settings.dataset.mask_root}
     material = held_out_material(subject, split, kind, **beside)

@@ -22,10 +22,8 @@ from src.common.files import write_json
 from src.common.reading import MEBIBYTE, Limits, read_json
 from src.common.writers import only_writer, refuse_links
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
-from src.data.prepare import LOCKS, content_sha256, prepare_subject
+from src.data.prepare import LOCKS, Recipe, content_sha256, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST
-from src.data.subject import ClipSettings, Subject
-from src.pose.extractors.base import PoseExtractor
 
 CHECKSUMS = ("source_sha256", "frames_sha256", "poses_sha256", "record_sha256")
 PARTS = ("subjects", "absent", "failed")
@@ -63,15 +61,7 @@ def manifest_path(root: str | Path, dataset: str) -> Path:
 
 
 def prepare_dataset(
-    dataset: Dataset,
-    *,
-    extractor: PoseExtractor,
-    settings: ClipSettings,
-    root: str | Path,
-    num_test: int,
-    only: Collection[str] | None = None,
-    prompt: str | None = None,
-    force: bool = False,
+    dataset: Dataset, recipe: Recipe, *, num_test: int, only: Collection[str] | None = None
 ) -> PreparedDataset:
     """Prepare every clip that can be had, and write the manifest.
 
@@ -79,35 +69,21 @@ def prepare_dataset(
     written after each clip; clips that are prepared already are not touched.
 
     Args:
+        recipe: `clip.fps` None reads a clip at the data set's rate.
         num_test: held-out frames, for the manifest.
         only: names of the clips to prepare; None: all. The manifest keeps what it says of the others.
-        settings, root, prompt, force: see `prepare_subject`. `settings.fps` None reads a clip at the data set's rate.
 
     Raises:
         UserError: bad configuration, a name in `only` that is none of the data set's, or not a single clip to be had.
     """
-    clips = [clip for clip in dataset if only is None or clip.name in only]
-    if unknown := sorted(set(only or ()) - {clip.name for clip in clips}):
-        names = [clip.name for clip in dataset]
-        raise UserError(
-            f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
-            f"{counted(len(names), 'clip')}"
-        )
-    path = manifest_path(root, dataset.name)
+    clips = _asked_for(dataset, only)
+    root, path = Path(recipe.root), manifest_path(recipe.root, dataset.name)
     refuse_links(root, (Path(LOCKS, path.name),))
     before = _read(path)["subjects"]
     result = PreparedDataset(dataset.name, dataset.num_published_clips)
     for clip in clips:
-        rate = clip.fps if settings.fps is None else settings.fps
-        how = {"settings": replace(settings, fps=rate), "root": root, "prompt": prompt, "force": force}
         try:
-            if clip.fetch is None:
-                entry = {"source": dict(clip.source), **_frames(NUM_AVAILABLE + NUM_TEST, NUM_TEST)}
-            else:
-                video = clip.fetch()
-                subject = prepare_subject(video, name=clip.name, extractor=extractor, **how)
-                entry = _entry(clip, video, subject, Path(root), num_test, before.get(clip.name, {}))
-            result.subjects[clip.name] = entry
+            result.subjects[clip.name] = _prepared(clip, recipe, num_test, before.get(clip.name, {}))
         except Unavailable as error:
             log.warning("%s is gone: %s", clip.name, error)
             result.absent[clip.name] = str(error)
@@ -117,8 +93,8 @@ def prepare_dataset(
             log.log(level, "%s is not prepared: %s", clip.name, error)
             result.failed[clip.name] = str(error)
         # Another process may be at work on others of them.
-        with only_writer(Path(root) / LOCKS / path.name, wait=True):
-            write_json(path, _manifest(_with_others(result, path, only), settings, extractor))
+        with only_writer(root / LOCKS / path.name, wait=True):
+            write_json(path, _manifest(_with_others(result, path, only), recipe))
     if not result.subjects:
         reasons = {**result.failed, **result.absent}
         name, reason = next(iter(reasons.items()))
@@ -128,18 +104,31 @@ def prepare_dataset(
     return result
 
 
-def _manifest(result: PreparedDataset, settings: ClipSettings, extractor: PoseExtractor) -> dict[str, Any]:
+def _asked_for(dataset: Dataset, only: Collection[str] | None) -> list[DatasetClip]:
+    clips = [clip for clip in dataset if only is None or clip.name in only]
+    if unknown := sorted(set(only or ()) - {clip.name for clip in clips}):
+        names = [clip.name for clip in dataset]
+        raise UserError(
+            f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
+            f"{counted(len(names), 'clip')}"
+        )
+    return clips
+
+
+def _manifest(result: PreparedDataset, recipe: Recipe) -> dict[str, Any]:
     rendered = all("rendered" in entry["source"] for entry in result.subjects.values())
-    made = {} if rendered else {"extractor": extractor.fingerprint(), "settings": asdict(settings)}
+    made = {} if rendered else {"extractor": recipe.extractor.fingerprint(), "settings": asdict(recipe.clip)}
     head = {"dataset": result.name, "num_published_clips": result.num_published_clips, "complete": result.complete}
     return {**head, **made, "subjects": result.subjects, "absent": result.absent, "failed": result.failed}
 
 
-def _entry(
-    clip: DatasetClip, video: Path, subject: Subject, root: Path, num_test: int, before: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A subject's lines in the manifest; checksums of files that did not change are taken from the last one."""
-    folder = root / clip.name
+def _prepared(clip: DatasetClip, recipe: Recipe, num_test: int, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Prepare a clip; its lines in the manifest, where checksums of files that did not change are those of `before`."""
+    if clip.fetch is None:
+        return {"source": dict(clip.source), **_frames(NUM_AVAILABLE + NUM_TEST, NUM_TEST)}
+    video, fps = clip.fetch(), clip.fps if recipe.clip.fps is None else recipe.clip.fps
+    subject = prepare_subject(video, replace(recipe, clip=replace(recipe.clip, fps=fps)), name=clip.name)
+    folder = Path(recipe.root) / clip.name
     record = sha256(folder / "subject.yaml")
     if before.get("record_sha256") == record and all(key in before for key in CHECKSUMS):
         checksums = {key: str(before.get(key)) for key in CHECKSUMS}

@@ -145,11 +145,11 @@ def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subje
     """The clip that `poses` names: of a video what `data` says, of a subject that is known already as many frames."""
     data = settings.data
     clip = data.clip if size is None else _shaped(data.clip, size)
-    driver = known_subject(settings.poses, settings=clip, root=data.root, size=size)
+    driver = known_subject(settings.poses, clip=clip, root=data.root, size=size)
     if driver is None:
         follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
         _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")
-        return resolve_subject(settings.poses, settings=clip, root=data.root, extractor=settings.pose.build)
+        return resolve_subject(settings.poses, clip=clip, root=data.root, extractor=settings.pose.build)
     known = "whose poses are known already"
     _say_without_effect(settings, size, followed(data, driver), known, as_it_is(driver))
     part = _part(settings, len(driver))

@@ -6,7 +6,7 @@ Dimensions: F frames of H x W pixels.
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +45,26 @@ _POSES_VERSION = 1
 LOCKS, POSES, PEOPLE = ".locks", ".poses", "people.png"
 
 
-def prepare_subject(
-    video: str | Path,
-    *,
-    name: str,
-    extractor: PoseExtractor,
-    settings: ClipSettings,
-    root: str | Path,
-    prompt: str | None = None,
-    replace: bool = True,
-    force: bool = False,
-) -> Subject:
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How videos are prepared, and where.
+
+    Attributes:
+        clip: what of a video is taken, and how.
+        extractor: of the poses.
+        root: folder of the prepared subjects.
+        prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
+        force: make everything again, poses included, and allow another clip to take over the name.
+    """
+
+    clip: ClipSettings
+    extractor: PoseExtractor
+    root: str | Path
+    prompt: str | None = None
+    force: bool = False
+
+
+def prepare_subject(video: str | Path, recipe: Recipe, *, name: str, replace: bool = True) -> Subject:
     """Bring a video into the form that training reads, or find that this was done before.
 
     The video is read twice, frame by frame: for the poses, which decide the crop, and for the crop. A
@@ -64,20 +73,19 @@ def prepare_subject(
 
     Args:
         video: video file or folder of images.
-        prompt: None keeps the one on disk, or `DEFAULT_PROMPT` for a new subject.
         replace: a subject of that name which was made of the same clip with other settings; False leaves it as it is,
             and prepares this one beside it, under a name of its own that the same settings find again.
-        force: make everything again, poses included, and allow another clip to take over the name.
 
     Raises:
         UserError: unreadable video, no person found, an unusable name, or a name that another clip has.
     """
-    video, folder = Path(video), Path(root) / name
+    video, root, extractor = Path(video), Path(recipe.root), recipe.extractor
+    folder = root / name
     check_name(name)
-    check_prompt(prompt)
+    check_prompt(recipe.prompt)
     made_from = {
         "source": {"name": video.name, "sha256": content_sha256(video)} | _mirrored(video),
-        "settings": asdict(settings),
+        "settings": asdict(recipe.clip),
         "extractor": {"name": extractor.name, "fingerprint": extractor.fingerprint()},
     }
     refuse_links(root, (POSES, Path(LOCKS, name)))
@@ -85,12 +93,12 @@ def prepare_subject(
 
     def find(*, tell: bool) -> tuple[Path, Subject | str | None]:
         there, own_prompt = (folder, None) if replace else _not_to_replace(folder, made_from)
-        kept = _kept(there, made_from, prompt=prompt, force=force, tell=tell)
+        kept = _kept(there, made_from, recipe, tell=tell)
         return there, own_prompt if kept is None else kept
 
     if isinstance(found := find(tell=False)[1], Subject):
         return found
-    with only_writer(Path(root) / LOCKS / name, wait=True):
+    with only_writer(root / LOCKS / name, wait=True):
         # Another process may have prepared it meanwhile.
         there, found = find(tell=True)
         if isinstance(found, Subject):
@@ -99,20 +107,11 @@ def prepare_subject(
             log.info(
                 "subject %s stays as this clip was prepared before: with these settings it is %s", name, there.name
             )
-        return _prepare(video, made_from, there, extractor=extractor, settings=settings, prompt=found, force=force)
+        return _prepare(video, made_from, there, recipe, prompt=found)
 
 
-def _prepare(
-    video: Path,
-    made_from: dict[str, Any],
-    folder: Path,
-    *,
-    extractor: PoseExtractor,
-    settings: ClipSettings,
-    prompt: str | None,
-    force: bool,
-) -> Subject:
-    root, name = folder.parent, folder.name
+def _prepare(video: Path, made_from: dict[str, Any], folder: Path, recipe: Recipe, *, prompt: str | None) -> Subject:
+    settings, root, name = recipe.clip, folder.parent, folder.name
     reader = VideoReader(
         video,
         start=settings.start,
@@ -121,7 +120,7 @@ def _prepare(
     )
     size = {"width": reader.width, "height": reader.height}
     check_crop(settings.crop, **size)
-    full_poses, people = _full_frame_poses(reader, extractor, made_from, root=root, force=force)
+    full_poses, people = _full_frame_poses(reader, made_from, recipe)
     shape = frame_size(settings.aspect, settings.resolution, **size)
     box = crop_box(full_poses, **size, mode=settings.crop, size=shape)
     log.info(
@@ -150,14 +149,13 @@ def _prepare(
     return load_subject(name, root)
 
 
-def _kept(
-    folder: Path, made_from: dict[str, Any], *, prompt: str | None, force: bool, tell: bool
-) -> Subject | str | None:
+def _kept(folder: Path, made_from: dict[str, Any], recipe: Recipe, *, tell: bool) -> Subject | str | None:
     """The subject that is prepared already, or the prompt that it is to be prepared with again.
 
     Args:
         tell: log why it is prepared again.
     """
+    prompt, force = recipe.prompt, recipe.force
     # In this order: another process may put the whole of it there meanwhile.
     if not folder.exists():
         return prompt
@@ -223,15 +221,14 @@ def _mirrored(video: Path) -> dict[str, bool]:
     return {"mirrored": True} if video.is_file() and is_mirrored(video) else {}
 
 
-def _full_frame_poses(
-    reader: VideoReader, extractor: PoseExtractor, made_from: dict[str, Any], *, root: Path, force: bool
-) -> tuple[PoseSequence, Path]:
+def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Recipe) -> tuple[PoseSequence, Path]:
     """Poses of the full frames, and where the picture of all people lies if there are several."""
+    extractor, folder = recipe.extractor, Path(recipe.root) / POSES
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
     content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
     key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
-    cached, people = root / POSES / f"{key}.npz", root / POSES / f"{key}.png"
-    if cached.exists() and not force:
+    cached, people = folder / f"{key}.npz", folder / f"{key}.png"
+    if cached.exists() and not recipe.force:
         try:
             found = load_poses(cached)
             if len(found) != len(reader):

@@ -11,7 +11,7 @@ from src.common.errors import UserError
 from src.common.paths import choices
 from src.common.reading import read_yaml
 from src.data.crop import frame_size
-from src.data.prepare import content_sha256, prepare_subject
+from src.data.prepare import Recipe, content_sha256, prepare_subject
 from src.data.rendered import SEEDS, people_subject
 from src.data.settings import DataSettings
 from src.data.subject import ClipSettings, Subject, check_prompt, load_subject, read_record, resized
@@ -26,12 +26,12 @@ OF_A_CLIP = ("start", "max_frames", "fps", "aspect", "crop")
 def resolve_subject(
     subject: str,
     *,
-    settings: ClipSettings,
+    clip: ClipSettings,
     root: str | Path,
     extractor: Callable[[], PoseExtractor],
     prompt: str | None = None,
 ) -> Subject:
-    """Find, render or prepare a subject at `settings.resolution`.
+    """Find, render or prepare a subject at `clip.resolution`.
 
     A name stands for the prepared subject `<root>/<name>` or for a rendered person (people_001 ... people_012),
     anything else for a video file or a folder of images, which is prepared under the name of the file unless
@@ -39,6 +39,7 @@ def resolve_subject(
 
     Args:
         subject: name or path.
+        clip: what of a video is taken, and how.
         extractor: builds the pose extractor; called only for a video.
         prompt: the source prompt; None: the subject's own.
 
@@ -49,18 +50,18 @@ def resolve_subject(
         # It would stand for the working directory.
         raise UserError("no name is given: expected a video file, a folder of images or the name of a known subject")
     check_prompt(prompt)
-    found = known_subject(subject, settings=settings, root=root)
+    found = known_subject(subject, clip=clip, root=root)
     if found is not None:
         return replace(found, prompt=prompt) if prompt else found
     if not Path(subject).exists():
         raise UserError(_unknown(subject, root))
-    return resolve_video(subject, settings=settings, root=root, extractor=extractor, prompt=prompt)
+    return resolve_video(subject, clip=clip, root=root, extractor=extractor, prompt=prompt)
 
 
 def known_subject(
-    subject: str, *, settings: ClipSettings, root: str | Path, size: tuple[int, int] | None = None
+    subject: str, *, clip: ClipSettings, root: str | Path, size: tuple[int, int] | None = None
 ) -> Subject | None:
-    """A prepared subject or a rendered person at `settings.resolution`, all of it; None: no such is known.
+    """A prepared subject or a rendered person at `clip.resolution`, all of it; None: no such is known.
 
     Args:
         size: (height, width) of the frames that it is to be fitted into: what shrinking does not bring to these stays
@@ -76,10 +77,10 @@ def known_subject(
         known = f"the subject prepared in {own}" if prepared else "the rendered person"
         log.info("%s: %s; what lies here under that name is ./%s", subject, known, subject)
     if path.name == subject and prepared:
-        return _shrunk(load_subject(subject, root), settings.resolution, size)
+        return _shrunk(load_subject(subject, root), clip.resolution, size)
     if lies_there:
-        return _shrunk(load_subject(path.name, path.parent), settings.resolution, size)
-    return people_subject(subject, resolution=settings.resolution) if subject in SEEDS else None
+        return _shrunk(load_subject(path.name, path.parent), clip.resolution, size)
+    return people_subject(subject, resolution=clip.resolution) if subject in SEEDS else None
 
 
 def _shrunk(subject: Subject, resolution: int, size: tuple[int, int] | None) -> Subject:
@@ -91,7 +92,7 @@ def _shrunk(subject: Subject, resolution: int, size: tuple[int, int] | None) -> 
 def resolve_video(
     video: str | Path,
     *,
-    settings: ClipSettings,
+    clip: ClipSettings,
     root: str | Path,
     extractor: Callable[[], PoseExtractor],
     prompt: str | None = None,
@@ -104,8 +105,8 @@ def resolve_video(
         UserError: no video there; and all that preparing raises.
     """
     name = default_name(Path(video), root)
-    how = {"extractor": extractor(), "settings": settings, "root": root, "prompt": prompt}
-    return prepare_subject(video, name=name, replace=False, **how)
+    recipe = Recipe(clip=clip, extractor=extractor(), root=root, prompt=prompt)
+    return prepare_subject(video, recipe, name=name, replace=False)
 
 
 def followed(data: DataSettings, subject: Subject) -> set[str]:

@@ -51,7 +51,7 @@ def repair(settings: RepairSettings) -> dict[str, Any]:
     # The frames that are pasted into are those of the path: a prepared subject of that name may be another clip.
     subject = resolve_video(
         reader.path,
-        settings=settings.data.clip,
+        clip=settings.data.clip,
         root=settings.data.root,
         extractor=settings.pose.build,
         prompt=settings.prompt,

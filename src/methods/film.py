@@ -85,7 +85,5 @@ def _picture(
         side = min(height, width)
         box = CropBox((width - side) // 2, (height - side) // 2, side, side)
         return crop_frame(image, box, (size, size)), FrameGeometry(size, (width, height), box), None, None
-    found = resolve_subject(
-        subject, settings=source.data.square_clip, root=source.data.root, extractor=source.pose.build
-    )
+    found = resolve_subject(subject, clip=source.data.square_clip, root=source.data.root, extractor=source.pose.build)
     return np.asarray(found.frames[0]), geometry_of(found), found.poses, found.source

@@ -37,7 +37,7 @@ def find_subject(settings: RunSettings) -> Subject:
     """
     return resolve_subject(
         settings.subject,
-        settings=settings.data.clip,
+        clip=settings.data.clip,
         root=settings.data.root,
         extractor=settings.pose.build,
         prompt=settings.prompt,

@@ -12,6 +12,7 @@ from src.common.digests import sha256
 from src.common.errors import UserError
 from src.data.datasets.base import Dataset, DatasetClip, Unavailable
 from src.data.manifest import manifest_path, prepare_dataset
+from src.data.prepare import Recipe
 from src.data.resolve import resolve_subject
 from src.data.subject import ClipSettings
 from src.media.video import write_frames
@@ -67,9 +68,7 @@ class Listed(Dataset):
 def run(tmp_path: Path, lengths: list[int], extractor: PoseExtractor | None = None, only: list[str] | None = None):
     return prepare_dataset(
         Listed(tmp_path / "clips", lengths),
-        extractor=extractor or Centre(),
-        settings=SETTINGS,
-        root=tmp_path / "data",
+        Recipe(extractor=extractor or Centre(), clip=SETTINGS, root=tmp_path / "data"),
         num_test=3,
         only=only,
     )
@@ -119,10 +118,10 @@ def test_a_link_in_place_of_the_lock_of_a_manifest_is_refused(tmp_path: Path) ->
 
 def test_a_prepared_name_is_a_subject(tmp_path: Path) -> None:
     run(tmp_path, [4])
-    subject = resolve_subject("some_001", settings=SETTINGS, root=tmp_path / "data", extractor=Centre)
+    subject = resolve_subject("some_001", clip=SETTINGS, root=tmp_path / "data", extractor=Centre)
     assert len(subject) == 4 and subject.fps == 25
     with pytest.raises(UserError, match="python -m src.prepare dataset=ted"):
-        resolve_subject("ted_001", settings=SETTINGS, root=tmp_path / "data", extractor=Centre)
+        resolve_subject("ted_001", clip=SETTINGS, root=tmp_path / "data", extractor=Centre)
 
 
 def test_a_second_run_changes_nothing_and_a_part_keeps_the_rest(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from src.common.digests import digest
 from src.common.errors import UserError
 from src.common.typed import typed
-from src.data.prepare import prepare_subject
+from src.data.prepare import Recipe, prepare_subject
 from src.data.rendered import NUM_AVAILABLE, NUM_TEST, SEEDS, people_subject
 from src.data.resolve import known_subjects, resolve_subject
 from src.data.settings import DataSettings
@@ -58,8 +58,9 @@ def clip(path: Path, *, count: int = 12, width: int = 80, height: int = 48, shad
 
 
 def prepare(video: Path, root: Path, **changes):
-    arguments = {"name": "me", "extractor": BrightestSpot(), "settings": SETTINGS, "root": root, **changes}
-    return prepare_subject(video, **arguments)
+    made = {"extractor": BrightestSpot(), "clip": SETTINGS, "root": root}
+    other = {key: changes.pop(key) for key in ("name", "replace") if key in changes}
+    return prepare_subject(video, Recipe(**made | changes), **{"name": "me"} | other)
 
 
 @pytest.fixture
@@ -92,12 +93,12 @@ def test_another_resolution_or_crop_needs_no_detector(video, tmp_path, caplog):
     root, extractor = tmp_path / "data", BrightestSpot()
     prepare(video, root, extractor=extractor)
     with caplog.at_level(logging.INFO):
-        bigger = prepare(video, root, extractor=extractor, settings=ClipSettings(resolution=40, crop="pad"))
+        bigger = prepare(video, root, extractor=extractor, clip=ClipSettings(resolution=40, crop="pad"))
     assert extractor.runs == 1 and bigger.frames.shape == (12, 40, 40, 3)
     assert caplog.text.count("prepared again: resolution 32 -> 40, crop person -> pad") == 1
-    prepare(video, root, extractor=BrightestSpot("2"), settings=SETTINGS)
+    prepare(video, root, extractor=BrightestSpot("2"), clip=SETTINGS)
     fresh = BrightestSpot()
-    prepare(video, root, extractor=fresh, settings=ClipSettings(resolution=32, start=2, max_frames=5))
+    prepare(video, root, extractor=fresh, clip=ClipSettings(resolution=32, start=2, max_frames=5))
     assert fresh.runs == 1 and len(load_subject("me", root)) == 5
 
 
@@ -131,7 +132,7 @@ def test_what_was_prepared_of_a_mirrored_video_that_was_read_upside_down_is_made
     caplog.set_level(logging.INFO)
     for settings, runs in ((SETTINGS, 3), (ClipSettings(resolution=40), 3), (ClipSettings(resolution=40), 3)):
         caplog.clear()
-        subject = prepare(selfie, root, name="selfie", extractor=extractor, settings=settings)
+        subject = prepare(selfie, root, name="selfie", extractor=extractor, clip=settings)
         assert extractor.runs == runs
         for frame, xy in zip(subject.frames, subject.poses.xy[:, 0] * settings.resolution, strict=True):
             assert frame[int(xy[1]), int(xy[0])].min() > 150
@@ -173,8 +174,8 @@ def test_an_edited_prompt_is_honoured(video, tmp_path):
     record = root / "me" / "subject.yaml"
     record.write_text(record.read_text().replace(DEFAULT_PROMPT, "a white square, déjà vu"))
     assert load_subject("me", root).prompt == "a white square, déjà vu"
-    assert prepare(video, root, settings=ClipSettings(resolution=16)).prompt == "a white square, déjà vu"
-    assert prepare(video, root, settings=ClipSettings(resolution=16), prompt="new").prompt == "new"
+    assert prepare(video, root, clip=ClipSettings(resolution=16)).prompt == "a white square, déjà vu"
+    assert prepare(video, root, clip=ClipSettings(resolution=16), prompt="new").prompt == "new"
     assert load_subject("me", root).prompt == "new"
     record.write_text(record.read_text().replace("prompt: new", "prompt: ''"))
     with pytest.raises(UserError, match="must hold a prompt"):
@@ -201,7 +202,7 @@ def test_stopped_in_between_leaves_nothing_half_written(video, tmp_path, monkeyp
 
     monkeypatch.setattr("src.data.prepare.contact_sheet", stop)
     with pytest.raises(KeyboardInterrupt):
-        prepare(video, root, settings=ClipSettings(resolution=16))
+        prepare(video, root, clip=ClipSettings(resolution=16))
     assert np.array_equal(load_subject("me", root).frames, before)
     with pytest.raises(KeyboardInterrupt):
         prepare(video, root, name="you")
@@ -237,7 +238,7 @@ def resolve(subject: str, root: Path, extractor: PoseExtractor | None = None, **
         assert extractor is not None, "a known subject needs no extractor"
         return extractor
 
-    return resolve_subject(subject, root=root, extractor=build, **{"settings": SETTINGS, **changes})
+    return resolve_subject(subject, root=root, extractor=build, **{"clip": SETTINGS, **changes})
 
 
 def test_resolving_a_video_then_its_name(video, tmp_path):
@@ -262,7 +263,7 @@ def test_videos_of_one_name_are_kept_apart(video, tmp_path):
 def test_naming_a_video_replaces_nothing_that_is_prepared_of_it(video, tmp_path):
     root, extractor = tmp_path / "data", BrightestSpot()
     prepare(video, root, name="clip", extractor=extractor, prompt="a square")
-    few = {"settings": ClipSettings(resolution=16, max_frames=4)}
+    few = {"clip": ClipSettings(resolution=16, max_frames=4)}
     beside = resolve(str(video), root, extractor, **few)
     assert len(beside) == 4 and beside.name.startswith("clip-") and beside.prompt == "a square"
     assert len(load_subject("clip", root)) == 12 and load_subject("clip", root).resolution == 32
@@ -278,7 +279,7 @@ def test_naming_a_video_replaces_nothing_that_is_prepared_of_it(video, tmp_path)
 
 
 def test_a_prompt_edited_beside_stays(video, tmp_path):
-    root, few = tmp_path / "data", {"settings": ClipSettings(resolution=16)}
+    root, few = tmp_path / "data", {"clip": ClipSettings(resolution=16)}
     prepare(video, root, name="clip")
     name = resolve(str(video), root, BrightestSpot(), **few).name
     record = root / name / "subject.yaml"
@@ -307,7 +308,7 @@ def test_a_prepared_subject_goes_before_a_folder_of_its_name_which_is_said(tmp_p
         # Another prepared subject lies there, which looks just like the one that is taken.
         Path("raw").mkdir()
         Path("shots").rename("raw/shots")
-        resolve("raw/shots", Path("."), BrightestSpot(), settings=ClipSettings(resolution=32, max_frames=3))
+        resolve("raw/shots", Path("."), BrightestSpot(), clip=ClipSettings(resolution=32, max_frames=3))
         caplog.clear()
         assert len(resolve("shots", Path("data"))) == 4 and note in caplog.text
         caplog.clear()
@@ -326,17 +327,17 @@ def test_a_video_whose_name_stands_for_none_on_the_command_line_has_another(vide
 def test_a_larger_subject_is_shrunk_and_a_smaller_one_refused(video, tmp_path):
     root = tmp_path / "data"
     full = prepare(video, root)
-    small = resolve("me", root, settings=ClipSettings(resolution=16))
+    small = resolve("me", root, clip=ClipSettings(resolution=16))
     assert small.frames.shape == (12, 16, 16, 3) and np.array_equal(small.poses.xy, full.poses.xy)
     with pytest.raises(UserError, match=r"prepared at 32 pixels, too few for 64.*data\.resolution=64"):
-        resolve("me", root, settings=ClipSettings(resolution=64))
+        resolve("me", root, clip=ClipSettings(resolution=64))
 
 
 def test_a_subject_whose_sides_are_cut_off_where_it_is_shrunk_is_told_of(video, tmp_path, caplog):
-    prepare(video, tmp_path / "data", settings=ClipSettings(resolution=256, aspect="4:7"))
-    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=192)).size == (320, 192)
+    prepare(video, tmp_path / "data", clip=ClipSettings(resolution=256, aspect="4:7"))
+    assert resolve("me", tmp_path / "data", clip=ClipSettings(resolution=192)).size == (320, 192)
     assert "loses" not in caplog.text
-    assert resolve("me", tmp_path / "data", settings=ClipSettings(resolution=128)).size == (256, 128)
+    assert resolve("me", tmp_path / "data", clip=ClipSettings(resolution=128)).size == (256, 128)
     assert "subject me loses 12% of its width for 128x256 pixels: at data.resolution=128" in caplog.text
 
 
@@ -390,7 +391,7 @@ def test_bad_settings(options, message):
 
 @pytest.mark.skipif(not CLIPS.exists(), reason="the real clips are not there")
 def test_a_real_clip(tmp_path):
-    subject = prepare(CLIPS / "ted_clip_3.mp4", tmp_path / "data", settings=ClipSettings(resolution=64, max_frames=20))
+    subject = prepare(CLIPS / "ted_clip_3.mp4", tmp_path / "data", clip=ClipSettings(resolution=64, max_frames=20))
     assert subject.frames.shape == (20, 64, 64, 3) and subject.fps == 10 and subject.frames.std() > 20
 
 
@@ -422,7 +423,7 @@ def test_no_memory_is_taken_for_a_crop_that_cannot_be(video, tmp_path):
 
 def test_frames_of_another_shape(video, tmp_path):
     settings = ClipSettings(resolution=64, aspect="2:1", crop="pad")
-    subject = prepare(video, tmp_path / "data", settings=settings)
+    subject = prepare(video, tmp_path / "data", clip=settings)
     assert subject.frames.shape[1:] == (64, 128, 3) and subject.size == (64, 128) and subject.resolution == 64
     assert subject.provenance["crop_box"]["width"] == 2 * subject.provenance["crop_box"]["height"]
     smaller = resized(subject, 32)

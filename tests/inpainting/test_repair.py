@@ -11,7 +11,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.data.crop import CropBox
-from src.data.prepare import prepare_subject
+from src.data.prepare import Recipe, prepare_subject
 from src.data.subject import ClipSettings, load_subject
 from src.inpainting.blending import background, blend_in_time, paste_feathered
 from src.inpainting.repaired_clip import RepairedFrames, frames_at, write_repaired
@@ -252,8 +252,9 @@ def test_a_folder_is_repaired_from_its_own_frames_whatever_is_prepared_under_its
     write_frames(folder / "dance.tmp", images[:4])
     save_poses(folder / "four.npz", load_poses(folder / "poses.npz")[:4])
     extractor = FileExtractor(path=folder / "four.npz")
-    other = {"name": "dance", "extractor": extractor, "settings": namesake, "root": folder / "data"}
-    prepare_subject(folder / "dance.tmp", **other)
+    prepare_subject(
+        folder / "dance.tmp", Recipe(clip=namesake, extractor=extractor, root=folder / "data"), name="dance"
+    )
     write_frames(folder / "dance", images)
     monkeypatch.chdir(folder)
     summary = mended("segments=[[5,7]]", video="dance")

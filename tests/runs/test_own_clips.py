@@ -11,7 +11,7 @@ from eval.score import main as score_main
 from eval.scoring.clips import ClipPaths
 from eval.scoring.reading import read_clip
 from src.data.pose_sources import PoseSourceSettings, fit_driver, target_poses
-from src.data.prepare import prepare_subject
+from src.data.prepare import Recipe, prepare_subject
 from src.data.rendered import people_subject
 from src.data.resolve import followed, without_effect
 from src.data.settings import DataSettings
@@ -132,8 +132,8 @@ def test_what_a_prepared_subject_does_not_follow_is_said(tmp_path, caplog):
     save_poses(tmp_path / "clip.npz", poses)
     extractor = FileSettings(kind="file", path=str(tmp_path / "clip.npz")).build()
     made = DataSettings(resolution=64, crop="pad")
-    where = {"name": "clip", "root": tmp_path / "data", "extractor": extractor}
-    subject = prepare_subject(tmp_path / "clip.mp4", settings=made.clip, **where)
+    recipe = Recipe(clip=made.clip, root=tmp_path / "data", extractor=extractor)
+    subject = prepare_subject(tmp_path / "clip.mp4", recipe, name="clip")
     for data in (made, DataSettings(), DataSettings(crop="pad", aspect="source", fps=10, max_frames=20)):
         assert without_effect(data, followed(data, subject), "it") is None
     data = DataSettings(crop="center", start=3, max_frames=6)
@@ -219,8 +219,8 @@ def test_a_prepared_driver_of_another_shape_is_fitted_whole(to_the_edges, tmp_pa
     save_poses(tmp_path / "tall.npz", to_the_edges)
     pose = FileSettings(kind="file", path=str(tmp_path / "tall.npz"))
     data = DataSettings(root=str(tmp_path / "data"), resolution=128, num_test_frames=1)
-    where = {"name": "tall", "root": data.root, "extractor": pose.build()}
-    assert prepare_subject(tmp_path / "tall.mp4", settings=data.clip, **where).size == (192, 128)
+    recipe = Recipe(clip=data.clip, root=data.root, extractor=pose.build())
+    assert prepare_subject(tmp_path / "tall.mp4", recipe, name="tall").size == (192, 128)
     settings = PoseSourceSettings(poses="tall", data=data, pose=pose)
     fitted = target_poses(settings, size=(64, 64), fps=10, training=None, clip=None)
     assert np.array_equal(fitted.poses.mask, to_the_edges.mask)

@@ -10,7 +10,7 @@ import pytest
 
 from src.common.errors import UserError
 from src.data.pose_sources import PoseSourceSettings, target_poses
-from src.data.prepare import prepare_subject
+from src.data.prepare import Recipe, prepare_subject
 from src.data.rendered import people_subject
 from src.data.split import split_frames
 from src.data.subject import ClipSettings, Subject
@@ -220,7 +220,7 @@ def test_start_and_max_frames_cut_poses_from_anywhere(call_main, tmp_path, sourc
     save_poses(tmp_path / "keypoints.npz", driver.poses, fps=10)
     made = ClipSettings(resolution=64)
     extractor = FileExtractor(path=tmp_path / "keypoints.npz")
-    prepare_subject(tmp_path / "frames", name="me", extractor=extractor, settings=made, root=tmp_path / "data")
+    prepare_subject(tmp_path / "frames", Recipe(clip=made, extractor=extractor, root=tmp_path / "data"), name="me")
     call = ("show", f"poses={source}", "subject=people_001", *SMALL, "retarget=none")
     assert call_main(poses_main, *call, "output=whole") == (0, "")
     assert call_main(poses_main, *call, "data.start=2", "data.max_frames=3", "output=part") == (0, "")
@@ -250,7 +250,7 @@ def prepared(folder: Path, person: int, **settings) -> Subject:
     save_poses(folder / "keypoints.npz", poses, fps=10)
     made = ClipSettings(resolution=64, **settings)
     extractor = FileExtractor(path=folder / "keypoints.npz")
-    return prepare_subject(folder / "frames", name="me", extractor=extractor, settings=made, root=folder)
+    return prepare_subject(folder / "frames", Recipe(clip=made, extractor=extractor, root=folder), name="me")
 
 
 @pytest.mark.parametrize("known", [True, False])

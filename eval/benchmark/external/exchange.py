@@ -84,7 +84,7 @@ def export_subject(
     Raises:
         UserError: too short a clip, or an export of other frames is in the way.
     """
-    subject = resolve_subject(name, settings=settings.data.square_clip, root=settings.data.root, extractor=no_extractor)
+    subject = resolve_subject(name, clip=settings.data.square_clip, root=settings.data.root, extractor=no_extractor)
     num_train, num_test = settings.num_frames, settings.data.num_test_frames
     split = split_frames(len(subject), num_train=num_train, num_test=num_test, unseen=subject.poses.unseen)
     seen, test = list(split.train)[: system.num_frames], list(split.test)

@@ -21,7 +21,7 @@ class DatasetClip:
         name: of the subject, such as `ted_001`. It belongs to this clip for good: clips that cannot be had keep theirs.
         source: where it comes from, as the manifest records it; JSON values.
         fetch: brings it here, unless that was done before, and returns a video file or a folder of frames as
-            `src.data.subject.prepare_subject` reads it. Raises `Unavailable` for a clip that is gone and `UserError`
+            `src.data.prepare.prepare_subject` reads it. Raises `Unavailable` for a clip that is gone and `UserError`
             for one that cannot be had now. None: the name resolves by itself, as a rendered person's does.
         fps: the rate at which it is read, where the settings name none; None: its own.
     """
