@@ -21,33 +21,8 @@ def build_models(settings: ModelSettings) -> tuple[ImageModel, VideoBackbone]:
     Raises:
         UserError: the weights are not there or cannot be read.
     """
-    image_model = build_image_model(settings)
+    image_model = load_image_model(settings)
     return image_model, build_backbone(image_model, settings)
-
-
-def build_image_model(settings: ModelSettings) -> ImageModel:
-    """Load the image model, as the settings ask.
-
-    Raises:
-        UserError: the weights are not there or cannot be read.
-    """
-    image_model = load_image_model(
-        settings.base,
-        settings.controlnet,
-        controlnets=settings.controlnets,
-        vae=settings.vae,
-        configs=settings.configs,
-        variant=settings.variant,
-        seed=settings.random_seed,
-        prediction_type=settings.prediction_type,
-        zero_terminal_snr=settings.zero_terminal_snr,
-        loras=settings.loras,
-        embeddings=settings.embeddings,
-        clip_skip=settings.clip_skip,
-    )
-    # Weights that are compiled for stay where they are.
-    image_model.offload = False if settings.compile else settings.offload
-    return image_model
 
 
 def build_backbone(image_model: ImageModel, settings: ModelSettings) -> VideoBackbone:

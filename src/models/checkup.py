@@ -14,7 +14,7 @@ from src.models.control_images import DETECTORS, detector_file
 from src.models.folders import WEIGHTS, download_command, is_hub_id
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
 from src.models.settings import ControlNetSettings, ModelSettings
-from src.models.sources import beside_option, check_sources, sources_of
+from src.models.sources import beside_option, check_sources
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 _OF_THE_BASE = {
@@ -60,21 +60,21 @@ def check_weights(settings: ModelSettings) -> dict[str, Any]:
 
 
 def _fits(settings: ModelSettings, found: dict[str, str]) -> tuple[bool, str]:
-    sources = replace(
-        sources_of(settings),
+    here = replace(
+        settings,
         base=found["model.base"],
         controlnet=found.get("model.controlnet"),
-        controlnets=tuple(found[beside_option(number)] for number in range(len(settings.controlnets))),
+        controlnets=[replace(net, path=found[beside_option(n)]) for n, net in enumerate(settings.controlnets)],
         vae=found.get("model.vae"),
     )
     try:
-        structures = check_sources(sources)
-        if not is_weights_file(sources.base):
+        structures = check_sources(here)
+        if not is_weights_file(here.base):
             overrides = {
                 "prediction_type": settings.prediction_type,
                 "zero_terminal_snr": settings.zero_terminal_snr,
             }
-            ddim_scheduler(read_scheduler_config(sources.base), where=f"model.base={settings.base}", **overrides)
+            ddim_scheduler(read_scheduler_config(here.base), where=f"model.base={settings.base}", **overrides)
     except UserError as error:
         return False, str(error)
     nets = f"{len(settings.controlnets) + 1} ControlNets" if settings.controlnets else "ControlNet"

@@ -3,7 +3,6 @@
 What does not fit is refused from configs and tensor shapes, before any weight is read.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +15,33 @@ from src.models.additions import add_to
 from src.models.folders import clear_errors, load_part, load_text, part_config, vae_class
 from src.models.image_model import ImageModel, TextToImage
 from src.models.scheduler import ddim_scheduler, read_scheduler_config
-from src.models.settings import ControlNetSettings, LoraSettings, ModelSettings, PredictionType
+from src.models.settings import ModelSettings, PredictionType
 from src.models.shipped import from_config, shipped_configs
 from src.models.single_file import load_base_file, load_controlnet_file, load_vae_file
-from src.models.sources import Sources, beside_option, check_base_sources, check_sources, sources_of
+from src.models.sources import beside_option, check_base_sources, check_sources
 from src.models.weights_file import is_weights_file, tensor_shapes
 
 
-def load_image_model(
-    base: str,
-    controlnet: str | None = None,
-    *,
-    controlnets: Sequence[ControlNetSettings] = (),
-    vae: str | None = None,
-    configs: str = "sd15",
-    variant: str | None = None,
-    seed: int | None = None,
-    prediction_type: PredictionType | None = None,
-    zero_terminal_snr: bool | None = None,
-    loras: Sequence[LoraSettings] = (),
-    embeddings: Sequence[str] = (),
-    clip_skip: int = 0,
-) -> ImageModel:
-    """Load an image model in float32, or build one with random weights.
-
-    Args:
-        base, controlnet, vae, configs, variant: as of `Sources`.
-        controlnets: others beside the pose one.
-        seed: if given, `base` is only a name, and weights are drawn with this seed from the shipped configs.
-        prediction_type, zero_terminal_snr: what the scheduler's file says otherwise, or a single file cannot say.
-        loras: fused into UNet and text encoder, in this order.
-        embeddings: files of textual inversions, each a word of the prompt.
-        clip_skip: last layers of the text encoder that are left out.
+def load_image_model(settings: ModelSettings) -> ImageModel:
+    """Load an image model in float32 or, with `random_seed`, draw one's weights from the shipped configs.
 
     Raises:
         UserError: the weights are not there, cannot be read, or do not belong together.
     """
-    overrides = {"prediction_type": prediction_type, "zero_terminal_snr": zero_terminal_snr}
-    if seed is not None:
-        model = random_image_model(configs, base=base, seed=seed, **overrides)
-        model.beside = [random_controlnet(configs, seed + 1 + number) for number in range(len(controlnets))]
+    if settings.random_seed is not None:
+        model, first = _random(settings), settings.random_seed + 1
+        model.beside = [random_controlnet(settings.configs, first + n) for n in range(len(settings.controlnets))]
     else:
-        paths = tuple(net.path for net in controlnets)
-        sources = Sources(
-            base=base, controlnet=controlnet, controlnets=paths, vae=vae, configs=configs, variant=variant
-        )
-        check_sources(sources)
-        model = ImageModel(base=base, **_base_parts(sources, overrides), **_controlnets(sources))
-    _complete(model, clip_skip, loras, embeddings)
-    if controlnets:
+        check_sources(settings)
+        model = ImageModel(base=settings.base, **_base_parts(settings), **_controlnets(settings))
+    _complete(model, settings)
+    if settings.controlnets:
         model.additions["controlnets"] = [
-            {"file": Path(net.path).name, "condition": net.condition, "scale": net.scale} for net in controlnets
+            {"file": Path(net.path).name, "condition": net.condition, "scale": net.scale}
+            for net in settings.controlnets
         ]
+    # Weights that are compiled for stay where they are.
+    model.offload = False if settings.compile else settings.offload
     return model
 
 
@@ -77,57 +51,69 @@ def load_text_to_image(settings: ModelSettings) -> TextToImage:
     Raises:
         UserError: as of `load_image_model`.
     """
-    sources = sources_of(settings)
-    overrides = {"prediction_type": settings.prediction_type, "zero_terminal_snr": settings.zero_terminal_snr}
     if settings.random_seed is not None:
-        model: TextToImage = random_image_model(
-            sources.configs, base=sources.base, seed=settings.random_seed, **overrides
-        )
+        model: TextToImage = _random(settings)
     else:
-        check_base_sources(sources)
-        model = TextToImage(base=sources.base, **_base_parts(sources, overrides))
-    _complete(model, settings.clip_skip, settings.loras, settings.embeddings)
+        check_base_sources(settings)
+        model = TextToImage(base=settings.base, **_base_parts(settings))
+    _complete(model, settings)
     return model
 
 
-def _complete(model: TextToImage, clip_skip: int, loras: Sequence[LoraSettings], embeddings: Sequence[str]) -> None:
+def _complete(model: TextToImage, settings: ModelSettings) -> None:
     """Put on the loaded parts what the settings ask for, and keep what that was."""
-    check_clip_skip(clip_skip, model.text_encoder.config.num_hidden_layers)
-    model.clip_skip = clip_skip
-    model.additions = {"clip_skip": clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
-    add_to(model, loras=loras, embeddings=embeddings)
+    check_clip_skip(settings.clip_skip, model.text_encoder.config.num_hidden_layers)
+    model.clip_skip = settings.clip_skip
+    model.additions = {"clip_skip": settings.clip_skip, "prediction_type": model.scheduler.config["prediction_type"]}
+    add_to(model, loras=settings.loras, embeddings=settings.embeddings)
 
 
-def _base_parts(sources: Sources, overrides: dict[str, Any]) -> dict[str, Any]:
+def _random(settings: ModelSettings) -> ImageModel:
+    assert settings.random_seed is not None, "weights are drawn"
+    return random_image_model(
+        settings.configs,
+        base=settings.base,
+        seed=settings.random_seed,
+        prediction_type=settings.prediction_type,
+        zero_terminal_snr=settings.zero_terminal_snr,
+    )
+
+
+def _base_parts(settings: ModelSettings) -> dict[str, Any]:
     """All parts but the ControlNets, which were checked."""
-    shipped, variant = shipped_configs(sources.configs), sources.variant
-    if is_weights_file(sources.base):
-        scheduler_config = read_scheduler_config(str(shipped)) | said_by_file(sources.base)
+    shipped, variant = shipped_configs(settings.configs), settings.variant
+    if is_weights_file(settings.base):
+        scheduler_config = read_scheduler_config(str(shipped)) | said_by_file(settings.base)
     else:
-        with clear_errors("model.base", sources.base, "the folder scheduler with its config"):
-            scheduler_config = read_scheduler_config(sources.base)
-    scheduler = ddim_scheduler(scheduler_config, where=f"model.base={sources.base}", **overrides)
-    vae = None if sources.vae is None else _load_vae(sources.vae, shipped, option="model.vae", variant=None)
-    if is_weights_file(sources.base):
-        parts = load_base_file(sources.base, shipped, vae=vae)
+        with clear_errors("model.base", settings.base, "the folder scheduler with its config"):
+            scheduler_config = read_scheduler_config(settings.base)
+    scheduler = ddim_scheduler(
+        scheduler_config,
+        where=f"model.base={settings.base}",
+        prediction_type=settings.prediction_type,
+        zero_terminal_snr=settings.zero_terminal_snr,
+    )
+    vae = None if settings.vae is None else _load_vae(settings.vae, shipped, option="model.vae", variant=None)
+    if is_weights_file(settings.base):
+        parts = load_base_file(settings.base, shipped, vae=vae)
     else:
-        text_encoder, tokenizer = load_text(sources.base, variant)
+        text_encoder, tokenizer = load_text(settings.base, variant)
         parts = {
-            "vae": vae or _load_vae(sources.base, shipped, option="model.base", variant=variant),
+            "vae": vae or _load_vae(settings.base, shipped, option="model.base", variant=variant),
             "text_encoder": text_encoder,
             "tokenizer": tokenizer,
-            "unet": load_part(UNet2DConditionModel, sources.base, "unet", option="model.base", variant=variant),
+            "unet": load_part(UNet2DConditionModel, settings.base, "unet", option="model.base", variant=variant),
         }
     return {**parts, "scheduler": scheduler}
 
 
-def _controlnets(sources: Sources) -> dict[str, Any]:
+def _controlnets(settings: ModelSettings) -> dict[str, Any]:
     """The pose ControlNet and those beside it, which were checked."""
-    shipped, variant = shipped_configs(sources.configs), sources.variant
-    pose = _load_controlnet(sources.controlnet or sources.base, shipped, option="model.controlnet", variant=variant)
+    shipped, variant = shipped_configs(settings.configs), settings.variant
+    pose = _load_controlnet(settings.controlnet or settings.base, shipped, option="model.controlnet", variant=variant)
     beside = [
-        _load_controlnet(name, shipped, option=beside_option(number), variant=variant)
-        for number, name in enumerate(sources.controlnets)
+        _load_controlnet(net.path, shipped, option=beside_option(number), variant=variant)
+        for number, net in enumerate(settings.controlnets)
     ]
     return {"controlnet": pose, "beside": beside}
 

@@ -28,9 +28,9 @@ from src.baselines.magicanimate.reference_attention import AppearanceEncoder
 from src.baselines.magicanimate.settings import NetworkSettings, SamplingSettings
 from src.common.paths import PACKAGE_ROOT
 from src.models.image_model import ImageModel, mode_of, to_unit_range
-from src.models.loading import load_image_model
 from tests.baselines.initial import initial_disco
 from tests.baselines.rendered import People
+from tests.models.loaded import loaded_model
 
 log = logging.getLogger(__name__)
 WEIGHTS = PACKAGE_ROOT / "src/models/weights"
@@ -40,7 +40,7 @@ _TIMES = 3  # that the held-out people are gone through, at other timesteps
 
 
 def miniature() -> ImageModel:
-    return load_image_model(str(WEIGHTS / "mini"), configs="tiny")
+    return loaded_model(str(WEIGHTS / "mini"), configs="tiny")
 
 
 class PlainVae(nn.Module):

@@ -25,12 +25,12 @@ from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_poo
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
 from src.miniature.vae import VaeModule
 from src.models import loading
-from src.models.loading import load_image_model
 from src.people.identity import describe, sample_identity
 from src.people.render import render_clip, render_frame
 from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
 from src.pretrain import build_trainer, main, pretrain, settings_of_pretraining
+from tests.models.loaded import loaded_model
 
 POOLS = ("train", "heldout")
 SHIPPED = Path(loading.__file__).parent / "weights"
@@ -206,7 +206,7 @@ def test_vae_and_base_train_and_load_as_an_image_model(
 ) -> None:
     figures = pretrain(with_vae())
     assert 0.5 < figures["heldout_loss"] < 2  # four steps: still about the variance of the noise
-    model = load_image_model(str(tmp_path / "weights" / "mini"))
+    model = loaded_model(str(tmp_path / "weights" / "mini"))
     assert model.downsampling == 4
     heldout = open_pool(pools / "heldout")
     frames = heldout.gather("frames", np.arange(50))
@@ -222,7 +222,7 @@ def test_the_base_goes_on_from_earlier_weights(with_vae: Callable[..., DictConfi
     weights = tmp_path / "weights" / "mini"
     small = "part.module.unet.up_block_types=[CrossAttnUpBlock2D,CrossAttnUpBlock2D,UpBlock2D]"
     pretrain(with_vae(small))
-    first = load_image_model(str(weights))
+    first = loaded_model(str(weights))
     longer = with_vae(f"part.module.start_from={weights}", f"run_dir={tmp_path}/longer", "part.max_steps=0")
     module = instantiate(longer.part.module)(**{name: open_pool(longer.data[name].folder) for name in POOLS}).eval()
     noisy = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -447,7 +447,7 @@ def test_clip_trains_and_loads(config: Callable[..., DictConfig], pools: Path, t
 
 def test_the_shipped_vae_keeps_a_person_it_never_saw() -> None:
     frames, _ = render_clip(sample_identity(1), "talk", 4, 128, 1)
-    model = load_image_model(str(SHIPPED / "mini"))
+    model = loaded_model(str(SHIPPED / "mini"))
     latents = model.encode_frames(frames)
     error = np.square(model.decode_latents(latents).astype(float) - frames).mean((1, 2, 3))
     assert (20 * np.log10(255 / np.sqrt(error)) > 34).all()
@@ -457,7 +457,7 @@ def test_the_shipped_vae_keeps_a_person_it_never_saw() -> None:
 
 def test_the_shipped_base_predicts_noise_better_with_the_pose_and_prompt_of_the_frame() -> None:
     """Early in sampling, where pose and prompt say most: the error is small, and larger with those of a stranger."""
-    model = load_image_model(str(SHIPPED / "mini"))
+    model = loaded_model(str(SHIPPED / "mini"))
     identities = [sample_identity(seed) for seed in range(900, 906)]
     pictures = [render_frame(person, "talk", 128, np.random.default_rng(i)) for i, person in enumerate(identities)]
     latents = model.encode_frames(np.stack([frame for frame, _ in pictures]))

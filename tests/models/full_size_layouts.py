@@ -23,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.models.image_model import ImageModel
-from src.models.loading import load_image_model, random_image_model
+from src.models.loading import random_image_model
 from tests.models.ldm_names import to_ldm, to_ldm_controlnet
+from tests.models.loaded import loaded_model
 
 log = logging.getLogger(__name__)
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "controlnet", "scheduler")
@@ -38,7 +39,7 @@ def single_file(model: ImageModel, folder: Path) -> ImageModel:
     torch.save({"state_dict": tensors | ema, "global_step": 470_000}, folder / "v1-5-ema.ckpt")
     del tensors
     torch.save(to_ldm_controlnet(model.controlnet), folder / "control_v11p_sd15_openpose.pth")
-    return load_image_model(str(folder / "v1-5-ema.ckpt"), str(folder / "control_v11p_sd15_openpose.pth"))
+    return loaded_model(str(folder / "v1-5-ema.ckpt"), str(folder / "control_v11p_sd15_openpose.pth"))
 
 
 def pruned_half(model: ImageModel, folder: Path) -> ImageModel:
@@ -55,7 +56,7 @@ def pruned_half(model: ImageModel, folder: Path) -> ImageModel:
         {name: _half(tensor) for name, tensor in to_ldm_controlnet(model.controlnet).items()},
         folder / "control_v11p_sd15_openpose_fp16.safetensors",
     )
-    return load_image_model(
+    return loaded_model(
         str(folder / "pruned-fp16.safetensors"),
         str(folder / "control_v11p_sd15_openpose_fp16.safetensors"),
         vae=str(folder / "vae-ft-mse-840000-ema-pruned.safetensors"),
@@ -71,7 +72,7 @@ def folder_of_variant(model: ImageModel, folder: Path) -> ImageModel:
         getattr(model, name).save_pretrained(folder / name, **variant)
     for part in model.networks.values():
         part.float()
-    return load_image_model(str(folder))
+    return loaded_model(str(folder))
 
 
 def sharded_folder(model: ImageModel, folder: Path) -> ImageModel:
@@ -79,7 +80,7 @@ def sharded_folder(model: ImageModel, folder: Path) -> ImageModel:
     for name in PARTS:
         shards = {"max_shard_size": "1GB"} if name in model.networks else {}
         getattr(model, name).save_pretrained(folder / name, **shards)
-    return load_image_model(str(folder))
+    return loaded_model(str(folder))
 
 
 CASES: dict[str, Callable[[ImageModel, Path], ImageModel]] = {

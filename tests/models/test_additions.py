@@ -5,9 +5,10 @@ import torch
 from safetensors.torch import save_file
 
 from src.common.errors import UserError
-from src.models.loading import load_image_model, random_image_model
+from src.models.loading import random_image_model
 from src.models.settings import LoraSettings
 from tests.models.ldm_names import to_kohya_lora
+from tests.models.loaded import loaded_model
 
 WIDTH, RANK = 32, 2
 Q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -22,7 +23,7 @@ KOHYA = {
 
 
 def loaded(**settings):
-    return load_image_model("tiny", configs="tiny", seed=0, **settings)
+    return loaded_model("tiny", configs="tiny", random_seed=0, **settings)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from src.models.image_model import ImageModel
-from src.models.loading import load_image_model, random_image_model
+from src.models.loading import random_image_model
 from tests.models.ldm_names import to_ldm, to_ldm_controlnet
+from tests.models.loaded import loaded_model
 from tests.models.test_loading import assert_same_weights, save_folder
 
 NETWORKS = ("vae", "text_encoder", "unet", "controlnet")
@@ -37,7 +38,7 @@ def test_a_folder_of_bin_files(model, tmp_path):
         name = "pytorch_model.bin" if part == "text_encoder" else path.with_suffix(".bin").name
         torch.save(load_file(path), path.with_name(name))
         path.unlink()
-    assert_same_weights(model, load_image_model(str(folder)), *NETWORKS)
+    assert_same_weights(model, loaded_model(str(folder)), *NETWORKS)
 
 
 def test_a_folder_in_shards(model, tmp_path):
@@ -46,7 +47,7 @@ def test_a_folder_in_shards(model, tmp_path):
         weights_of(folder, part).unlink()
         model.networks[part].save_pretrained(folder / part, max_shard_size="100KB")
         assert len(list((folder / part).glob("*-of-*.safetensors"))) > 1, part
-    assert_same_weights(model, load_image_model(str(folder)), *NETWORKS)
+    assert_same_weights(model, loaded_model(str(folder)), *NETWORKS)
 
 
 def test_a_folder_with_the_key_names_of_old_libraries(model, tmp_path):
@@ -62,7 +63,7 @@ def test_a_folder_with_the_key_names_of_old_libraries(model, tmp_path):
     path = weights_of(folder, "text_encoder")
     text = {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(path).items()}
     save_file(text | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, path, {"format": "pt"})
-    assert_same_weights(model, load_image_model(str(folder)), *NETWORKS)
+    assert_same_weights(model, loaded_model(str(folder)), *NETWORKS)
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
@@ -78,4 +79,4 @@ def test_a_single_file_with_moving_averages_gives_the_weights_themselves(suffix,
         save_file(tensors | ema, base)
     net = tmp_path / "control_v11p_sd15_openpose.pth"
     torch.save(to_ldm_controlnet(model.controlnet), net)
-    assert_same_weights(model, load_image_model(str(base), str(net), configs="tiny"), *NETWORKS)
+    assert_same_weights(model, loaded_model(str(base), str(net), configs="tiny"), *NETWORKS)

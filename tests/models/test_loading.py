@@ -12,10 +12,11 @@ from src.common.errors import UserError
 from src.models.chunking import frame_bytes
 from src.models.folders import download_command
 from src.models.image_model import ImageModel
-from src.models.loading import load_image_model, random_image_model
+from src.models.loading import random_image_model
 from src.models.settings import LoraSettings
 from src.models.structure import text_width_of
 from tests.models.ldm_names import to_ldm, to_ldm_controlnet
+from tests.models.loaded import loaded_model
 
 
 def save_folder(model: ImageModel, folder: Path) -> Path:
@@ -33,7 +34,7 @@ def assert_same_weights(one: ImageModel, other: ImageModel, *names: str) -> None
 
 
 def test_a_folder_in_the_diffusers_layout(tiny, tmp_path):
-    loaded = load_image_model(str(save_folder(tiny, tmp_path)))
+    loaded = loaded_model(str(save_folder(tiny, tmp_path)))
     assert_same_weights(tiny, loaded, "vae", "text_encoder", "unet", "controlnet")
     assert torch.equal(loaded.encode_prompt("a person"), tiny.encode_prompt("a person"))
 
@@ -42,7 +43,7 @@ def test_configs_that_say_a_size_for_each_level(tiny, tmp_path):
     """As diffusers takes them, and as some distilled models are saved."""
     folder = save_folder(tiny, tmp_path / "base")
     edit_config(folder, "unet", layers_per_block=[1] * 4, cross_attention_dim=[32] * 4)
-    loaded = load_image_model(str(folder))
+    loaded = loaded_model(str(folder))
     assert text_width_of(loaded.unet.config) == text_width_of(tiny.unet.config) == 32
     numbers = [frame_bytes(model.unet, (8, 8), 4) for model in (loaded, tiny)]
     assert numbers[0] == numbers[1]
@@ -52,7 +53,7 @@ def test_the_controlnet_may_lie_elsewhere(tiny, tmp_path):
     other = random_image_model("tiny", base="tiny", seed=7)
     folder = save_folder(tiny, tmp_path / "base")
     other.controlnet.save_pretrained(tmp_path / "pose")
-    loaded = load_image_model(str(folder), str(tmp_path / "pose"))
+    loaded = loaded_model(str(folder), str(tmp_path / "pose"))
     assert_same_weights(other, loaded, "controlnet")
     assert_same_weights(tiny, loaded, "unet")
 
@@ -62,7 +63,7 @@ def test_a_single_file_in_the_original_layout(tmp_path):
     model = random_image_model("tiny", base="tiny", seed=3)
     save_file(to_ldm(model), tmp_path / "model.safetensors")
     model.controlnet.save_pretrained(tmp_path / "controlnet")
-    loaded = load_image_model(str(tmp_path / "model.safetensors"), str(tmp_path / "controlnet"), configs="tiny")
+    loaded = loaded_model(str(tmp_path / "model.safetensors"), str(tmp_path / "controlnet"), configs="tiny")
     assert_same_weights(model, loaded, "unet", "vae", "text_encoder")
     assert loaded.scheduler.config.steps_offset == 1
 
@@ -89,14 +90,14 @@ def test_controlnets_in_one_file_by_the_names_of_their_authors(suffix, prefix, s
     model, tensors = single
     base = write(tmp_path / f"model{suffix}", tensors)
     net = write(tmp_path / f"control_v11p_sd15_openpose{suffix}", to_ldm_controlnet(model.controlnet, prefix))
-    loaded = load_image_model(base, net, configs="tiny")
+    loaded = loaded_model(base, net, configs="tiny")
     assert_same_weights(model, loaded, "unet", "vae", "text_encoder", "controlnet")
 
 
 def test_a_controlnet_in_one_file_by_the_names_of_diffusers(single, tmp_path):
     model, tensors = single
     net = write(tmp_path / "diffusion_pytorch_model.safetensors", dict(model.controlnet.state_dict()))
-    loaded = load_image_model(write(tmp_path / "m.safetensors", tensors), net, configs="tiny")
+    loaded = loaded_model(write(tmp_path / "m.safetensors", tensors), net, configs="tiny")
     assert_same_weights(model, loaded, "controlnet")
 
 
@@ -104,7 +105,7 @@ def test_half_precision_files_become_float32(single, tmp_path):
     model, tensors = single
     halved = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     net = write(tmp_path / "c.pth", {n: t.half() for n, t in to_ldm_controlnet(model.controlnet).items()})
-    loaded = load_image_model(write(tmp_path / "m.safetensors", halved), net, configs="tiny")
+    loaded = loaded_model(write(tmp_path / "m.safetensors", halved), net, configs="tiny")
     assert {p.dtype for network in loaded.networks.values() for p in network.parameters()} == {torch.float32}
 
 
@@ -114,17 +115,17 @@ def test_variants_of_a_folder(tiny, tmp_path):
     for part in ("unet", "vae", "text_encoder", "controlnet"):
         [plain] = (folder / part).glob("*.safetensors")
         plain.rename(plain.with_suffix(".fp16.safetensors"))
-    assert_same_weights(tiny, load_image_model(str(folder)), "unet", "vae", "text_encoder", "controlnet")
-    assert_same_weights(tiny, load_image_model(str(folder), variant="fp16"), "unet", "text_encoder")
+    assert_same_weights(tiny, loaded_model(str(folder)), "unet", "vae", "text_encoder", "controlnet")
+    assert_same_weights(tiny, loaded_model(str(folder), variant="fp16"), "unet", "text_encoder")
     other = random_image_model("tiny", base="tiny", seed=7)
     other.unet.save_pretrained(folder / "unet")
-    assert_same_weights(other, load_image_model(str(folder)), "unet")
-    assert_same_weights(tiny, load_image_model(str(folder), variant="fp16"), "unet", "vae")
+    assert_same_weights(other, loaded_model(str(folder)), "unet")
+    assert_same_weights(tiny, loaded_model(str(folder), variant="fp16"), "unet", "vae")
     (folder / "unet/diffusion_pytorch_model.safetensors").rename(
         folder / "unet/diffusion_pytorch_model.non_ema.safetensors"
     )
     with pytest.raises(UserError, match=r"unet holds several variants: set model.variant to fp16 or non_ema"):
-        load_image_model(str(folder))
+        loaded_model(str(folder))
 
 
 @pytest.mark.parametrize("kind", ["folder", "inside", "original names", "safetensors"])
@@ -144,10 +145,10 @@ def test_a_vae_of_its_own(kind, single, tiny, tmp_path):
     base = write(tmp_path / "pruned.safetensors", without)
     net = write(tmp_path / "c.pth", to_ldm_controlnet(model.controlnet))
     with pytest.raises(UserError, match=r"pruned.safetensors holds no VAE: set model.vae="):
-        load_image_model(base, net, configs="tiny")
-    assert_same_weights(model, load_image_model(base, net, vae=vae, configs="tiny"), "vae", "unet")
+        loaded_model(base, net, configs="tiny")
+    assert_same_weights(model, loaded_model(base, net, vae=vae, configs="tiny"), "vae", "unet")
     folder = save_folder(tiny, tmp_path / "base")
-    assert_same_weights(model, load_image_model(str(folder), vae=vae, configs="tiny"), "vae")
+    assert_same_weights(model, loaded_model(str(folder), vae=vae, configs="tiny"), "vae")
 
 
 def edit_config(folder: Path, part: str, **values) -> None:
@@ -187,7 +188,7 @@ def test_folders_that_do_not_fit_are_refused_before_a_weight_is_read(case, tiny,
     for weights in folder.rglob("*.safetensors"):
         weights.unlink()
     with pytest.raises(UserError, match=message) as error:
-        load_image_model(str(folder))
+        loaded_model(str(folder))
     assert "\n" not in str(error.value)
 
 
@@ -214,7 +215,7 @@ def test_single_files_that_do_not_fit_are_refused_by_their_header(case, single, 
     base = write(tmp_path / "m.safetensors", tensors | {name: torch.zeros(shape) for name, shape in replaced.items()})
     monkeypatch.setattr("src.models.loading._base_parts", lambda *_: pytest.fail("weights were read"))
     with pytest.raises(UserError, match=message):
-        load_image_model(base, "c.pth", configs="tiny")
+        loaded_model(base, "c.pth", configs="tiny")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_single_files_that_do_not_fit_are_refused_by_their_header(case, single, 
 def test_other_files_given_as_base_are_called_what_they_are(names, message, tmp_path):
     base = write(tmp_path / "m.safetensors", {name: torch.zeros(1) for name in names})
     with pytest.raises(UserError, match=message):
-        load_image_model(base, "c.pth", configs="tiny")
+        loaded_model(base, "c.pth", configs="tiny")
 
 
 @pytest.mark.parametrize("change", ["another family", "difference", "the base"])
@@ -250,7 +251,7 @@ def test_controlnet_files_of_another_kind_are_refused(change, single, tmp_path):
         "the base": (tensors, r"expected a ControlNet, such as control_v11p_sd15_openpose.pth"),
     }[change]
     with pytest.raises(UserError, match=message):
-        load_image_model(base, write(tmp_path / "c.pth", given), configs="tiny")
+        loaded_model(base, write(tmp_path / "c.pth", given), configs="tiny")
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "single", "controlnet"])
@@ -269,7 +270,7 @@ def test_weights_with_a_tensor_missing_are_refused(part, single, tiny, tmp_path)
         save_file(state, path, {"format": "pt"})
         arguments = (str(folder), None)
     with pytest.raises(UserError, match=r"lacks? .*tensors? .*: download it again"):
-        load_image_model(*arguments, configs="tiny")
+        loaded_model(*arguments, configs="tiny")
 
 
 class Bomb:
@@ -287,7 +288,7 @@ def test_pickled_code_is_never_run(option, single, tmp_path, monkeypatch):
     arguments = {"base": base, "controlnet": net, "configs": "tiny"}
     evil = {"lora": {"loras": [LoraSettings(path="evil.ckpt")]}, "embedding": {"embeddings": ["evil.ckpt"]}}
     with pytest.raises(UserError, match=r"evil.ckpt.*holds more than weights.*convert it to safetensors"):
-        load_image_model(**arguments | evil.get(option, {option: "evil.ckpt"}))
+        loaded_model(**arguments | evil.get(option, {option: "evil.ckpt"}))
     assert not (tmp_path / "bomb").exists()
 
 
@@ -297,20 +298,20 @@ def test_pickled_weights_of_a_folder_are_not_larger_than_they_look(tiny, tmp_pat
     for name in ("optimizer.bin", "diffusion_pytorch_model.bin", "diffusion_pytorch_model.fp16.bin"):
         with zipfile.ZipFile(folder / "vae" / name, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("model/data.pkl", bytes(1000))
-    assert_same_weights(tiny, load_image_model(str(folder)), "vae")
+    assert_same_weights(tiny, loaded_model(str(folder)), "vae")
     refused = r"model.base=.*vae/{} holds 'model/data.pkl' compressed.*: convert it to safetensors"
     index = folder / "vae/diffusion_pytorch_model.safetensors.index.json"
     index.write_text('{"metadata": {}, "weight_map": {"conv_in.weight": "optimizer.bin"}}')
     with pytest.raises(UserError, match=refused.format("optimizer.bin")):
-        load_image_model(str(folder))
+        loaded_model(str(folder))
     for other in ("[]", '{"weight_map": 3}'):
         index.write_text(other)
         with pytest.raises(UserError, match=r"model.base=.*index.json is no index of weights"):
-            load_image_model(str(folder))
+            loaded_model(str(folder))
     index.unlink()
     (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(UserError, match=refused.format("diffusion_pytorch_model.bin")):
-        load_image_model(str(folder))
+        loaded_model(str(folder))
 
 
 def test_random_weights_depend_on_the_seed_alone():
@@ -337,20 +338,20 @@ def test_weights_that_are_not_there(base, controlnet, message, monkeypatch, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=message):
-        load_image_model(base, controlnet)
+        loaded_model(base, controlnet)
     assert ("fetched from its hub" in caplog.text) == (base == "nowhere/at-all")
 
 
 def test_what_is_there_and_holds_no_weights_is_not_said_to_be_missing(tiny, tmp_path):
     (tmp_path / "weights.dat").write_bytes(b"something")
     with pytest.raises(UserError, match=r"weights.dat could not be loaded: expected a local folder, a single file"):
-        load_image_model(str(tmp_path / "weights.dat"), None)
+        loaded_model(str(tmp_path / "weights.dat"), None)
     # As a clone without git-lfs leaves it.
     pointer = save_folder(tiny, tmp_path / "clone") / "unet/diffusion_pytorch_model.bin"
     pointer.with_suffix(".safetensors").unlink()
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3438375973\n")
     with pytest.raises(UserError, match=r"unet/diffusion_pytorch_model.bin is not readable as weights.*git lfs pull"):
-        load_image_model(str(tmp_path / "clone"), None)
+        loaded_model(str(tmp_path / "clone"), None)
 
 
 def test_the_command_that_fetches_weights_is_one_that_the_hubs_client_has():
@@ -363,7 +364,7 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path):
     with pytest.raises(
         UserError, match="model.base=.*x.safetensors is no readable safetensors file.*download it again"
     ):
-        load_image_model(str(tmp_path / "x.safetensors"), "y", configs="tiny")
+        loaded_model(str(tmp_path / "x.safetensors"), "y", configs="tiny")
 
 
 def test_unknown_configs_are_named():
@@ -402,4 +403,4 @@ def test_latents_round_trip_shapes_and_resolution(tiny, people_clip):
 
 def test_an_unknown_number_of_text_layers_is_refused():
     with pytest.raises(UserError, match="model.clip_skip=2 is not in 0 to 1, the text encoder's layers"):
-        load_image_model("tiny", configs="tiny", seed=0, clip_skip=2)
+        loaded_model("tiny", configs="tiny", random_seed=0, clip_skip=2)

@@ -13,9 +13,10 @@ from diffusers import (
 
 from src.common.errors import UserError
 from src.models.ddim_steps import check_num_steps
-from src.models.loading import load_image_model, random_image_model
+from src.models.loading import random_image_model
 from src.models.scheduler import ddim_scheduler, training_target
 from src.sampling.ddim import ddim_invert, ddim_sample
+from tests.models.loaded import loaded_model
 from tests.models.test_loading import save_folder
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -40,7 +41,7 @@ def test_whatever_sampler_a_folder_was_saved_from_the_methods_own_settings_hold(
     path = folder / "scheduler/scheduler_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "clip_sample"}))
     with caplog.at_level(logging.INFO, "src.models.scheduler"):
-        loaded = load_image_model(str(folder)).scheduler
+        loaded = loaded_model(str(folder)).scheduler
     expected = {key: value for key, value in tiny.scheduler.config.items() if not key.startswith("_")}
     assert {key: loaded.config[key] for key in expected} == expected
     torch.testing.assert_close(loaded.alphas_cumprod, tiny.scheduler.alphas_cumprod, rtol=0, atol=0)

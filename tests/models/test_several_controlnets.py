@@ -12,7 +12,7 @@ from src.common.errors import UserError
 from src.common.typed import typed
 from src.models.adapter import load_adapter, save_adapter
 from src.models.backbone import VideoBackbone
-from src.models.build import build_image_model, build_models
+from src.models.build import build_models
 from src.models.checkup import check_weights
 from src.models.control_images import DETECTORS, DrawnImages, draw_canny, drawer
 from src.models.image_model import ImageModel
@@ -20,6 +20,7 @@ from src.models.loading import load_image_model, random_controlnet, random_image
 from src.models.settings import ControlNetSettings, ModelSettings
 from tests.conftest import TINY, perturbed
 from tests.models.ldm_names import to_ldm_controlnet
+from tests.models.loaded import loaded_model
 from tests.models.test_backbone import F, make_inputs
 from tests.models.test_loading import assert_same_weights, edit_config, save_folder, write
 
@@ -141,7 +142,7 @@ def test_they_load_as_the_pose_controlnet_does(layout, tiny, tmp_path):
     else:
         names = to_ldm_controlnet(other.controlnet) if layout == "original names" else other.controlnet.state_dict()
         write(tmp_path / "edges.safetensors", dict(names))
-    loaded = load_image_model(str(base), configs="tiny", controlnets=[replace(CANNY, path=path)])
+    loaded = loaded_model(str(base), configs="tiny", controlnets=[replace(CANNY, path=path)])
     assert_same_weights(tiny, loaded, "unet", "controlnet")
     expected, found = other.controlnet.state_dict(), loaded.beside[0].state_dict()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -156,7 +157,7 @@ def test_one_that_does_not_fit_is_refused_before_any_weight_is_read(tiny, tmp_pa
     own = [CANNY, replace(CANNY, path=str(tmp_path / "net"))]
     own[0] = replace(CANNY, path=str(base))
     with pytest.raises(UserError, match=r"^model.controlnets\[1\].path=.* is a ControlNet for Stable Diffusion 2"):
-        load_image_model(str(base), configs="tiny", controlnets=own)
+        loaded_model(str(base), configs="tiny", controlnets=own)
 
 
 def test_the_check_lists_them_and_their_detectors(tiny, tmp_path):
@@ -175,7 +176,7 @@ def test_the_check_lists_them_and_their_detectors(tiny, tmp_path):
 
 
 def test_random_weights_are_drawn_without_touching_those_of_the_base():
-    image_model = build_image_model(replace(TINY, controlnets=[CANNY, CANNY]))
+    image_model = load_image_model(replace(TINY, controlnets=[CANNY, CANNY]))
     assert_same_weights(fresh(), image_model, "unet", "vae", "text_encoder")
     one, two = (net.conv_in.weight for net in image_model.beside)
     assert not torch.equal(one, two) and not torch.equal(one, image_model.controlnet.conv_in.weight)
