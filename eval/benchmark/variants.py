@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from src.common.typed import identity, plain
+from src.common.typed import dotted, identity, plain
 from src.runs.identity import idle_settings
 from src.runs.settings import RunSettings
 
@@ -54,7 +54,8 @@ def _with_what_differs(
 
     Looked for where the command lines do not say it: of runs that are repeated, and of other trainers or experiments.
     """
-    found, told = [dict(_flat(identity(own, "sampling"))) for own in settings], list(names)
+    found = [{key: _said(value) for key, value in dotted(identity(own, "sampling"))} for own in settings]
+    told = list(names)
     for name in dict.fromkeys(names):
         alike = [number for number, other in enumerate(names) if other == name]
         bundles = [", ".join(given[number][key] for key in _BUNDLES if key in given[number]) for number in alike]
@@ -69,13 +70,8 @@ def _with_what_differs(
     return told
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Values by dotted key, as they are said."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def _choices(overrides: Sequence[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ class ReportingMetric(Metric):
 
 
 class MeanMetric(ReportingMetric):
-    """Mean of one value per frame (or per video).
+    """Mean of one value per frame or per video, as `unit` says.
 
     Subclasses call `_add` from `update`. States are sums, so they merge exactly.
     """
@@ -61,7 +61,8 @@ class MeanMetric(ReportingMetric):
         return self.total / self.count
 
     def details(self) -> dict[str, int | float | str]:
-        return {"frames": int(self.frames)}
+        videos = {"videos": int(self.count)} if self.unit == "videos" else {}
+        return {"frames": int(self.frames), **videos}
 
 
 class Pictures(Protocol):

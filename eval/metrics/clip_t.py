@@ -40,6 +40,3 @@ class CLIPT(MeanMetric):
     def update(self, embeddings_FD: Tensor) -> None:
         """Add one whole video's embeddings (F, D)."""
         self._add(mean_pairwise_cosine(embeddings_FD)[None], frames=len(embeddings_FD))
-
-    def details(self) -> dict[str, int | float | str]:
-        return super().details() | {"videos": int(self.count)}

@@ -17,7 +17,6 @@ class Flicker(MeanMetric):
     Source: Huang et al. 2024 (VBench), `temporal_flickering`.
     """
 
-    higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "videos"
 
     def update(self, generated: Collection[Tensor]) -> None:
@@ -31,6 +30,3 @@ class Flicker(MeanMetric):
         changes = [(after.int() - before.int()).abs().double().mean() for before, after in pairwise(generated)]
         total = cast(Tensor, sum(changes))
         self._add((1 - total / (len(generated) - 1) / 255)[None], frames=len(generated))
-
-    def details(self) -> dict[str, int | float | str]:
-        return super().details() | {"videos": int(self.count)}

@@ -72,7 +72,6 @@ class WarpingError(MeanMetric):
     et al. 2016; there the flow is FlowNet2's, so published numbers are near and not equal.
     """
 
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "videos"
 
     def update(self, batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
@@ -93,6 +92,3 @@ class WarpingError(MeanMetric):
         if not len(error_P):
             raise NotComputable("no pixel of any frame is seen again in the next one")
         self._add(error_P.mean()[None], frames=num_frames)
-
-    def details(self) -> dict[str, int | float | str]:
-        return super().details() | {"videos": int(self.count)}

@@ -1,12 +1,13 @@
 """What rows have in common, and what tells those of one method apart: settings as in a sweep's variants, else files."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from eval.reporting.results import Result
 from src.common.counting import counted
+from src.common.typed import dotted
 from src.runs.identity import idle_settings
 
 # Settings in a label; what differs in more is not told by a list of them.
@@ -68,7 +69,7 @@ def _by_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of each, what it sets otherwise than another, as `num_steps=3, seed=1`; empty where that does not tell it."""
     if not all(settings):
         return ["" for _ in settings]
-    flat = [dict(_flat(one)) for one in settings]
+    flat = [dict(dotted(one)) for one in settings]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     # But for names, which say what the others of their group are.
     idle = {key for key in idle_settings() if not key.endswith(".name")}
@@ -80,14 +81,6 @@ def _by_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
         return ["" for _ in settings]
     shown = {key: _short(key, differing) for key in differing}
     return [", ".join(f"{shown[key]}={_text(one.get(key))}" for key in differing) for one in flat]
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _short(key: str, keys: Sequence[str]) -> str:

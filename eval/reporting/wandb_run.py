@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import wandb
 
 from eval.metrics.registry import REGISTRY
+from src.runs.generated import VIDEO
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import WandbLogger
-
-VIDEO = "generated.mp4"
 
 
 def log_result(result: Mapping[str, Any], videos: Mapping[str, Path], logger: "WandbLogger") -> None:

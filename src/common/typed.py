@@ -124,6 +124,15 @@ def dotted_keys(cls: type) -> Iterator[str]:
     return (key for key, _ in _all_fields(cls))
 
 
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested plain values by dotted name."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def is_number(value: Any) -> bool:
     """Whether a plain value is a finite number, which true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

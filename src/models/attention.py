@@ -89,7 +89,7 @@ class KeyFrameAttnProcessor(nn.Module):
         assert encoder_hidden_states is None and attention_mask is None, "key-frame attention is self-attention"
         x_BFLC = hidden_states.unflatten(0, (-1, self.layout.num_frames))
         key_frame_BLC = x_BFLC[:, self.KEY_FRAME]
-        k_BNLD, v_BNLD = (_split_heads(to(key_frame_BLC), attn.heads) for to in key_value_layers(attn))
+        k_BNLD, v_BNLD = (split_heads(to(key_frame_BLC), attn.heads) for to in key_value_layers(attn))
         out_BFLC = _attend(attn, x_BFLC, (k_BNLD, v_BNLD, None), self.layout)
         if self.temporal is not None:
             out_BFLC = out_BFLC + self.temporal(x_BFLC)
@@ -134,7 +134,7 @@ def text_keys_values(attn: Attention, text_BTE: Tensor) -> KeysValues:
     device, num_tokens = text_BTE.device, text_BTE.shape[1]
     layers = key_value_layers(attn)
     text_BTE = text_BTE.to(layers[0].weight)
-    k_BNTD, v_BNTD = (_split_heads(to(text_BTE), attn.heads).to(device) for to in layers)
+    k_BNTD, v_BNTD = (split_heads(to(text_BTE), attn.heads).to(device) for to in layers)
     missing = -num_tokens % CPU_VECTOR
     if device.type != "cpu" or not missing:
         return k_BNTD, v_BNTD, None
@@ -160,7 +160,8 @@ def set_processor(attn: Attention | None, processor: Callable[..., Tensor]) -> N
     attn.set_processor(cast(AttnProcessor, processor))  # the library takes any callable and names one of its classes
 
 
-def _split_heads(x_BLC: Tensor, heads: int) -> Tensor:
+def split_heads(x_BLC: Tensor, heads: int) -> Tensor:
+    """(B, heads, L, C / heads)."""
     return x_BLC.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
@@ -171,7 +172,7 @@ def _attend(attn: Attention, x_BFLC: Tensor, keys_values: KeysValues, layout: Cl
 
     def of(frames: slice) -> Tensor:
         chunk_BFLC = x_BFLC[:, frames]
-        q_BNXD = _split_heads(attn.to_q(chunk_BFLC.flatten(1, 2)), attn.heads)
+        q_BNXD = split_heads(attn.to_q(chunk_BFLC.flatten(1, 2)), attn.heads)
         out_BXC = _attention(q_BNXD, *keys_values, attn.scale).transpose(1, 2).flatten(2)
         return outputs[1](outputs[0](out_BXC)).unflatten(1, chunk_BFLC.shape[1:3])
 

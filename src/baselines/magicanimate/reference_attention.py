@@ -16,7 +16,7 @@ from diffusers.models.attention_processor import Attention
 from diffusers.models.unets.unet_2d_blocks import CrossAttnUpBlock2D
 from torch import Tensor, nn
 
-from src.models.attention import key_value_layers, output_layers, set_processor
+from src.models.attention import key_value_layers, output_layers, set_processor, split_heads
 from src.models.layout import ClipLayout
 
 Bank = dict[str, Tensor]
@@ -55,9 +55,9 @@ class ReferenceAttnProcessor:
         assert encoder_hidden_states is None and attention_mask is None, "reference attention is self-attention"
         reference_BLC = None if self.opened.bank is None else self.opened.bank[self.block].to(hidden_states.dtype)
         own = hidden_states
-        q_XNLD = _split_heads(attn.to_q(own), attn.heads)
+        q_XNLD = split_heads(attn.to_q(own), attn.heads)
         k_XNLD, v_XNLD = (
-            _split_heads(_joined(to, own, reference_BLC, self.layout.num_frames), attn.heads)
+            split_heads(_joined(to, own, reference_BLC, self.layout.num_frames), attn.heads)
             for to in key_value_layers(attn)
         )
         out_XNLD = F.scaled_dot_product_attention(q_XNLD, k_XNLD, v_XNLD, scale=attn.scale)
@@ -74,10 +74,6 @@ def _joined(project: nn.Linear, own_XLC: Tensor, reference_BLC: Tensor | None, n
     if reference_BLC is None:
         return project(own_XLC)
     return torch.cat([project(own_XLC), project(reference_BLC).repeat_interleave(num_frames, 0)], 1)
-
-
-def _split_heads(x_XLC: Tensor, heads: int) -> Tensor:
-    return x_XLC.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 class LastBlock(nn.Module):
