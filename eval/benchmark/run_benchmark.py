@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, score
 from src.common.digests import digest, sha256
-from src.common.errors import ResourceError, UserError
+from src.common.errors import UserError
 from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import only_writer
@@ -63,6 +63,7 @@ def run_benchmark(
             subjects that fail are in the result.
     """
     extractor = settings.pose.build()
+    extractor.download = settings.download
     settings.protocol.check_extractor(extractor.name)
     refused = check_places(settings) if settings.system is None else None
     fetch(
@@ -73,52 +74,82 @@ def run_benchmark(
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):
-        return _run_benchmark(settings, path, refused, loggers=loggers, ended=ended, command=command)
-
-
-def _run_benchmark(
-    settings: BenchmarkSettings,
-    path: Path,
-    refused: ResourceError | None,
-    *,
-    loggers: LoggersOf,
-    ended: TellEnd,
-    command: str | None,
-) -> tuple[dict[str, Any], Path, list[SubjectRun]] | None:
-    started = time.perf_counter()
-    extractor = settings.pose.build()
-    extractor.download = settings.download
-    # Weights that are not there are told before hours of preparing.
-    method = None if isinstance(settings.method, ExternalMethod) else build_method(settings.method, settings.around())
-    prepared = _prepare(settings, extractor)
-    prepare_seconds = time.perf_counter() - started
-    waiting: dict[str, str] = {}
-    if method is not None:
-        run = partial(run_subject, settings=settings, method=method, loggers=loggers, refused=refused)
-        runs, failed = run_subjects(prepared, run, ended)
-    else:
-        assert settings.system is not None
-        runs, failed, waiting = exchange(prepared, settings.system, settings)
-        if waiting and not runs:
+        started = time.perf_counter()
+        # Weights that are not there are told before hours of preparing.
+        asked = settings.method
+        method = None if isinstance(asked, ExternalMethod) else build_method(asked, settings.around())
+        prepared = _prepare(settings, extractor)
+        seconds = {"prepare": round(time.perf_counter() - started, 3)}
+        if method is None:
+            assert settings.system is not None, "the settings have checked it"
+            subjects = Subjects(prepared, *exchange(prepared, settings.system, settings))
+        else:
+            run = partial(run_subject, settings=settings, method=method, loggers=loggers, refused=refused)
+            subjects = Subjects(prepared, *run_subjects(prepared, run, ended))
+        if subjects.waiting and not subjects.runs:
             return None
-    decisive = [settings.identity(), list(settings.metrics), failed, waiting, prepared.absent, code_versions()]
-    made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in runs}
-    judged = shipped_and_extractor(settings.metrics, settings.protocol, extractor)
-    key = digest([*decisive, judged, made])
-    if (done := _finished(path, key)) is not None:
-        log.info("scored before: %s", path)
-        return done, path, []
-    scoring = time.perf_counter()
-    scores, scored = score_runs(runs, failed, settings, extractor)
+        key = _key(subjects, settings, extractor)
+        if (done := _finished(path, key)) is not None:
+            log.info("scored before: %s", path)
+            return done, path, []
+        started = time.perf_counter()
+        scores, scored = score_runs(subjects.runs, subjects.failed, settings, extractor)
+        seconds["score"] = round(time.perf_counter() - started, 3)
+        result = _result(settings, method, subjects, scored, scores, seconds) | {"command": command, "key": key}
+        write_json(path, result)
+    values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
+    log.info("%s: subjects %d of %d; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
+    return result, path, scored
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """What came of the subjects of a benchmark.
+
+    Attributes:
+        runs: of those whose frames are there.
+        failed: by name, why others failed.
+        waiting: by name, what others wait for.
+    """
+
+    prepared: PreparedDataset
+    runs: list[SubjectRun]
+    failed: dict[str, str]
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+def _key(subjects: Subjects, settings: BenchmarkSettings, extractor: PoseExtractor) -> str:
+    """SHA-256 of everything that a result depends on."""
+    decisive = [settings.identity(), list(settings.metrics), subjects.failed, subjects.waiting]
+    decisive += [subjects.prepared.absent, code_versions()]
+    decisive += [shipped_and_extractor(settings.metrics, settings.protocol, extractor)]
+    made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in subjects.runs}
+    return digest([*decisive, made])
+
+
+def _result(
+    settings: BenchmarkSettings,
+    method: Method | None,
+    subjects: Subjects,
+    scored: list[SubjectRun],
+    scores: ScoreResult,
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """The content of `results.json`, but for what asked for it.
+
+    Args:
+        scored: those of the subjects that are in the scores.
+        seconds: of `prepare` and `score`.
+    """
     found = scores.as_dict()
     costs = [cost for run in scored for cost in (run.fine_tune, run.sampling)]
-    result = {
+    return {
         "benchmark": settings.benchmark.name,
         **settings.who(),
         "seed": settings.seed,
         **found,
-        "dataset": {**_dataset(prepared, failed, settings), "waiting": waiting},
-        "setup": setup(scored, failed, settings, method),
+        "dataset": {**_dataset(subjects.prepared, subjects.failed, settings), "waiting": subjects.waiting},
+        "setup": setup(scored, subjects.failed, settings, method),
         "subjects": {run.name: {"fine_tune": run.fine_tune, "sampling": run.sampling} for run in scored},
         "files": {
             run.name: {"generated": str(run.generated.resolve()), "real": str(run.real.resolve())} for run in scored
@@ -126,18 +157,12 @@ def _run_benchmark(
         "versions": {**environment(), **found["versions"]},
         "git": git_revision(),
         "seconds": {
-            **{"prepare": round(prepare_seconds, 3), "fine_tune": _total(scored, "fine_tune")},
-            **{"sample": _total(scored, "sampling"), "score": round(time.perf_counter() - scoring, 3)},
+            **{"prepare": seconds["prepare"], "fine_tune": _total(scored, "fine_tune")},
+            **{"sample": _total(scored, "sampling"), "score": seconds["score"]},
         },
         "peak_memory_gib": max((cost["peak_memory_gib"] for cost in costs if "peak_memory_gib" in cost), default=None),
         "identity": settings.identity(),
-        "command": command,
-        "key": key,
     }
-    write_json(path, result)
-    values = ", ".join(f"{name} {float(entry['value']):.4g}" for name, entry in result["metrics"].items())
-    log.info("%s: subjects %d of %d; %s", path, len(scored), result["dataset"]["expected"], values or "no metric")
-    return result, path, scored
 
 
 def score_runs(

@@ -107,11 +107,6 @@ def _is_in(path: str, folders: set[str]) -> bool:
     return any(path == folder or path.startswith(folder + os.sep) for folder in folders)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a file of that name is one that `atomic_path` is writing, or was when it was killed."""
-    return _OURS.fullmatch(name) is not None
-
-
 @functools.cache
 def _clear_once(folder: Path) -> None:
     """What killed processes left in a folder goes when the next one first writes there."""

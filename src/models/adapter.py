@@ -30,7 +30,6 @@ MAX_HEADER = 2**23  # bytes, names, shapes and metadata
 NO_ADDITIONS = {"loras": [], "embeddings": [], "controlnets": [], "clip_skip": 0, "prediction_type": "epsilon"}
 PROBE_TOLERANCE = 1e-2  # half precision moves weights by 0.4 % at most, another training by far more
 _FLOATS = ("F16", "BF16", "F32", "F64")
-_BLOCK = r"(.*transformer_blocks\.\d+)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,25 +220,12 @@ def load_controlvideo_state_dict(
         _copy_strictly(renamed, dict(network.state_dict(keep_vars=True)), "the ControlVideo state dict")
 
 
-def controlvideo_state_dict(backbone: VideoBackbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The inverse of `load_controlvideo_state_dict`: (UNet state, ControlNet state) under the public names."""
-    states = []
-    for network in (backbone.unet, backbone.controlnet):
-        renamed = {_from_ours(name): t for name, t in network.state_dict().items()}
-        states.append({n: t[..., None, None] if n.endswith("conv_temp.weight") else t for n, t in renamed.items()})
-    return states[0], states[1]
-
-
 def _is_conv_temp(name: str, tensor: Tensor) -> bool:
     return name.endswith("conv_temp.weight") and tensor.ndim == 4
 
 
 def _to_ours(name: str) -> str:
-    return re.sub(_BLOCK + r"\.(attn_temp|conv_temp)\.", r"\1.attn1.processor.temporal.\2.", name)
-
-
-def _from_ours(name: str) -> str:
-    return re.sub(_BLOCK + r"\.attn1\.processor\.temporal\.", r"\1.", name)
+    return re.sub(r"(.*transformer_blocks\.\d+)\.(attn_temp|conv_temp)\.", r"\1.attn1.processor.temporal.\2.", name)
 
 
 def _probe(backbone: VideoBackbone) -> Tensor:

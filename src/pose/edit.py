@@ -20,7 +20,7 @@ Side = Literal["left", "right"]
 FACE, HANDS = PARTS["face"].start, {"left": PARTS["left_hand"], "right": PARTS["right_hand"]}
 NECK = BODY_NAMES.index("neck")
 # Eye corners, then pairs of upper and lower lid (iBUG numbers).
-_EYES = {"right": (36, 39, ((37, 41), (38, 40))), "left": (42, 45, ((43, 47), (44, 46)))}
+_LIDS = {"right": ((37, 41), (38, 40)), "left": ((43, 47), (44, 46))}
 # The upper lid makes most of the way.
 _UPPER_LID_SHARE = 0.75
 _MOUTH = np.arange(48, 68)
@@ -86,16 +86,9 @@ def leg(side: Side) -> tuple[int, int, int]:
     return hip, hip + 1, hip + 2
 
 
-def eye_aspect_ratio(xy_K2: np.ndarray, side: Side) -> float:
-    """Mean height of an eye over its width (Soukupová and Čech, 2016)."""
-    inner, outer, lids = _EYES[side]
-    heights = [np.linalg.norm(xy_K2[FACE + a] - xy_K2[FACE + b]) for a, b in lids]
-    return float(np.mean(heights) / np.linalg.norm(xy_K2[FACE + inner] - xy_K2[FACE + outer]))
-
-
 def blink(puppet: Puppet, degree: float, *, side: Side) -> None:
-    """Close an eye: its aspect ratio falls to (1 - degree) of what it was."""
-    _, _, lids = _EYES[side]
+    """Close an eye: its aspect ratio (Soukupová and Čech, 2016) falls to (1 - degree) of what it was."""
+    lids = _LIDS[side]
     puppet.need(*(FACE + point for pair in lids for point in pair))
     for upper, lower in lids:
         pair = [FACE + upper, FACE + lower]

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from src.common.atomic import is_temporary
+from src.common.errors import TEMPORARY_PREFIX
 
 _VOLATILE = frozenset({"seconds", "seconds_per_step", "seconds_per_frame", "peak_memory_gib", "overrides", "git"})
 # Locks stay; the others are by Lightning and Hydra, name places, and begin anew where a fine-tune goes on.
@@ -39,7 +39,7 @@ def content(folder: Path) -> dict[str, str]:
 
 def leftovers(folder: Path) -> list[str]:
     """Temporary files and folders that nobody needs any more."""
-    return [str(path.relative_to(folder)) for path in folder.rglob("*") if is_temporary(path.name)]
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
 
 
 def difference(one: dict[str, str], other: dict[str, str]) -> list[str]:

@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 from src.common.errors import UserError
 from src.models.adapter import (
     METADATA_KEY,
-    controlvideo_state_dict,
     load_adapter,
     load_controlvideo_state_dict,
     read_adapter,
@@ -17,6 +16,7 @@ from src.models.adapter import (
 from src.models.build import build_backbone
 from src.models.loading import random_image_model
 from tests.conftest import TINY
+from tests.models.controlvideo_names import controlvideo_state_dict
 
 
 def fresh(seed: int = 0):

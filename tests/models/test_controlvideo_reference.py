@@ -7,10 +7,11 @@ import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from safetensors.torch import load_file
 
-from src.models.adapter import controlvideo_state_dict, load_controlvideo_state_dict
+from src.models.adapter import load_controlvideo_state_dict
 from src.models.backbone import VideoBackbone
 from src.sampling.ddim import ddim_invert, ddim_sample
 from src.sampling.noise_predictor import NoisePredictor
+from tests.models.controlvideo_names import controlvideo_state_dict
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared/data/controlvideo_reference.safetensors"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_file(), reason=f"{REFERENCE.name} is not beside this checkout")

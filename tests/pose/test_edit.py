@@ -12,7 +12,7 @@ from src.people.body import pose_person
 from src.people.identity import sample_identity
 from src.people.motion import sample_motion
 from src.people.render import keypoints
-from src.pose.edit import FACE, HANDS, arm, eye_aspect_ratio, leg
+from src.pose.edit import FACE, HANDS, arm, leg
 from src.pose.formats import load_poses, save_poses
 from src.pose.head import HEAD, TEMPLATE_P3, HeadPose, fit_head, rotation, turn_points
 from src.pose.keypoints import PARTS, PoseSequence
@@ -73,6 +73,13 @@ def test_the_neutral_amount_changes_no_bit(name, training, script):
     neutral = 1 if name == "zoom" else 0
     edited = apply_script(script(f"edit: {name}, {NEUTRAL_OPTIONS.get(name, '')}keys: {neutral}"), training[:5])
     assert (edited.xy == training[:5].xy).all() and (edited.mask == training[:5].mask).all()
+
+
+def eye_aspect_ratio(xy_K2: np.ndarray, side: str) -> float:
+    """Mean height of an eye over its width (Soukupová and Čech, 2016)."""
+    eye_62 = xy_K2[FACE + (42 if side == "left" else 36) :][:6]
+    heights = np.linalg.norm(eye_62[[1, 2]] - eye_62[[5, 4]], axis=-1)
+    return float(heights.mean() / np.linalg.norm(eye_62[0] - eye_62[3]))
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
