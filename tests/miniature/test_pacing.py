@@ -17,7 +17,8 @@ from src.common.trainer import seconds_of
 from src.miniature.common import MovingAverage
 from src.miniature.pacing import EVERY, FIRST_STEPS, FinishInTime
 from src.miniature.rows import Rows
-from src.pretrain import build_trainer, main, settings_of_pretraining
+from src.miniature.training import build_trainer
+from src.pretrain import main, settings_of_pretraining
 
 
 class _Trainer(SimpleNamespace):

@@ -23,13 +23,14 @@ from src.miniature.keypoints import KeypointsModule
 from src.miniature.pacing import Bar
 from src.miniature.pools import PeoplePool, batch_indices, open_pool, render_pool
 from src.miniature.tokenizer import build_tokenizer, save_tokenizer
+from src.miniature.training import build_trainer
 from src.miniature.vae import VaeModule
 from src.models import loading
 from src.people.identity import describe, sample_identity
 from src.people.render import render_clip, render_frame
 from src.pose.draw import draw_poses
 from src.pose.extractors.mini import KeypointNet, MiniExtractor
-from src.pretrain import build_trainer, main, pretrain, settings_of_pretraining
+from src.pretrain import main, pretrain, settings_of_pretraining
 from tests.models.loaded import loaded_model
 
 POOLS = ("train", "heldout")
