@@ -11,7 +11,7 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.clip import CLIP
 from eval.networks.networks import Networks
 from eval.networks.weights import FILES, HUB, WeightsMissing, WeightStore, mini_folder
-from eval.scoring.protocol import Protocol
+from eval.scoring.settings import ScoreSettings
 from src.common.digests import sha256
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor
@@ -43,9 +43,9 @@ class _Asked(Networks):
         raise _Named("mini-keypoints")
 
 
-def shipped_and_extractor(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> list[Any]:
+def shipped_and_extractor(scoring: ScoreSettings, extractor: PoseExtractor) -> list[Any]:
     """Checksums of the networks that ship with the repository, by name, and the extractor's fingerprint."""
-    names = _asked(metrics, protocol, extractor) - FILES.keys() - HUB.keys()
+    names = _asked(scoring, extractor) - FILES.keys() - HUB.keys()
     shipped = {name: sha256(mini_folder(name) / "model.safetensors") for name in sorted(names)}
     try:
         finds_poses = extractor.fingerprint()
@@ -54,20 +54,20 @@ def shipped_and_extractor(metrics: Sequence[str], protocol: Protocol, extractor:
     return [shipped, finds_poses]
 
 
-def unpublished(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> list[str]:
+def unpublished(scoring: ScoreSettings, extractor: PoseExtractor) -> list[str]:
     """Names in `FILES` of the networks that these metrics ask for and nobody gives a checksum of."""
-    names = _asked(metrics, protocol, extractor)
+    names = _asked(scoring, extractor)
     return sorted(name for name in names if name in FILES and FILES[name].sha256 is None)
 
 
-def _asked(metrics: Sequence[str], protocol: Protocol, extractor: PoseExtractor) -> set[str]:
+def _asked(scoring: ScoreSettings, extractor: PoseExtractor) -> set[str]:
     """Names of the networks that these metrics ask for."""
     store = _AskedStore(None, download=False)
     names: set[str] = set()
-    for key in metrics:
+    for key in scoring.metrics:
         networks = _Asked(store, extractor=extractor, device=torch.device("cpu"), batch_size=1)
         try:
-            REGISTRY[key].judge(networks, protocol)
+            REGISTRY[key].judge(networks, scoring.protocol)
         except _Named as asked:
             names.add(str(asked))
     return names

@@ -12,7 +12,6 @@ from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import LoggersOf, SubjectRun, TellEnd, check_places, run_subject, run_subjects
-from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.libraries import code_versions
@@ -66,10 +65,7 @@ def run_benchmark(
     extractor.download = settings.download
     settings.protocol.check_extractor(extractor.name)
     refused = check_places(settings) if settings.system is None else None
-    fetch(
-        unpublished(settings.metrics, settings.protocol, extractor),
-        WeightStore(settings.weights, settings.download),
-    )
+    fetch(unpublished(settings.scoring, extractor), settings.store())
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
@@ -122,7 +118,7 @@ def _key(subjects: Subjects, settings: BenchmarkSettings, extractor: PoseExtract
     """SHA-256 of everything that a result depends on."""
     decisive = [settings.identity(), list(settings.metrics), subjects.failed, subjects.waiting]
     decisive += [subjects.prepared.absent, code_versions()]
-    decisive += [shipped_and_extractor(settings.metrics, settings.protocol, extractor)]
+    decisive += [shipped_and_extractor(settings.scoring, extractor)]
     made = {run.name: [run.key, dict(run.sources)] if run.sources else run.key for run in subjects.runs}
     return digest([*decisive, made])
 

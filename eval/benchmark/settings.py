@@ -175,10 +175,8 @@ class BenchmarkSettings(NetworkSettings, LearningSettings):
             used = self._used()
             learning = {key: value for key, value in identity(self, "sampling").items() if key in used}
         from eval.benchmark.judges import checksums, unpublished  # torch, which `--help` need not wait for
-        from eval.networks.weights import WeightStore
 
-        names = unpublished(self.metrics, self.protocol, self.pose.build())
-        files = checksums(names, WeightStore(self.weights, self.download))
+        files = checksums(unpublished(self.scoring, self.pose.build()), self.store())
         return digest(
             # Nothing more where all are published, so that results of before keep their identity.
             ({"unpublished": files} if files else {})

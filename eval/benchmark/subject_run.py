@@ -20,7 +20,7 @@ from src.common.typed import plain
 from src.common.writers import check_place, refuse_links
 from src.data.manifest import PreparedDataset
 from src.data.resolve import resolve_subject
-from src.data.subject_split import split_subject
+from src.data.subject_split import SubjectSplit, split_subject
 from src.media.contact_sheet import Row
 from src.methods.base import Method
 from src.methods.material import held_out_material
@@ -154,13 +154,7 @@ def run_subject(
             said |= {"seed": settings.seed, "method": plain(settings.method)}
             summary = samples.save_clip(clip, Beside(frames=Row("real", split.test_frames)), said)
             run.clear_unfinished()
-    # What is scored against, and of what the reference is a frame.
-    if not holds(truth, split.test_frames, split.test_poses):
-        with run.only_writer(wait=True):
-            write_held_out(truth, split)
-    if not holds(run.path / TRAINING, split.training.frames, split.training.poses):
-        with run.only_writer(wait=True):
-            run.save_training(split.training)
+    _keep_real(run, truth, split)
     return SubjectRun(
         name=name,
         generated=samples.path / FRAMES,
@@ -174,6 +168,16 @@ def run_subject(
         resize=getattr(settings.method, "resize", None),
         sources=material.sources,
     )
+
+
+def _keep_real(run: RunFolder, truth: Path, split: SubjectSplit) -> None:
+    """Write what is scored against, and of what the reference is a frame, where it is not there as it was."""
+    if not holds(truth, split.test_frames, split.test_poses):
+        with run.only_writer(wait=True):
+            write_held_out(truth, split)
+    if not holds(run.path / TRAINING, split.training.frames, split.training.poses):
+        with run.only_writer(wait=True):
+            run.save_training(split.training)
 
 
 def _finished(

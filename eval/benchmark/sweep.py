@@ -147,7 +147,7 @@ def score_sweep(
         UserError: files that do not belong together.
     """
     paths, protocol = [], scoring.protocol
-    asked = (scoring.metrics, protocol, networks.extractor)
+    asked = scoring, networks.extractor
     judged = [checksums(unpublished(*asked), networks.store), *shipped_and_extractor(*asked)]
     names = _file_names(sweep.variants)
     for variant in track(sweep.variants, "Scoring"):

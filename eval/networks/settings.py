@@ -10,6 +10,7 @@ from src.pose.extractors.base import PoseExtractor
 
 if TYPE_CHECKING:
     from eval.networks.networks import Networks
+    from eval.networks.weights import WeightStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,13 @@ class NetworkSettings:
         """The networks that a run may ask for; poses of MSE-P by `extractor`."""
         # Seconds of imports that `--help` and a misspelt setting need not wait for.
         from eval.networks.networks import Networks, choose_device
+
+        extractor.download = self.download
+        device = choose_device(self.device)
+        return Networks(self.store(), extractor=extractor, device=device, batch_size=self.batch_size)
+
+    def store(self) -> "WeightStore":
+        """Where the networks' files are found."""
         from eval.networks.weights import WeightStore
 
-        store = WeightStore(self.weights, self.download)
-        extractor.download = self.download
-        return Networks(store, extractor=extractor, device=choose_device(self.device), batch_size=self.batch_size)
+        return WeightStore(self.weights, self.download)
