@@ -5,7 +5,7 @@ channels.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict, cast
 
@@ -82,32 +82,19 @@ def draw_step(
 
 
 class Steps(IterableDataset):
-    """Endless steps from number `first` on.
+    """Endless steps.
 
     Args:
-        clip: encoded.
-        batch_frames: n.
-        num_timesteps: T.
-        seed: of frames, timesteps and noise.
+        draw: what a step is made of, by its number.
+        first: number of the first.
     """
 
-    def __init__(self, clip: EncodedClip, *, batch_frames: int, num_timesteps: int, seed: int, first: int) -> None:
+    def __init__(self, draw: Callable[[int], StepBatch], first: int) -> None:
         super().__init__()
-        self.clip, self.batch_frames, self.num_timesteps = clip, batch_frames, num_timesteps
-        self.seed, self.first = seed, first
+        self.draw, self.first = draw, first
 
     def __iter__(self) -> Iterator[StepBatch]:
-        return map(self._step, itertools.count(self.first))
-
-    def _step(self, step: int) -> StepBatch:
-        latents_NChw = self.clip.latents_NChw
-        frames, timestep, noise_nChw = draw_step(
-            *(len(latents_NChw), self.batch_frames, tuple(latents_NChw.shape[1:]), self.num_timesteps, self.seed, step)
-        )
-        frames = frames.to(latents_NChw.device)
-        return StepBatch(
-            frames=frames, latents=latents_NChw[frames], noise=noise_nChw, timestep=torch.tensor([timestep])
-        )
+        return map(self.draw, itertools.count(self.first))
 
 
 class OneShotDataModule(LightningDataModule):
@@ -127,14 +114,25 @@ class OneShotDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """A step at a time, from where the run stands."""
         assert self.trainer is not None
-        steps = Steps(
-            self.clip,
-            batch_frames=self.batch_frames,
-            num_timesteps=self.num_timesteps,
-            seed=self.seed,
-            first=self.trainer.global_step,
+        return DataLoader(Steps(self.step, first=self.trainer.global_step), batch_size=None)
+
+    def step(self, number: int) -> StepBatch:
+        """All that a step draws."""
+        latents_NChw = self.clip.latents_NChw
+        frames, timestep, noise_nChw = draw_step(
+            *(
+                len(latents_NChw),
+                self.batch_frames,
+                tuple(latents_NChw.shape[1:]),
+                self.num_timesteps,
+                self.seed,
+                number,
+            )
         )
-        return DataLoader(steps, batch_size=None)
+        frames = frames.to(latents_NChw.device)
+        return StepBatch(
+            frames=frames, latents=latents_NChw[frames], noise=noise_nChw, timestep=torch.tensor([timestep])
+        )
 
     def val_dataloader(self) -> DataLoader:
         """The first frames at timesteps in equal distances, always with the same noise."""
