@@ -15,7 +15,7 @@ import numpy as np
 
 from src.common.errors import UserError
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
-from src.pose.tracking import Person
+from src.pose.tracking import Detection
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ MAX_COORDINATE = 1e6
 MAX_CANVAS = 100_000
 
 
-def parse_frames(path: Path, documents: list[Any], *, size: tuple[int, int] | None) -> list[list[Person]]:
+def parse_frames(path: Path, documents: list[Any], *, size: tuple[int, int] | None) -> list[list[Detection]]:
     """Read one JSON object a frame into people in units of the frame.
 
     Args:
@@ -70,7 +70,7 @@ def parse_frames(path: Path, documents: list[Any], *, size: tuple[int, int] | No
                 " poses_size=[1080,1920]"
             )
         height, width = canvas
-        scaled.append([Person(person.xy / (width, height), person.confidence) for person in people])
+        scaled.append([Detection(person.xy / (width, height), person.confidence) for person in people])
     return scaled
 
 
@@ -117,7 +117,7 @@ def to_documents(poses: PoseSequence, *, size: tuple[int, int], fps: float | Non
     return documents
 
 
-def _parse_document(where: str, document: Any) -> tuple[list[Person], tuple[int, int] | None]:
+def _parse_document(where: str, document: Any) -> tuple[list[Detection], tuple[int, int] | None]:
     """One frame: its people in the file's units, and its canvas (height, width) if it has one."""
     if isinstance(document, dict) and isinstance(document.get("people"), list):
         _check_count(where, len(document["people"]))
@@ -142,7 +142,7 @@ def _canvas(where: str, document: dict[str, Any]) -> tuple[int, int] | None:
     return canvas
 
 
-def _parse_person(where: str, person: Any) -> Person:
+def _parse_person(where: str, person: Any) -> Detection:
     if not isinstance(person, dict) or not any(key in person for key in KEYS.values()):
         raise UserError(f"{where}: expected an object with {', '.join(KEYS.values())}")
     triples = np.zeros((NUM_KEYPOINTS, 3))
@@ -160,7 +160,7 @@ def _parse_person(where: str, person: Any) -> Person:
     return _person(where, triples[:, :2], triples[:, 2])
 
 
-def _parse_dwpose(where: str, document: dict[str, Any]) -> list[Person]:
+def _parse_dwpose(where: str, document: dict[str, Any]) -> list[Detection]:
     """DWPose's dictionary: body points of all people in `candidate`, each person's row of `subset` their indices or -1.
 
     `hands` holds everyone's left hand, then everyone's right hand; unseen points of hands and faces are (-1, -1).
@@ -192,15 +192,15 @@ def _parse_dwpose(where: str, document: dict[str, Any]) -> list[Person]:
     return people
 
 
-def _person(where: str, xy: np.ndarray, confidence: np.ndarray) -> Person:
+def _person(where: str, xy: np.ndarray, confidence: np.ndarray) -> Detection:
     # OpenPose's face and hand scores pass 1 by a little.
-    person = Person(xy, np.clip(confidence, 0, 1))
+    person = Detection(xy, np.clip(confidence, 0, 1))
     if not (np.isfinite(confidence).all() and np.isfinite(xy[person.seen]).all()):
         raise UserError(f"{where}: a keypoint is not a finite number")
     if np.abs(xy[person.seen]).max(initial=0) > MAX_COORDINATE:
         raise UserError(f"{where}: a keypoint lies more than {MAX_COORDINATE:.0f} pixels away, so the file is damaged")
     # What is not seen means nothing; a large number there would overflow where people are compared.
-    return Person(np.where(person.seen[:, None], xy, 0), person.confidence)
+    return Detection(np.where(person.seen[:, None], xy, 0), person.confidence)
 
 
 def _check_count(where: str, count: int) -> None:

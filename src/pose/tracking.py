@@ -31,7 +31,7 @@ MAX_PREDICTED_FRAMES = 5
 PersonChoice = Literal["largest", "left", "right"] | int
 
 
-class Person(NamedTuple):
+class Detection(NamedTuple):
     """One detected person in one frame.
 
     Attributes:
@@ -62,7 +62,7 @@ class Person(NamedTuple):
 class _Track:
     """One person over time: `indices[f]` says which detection of frame f is theirs, `areas` how large each was."""
 
-    person: Person
+    person: Detection
     frame: int
     indices: dict[int, int]
     areas: list[float]
@@ -75,7 +75,7 @@ class _Track:
     def allowed(self, frame: int) -> float:
         return min(MAX_JUMP + JUMP_PER_MISSED_FRAME * (frame - self.frame - 1), MAX_JUMP_AFTER_GAP)
 
-    def extend(self, person: Person, frame: int, index: int) -> None:
+    def extend(self, person: Detection, frame: int, index: int) -> None:
         common = self.person.seen & person.seen
         if common.any():
             step = np.median(person.xy[common] - self.person.xy[common], axis=0) / (frame - self.frame)
@@ -125,7 +125,7 @@ def check_person(person: PersonChoice, *, alone: str | None = None) -> None:
         )
 
 
-def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest") -> Crowd:
+def follow(people_F: Sequence[Sequence[Detection]], person: PersonChoice = "largest") -> Crowd:
     """Tell the people of a clip apart and choose one.
 
     Detections are linked frame by frame into tracks (optimal assignment on keypoint distance to where each person
@@ -142,8 +142,8 @@ def follow(people_F: Sequence[Sequence[Person]], person: PersonChoice = "largest
         NobodyFound: nobody has that number.
 
     Example:
-        >>> near = Person(np.random.default_rng(0).uniform(0, 0.9, (128, 2)), np.ones(128))
-        >>> far = Person(near.xy / 10, near.confidence)
+        >>> near = Detection(np.random.default_rng(0).uniform(0, 0.9, (128, 2)), np.ones(128))
+        >>> far = Detection(near.xy / 10, near.confidence)
         >>> follow([[far, near], [], [near, far]]).indices(3)
         [1, None, 0]
         >>> follow([[far, near], [], [near, far]], "left").indices(3)
@@ -173,7 +173,7 @@ def _chosen(boxes: Sequence[dict[int, np.ndarray]], person: PersonChoice) -> int
     return (min if person == "left" else max)(lasting, key=lambda number: centres[number])
 
 
-def _linked(people_F: Sequence[Sequence[Person]]) -> list[_Track]:
+def _linked(people_F: Sequence[Sequence[Detection]]) -> list[_Track]:
     tracks: list[_Track] = []
     recent: list[_Track] = []
     for frame, people in enumerate(people_F):
@@ -190,7 +190,7 @@ def _linked(people_F: Sequence[Sequence[Person]]) -> list[_Track]:
     return tracks
 
 
-def _links(tracks: Sequence[_Track], people: Mapping[int, Person], frame: int) -> list[tuple[_Track, int]]:
+def _links(tracks: Sequence[_Track], people: Mapping[int, Detection], frame: int) -> list[tuple[_Track, int]]:
     """Who of the people, by index, goes on which of the tracks: the assignment of the least distance in all."""
     if not tracks or not people:
         return []
@@ -209,7 +209,7 @@ def _links(tracks: Sequence[_Track], people: Mapping[int, Person], frame: int) -
     ]
 
 
-def _distances(tracks: Sequence[_Track], people: Sequence[Person], frame: int) -> np.ndarray:
+def _distances(tracks: Sequence[_Track], people: Sequence[Detection], frame: int) -> np.ndarray:
     """(T, P) mean distance of common keypoints to where they are expected, in units of the person's size."""
     expected, seen = np.stack([track.expected(frame) for track in tracks]), np.stack([t.person.seen for t in tracks])
     found, there = np.stack([person.xy for person in people]), np.stack([person.seen for person in people])
@@ -228,7 +228,7 @@ def _distances(tracks: Sequence[_Track], people: Sequence[Person], frame: int) -
 
 
 def select_person(
-    people_F: Sequence[Sequence[Person]], *, source: str, person: PersonChoice = "largest"
+    people_F: Sequence[Sequence[Detection]], *, source: str, person: PersonChoice = "largest"
 ) -> tuple[PoseSequence, Crowd]:
     """Turn per-frame detections into the poses of one person, and log who was chosen.
 

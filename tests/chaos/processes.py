@@ -25,7 +25,7 @@ MODULES = {
 }
 # What commands import when they need it; imported before the first fork, or each process would pay for it.
 _LATE = (
-    *("src.runs.make_run", "src.runs.person", "src.runs.run_folder", "src.showcase.gallery", "src.inpainting.repair"),
+    *("src.runs.make_run", "src.runs.film", "src.runs.run_folder", "src.showcase.gallery", "src.inpainting.repair"),
     *("src.showcase.look", "matplotlib.figure", "torchmetrics", "lightning.pytorch.loggers", "tensorboard"),
 )
 HANG_SECONDS = 60

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from src.common.errors import UserError
-from src.pose.tracking import MAX_MISSED_FRAMES, Person, PersonChoice, follow, select_person
+from src.pose.tracking import MAX_MISSED_FRAMES, Detection, PersonChoice, follow, select_person
 
 SHAPE_K2 = np.random.default_rng(7).uniform(-0.5, 0.5, (128, 2))
 
 
-def person(x: float, y: float = 0.5, *, size: float = 0.2, seen: slice = slice(None)) -> Person:
+def person(x: float, y: float = 0.5, *, size: float = 0.2, seen: slice = slice(None)) -> Detection:
     confidence = np.zeros(128)
     confidence[seen] = 0.9
-    return Person(SHAPE_K2 * size + (x, y), confidence)
+    return Detection(SHAPE_K2 * size + (x, y), confidence)
 
 
-def indices(people_F: list[list[Person]], choice: PersonChoice = "largest") -> list[int | None]:
+def indices(people_F: list[list[Detection]], choice: PersonChoice = "largest") -> list[int | None]:
     return follow(people_F, choice).indices(len(people_F))
 
 
@@ -116,7 +116,7 @@ def test_few_common_keypoints_still_link():
 
 
 def test_nobody_is_an_error_that_names_the_source():
-    nobody = Person(np.zeros((128, 2)), np.zeros(128))
+    nobody = Detection(np.zeros((128, 2)), np.zeros(128))
     with pytest.raises(UserError, match=r"clip\.json: no person found in the 3 frames"):
         select_person([[], [nobody], []], source="clip.json")
 

@@ -14,7 +14,7 @@ from src.common.errors import UserError, in_one_line
 from src.common.progress import track
 from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence
-from src.pose.tracking import Crowd, Person, PersonChoice, select_person
+from src.pose.tracking import Crowd, Detection, PersonChoice, select_person
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def told_person(person: PersonChoice) -> str:
 
 
 def extract_people(
-    detect: Callable[[np.ndarray], list[Person]],
+    detect: Callable[[np.ndarray], list[Detection]],
     frames: Iterable[np.ndarray],
     *,
     total: int | None,

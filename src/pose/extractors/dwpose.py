@@ -19,7 +19,7 @@ from src.common.errors import UserError
 from src.common.typed import check_choice
 from src.pose.extractors.base import PoseExtractor, extract_people, told_person
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
-from src.pose.tracking import Person, PersonChoice
+from src.pose.tracking import Detection, PersonChoice
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class DWPoseExtractor(PoseExtractor):
     def extract(self, frames: Iterable[np.ndarray], *, total: int | None = None) -> PoseSequence:
         detector, estimator = self._load()
 
-        def detect(frame: np.ndarray) -> list[Person]:
+        def detect(frame: np.ndarray) -> list[Detection]:
             image = np.ascontiguousarray(frame[..., ::-1])  # rtmlib takes OpenCV's BGR
             boxes = detector(image)
             if detector.det_mode == "multiclass":
@@ -155,7 +155,7 @@ class DWPoseExtractor(PoseExtractor):
 
 def to_people(
     keypoints: np.ndarray, scores: np.ndarray, size: tuple[int, int], *, confidence_threshold: float
-) -> list[Person]:
+) -> list[Detection]:
     """rtmlib's whole-body result for one frame as our keypoints.
 
     The neck is the mean of the shoulders with the smaller of their scores, so that it is seen when both are.
@@ -181,7 +181,7 @@ def to_people(
         for part, source in RTMLIB_PARTS.items():
             xy[PARTS[part]] = pixels[source] / (width, height)
             confidence[PARTS[part]] = np.where(score[source] >= confidence_threshold, np.clip(score[source], 0, 1), 0)
-        people.append(Person(xy, confidence))
+        people.append(Detection(xy, confidence))
     return people
 
 

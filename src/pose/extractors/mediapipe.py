@@ -14,7 +14,7 @@ import numpy as np
 from src.common.errors import UserError
 from src.pose.extractors.base import PoseExtractor, extract_people
 from src.pose.keypoints import NUM_KEYPOINTS, PARTS, PoseSequence
-from src.pose.tracking import Person
+from src.pose.tracking import Detection
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class MediaPipeExtractor(PoseExtractor):
         with contextlib.ExitStack() as opened:
             holistic = None
 
-            def detect(frame: np.ndarray) -> list[Person]:
+            def detect(frame: np.ndarray) -> list[Detection]:
                 nonlocal holistic, found
                 # Each of its models is started by the first frame that needs it, and talks from threads of its own.
                 with contextlib.nullcontext() if found else quiet_stderr():
@@ -107,7 +107,7 @@ class MediaPipeExtractor(PoseExtractor):
             ) from error
 
 
-def to_person(result: Any, *, visibility_threshold: float) -> Person:
+def to_person(result: Any, *, visibility_threshold: float) -> Detection:
     """Holistic's result for one frame as our keypoints: unseen where not found, hidden or outside the frame.
 
     Args:
@@ -133,7 +133,7 @@ def to_person(result: Any, *, visibility_threshold: float) -> Person:
             xy[PARTS[part]] = _array(hand)
             confidence[PARTS[part]] = 1
     inside = ((xy >= 0) & (xy <= 1)).all(-1)
-    return Person(xy, np.where(inside, confidence, 0))
+    return Detection(xy, np.where(inside, confidence, 0))
 
 
 def _array(landmarks: Any) -> np.ndarray:

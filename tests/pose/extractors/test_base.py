@@ -19,7 +19,7 @@ from src.pose.extractors.mediapipe import FACE_FROM_MESH, MediaPipeExtractor, to
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import save_poses
 from src.pose.keypoints import PARTS, PoseSequence
-from src.pose.tracking import Person
+from src.pose.tracking import Detection
 
 CONF = Path(__file__).parents[3] / "conf" / "pose"
 CLIPS = Path(__file__).parents[4] / "shared" / "data" / "clips"
@@ -58,7 +58,7 @@ def test_frames_are_read_once_and_one_at_a_time():
         nonlocal most
         most = max(most, len(alive))
         alive.clear()
-        return [Person(np.full((128, 2), 0.5), np.ones(128))]
+        return [Detection(np.full((128, 2), 0.5), np.ones(128))]
 
     assert len(extract_people(detect, frames(), total=None, name="test")[0]) == 5
     assert most == 1
