@@ -12,6 +12,7 @@ from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import MakeLoggers, SubjectRun, TellEnd, check_places, run_subject, run_subjects
+from eval.networks.networks import choose_device
 from eval.networks.weights import WeightStore
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
@@ -20,7 +21,7 @@ from eval.scoring.protocol import Protocol
 from eval.scoring.reading import read_clip
 from eval.scoring.score import ScoreResult, score
 from src.common.digests import digest, sha256
-from src.common.errors import ResourceError, UserError
+from src.common.errors import UserError
 from src.common.files import read_record, write_json
 from src.common.progress import track
 from src.common.writers import only_writer
@@ -57,12 +58,12 @@ def run_benchmark(
         subjects wait for another system.
 
     Raises:
-        ResourceError: runs cannot be written where they go.
-        UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
-            subjects that fail are in the result.
+        UserError: bad settings, runs cannot be written where they go, there is no such device, not one subject could
+            be scored, or the result's folder holds another result. Single subjects that fail are in the result.
     """
     extractor = settings.pose.build()
     settings.protocol.check_extractor(extractor.name)
+    choose_device(settings.device)
     refused = check_places(settings) if settings.system is None else None
     fetch(
         unpublished(settings.metrics, settings.protocol, extractor),
@@ -78,7 +79,7 @@ def run_benchmark(
 def _run_benchmark(
     settings: BenchmarkSettings,
     path: Path,
-    refused: ResourceError | None,
+    refused: UserError | None,
     *,
     loggers: MakeLoggers,
     ended: TellEnd,
