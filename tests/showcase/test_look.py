@@ -352,6 +352,18 @@ def test_poses_without_anyone_are_refused(show, tmp_path):
         show(f"poses={tmp_path / 'empty.npz'}")
 
 
+def test_a_script_that_takes_the_person_out_of_the_frame_is_told(show, tmp_path, caplog):
+    def script(keys: str) -> str:
+        edit = f"{{edit: translate, x: 2, y: 0, easing: linear, keys: {keys}}}"
+        (tmp_path / "away.yaml").write_text(f"frames: 3\nframe: 0\nedits: [{edit}]\n")
+        return f"poses={tmp_path / 'away.yaml'}"
+
+    show(script("{0: 0, 2: 1}"), "subject=people_001")
+    assert "away.yaml: the person is wholly outside the frame in frames 1-2" in caplog.text
+    with pytest.raises(UserError, match="away.yaml have the person wholly outside the frame throughout"):
+        show(script("1"), "subject=people_001")
+
+
 def test_the_command_is_named_where_it_is_missing(run_module):
     done = run_module("src.poses", "poses=people_001")
     assert done.returncode == 2
