@@ -158,7 +158,7 @@ def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subje
     """The clip that `poses` names: of a video what `data` says, of a subject that is known already as many frames."""
     data = settings.data
     clip = data.clip if size is None else _shaped(data.clip, size)
-    driver = known_subject(settings.poses, settings=clip, root=data.root, size=size)
+    driver = known_subject(settings.poses, settings=clip, root=data.root, size=size, smaller=size is None)
     if driver is None:
         follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
         _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")

@@ -127,7 +127,8 @@ def _subject(settings: LookSettings) -> _Subject | None:
     if settings.subject is None:
         return None
     data = settings.data
-    found = resolve_subject(settings.subject, settings=data.clip, root=data.root, extractor=settings.pose.build)
+    how = {"settings": data.clip, "root": data.root, "extractor": settings.pose.build}
+    found = resolve_subject(settings.subject, **how, smaller=True)
     split = split_subject(found, data)
     return _Subject(settings.subject, split.training, split.training_indices)
 

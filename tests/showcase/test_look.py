@@ -364,6 +364,15 @@ def test_a_script_that_takes_the_person_out_of_the_frame_is_told(show, tmp_path,
         show(script("1"), "subject=people_001")
 
 
+@pytest.mark.parametrize("whose", [[], ["subject=me"]])
+def test_a_look_takes_a_subject_of_fewer_pixels_as_it_is(call_main, tmp_path, whose):
+    """At the 512 pixels that it has by default."""
+    prepared(tmp_path / "data", 3)
+    given = ("data.num_frames=4", "data.num_test_frames=2", "output=out", "poses=me", *whose)
+    assert call_main(poses_main, "show", *given) == (0, "")
+    assert (tmp_path / "out/distance.png").exists() == bool(whose)
+
+
 def test_the_command_is_named_where_it_is_missing(run_module):
     done = run_module("src.poses", "poses=people_001")
     assert done.returncode == 2
