@@ -151,7 +151,7 @@ def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None
     axes.plot(distance.far, finite[distance.far], "o", color="#c1121f", markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"frame ({target.fps:g} a second)")
-    axes.set_ylabel("distance (frame widths)")
+    axes.set_ylabel("distance (share of the frame)")
     title = "Distance to the nearest training pose"
     axes.set_title(f"{title}; far: {frame_ranges(distance.far, limit=8)}" if distance.far else title, fontsize=10)
     axes.set_ylim(bottom=0)
