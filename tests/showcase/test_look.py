@@ -373,6 +373,13 @@ def test_a_look_takes_a_subject_of_fewer_pixels_as_it_is(call_main, tmp_path, wh
     assert (tmp_path / "out/distance.png").exists() == bool(whose)
 
 
+def test_a_single_picture_is_told_what_was_expected(call_main, tmp_path):
+    write_frames(tmp_path / "frames", np.zeros((1, 16, 16, 3), np.uint8))
+    (tmp_path / "frames/00000.png").rename(tmp_path / "pose.png")
+    status, told = call_main(poses_main, "show", "poses=pose.png", "pose=mini")
+    assert status == 2 and told.startswith("error: pose.png is a single picture: expected a video file such as mp4")
+
+
 def test_the_command_is_named_where_it_is_missing(run_module):
     done = run_module("src.poses", "poses=people_001")
     assert done.returncode == 2
