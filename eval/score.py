@@ -20,6 +20,7 @@ from eval.scoring.settings import ScoreSettings
 from src.app.entry import command, entry, exit_with, settings_of
 from src.common.errors import UserError
 from src.common.files import write_json
+from src.common.stopping import keeping_nothing
 from src.common.typed import FilePath, Raw
 from src.common.writers import check_file
 from src.pose.extractors.settings import ExtractorSettings
@@ -85,7 +86,8 @@ def main(cfg: DictConfig) -> None:
     if settings.output is not None:
         check_file(settings.output)
     networks, clips = settings.open(settings.pose.build()), settings.clips()
-    found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
+    with keeping_nothing(None if settings.resume is not None else "resume=FOLDER"):
+        found = score_paths(clips, settings.scoring(), networks, resume=settings.resume)
     said: dict[str, Any] = dict(vars(settings.table))
     if settings.run is not None:
         from eval.scoring.runs import said_by

@@ -7,14 +7,15 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from src.app.command_line import as_given
 from src.app.entry import entry, overrides, settings_of
 from src.app.loggers import build_loggers, log_video
 from src.app.repeat import repeated
 from src.app.run_dir import choose_run_dir
 from src.app.sweep import in_sweep
+from src.common.paths import choices
+from src.common.reading import read_yaml
 from src.common.stopping import going_on_with
-from src.common.typed import FileName
+from src.common.typed import FileName, plain
 from src.runs.settings import RunSettings
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,16 @@ def main(cfg: DictConfig) -> None:
 
 
 def _how_poses_are_found(settings: RunSettings) -> list[str]:
-    """What was given of `pose`, which finds the poses of a driver as well; keypoints are those of one clip."""
-    if settings.pose.kind == "file":
+    """The extractor as settings of `src.sample`, which finds the poses of a driver by it as well.
+
+    Keypoints are those of one clip, and so is the person who was chosen of several.
+    """
+    own, kind = plain(settings.pose), settings.pose.kind
+    if kind == "file":
         return []
-    return [given for given in as_given(overrides(), CommandLine) if given.startswith(("pose=", "pose."))]
+    shipped = read_yaml(choices("pose")[kind])
+    changed = [f"pose.{key}={value}" for key, value in own.items() if value != shipped[key] and key != "person"]
+    return changed if kind == "dwpose" else [f"pose={kind}", *changed]
 
 
 if __name__ == "__main__":

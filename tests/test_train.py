@@ -153,6 +153,8 @@ def test_a_run_folder_has_one_writer(call_main, tmp_path, monkeypatch):
     monkeypatch.setattr("src.train.log.info", lambda message, *words: told.append(message % words))
     assert call_main(main, *command) == (0, "")
     assert f"src.sample run=run {' '.join(pose)} poses=<" in told[-1]
+    assert call_main(main, "repeat=run", "run_dir=again") == (0, "")
+    assert f"src.sample run=again {' '.join(pose)} poses=<" in told[-1], "whoever said how"
 
 
 @pytest.mark.parametrize(("name", "rendered", "word"), [("mini", False, "sd15"), ("mini", True, None)])

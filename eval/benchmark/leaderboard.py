@@ -115,10 +115,7 @@ def new_board(folder: Path, result: Path) -> Board:
     if without := [name for name, entry in found.inputs.items() if "real_sha256" not in entry]:
         raise UserError(f"{result}: {without[0]} was scored without true frames: give real=")
     kept = ["frames", "real_sha256", *(key for key, _, _ in _measured_by(found.metrics))]
-    clips = {
-        name: typed(BoardClip, {key: entry[key] for key in kept if key in entry})
-        for name, entry in found.inputs.items()
-    }
+    clips = {name: typed(BoardClip, {key: of[key] for key in kept if key in of}) for name, of in found.inputs.items()}
     networks = {name: network for name in found.metrics if (network := _network(found, name)) is not None}
     board = Board(
         benchmark=folder.resolve().name if found.benchmark == UNNAMED else found.benchmark,
@@ -230,7 +227,11 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
             yield f"{metric} was judged by another network ({network})"
         elif not (REGISTRY[metric].of_all_clips or any(metric in clip for clip in result.clips.values())):
             yield f"{metric} has no value of any clip, without which it cannot be checked"
-    for metric in result.metrics:
+    frames = sum(clip.frames for clip in board.clips.values())
+    for metric, entry in result.metrics.items():
+        # Of what not each frame has a value, a result does not say which have.
+        if entry["frames"] > frames or (entry["frames"] != frames and REGISTRY[metric].weighs != "some"):
+            yield f"{metric} is said to be of {counted(entry['frames'], 'frame')}, of which the clips have {frames}"
         scored = [name for name, clip in result.clips.items() if metric in clip]
         if unweighted := [name for name in scored if metric not in result.weights.get(name, {})]:
             yield f"{metric} of {_some(set(unweighted))} has no weight, without which its value cannot be checked"
@@ -243,7 +244,7 @@ def _mismatches(result: Result, board: Board) -> Iterator[str]:
         if scored and not some and (lost := set(result.clips) - set(scored)):
             yield f"{metric} has no value of {_some(lost)}"
             continue
-        value, pooled = result.metrics[metric]["value"], _pooled(result, metric)
+        value, pooled = entry["value"], _pooled(result, metric)
         if pooled is not None and not math.isclose(value, pooled, rel_tol=TOLERANCE, abs_tol=TOLERANCE**2):
             yield f"{metric} is {value:.6g}, but its clips give {pooled:.6g}"
 
@@ -283,8 +284,7 @@ def _pooled(result: Result, metric: str) -> float | None:
     own: Mapping[str, float] = {name: clip[metric] for name, clip in result.clips.items() if metric in clip}
     if not own:
         return None
-    weighted = [(result.weights[name][metric], value) for name, value in own.items()]
-    finite = [(weight, value) for weight, value in weighted if math.isfinite(value)]
+    finite = [(result.weights[name][metric], value) for name, value in own.items() if math.isfinite(value)]
     total = sum(weight for weight, _ in finite)
     return sum(weight * value for weight, value in finite) / total if total else math.inf
 

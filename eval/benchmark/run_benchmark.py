@@ -12,6 +12,7 @@ from eval.benchmark.external.exchange import exchange
 from eval.benchmark.judges import fetch, shipped_and_extractor, unpublished
 from eval.benchmark.settings import BenchmarkSettings, ExternalMethod
 from eval.benchmark.subject_run import LoggersOf, SubjectRun, TellEnd, check_places, run_subject, run_subjects
+from eval.networks.networks import choose_device
 from eval.scoring.clips import ClipPaths, ScoredClip
 from eval.scoring.feature_store import FeatureStore
 from eval.scoring.libraries import code_versions
@@ -57,13 +58,13 @@ def run_benchmark(
         subjects wait for another system.
 
     Raises:
-        ResourceError: runs cannot be written where they go.
-        UserError: bad settings, not one subject could be scored, or the result's folder holds another result. Single
-            subjects that fail are in the result.
+        UserError: bad settings, runs cannot be written where they go, there is no such device, not one subject could
+            be scored, or the result's folder holds another result. Single subjects that fail are in the result.
     """
     extractor = settings.pose.build()
     extractor.download = settings.download
     settings.protocol.check_extractor(extractor.name)
+    choose_device(settings.device)
     refused = check_places(settings) if settings.system is None else None
     fetch(unpublished(settings.scoring, extractor), settings.store())
     path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME

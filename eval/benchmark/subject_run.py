@@ -15,7 +15,7 @@ import torch
 from lightning.pytorch.loggers import Logger
 
 from eval.benchmark.settings import BenchmarkSettings
-from src.common.errors import ResourceError, UserError
+from src.common.errors import UserError
 from src.common.typed import plain
 from src.common.writers import check_place, refuse_links
 from src.data.manifest import PreparedDataset
@@ -65,20 +65,22 @@ class SubjectRun:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_places(settings: BenchmarkSettings) -> ResourceError | None:
-    """Refuse folders in which no subject can be learnt, before the first is prepared.
+def check_places(settings: BenchmarkSettings) -> UserError | None:
+    """Refuse folders and devices in and on which no subject can be learnt, before the first is prepared.
 
     Returns:
-        Why nothing can be written where runs go, though what is finished there can be scored; None: it can be written.
+        Why nothing can be made where runs go, though what is finished there can be scored; None: it can be made.
 
     Raises:
-        ResourceError: nothing can be written there, and nothing is finished; or as `fine_tune_cache=` stands.
+        UserError: nothing can be written there, or there is no such device, and nothing is finished; or as
+            `fine_tune_cache=` stands.
     """
     check_cache(settings.fine_tune_cache)
     runs = settings.runs_folder
     try:
         check_place(runs)
-    except ResourceError as error:
+        settings.trainer.check_available()
+    except UserError as error:
         if not any(runs.glob(f"*/{SAMPLES}/*/{SUMMARY}")):
             raise
         log.warning("%s; what is finished there is scored", error)
@@ -113,7 +115,7 @@ def run_subjects(
 
 
 def run_subject(
-    name: str, settings: BenchmarkSettings, method: Method, *, loggers: LoggersOf, refused: ResourceError | None
+    name: str, settings: BenchmarkSettings, method: Method, *, loggers: LoggersOf, refused: UserError | None
 ) -> SubjectRun:
     """Bring a prepared subject through fine-tune and sampling, or find that this was done before.
 
@@ -121,8 +123,8 @@ def run_subject(
         refused: of `check_places`.
 
     Raises:
-        UserError: bad settings, a subject too short for them, or one that lacks what the method needs.
-        ResourceError: `refused`, of a subject that is not finished.
+        UserError: bad settings, a subject too short for them, or one that lacks what the method needs; `refused`, of
+            a subject that is not finished.
     """
     data, kind = settings.data, settings.kind
     subject = resolve_subject(name, clip=data.square_clip, root=data.root, extractor=no_extractor)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from eval.metrics.registry import REGISTRY
-from eval.reporting.results import Result
+from eval.reporting.results import Result, some_clips
 from eval.scoring.protocol import shipped_protocol
 from src.common.counting import counted
 from src.common.paths import choices
@@ -67,6 +67,8 @@ def notes_of(results: Sequence[Result], *, published: bool) -> list[str]:
         noted = {name: entry["note"] for name, entry in result.metrics.items() if "note" in entry}
         texts = [f"{REGISTRY[name].title}: {note}" for name, note in noted.items()]
         texts += [f"{_title(name)} is missing: {reason}" for name, reason in result.missing.items()]
+        of = {name: some_clips(result.clips, name) for name in result.metrics}
+        texts += [f"{REGISTRY[name].title} is {clips}" for name, clips in of.items() if clips is not None]
         if result.warnings:
             first, *others = result.warnings
             texts.append(first + (f" (and {counted(len(others), 'warning')} more)" if others else ""))

@@ -146,6 +146,15 @@ class Result:
         return [1.0 if REGISTRY[metric].weighs == "videos" else self.clips[clip]["frames"] for clip in clips]
 
 
+def some_clips(clips: Mapping[str, Mapping[str, Any]], metric: str) -> str | None:
+    """Of which clips a metric's value is, where some have none: those that show no hand, for one; None: of all."""
+    lacking = [clip for clip, own in clips.items() if metric not in own]
+    if not 0 < len(lacking) < len(clips):
+        return None
+    more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+    return f"of {len(clips) - len(lacking)} of {len(clips)} clips, without {', '.join(lacking[:3])}{more}"
+
+
 def load_results(paths: Sequence[Path]) -> list[Result]:
     """Read result files, and all those in folders and below.
 

@@ -41,10 +41,21 @@ def code_sha256(folders: Sequence[Path]) -> str:
     return digest([[file.name, _done_by(file.read_text("utf-8-sig"))] for file in files])
 
 
-def _done_by(source: str) -> str:
+def _done_by(source: str) -> Any:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         match getattr(node, "body", None):
             case [ast.Expr(ast.Constant(str())), *rest]:
                 node.body = rest  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _said(tree)
+
+
+def _said(node: Any) -> Any:
+    """A syntax tree as plain values; without what is empty, which later versions of Python have more of."""
+    match node:
+        case ast.AST():
+            fields = ast.iter_fields(node)
+            return [type(node).__name__, *([name, _said(value)] for name, value in fields if value not in (None, []))]
+        case list():
+            return [_said(item) for item in node]
+    return repr(node)

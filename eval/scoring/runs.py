@@ -14,11 +14,11 @@ from src.common.typed import plain
 from src.media.sources import VIDEO_SUFFIXES
 from src.models.settings import stand_in
 from src.runs.generated import FRAMES, POSES
-from src.runs.run_folder import HELD_OUT, SUMMARY, TRAINING, RunFolder
+from src.runs.run_folder import CONFIG, HELD_OUT, SUMMARY, TRAINING, RunFolder
 from src.runs.settings import LearningSettings
 
-# What of a run scores are of, as its summary has checksums of it.
-SCORED = (FRAMES, HELD_OUT, TRAINING)
+# What of a run scores are of and say of it, as its summary has checksums of it.
+SCORED = (CONFIG, FRAMES, HELD_OUT, TRAINING)
 
 
 def clip_of_run(run: Path, protocol: Protocol, *, name: str | None = None) -> ClipPaths:

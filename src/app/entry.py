@@ -186,8 +186,7 @@ def _ending_in_one_line(config_name: str, settings: type, running: Callable[[], 
         told = command_line.one_line(error, settings, beside=keys_of(config_name))
         exit_with(f"error: {told}", USER_ERROR_STATUS)
     except Stopped as stop:
-        what, beside = f"stopped by {stop}: what was finished is kept", f" with {stop.beside}" if stop.beside else ""
-        exit_with(f"{what}; the same command{beside} goes on from there", 128 + stop.signum)
+        exit_with(f"stopped by {stop}: {stop.told}", 128 + stop.signum)
     except Exception as error:
         if (refused := explained(error)) is not None:
             exit_with(f"error: {refused}", USER_ERROR_STATUS)

@@ -17,17 +17,17 @@ class Stopped(BaseException):
 
     Attributes:
         signum: of the signal; programs end with status 128 + signum.
-        beside: the setting without which the same command would not go on, but begin in another place; None: it does.
+        told: what is kept, and how it is gone on with.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
-        self.beside: str | None = None
+        self.told = "what was finished is kept; the same command goes on from there"
 
-    def __reduce__(self) -> tuple[type["Stopped"], tuple[int], dict[str, str | None]]:
+    def __reduce__(self) -> tuple[type["Stopped"], tuple[int], dict[str, str]]:
         # From a launcher's worker to the process that started it.
-        return Stopped, (self.signum,), {"beside": self.beside}
+        return Stopped, (self.signum,), {"told": self.told}
 
 
 _deferring = 0
@@ -68,10 +68,23 @@ def raising_stops() -> Iterator[None]:
 @contextlib.contextmanager
 def going_on_with(setting: str | None) -> Iterator[None]:
     """Say of a stop within the block that the same command goes on with a setting more; None: nothing is said."""
+    with _telling(setting and f"what was finished is kept; the same command with {setting} goes on from there"):
+        yield
+
+
+@contextlib.contextmanager
+def keeping_nothing(unless: str | None) -> Iterator[None]:
+    """Say of a stop within the block that nothing is kept but with a setting more; None: nothing is said."""
+    with _telling(unless and f"nothing is kept; with {unless} the same command would keep what it finishes"):
+        yield
+
+
+@contextlib.contextmanager
+def _telling(what: str | None) -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        stop.beside = setting or stop.beside
+        stop.told = what or stop.told
         raise
 
 

@@ -5,7 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from src.common.arrays import Frames, MadeFrames, height_width
+from src.common.counting import named_frames
 from src.common.errors import UserError, in_one_line
 from src.common.paths import PACKAGE_ROOT
 from src.common.typed import FileName, check_range
@@ -21,7 +24,7 @@ from src.pose.extractors.settings import ExtractorSettings
 from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence
 from src.pose.openpose_json import MAX_CANVAS
-from src.pose.retarget import RetargetMode, retarget
+from src.pose.retarget import RetargetMode, extent, in_one_unit, retarget
 from src.pose.script import SUFFIXES, load_script, perform_script
 from src.pose.smooth import SmoothSettings
 
@@ -129,23 +132,33 @@ def target_poses(
             raise UserError(
                 f"retarget={settings.retarget} needs the subject whose body the poses are to fit: give subject="
             )
+        _check_shown(poses, found.poses, source)
         return replace(found, poses=poses)
     mode = settings.retarget or ("bones" if is_other else "none")
     whose = "another person" if is_other else "not known to be another"
     log.info("retarget=%s (%s)", mode, "as given" if settings.retarget else f"the poses are {whose}'s")
     # Lengths and angles mean something only where both axes have one unit.
-    fitted = retarget(_stretched(poses, size), _stretched(training, size), mode, frame_size=_extent(size))
-    poses = _stretched(fitted, size, back=True)
+    fitted = retarget(in_one_unit(poses, size), in_one_unit(training, size), mode, frame_size=extent(size))
+    poses = in_one_unit(fitted, size, back=True)
+    _check_shown(poses, found.poses, source)
     distance = distance_to_training(poses, training)
     log.log(logging.WARNING if distance.far else logging.INFO, "%s", distance.describe())
     return replace(found, poses=poses)
+
+
+def _check_shown(poses: PoseSequence, of: PoseSequence, source: Path) -> None:
+    """Refuse poses, read as `of`, that are out of the frame throughout; warn of frames that whoever was there left."""
+    if not poses.shown.any():
+        raise UserError(f"poses={source} have the person wholly outside the frame throughout: move them into it")
+    if out := np.flatnonzero(of.mask.any(1) & ~poses.shown).tolist():
+        log.warning("poses=%s: the person is wholly outside the frame in %s", source, named_frames(out))
 
 
 def _driver(settings: PoseSourceSettings, size: tuple[int, int] | None) -> Subject:
     """The clip that `poses` names: of a video what `data` says, of a subject that is known already as many frames."""
     data = settings.data
     clip = data.clip if size is None else _shaped(data.clip, size)
-    driver = known_subject(settings.poses, clip=clip, root=data.root, size=size)
+    driver = known_subject(settings.poses, clip=clip, root=data.root, size=size, smaller=size is None)
     if driver is None:
         follows = {"fps", "crop", "person"} | (set() if size else {"aspect"})
         _say_without_effect(settings, size, follows, "which are fitted into the subject's frames")
@@ -210,8 +223,8 @@ def _from_file(
         script = load_script(shipped(source))
         _say_without_effect(settings, size, set(), "which edits a pose of the subject")
         start = settings.pose_script.frame
-        performed = perform_script(script, _stretched(training, size), frame=start, frame_size=_extent(size))
-        return TargetPoses(_stretched(performed, size, back=True), fps, None, size=size)
+        performed = perform_script(script, in_one_unit(training, size), frame=start, frame_size=extent(size))
+        return TargetPoses(in_one_unit(performed, size, back=True), fps, None, size=size)
     if settings.pose_script.frame is not None:
         raise UserError(
             f"pose_script.frame={settings.pose_script.frame} needs a pose script, and poses={source} is none"
@@ -270,20 +283,6 @@ def _shaped(clip: ClipSettings, size: tuple[int, int]) -> ClipSettings:
     """A driver is cropped as it would be for the subject, to the subject's shape."""
     aspect = "square" if size[0] == size[1] else f"{size[1]}:{size[0]}"
     return replace(clip, resolution=min(size), aspect=aspect, crop="pad" if clip.crop == "none" else clip.crop)
-
-
-def _stretched(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool = False) -> PoseSequence:
-    """Poses in units of the shorter side of the frame along both axes, or back in units of the frame."""
-    if size is None or size[0] == size[1]:
-        return poses
-    x, y = _extent(size)
-    return poses.transformed((1 / x, 1 / y) if back else (x, y), (0, 0))
-
-
-def _extent(size: tuple[int, int] | None) -> tuple[float, float]:
-    """Width and height of the frame in units of its shorter side."""
-    height, width = size or (1, 1)
-    return width / min(height, width), height / min(height, width)
 
 
 def shipped(path: Path) -> Path:

@@ -30,6 +30,7 @@ def resolve_subject(
     root: str | Path,
     extractor: Callable[[], PoseExtractor],
     prompt: str | None = None,
+    smaller: bool = False,
 ) -> Subject:
     """Find, render or prepare a subject at `clip.resolution`.
 
@@ -42,6 +43,7 @@ def resolve_subject(
         clip: what of a video is taken, and how.
         extractor: builds the pose extractor; called only for a video.
         prompt: the source prompt; None: the subject's own.
+        smaller: see `known_subject`.
 
     Raises:
         UserError: unknown subject, with the known ones closest to it; and all that preparing raises.
@@ -50,7 +52,7 @@ def resolve_subject(
         # It would stand for the working directory.
         raise UserError("no name is given: expected a video file, a folder of images or the name of a known subject")
     check_prompt(prompt)
-    found = known_subject(subject, clip=clip, root=root)
+    found = known_subject(subject, clip=clip, root=root, smaller=smaller)
     if found is not None:
         return replace(found, prompt=prompt) if prompt else found
     if not Path(subject).exists():
@@ -59,13 +61,19 @@ def resolve_subject(
 
 
 def known_subject(
-    subject: str, *, clip: ClipSettings, root: str | Path, size: tuple[int, int] | None = None
+    subject: str,
+    *,
+    clip: ClipSettings,
+    root: str | Path,
+    size: tuple[int, int] | None = None,
+    smaller: bool = False,
 ) -> Subject | None:
     """A prepared subject or a rendered person at `clip.resolution`, all of it; None: no such is known.
 
     Args:
         size: (height, width) of the frames that it is to be fitted into: what shrinking does not bring to these stays
             as it was prepared, for shrinking could cut it.
+        smaller: take one that was prepared at a lower resolution as it is, where poses are looked at and no pixels.
 
     Raises:
         UserError: it is damaged, or prepared at too low a resolution.
@@ -77,14 +85,15 @@ def known_subject(
         known = f"the subject prepared in {own}" if prepared else "the rendered person"
         log.info("%s: %s; what lies here under that name is ./%s", subject, known, subject)
     if path.name == subject and prepared:
-        return _shrunk(load_subject(subject, root), clip.resolution, size)
+        return _shrunk(load_subject(subject, root), clip.resolution, size, smaller=smaller)
     if lies_there:
-        return _shrunk(load_subject(path.name, path.parent), clip.resolution, size)
+        return _shrunk(load_subject(path.name, path.parent), clip.resolution, size, smaller=smaller)
     return people_subject(subject, resolution=clip.resolution) if subject in SEEDS else None
 
 
-def _shrunk(subject: Subject, resolution: int, size: tuple[int, int] | None) -> Subject:
+def _shrunk(subject: Subject, resolution: int, size: tuple[int, int] | None, *, smaller: bool) -> Subject:
     height, width = subject.size
+    resolution = min(resolution, subject.resolution) if smaller else resolution
     whole = size is not None and size != frame_size("source", resolution, width=width, height=height)
     return subject if whole and resolution < subject.resolution else resized(subject, resolution)
 

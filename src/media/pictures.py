@@ -17,9 +17,8 @@ from src.common.counting import counted
 from src.common.errors import UserError, explained, in_one_line
 from src.common.files import natural_key
 from src.common.reading import MEBIBYTE, read_bytes
-from src.media.sources import MAX_FRAMES, MAX_PIXELS, check_pixels, over_black
+from src.media.sources import IMAGE_SUFFIXES, MAX_FRAMES, MAX_PIXELS, check_pixels, over_black
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_IMAGE_BYTES = 512 * MEBIBYTE
 _PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 # Pillow's filters by which frames are brought to another size, as settings name them.

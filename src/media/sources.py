@@ -53,6 +53,7 @@ _CONTAINERS = {
     "ivf": (".ivf",),
     "yuv4mpegpipe": (".y4m",),
 } | dict.fromkeys(("webp_pipe", "m4v", "h264", "hevc", "av1", "obu", "vob"), ())
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset(suffix for suffixes in _CONTAINERS.values() for suffix in suffixes)
 # swscale's faster defaults darken every channel by about one level and quadruple the colour error.
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
@@ -86,9 +87,12 @@ def open_video(path: str | Path) -> InputContainer:
         # A title in the alphabet of an old camera is none of ours.
         container = av.open(file_url(path), options=only, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
+        why = f"not a readable video ({getattr(error, 'strerror', None) or error})"
+        # After the try: a PNG can be a film.
+        what = "a single picture" if Path(path).suffix.lower() in IMAGE_SUFFIXES else why
         raise explained(error, path, "read") or UserError(
-            f"{path} is not a readable video ({getattr(error, 'strerror', None) or error}): expected a video file such "
-            "as mp4, mov, mkv or webm (playlists are not followed), or a folder of images"
+            f"{path} is {what}: expected a video file such as mp4, mov, mkv or webm (playlists are not followed), or a "
+            "folder of images"
         ) from error
     if not container.streams.video:
         container.close()

@@ -75,6 +75,11 @@ class PoseSequence:
         """Frames without any keypoint, rising."""
         return np.flatnonzero(~self.mask.any(1)).tolist()
 
+    @property
+    def shown(self) -> np.ndarray:
+        """(F,) bool, the frames of which a seen keypoint lies in the picture."""
+        return (self.mask & ((self.xy >= 0) & (self.xy <= 1)).all(-1)).any(1)
+
     @staticmethod
     def concatenate(*sequences: "PoseSequence") -> "PoseSequence":
         """Join sequences along time."""

@@ -72,6 +72,20 @@ def retarget(
     return PoseSequence(moved, driver.confidence, driver.mask & inside)
 
 
+def extent(size: tuple[int, int] | None) -> tuple[float, float]:
+    """Width and height of a frame of (height, width) in units of its shorter side; None: of a square one."""
+    height, width = size or (1, 1)
+    return width / min(height, width), height / min(height, width)
+
+
+def in_one_unit(poses: PoseSequence, size: tuple[int, int] | None, *, back: bool = False) -> PoseSequence:
+    """Poses in units of the shorter side of the frame along both axes, or back in units of the frame."""
+    if size is None or size[0] == size[1]:
+        return poses
+    x, y = extent(size)
+    return poses.transformed((1 / x, 1 / y) if back else (x, y), (0, 0))
+
+
 def _ratios(own: Proportions, theirs: Proportions) -> dict[str, float]:
     """Subject over driver, of every length; those not seen in both have the ratio of size, hands that of heads."""
     known = {name: own.lengths[name] / length for name, length in theirs.lengths.items() if name in own.lengths}

@@ -1,4 +1,4 @@
-"""Pose scripts: keyframed edits of one pose or of a clip, written in YAML.
+"""Pose scripts: keyframed edits of one pose, written in YAML.
 
     frames: 8                 # length of the result
     frame: null               # start pose, an index of the training frames; null: where the script moves most
@@ -128,28 +128,23 @@ def load_script(path: str | Path) -> PoseScript:
 
 
 def apply_script(
-    script: PoseScript, poses: PoseSequence, *, frame_size: tuple[float, float] = (1.0, 1.0)
+    script: PoseScript, pose: PoseSequence, *, frame_size: tuple[float, float] = (1.0, 1.0)
 ) -> PoseSequence:
-    """Edit one pose, or a clip frame by frame.
+    """Edit one pose.
 
     Args:
-        poses: one pose, which every frame starts from, or as many as the script has frames; x and y in one unit.
+        pose: a sequence of one frame, from which every frame starts; x and y in one unit.
         frame_size: width and height of the frame in that unit.
 
     Returns:
-        `script.num_frames` poses. Points that no edit moves are bit-identical to those of `poses`.
+        `script.num_frames` poses. Points that no edit moves are bit-identical to those of `pose`.
 
     Raises:
-        UserError: another number of poses, or keypoints that an edit needs are not seen.
+        UserError: keypoints that an edit needs are not seen.
     """
-    if len(poses) not in (1, script.num_frames):
-        raise UserError(
-            f"{script.path} edits 1 pose or a clip of {script.num_frames}, got {counted(len(poses), 'pose')}"
-        )
-    xy, mask, confidence = [], [], []
+    xy, mask = [], []
     for frame in range(script.num_frames):
-        source = frame if len(poses) > 1 else 0
-        puppet = Puppet.of(poses, source, frame_size)
+        puppet = Puppet.of(pose, 0, frame_size)
         for keyed in script.edits:
             try:
                 keyed.apply(puppet, frame)
@@ -159,8 +154,7 @@ def apply_script(
             raise UserError(f"{script.path}: at frame {frame} its edits take a point out of all bounds: lessen them")
         xy.append(puppet.xy)
         mask.append(puppet.mask)
-        confidence.append(poses.confidence[source])
-    return PoseSequence(np.stack(xy), np.stack(confidence), np.stack(mask))
+    return PoseSequence(np.stack(xy), np.repeat(pose.confidence, script.num_frames, 0), np.stack(mask))
 
 
 def perform_script(

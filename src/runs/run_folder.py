@@ -47,9 +47,9 @@ CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY = "config.yaml", "adapter.safetensors
 TRAINING, HELD_OUT, CHECKPOINTS, UNFINISHED = "training", "held_out", "checkpoints", "unfinished"
 PREVIEW, SEGMENTS, SEGMENTS_RECORD = "preview", "segments", "segments.json"
 # What `summary.json` holds the checksums of.
-DESCRIBED = (TRAINING, HELD_OUT, *GENERATED)
+DESCRIBED = (CONFIG, TRAINING, HELD_OUT, *GENERATED)
 # What a folder that is not ours must not hold, since it would be replaced; nor is a link in it followed.
-WRITTEN = (CONFIG, ADAPTER, FINE_TUNE_RECORD, SUMMARY, CHECKPOINTS, UNFINISHED, *DESCRIBED)
+WRITTEN = (ADAPTER, FINE_TUNE_RECORD, SUMMARY, CHECKPOINTS, UNFINISHED, *DESCRIBED)
 
 
 class RunFolder:

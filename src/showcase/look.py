@@ -127,7 +127,8 @@ def _subject(settings: LookSettings) -> _Subject | None:
     if settings.subject is None:
         return None
     data = settings.data
-    found = resolve_subject(settings.subject, clip=data.clip, root=data.root, extractor=settings.pose.build)
+    how = {"clip": data.clip, "root": data.root, "extractor": settings.pose.build}
+    found = resolve_subject(settings.subject, **how, smaller=True)
     split = split_subject(found, data)
     return _Subject(settings.subject, split.training, split.training_indices)
 
@@ -150,7 +151,7 @@ def _plot(distance: DistanceToTraining, target: TargetPoses, path: Path) -> None
     axes.plot(distance.far, finite[distance.far], "o", color="#c1121f", markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"frame ({target.fps:g} a second)")
-    axes.set_ylabel("distance (frame widths)")
+    axes.set_ylabel("distance (share of the frame)")
     title = "Distance to the nearest training pose"
     axes.set_title(f"{title}; far: {frame_ranges(distance.far, limit=8)}" if distance.far else title, fontsize=10)
     axes.set_ylim(bottom=0)

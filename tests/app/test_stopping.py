@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import eval.scoring.from_outside
 import src.data.prepare
 import src.sampling.sampler
+from eval.score import main as score_main
 from src.common import stopping
 from src.data.subject import load_subject
-from src.media.video import read_video, write_video
+from src.media.video import read_video, write_frames, write_video
 from src.people.identity import sample_identity
 from src.people.render import render_clip
 from src.pose.formats import save_poses
@@ -130,6 +132,17 @@ def test_the_video_of_a_run_goes_on_after_its_last_window(call_main, stop_in, tm
     assert call_main(train_main, *command, "run_dir=cut") == (0, "")
     assert not (tmp_path / "cut/unfinished").exists()
     assert tree_sha256(tmp_path / "cut/frames") == tree_sha256(tmp_path / "whole/frames")
+
+
+def test_a_score_that_keeps_nothing_says_how_it_would(call_main, stop_in, tmp_path):
+    for name in ("anna", "ben"):
+        write_frames(tmp_path / "clips" / name, np.zeros((2, 16, 16, 3), np.uint8))
+    command = ("clips", "clips", "metrics=[psnr]", "device=cpu")
+    stop_in(eval.scoring.from_outside, "read_clip", signal.SIGINT)
+    told = "nothing is kept; with resume=FOLDER the same command would keep what it finishes"
+    assert call_main(score_main, *command) == (130, f"stopped by SIGINT: {told}\n")
+    stop_in(eval.scoring.from_outside, "read_clip", signal.SIGINT)
+    assert_stopped(*call_main(score_main, *command, "resume=kept"), signal.SIGINT)
 
 
 @pytest.mark.parametrize("signum", SIGNALS)

@@ -126,18 +126,20 @@ def test_nothing_that_is_finished_is_scored_through_a_link(
         run(config(tmp_path, "subjects=[people_001]"))
 
 
-def test_a_place_for_runs_that_cannot_be_written_is_found_before_a_model_is_loaded(
+def test_a_place_or_a_device_that_is_not_to_be_had_is_found_before_a_model_is_loaded(
     monkeypatch: pytest.MonkeyPatch, call_main, tmp_path: Path
 ) -> None:
     """And before a subject is prepared: one line, not one a subject."""
     monkeypatch.setattr("src.runs.person.build_models", not_again)
     (tmp_path / "a_file").touch()
-    for runs, cache, wrong in (
-        ("a_file", "null", "a_file/people cannot be written: "),
-        ("runs", "x" * 300, "cannot be read: "),
+    where = ("data.root=data", "output=out", "runs=runs", "fine_tune_cache=null")
+    for given, wrong in (
+        (["runs=a_file"], "a_file/people cannot be written: "),
+        ([f"fine_tune_cache={'x' * 300}"], "cannot be read: "),
+        (["trainer.accelerator=gpu", "trainer.devices=[99]"], "accelerator=gpu, devices=[99], precision="),
+        (["device=cuda:99"], "device=cuda"),
     ):
-        where = ["data.root=data", "output=out", f"runs={runs}", f"fine_tune_cache={cache}"]
-        status, told = call_main(eval.run.main, "benchmark=people", TWO, *SMALL, *FAST, *where)
+        status, told = call_main(eval.run.main, "benchmark=people", TWO, *SMALL, *FAST, *where, *given)
         assert status == 2 and told.count("\n") == 1 and told.startswith("error: ") and wrong in told, told
     assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
 

@@ -21,6 +21,7 @@ from eval.metrics.registry import REGISTRY
 from eval.networks.base import Network
 from eval.networks.networks import Networks
 from eval.networks.weights import WeightStore
+from eval.report import main as report_main
 from eval.score import main
 from eval.scoring.clips import ScoredClip
 from eval.scoring.protocol import Protocol
@@ -230,6 +231,24 @@ def test_score_of_folders_has_the_promised_shape(tmp_path: Path, call_main) -> N
     assert set(result["missing"]) == {"fvd"} and "i3d_torchscript.pt is absent" in result["missing"]["fvd"]
     assert result["protocol"]["name"] == "paper" and result["sizes"] == ["32x32"]
     assert set(result["clips"]["generated"]) == {"frames", "ssim", "psnr"}
+
+
+def test_of_which_clips_a_metric_is_or_is_not_is_told(tmp_path: Path, call_main, monkeypatch) -> None:
+    """One shows no hand; one frame does not flicker, and a mean of the others would be another metric."""
+    monkeypatch.setenv("COLUMNS", "200")
+    xy = np.random.default_rng(0).uniform(0.2, 0.8, (2, NUM_KEYPOINTS, 2))
+    seen = np.ones((2, NUM_KEYPOINTS), bool)
+    for name, frames, body in (("anna", 2, NUM_KEYPOINTS), ("ben", 1, 18)):
+        mask = seen & (np.arange(NUM_KEYPOINTS) < body)
+        write_frames(tmp_path / "clips" / name, smooth_frames(frames, 32, seed=0))
+        (tmp_path / "poses").mkdir(exist_ok=True)
+        save_poses(tmp_path / f"poses/{name}.npz", PoseSequence(xy, seen, mask)[:frames])
+    given = ("clips", "clips", "poses=poses", "metrics=[psnr-hands,flicker]", "device=cpu", "output=out.json")
+    status, told = call_main(main, *given)
+    assert status == 0 and "of 1 of 2 clips, without ben" in told, told
+    assert "missing │ clip ben: flicker compares consecutive frames and needs at least 2, got 1" in told
+    assert call_main(report_main, "results=out.json", "output=report")[0] == 0
+    assert "PSNR-hands is of 1 of 2 clips, without ben" in (tmp_path / "report/tables.md").read_text()
 
 
 def test_a_result_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path, call_main) -> None:

@@ -71,8 +71,8 @@ def test_shipped_scripts_start_from_the_source_and_move(path, training):
 @pytest.mark.parametrize("name", EDITS)
 def test_the_neutral_amount_changes_no_bit(name, training, script):
     neutral = 1 if name == "zoom" else 0
-    edited = apply_script(script(f"edit: {name}, {NEUTRAL_OPTIONS.get(name, '')}keys: {neutral}"), training[:5])
-    assert (edited.xy == training[:5].xy).all() and (edited.mask == training[:5].mask).all()
+    edited = apply_script(script(f"edit: {name}, {NEUTRAL_OPTIONS.get(name, '')}keys: {neutral}"), training[0])
+    assert (edited.xy == training.xy[0]).all() and (edited.mask == training.mask[0]).all()
 
 
 def eye_aspect_ratio(xy_K2: np.ndarray, side: str) -> float:
@@ -195,15 +195,6 @@ def test_translate_and_zoom_are_what_they_say(training, script):
     np.testing.assert_allclose(moved.xy[0, seen], training.xy[0, seen] + [0.05, -0.1], atol=1e-6)
     larger = apply_script(script("edit: zoom, keys: 2"), training[0])
     np.testing.assert_allclose(larger.xy[0, seen] - 0.5, 2 * (training.xy[0, seen] - 0.5), atol=1e-6)
-
-
-def test_a_clip_is_edited_frame_by_frame(training, script):
-    shift = script("edit: translate, x: 0.1, y: 0, easing: linear, keys: {0: 0, 4: 1}")
-    clip = apply_script(shift, training[:5])
-    for f in range(5):
-        np.testing.assert_array_equal(clip.xy[f], apply_script(shift, training[f]).xy[f])
-    with pytest.raises(UserError, match="a clip of 5, got 3 poses"):
-        apply_script(shift, training[:3])
 
 
 def test_easings_hold_keys_and_periods_swing(script):

@@ -230,6 +230,17 @@ def test_frames_that_a_run_did_not_write_are_not_scored_as_its_own(run, call_mai
     assert not Path("scores.json").exists()
 
 
+def test_settings_that_were_edited_are_not_said_of_the_frames(run, call_main, no_training):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    edit_config(run, sampling={**values["sampling"], "guidance_scale": 1.0})
+    status, stderr = call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")
+    assert status == 2 and stderr.startswith("error: run=run: config.yaml missing or changed since it was written")
+    assert not Path("scores.json").exists()
+    assert call_main(train_main, *FAST, "run_dir=run")[0] == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["sampling"] == values["sampling"]
+    assert call_main(score_main, "run=run", "metrics=[psnr]", "output=scores.json")[0] == 0
+
+
 def test_a_cache_that_cannot_be_written_leaves_the_run_whole(finished, train, tmp_path, caplog, monkeypatch):
     copy = shutil.copyfile
 

@@ -352,6 +352,34 @@ def test_poses_without_anyone_are_refused(show, tmp_path):
         show(f"poses={tmp_path / 'empty.npz'}")
 
 
+def test_a_script_that_takes_the_person_out_of_the_frame_is_told(show, tmp_path, caplog):
+    def script(keys: str) -> str:
+        edit = f"{{edit: translate, x: 2, y: 0, easing: linear, keys: {keys}}}"
+        (tmp_path / "away.yaml").write_text(f"frames: 3\nframe: 0\nedits: [{edit}]\n")
+        return f"poses={tmp_path / 'away.yaml'}"
+
+    show(script("{0: 0, 2: 1}"), "subject=people_001")
+    assert "away.yaml: the person is wholly outside the frame in frames 1-2" in caplog.text
+    with pytest.raises(UserError, match="away.yaml have the person wholly outside the frame throughout"):
+        show(script("1"), "subject=people_001")
+
+
+@pytest.mark.parametrize("whose", [[], ["subject=me"]])
+def test_a_look_takes_a_subject_of_fewer_pixels_as_it_is(call_main, tmp_path, whose):
+    """At the 512 pixels that it has by default."""
+    prepared(tmp_path / "data", 3)
+    given = ("data.num_frames=4", "data.num_test_frames=2", "output=out", "poses=me", *whose)
+    assert call_main(poses_main, "show", *given) == (0, "")
+    assert (tmp_path / "out/distance.png").exists() == bool(whose)
+
+
+def test_a_single_picture_is_told_what_was_expected(call_main, tmp_path):
+    write_frames(tmp_path / "frames", np.zeros((1, 16, 16, 3), np.uint8))
+    (tmp_path / "frames/00000.png").rename(tmp_path / "pose.png")
+    status, told = call_main(poses_main, "show", "poses=pose.png", "pose=mini")
+    assert status == 2 and told.startswith("error: pose.png is a single picture: expected a video file such as mp4")
+
+
 def test_the_command_is_named_where_it_is_missing(run_module):
     done = run_module("src.poses", "poses=people_001")
     assert done.returncode == 2

@@ -158,6 +158,10 @@ def without_values(result: dict[str, Any]) -> None:
     result["metrics"]["ssim"] |= {"value": 0.9999, "interval": [0.9998, 1.0]}
 
 
+def of_frames(metric: str, frames: int) -> Callable[[dict[str, Any]], None]:
+    return lambda result: result["metrics"][metric].update(frames=frames)
+
+
 def no_result(result: dict[str, Any]) -> None:
     del result["weights"]
 
@@ -181,6 +185,8 @@ def no_result(result: dict[str, Any]) -> None:
         (weigh(0.01), "ssim of anna weighs what none of its frames does"),
         (weigh(5), "ssim of anna weighs what none of its frames does"),
         (weigh(1), "ssim of anna weighs what none of its frames does"),
+        (of_frames("ssim", 7), "ssim is said to be of 7 frames, of which the clips have 8"),
+        (of_frames("psnr", 800), "psnr is said to be of 800 frames, of which the clips have 8"),
         (no_result, "'weights' is a required property"),
     ],
 )

@@ -1,5 +1,6 @@
 """Scoring from Python and from the console, as somebody does who has nothing of ours."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -169,6 +170,18 @@ def test_another_version_of_our_code_is_told_by_what_it_does(tmp_path: Path) -> 
         (tmp_path / str(number) / "metric.py").write_text(text)
         sums.append(eval.scoring.libraries.code_sha256((tmp_path / str(number),)))
     assert sums[0] == sums[1] != sums[2]
+
+
+def test_another_python_reads_the_same_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its syntax trees have fields more, as those of 3.12 have `type_params`."""
+    sums = []
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "metric.py").write_text("def peak() -> int:\n    return 255\n")
+        sums.append(eval.scoring.libraries.code_sha256((tmp_path / str(number),)))
+        monkeypatch.setattr(ast.FunctionDef, "_fields", (*ast.FunctionDef._fields, "of_later_versions"))
+        monkeypatch.setattr(ast.FunctionDef, "of_later_versions", [], raising=False)
+    assert sums[0] == sums[1]
 
 
 def console(*words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
