@@ -377,6 +377,20 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
     assert not list((shared / "theirs").iterdir())
 
 
+@pytest.mark.parametrize("place", [".old", ".old/csv", ".old/csv/metrics.csv"])
+def test_a_link_in_what_was_moved_aside_leads_nothing_in_or_out(tmp_path: Path, place: str) -> None:
+    """What a killed writer had moved aside is put back behind the look for links, from wherever it seems to be."""
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "secret").write_text(SECRET)
+    link = run / f".posecrafter-00000000-1-1-00000000{place}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(theirs)
+    with RunFolder(run).only_writer():
+        assert not (run / "csv").exists() and not (run / "secret").exists()
+    assert (theirs / "secret").read_text() == SECRET and link.is_symlink()
+
+
 WRITTEN_BY_A_RUN = (".lock", "config.yaml", "checkpoints", "unfinished", "csv", "tensorboard", "wandb", "preview")
 BY_A_REPAIR = ("segments", "segments.json")
 
