@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader
 from math import isfinite
@@ -154,6 +155,15 @@ def safe_name(name: Any, what: str) -> str:
     if len(name.encode()) > MAX_NAME_BYTES:
         raise UserError(f"{what} is {name[:40]}...: expected at most {MAX_NAME_BYTES} bytes")
     return name
+
+
+def check_encoding(names: Iterable[str | Path]) -> None:
+    """Raise a UserError where a name or text holds bytes that are no UTF-8: no setting, record or log can hold it."""
+    for name in map(str, names):
+        if not _encodable(name):
+            raise UserError(
+                f"{name} is not in UTF-8 and cannot be encoded, though every name and text here must be: rename it"
+            )
 
 
 def size_in_words(count: float) -> str:

@@ -17,6 +17,7 @@ from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
+from src.common.reading import check_encoding
 from src.common.writers import only_writer, refuse_links
 from src.data.crop import check_crop, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
@@ -73,6 +74,7 @@ def prepare_subject(
         UserError: unreadable video, no person found, an unusable name, or a name that another clip has.
     """
     video, folder = Path(video), Path(root) / name
+    check_encoding([video])
     check_name(name)
     check_prompt(prompt)
     made_from = {

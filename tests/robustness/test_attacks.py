@@ -357,6 +357,19 @@ def test_names_in_a_manifest_lead_nowhere(shared: Path, call_main, name: str) ->
     assert not (shared.parent / "x").exists() and not Path("/x").exists()
 
 
+def test_names_that_no_record_can_hold_are_refused_before_the_work(shared: Path, call_main) -> None:
+    """Bytes that are no UTF-8, where no command line names them: what was written with them nothing could read."""
+    for side in ("clips", "real"):
+        (shared / side).mkdir()
+        shutil.copy(shared / "clip.mp4", os.fsencode(shared / side) + b"/\xff.mp4")
+    options = ("dataset=folder", "dataset.root=clips", "pose=file", "pose.path=clip.npz", "data.resolution=64")
+    assert "\\udcff.mp4 is not in UTF-8" in refused(call_main, Command("prepare", options))
+    assert not (shared / "data/clips_001").exists()
+    score = Command("score", ("generated=clips", "real=real", "metrics=[ssim]", "output=new.json"))
+    assert "\\udcff.mp4 is not in UTF-8" in refused(call_main, score)
+    assert not (shared / "new.json").exists()
+
+
 def test_a_run_does_not_say_where_it_is_repeated(shared: Path, call_main) -> None:
     """Neither the run, nor its fine-tune for others, nor what is prepared."""
     theirs = {"run_dir": "../theirs/run", "fine_tune_cache": str(shared.parent / "theirs/cache")}

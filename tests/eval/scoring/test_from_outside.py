@@ -88,6 +88,7 @@ def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
         (lambda: score(torch.from_numpy(generated).to(torch.float8_e5m2), real, **PLAIN), r"they must lie in \[0, 1\]"),
         (lambda: score(iter([("a", generated, real)]), real, **PLAIN), "leave real= and reference= out"),
         (lambda: score(tmp_path, real, **PLAIN), "real must be one too"),
+        (lambda: score("a" * 300, "b", **PLAIN), "the name is too long"),
         (lambda: score(generated, real, protocol="papers", **PLAIN), "protocol"),
         (lambda: score(generated, real, metrics="niqe", device="cpu"), "metrics must be some of"),
     ):
