@@ -73,8 +73,6 @@ class StoredValue:
     def __post_init__(self) -> None:
         check_range("frames", self.frames, least=0, most=MOST)
         check_range("seen", self.seen, least=0, most=1)
-        for end in self.interval:
-            check_range("interval", end, least=-MOST, most=MOST)
         if self.network and not self.network.get("name"):
             raise UserError("network has no name: score again")
 
