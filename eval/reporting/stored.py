@@ -7,7 +7,10 @@ from typing import Any, Literal, TypeVar
 
 from eval.scoring.protocol import Protocol
 from src.common.errors import UserError
-from src.common.typed import typed
+from src.common.typed import check_range, typed
+
+# What no value, weight, count or time reaches, so that sums and squares of them stay finite.
+MOST = 1e12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,10 @@ class DatasetState:
     waiting: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     manifest: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        check_range("dataset.expected", self.expected, least=0, most=MOST)
+        check_range("dataset.expected_frames", self.expected_frames, least=0, most=MOST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,8 @@ class StoredValue:
     network: dict[str, str | None] | None = None
 
     def __post_init__(self) -> None:
+        check_range("frames", self.frames, least=0, most=MOST)
+        check_range("seen", self.seen, least=0, most=1)
         if self.network and not self.network.get("name"):
             raise UserError("network has no name: score again")
 
@@ -96,10 +105,21 @@ class StoredResult:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_range("num_frames", self.num_frames, least=0, most=MOST)
         for clip, values in self.clips.items():
             count = values.get("frames")
             if not isinstance(count, int | float) or count < 1:
                 raise UserError(f"clips.{clip} does not say how many frames it has: score again")
+        known = {clip: {name: own for name, own in of.items() if own != "inf"} for clip, of in self.clips.items()}
+        for what, by_clip, least, most in (
+            ("clips", known, -MOST, MOST),
+            ("weights", self.weights, 0, MOST),
+            ("found", self.found, 0, 1),
+            ("seconds", {"of": self.seconds}, 0, MOST),
+        ):
+            for clip, numbers in by_clip.items():
+                for name, value in numbers.items():
+                    check_range(f"{what}.{clip}.{name}", value, least=least, most=most)
         for clip, named in self.files.items():
             if missing := sorted({"generated", "real"} - named.keys()):
                 raise UserError(f"files.{clip} does not name its {missing[0]} frames: score again")
@@ -131,6 +151,6 @@ def number(entry: Mapping[str, Any], name: str) -> float:
     match entry:
         case {"value": "inf"}:
             return math.inf
-        case {"value": int() | float() as value} if math.isfinite(value) and not isinstance(value, bool):
+        case {"value": int() | float() as value} if abs(value) <= MOST and not isinstance(value, bool):
             return float(value)
-    raise UserError(f"metrics.{name} has no value that is a number: score again")
+    raise UserError(f"metrics.{name} has no value that is a number of at most {MOST:.0e}: score again")

@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,8 +88,14 @@ def _pipe(cells: Sequence[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text of others in Markdown: one line, no HTML and no cell of theirs."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+    """Text of others in Markdown: one line, no HTML, no cell, and no link or picture of theirs.
+
+    >>> print(one_line("a | ![b](https://x/y.png) [0.1, 0.2]"))
+    a \\| ![b\\](https://x/y.png) [0.1, 0.2]
+    """
+    # What makes brackets a link: an address or the name of one, or the line that gives a name its address.
+    unlinked = re.sub(r"\](?=[(\[:])", r"\\]", " ".join(text.split()).replace("\\", "\\\\"))
+    return html.escape(unlinked, quote=False).replace("|", "\\|")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

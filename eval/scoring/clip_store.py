@@ -60,7 +60,11 @@ class ClipStore:
 
 
 def _fits(state: Tensor, default: Tensor | list[Any]) -> bool:
-    """Whether a tensor can be that state of a metric: rows of samples, or one number of its type."""
+    """Whether a tensor, which anybody may have written, can be that state: rows of samples, or a number of its type."""
     if isinstance(default, list):
-        return state.ndim == 2 and state.is_floating_point()
-    return state.shape == default.shape and state.dtype == default.dtype
+        fits = state.ndim == 2 and state.is_floating_point()
+    else:
+        # Whole numbers are counts.
+        fits = state.shape == default.shape and state.dtype == default.dtype
+        fits = fits and (state.is_floating_point() or bool((state >= 0).all()))
+    return fits and bool(state.isfinite().all())

@@ -13,7 +13,8 @@ from typing import Literal
 import numpy as np
 
 from src.common.digests import arrays_sha256
-from src.common.errors import UserError
+from src.common.errors import UserError, in_one_line
+from src.common.reading import check_encoding
 from src.media.pictures import IMAGE_SUFFIXES
 from src.media.sources import VIDEO_SUFFIXES
 from src.pose.keypoints import PoseSequence
@@ -130,6 +131,7 @@ def _side(paths: Path | Sequence[Path], side: str) -> dict[str, Path]:
     clips: dict[str, Path] = {}
     for path in given:
         for name, clip in _clips_in(Path(path), side, ()):
+            check_encoding([clip])
             if name in clips:
                 raise UserError(f"two {side} clips are called {name}: {clips[name]} and {clip}")
             clips[name] = clip
@@ -138,7 +140,9 @@ def _side(paths: Path | Sequence[Path], side: str) -> dict[str, Path]:
 
 def _clips_in(path: Path, side: str, way: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
     """Names and places of the clips at `path`; `way`: the folders that led there from what was given."""
-    if not path.exists():
+    with in_one_line(path, "read"):
+        there = path.exists()
+    if not there:
         what = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise UserError(f"{side}={path} {what}: give a video, a folder of frames, or a folder of either")
     if len(way) > MAX_DEPTH:

@@ -160,13 +160,20 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
             )
 
 
-def _clip(name: str, generated: Any, real: Any = None, reference: Any = None) -> ScoredClip:
+def _clip(name: Any, generated: Any, real: Any = None, reference: Any = None) -> ScoredClip:
+    if not isinstance(name, str):
+        # Of (generated, real) the truth would be scored.
+        raise UserError(
+            f"a clip's name must be a text, got {type(name).__name__}: a loader yields (name, generated, real)"
+        )
     mine = frames_of(generated, f"generated frames of {name}")
     true = None if real is None else frames_of(real, f"real frames of {name}")
     if isinstance(reference, (str, Path)):
         reference = read_image(Path(reference))
+    if reference is not None and not isinstance(reference, (np.ndarray, Tensor)):
+        raise UserError(f"reference image of {name} must be (H, W, 3) or a path, got {type(reference).__name__}")
     image = None if reference is None else frames_of(reference[None], f"reference image of {name}")[0]
-    return ScoredClip(str(name), mine, true, image)
+    return ScoredClip(name, mine, true, image)
 
 
 def _resized(clip: ScoredClip, protocol: Protocol) -> ScoredClip:
@@ -190,10 +197,13 @@ def frames_of(value: Any, name: str) -> np.ndarray:
         UserError: another shape, or samples that are neither 8 or 16 bits nor floating point in [0, 1].
     """
     if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_meta:
+            raise UserError(f"{name} must be a dense tensor with values, got {value.layout} on {value.device}")
         value = value.detach().cpu()
         if value.ndim == 4 and value.shape[1] == 3 and value.shape[3] != 3:
             value = value.permute(0, 2, 3, 1)
-        value = (value.float() if value.dtype in (torch.bfloat16, torch.float16) else value).numpy()
+        # Some of fewer bits numpy has no type for.
+        value = (value.float() if value.is_floating_point() and value.itemsize < 4 else value).numpy()
     if not isinstance(value, np.ndarray) or value.ndim != 4 or value.shape[3] != 3 or 0 in value.shape:
         shape = getattr(value, "shape", type(value).__name__)
         raise UserError(f"{name} must be (F, H, W, 3), or of a tensor (F, 3, H, W); got {shape}")

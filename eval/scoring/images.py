@@ -17,12 +17,21 @@ from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 from src.common.arrays import collected, height_width
 from src.common.errors import UserError, explained
 from src.common.reading import read_bytes
-from src.media.pictures import IMAGE_SUFFIXES, MAX_IMAGE_BYTES, decoded, images_in, upright, without_animation
+from src.media.pictures import (
+    FORMATS,
+    IMAGE_SUFFIXES,
+    MAX_IMAGE_BYTES,
+    decoded,
+    images_in,
+    upright,
+    without_animation,
+)
 from src.media.sources import check_pixels
 
 LOSSLESS_IMAGES = frozenset({".png", ".bmp", ".tif", ".tiff"})
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24
-_COMPRESSION, _LOSSY_TIFF = 259, frozenset({6, 7, 34676, 34677, 34892, 50001})  # JPEG, LogLuv, lossy JPEG of DNG, WebP
+_WIDTH, _HEIGHT, _COMPRESSION = 256, 257, 259  # tags of TIFF
+_LOSSY_TIFF = frozenset({6, 7, 34676, 34677, 34892, 50001})  # JPEG, LogLuv, lossy JPEG of DNG, WebP
 _ALIKE = {".jpeg": ".jpg", ".tiff": ".tif"}
 
 
@@ -156,7 +165,7 @@ def read_pictures(path: Path) -> tuple[np.ndarray, set[str]]:
         raise UserError(
             f"{path} is an animation of {opened.data[_PNG_DEPTH]} bits: score a folder of its frames instead"
         )
-    with _readable(path), Image.open(io.BytesIO(opened.data)) as image:
+    with _readable(path), Image.open(io.BytesIO(opened.data), formats=FORMATS) as image:
         pictures = _frames(image, path)
         if path.suffix.lower() in (".tif", ".tiff"):
             for picture in pictures:
@@ -198,17 +207,22 @@ class _Opened:
 def _opened(path: Path) -> _Opened:
     """Raises UserError where a file is unreadable, its first picture transparent, or larger than what is read."""
     data = read_bytes(path, max_bytes=MAX_IMAGE_BYTES)
-    lost = {"are compressed with loss"} if _tiff_compression(data) in _LOSSY_TIFF else set()
+    lost = {"are compressed with loss"} if _tiff_tag(data, _COMPRESSION) in _LOSSY_TIFF else set()
     try:
-        with _readable(path), Image.open(io.BytesIO(data)) as image:
+        with _readable(path), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             count = getattr(image, "n_frames", 1)
             check_pixels(path, image.width, image.height * count)
             _check_opaque(image, path)
             if image.mode in ("P", "PA"):
                 lost.add("have a palette of 256 colours at most")
             return _Opened(data, count, lost)
-    except UnidentifiedImageError:
-        return _Opened(data, 1, lost)  # floating-point images of several channels, which OpenCV reads
+    except UnidentifiedImageError as error:
+        # Floating-point images of several channels, which OpenCV reads.
+        width, height = _tiff_tag(data, _WIDTH), _tiff_tag(data, _HEIGHT)
+        if width is None or height is None:
+            raise UserError(f"{path} is not a readable image: expected {', '.join(FORMATS)}") from error
+        check_pixels(path, width, height)
+        return _Opened(data, 1, lost)
 
 
 def _check_opaque(image: Image.Image, path: Path) -> None:
@@ -218,8 +232,8 @@ def _check_opaque(image: Image.Image, path: Path) -> None:
         raise UserError(f"{path} has transparent pixels, whose colour is not said: lay it on its background first")
 
 
-def _tiff_compression(data: bytes) -> int | None:
-    """The code that the first page of a TIFF says; None: it is none, or damaged."""
+def _tiff_tag(data: bytes, tag: int) -> int | None:
+    """What the first page of a TIFF says of itself; None: it is none, does not say it, or is damaged."""
     if data[:2] not in (b"II", b"MM"):
         return None
     file = io.BytesIO(data)
@@ -227,7 +241,7 @@ def _tiff_compression(data: bytes) -> int | None:
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(tags.next)
         tags.load(file)
-        return int(tags[_COMPRESSION])
+        return int(tags[tag])
     except Exception:  # any kind, of what anybody may have written; the decoders then say what is wrong
         return None
 

@@ -41,17 +41,6 @@ _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
 _KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w./@-]*=")
 
 
-def check_encoding(arguments: Sequence[str]) -> None:
-    """Raise a UserError where an argument holds bytes that are no UTF-8: no settings, records or logs can hold it."""
-    for argument in arguments:
-        try:
-            argument.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{argument} is not in UTF-8 and cannot be encoded, though every name and text here must be: rename it"
-            ) from None
-
-
 def with_keys(arguments: Sequence[str], positional: Sequence[str]) -> list[str]:
     """The arguments, with what stands there without a key given the keys in their order.
 

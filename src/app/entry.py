@@ -26,6 +26,7 @@ from src.app.loggers import finish_wandb
 from src.app.sweep import in_sweep, sweep_dir_by_time
 from src.common.errors import ResourceError, UserError, explained, in_a_line
 from src.common.paths import CONF_DIR, PACKAGE_ROOT
+from src.common.reading import check_encoding
 from src.common.stopping import Stopped, going_on_with, raising_stops
 from src.common.system import quick_precision, take_workspace
 from src.common.typed import given, typed
@@ -134,7 +135,7 @@ def entry(
             running = False
             arguments = sys.argv[1:]
             with _ending_in_one_line(config_name, settings, lambda: running), _raising_hydra(), raising_stops():
-                command_line.check_encoding(arguments)
+                check_encoding(arguments)
                 if wants_help(arguments):
                     asked = help_text(
                         config_name, main.__module__, word=word, positional=positional, arguments=arguments

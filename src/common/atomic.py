@@ -70,7 +70,8 @@ def clear_leftovers(folder: str | Path, *, below: bool = True, sole_writer: bool
     """Remove what killed writers have left in a folder, and put back what they had moved aside.
 
     Touches temporary names of this module only, and only those of writers that are gone: of this machine by their
-    process, of another by a day of silence. Folders behind links are left alone.
+    process, of another by a day of silence. Folders behind links are left alone, and so is what was moved aside with
+    links in it: the folder may have come from anyone, and they are refused before it is cleared.
 
     Args:
         below: in all folders below it as well.
@@ -95,6 +96,8 @@ def clear_leftovers(folder: str | Path, *, below: bool = True, sole_writer: bool
             if not _writer_is_gone(match, leftover, sole_writer=sole_writer and not _is_in(parent, others)):
                 continue
             if match[4] == "old":
+                if _holds_links(leftover):
+                    continue
                 _put_back(leftover)
             _remove(leftover)
             cleared += 1
@@ -160,6 +163,12 @@ def _exchange(a: Path, b: Path) -> bool:
     if number in _UNSUPPORTED:
         return False
     raise OSError(number, os.strerror(number), str(b))
+
+
+def _holds_links(path: Path) -> bool:
+    """Whether it is a link, or there is one at any depth."""
+    below = (Path(parent, name) for parent, folders, files in os.walk(path) for name in (*folders, *files))
+    return path.is_symlink() or any(entry.is_symlink() for entry in below)
 
 
 def _put_back(aside: Path) -> None:

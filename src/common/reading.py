@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BufferedReader
 from math import isfinite
@@ -23,6 +24,7 @@ from src.common.errors import DamagedFile, UserError, in_one_line
 MEBIBYTE = 2**20
 MAX_NAME_BYTES = 150
 _MAX_INTEGER = 2**63
+_MAX_DIGITS = 100  # of one in YAML, in whatever base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +158,15 @@ def safe_name(name: Any, what: str) -> str:
     return name
 
 
+def check_encoding(names: Iterable[str | Path]) -> None:
+    """Raise a UserError where a name or text holds bytes that are no UTF-8: no setting, record or log can hold it."""
+    for name in map(str, names):
+        if not _encodable(name):
+            raise UserError(
+                f"{name} is not in UTF-8 and cannot be encoded, though every name and text here must be: rename it"
+            )
+
+
 def size_in_words(count: float) -> str:
     """Bytes for people.
 
@@ -178,11 +189,20 @@ class _PlainLoader(yaml.SafeLoader):
             raise ComposerError(None, None, "aliases (*name) are not read here", mark)
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        # To the base of sixty (1:1:1…), a file full of it takes half a minute.
+        if len(node.value) > _MAX_DIGITS:
+            raise ConstructorError(None, None, "a whole number of more than 64 bits", node.start_mark)
+        return super().construct_yaml_int(node)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) < len(node.value):
             raise ConstructorError(None, None, "a key is there twice", node.start_mark)
         return mapping
+
+
+_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from src.common.counting import counted
 from src.common.digests import digest, sha256
 from src.common.errors import DamagedFile, UserError, in_one_line
 from src.common.progress import track
+from src.common.reading import check_encoding
 from src.common.writers import only_writer, refuse_links
 from src.data.crop import check_crop, crop_box, crop_frame, crop_poses, frame_size, shape_warning
 from src.data.people_sheet import people_sheet
@@ -81,6 +82,7 @@ def prepare_subject(video: str | Path, recipe: Recipe, *, name: str, replace: bo
     """
     video, root, extractor = Path(video), Path(recipe.root), recipe.extractor
     folder = root / name
+    check_encoding([video])
     check_name(name)
     check_prompt(recipe.prompt)
     made_from = {

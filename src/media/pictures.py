@@ -23,7 +23,8 @@ MAX_IMAGE_BYTES = 512 * MEBIBYTE
 _PNG, _ANIMATION = b"\x89PNG\r\n\x1a\n", (b"acTL", b"fcTL", b"fdAT")
 # Pillow's filters by which frames are brought to another size, as settings name them.
 Resize = Literal["bicubic", "lanczos", "bilinear"]
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+# Pillow goes by content alone, and hands PostScript under any name to Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -141,11 +142,11 @@ def _opened(data: bytes, where: str) -> Image.Image:
             # Of broken tags, which matter here as little as the tags.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=_FORMATS)
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{where} has more than the {MAX_PIXELS} pixels that are read: scale it down") from None
     except Exception as error:
         # Pillow's readers of headers raise what they meet.
-        raise UserError(f"{where} is not a readable image: expected {', '.join(_FORMATS)}") from error
+        raise UserError(f"{where} is not a readable image: expected {', '.join(FORMATS)}") from error
     check_pixels(where, *picture.size)
     return picture

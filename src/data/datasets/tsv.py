@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,10 +23,11 @@ from src.common.errors import UserError, in_one_line
 from src.common.reading import MEBIBYTE, open_regular, read_bytes, read_text, safe_name
 from src.media.pictures import check_image
 
-# A frame in base64 takes a few MiB at most, an index some bytes a frame.
+# A frame in base64 takes a few MiB at most, an index a number of at most 20 digits a frame.
 MAX_ROW_BYTES = 64 * MEBIBYTE
-MAX_INDEX_BYTES = 64 * MEBIBYTE
 MAX_ROWS = 500_000
+MAX_INDEX_BYTES = 21 * MAX_ROWS
+Offsets = TypeVar("Offsets", np.ndarray, list[str])
 _RANGE = re.compile(r"\s*\[\s*(-?[0-9]{1,9})\s*,\s*(-?[0-9]{1,9})\s*\]\s*")
 _SUFFIX_OF_MAGIC = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG\r\n\x1a\n", ".png"))
 
@@ -139,8 +141,8 @@ def _offsets(path: Path) -> np.ndarray:
         if binary.is_file():
             return _limited(path, np.frombuffer(read_bytes(binary, max_bytes=MAX_INDEX_BYTES), "<u8"))
         if text.is_file():
-            words = read_text(text, max_bytes=MAX_INDEX_BYTES).split()
-            return _limited(path, np.array(words, np.uint64))
+            words = read_text(text, max_bytes=MAX_INDEX_BYTES).split(maxsplit=MAX_ROWS)
+            return np.array(_limited(path, words), np.uint64)
     except UserError:
         raise
     except (ValueError, OverflowError) as error:
@@ -148,9 +150,9 @@ def _offsets(path: Path) -> np.ndarray:
     return np.fromiter(_scan(path), np.uint64)
 
 
-def _limited(path: Path, offsets: np.ndarray) -> np.ndarray:
+def _limited(path: Path, offsets: Offsets) -> Offsets:
     if len(offsets) > MAX_ROWS:
-        raise UserError(f"{path} has {len(offsets)} rows, more than the {MAX_ROWS} that are read")
+        raise UserError(f"{path} has more than the {MAX_ROWS} rows that are read")
     return offsets
 
 

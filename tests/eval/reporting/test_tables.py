@@ -345,6 +345,16 @@ def test_bad_results_are_named(tmp_path: Path) -> None:
         write_result(tmp_path / "r.json", clips={"one": clip})
         with pytest.raises(UserError, match=r"r\.json: clips.one does not say how many frames it has"):
             load_results([tmp_path])
+    for told, impossible in (
+        ("clips.one.psnr=1e\\+308 must be at least -1e\\+12", {"clips": {"one": {"frames": 1, "psnr": 1e308}}}),
+        ("weights.one.psnr=-1.0 must be at least 0", {"weights": {"one": {"psnr": -1.0}}}),
+        ("found.one.mse-p=2.0 must be .* at most 1", {"found": {"one": {"mse-p": 2.0}}}),
+        ("metrics.psnr has no value that is a number of at most 1e", {"metrics": {"psnr": {"value": 1e308}}}),
+        ("dataset.expected=-1", {"dataset": {"expected": -1}}),
+    ):
+        write_result(tmp_path / "r.json", **impossible)
+        with pytest.raises(UserError, match=rf"r\.json: {told}"):
+            load_results([tmp_path])
     write_result(tmp_path / "r.json", files={"one": {"generated": "a.mp4"}})
     with pytest.raises(UserError, match="files.one does not name its real frames"):
         load_results([tmp_path])

@@ -83,8 +83,13 @@ def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
         (lambda: score({"a": generated}, {"b": real}, **PLAIN), "must have the same names"),
         (lambda: score([("a",)], **PLAIN), "a loader must yield"),
         (lambda: score([generated, real], **PLAIN), "a loader must yield .*got ndarray"),
+        (lambda: score([(generated, real)], **PLAIN), "name must be a text, got ndarray"),
+        (lambda: score(generated, real, reference=[0], **PLAIN), "reference image of clip must be .*got list"),
+        (lambda: score(torch.from_numpy(generated).to_sparse(), real, **PLAIN), "a dense tensor"),
+        (lambda: score(torch.from_numpy(generated).to(torch.float8_e5m2), real, **PLAIN), r"they must lie in \[0, 1\]"),
         (lambda: score(iter([("a", generated, real)]), real, **PLAIN), "leave real= and reference= out"),
         (lambda: score(tmp_path, real, **PLAIN), "real must be one too"),
+        (lambda: score("a" * 300, "b", **PLAIN), "the name is too long"),
         (lambda: score(generated, real, protocol="papers", **PLAIN), "protocol"),
         (lambda: score(generated, real, metrics="niqe", device="cpu"), "metrics must be some of"),
     ):
@@ -142,14 +147,17 @@ def test_a_stopped_run_goes_on_and_gives_the_same_numbers(
     kept[0].write_bytes(b"damaged")
     odd = {name: torch.zeros(2, 2, 2) for name in load_file(kept[1])}
     save_file(odd, kept[1])
+    means = [path for path in kept[2:] if "total" in load_file(path)][:2]
+    for path, name, change in zip(means, ("total", "count"), (float("nan"), -1), strict=True):
+        save_file({**(state := load_file(path)), name: torch.full_like(state[name], change)}, path)
     saved: list[object] = []
     save = eval.scoring.clip_store.ClipStore.save
     monkeypatch.setattr(
         eval.scoring.clip_store.ClipStore, "save", lambda self, *state: (saved.append(state), save(self, *state))
     )
     assert score(clips(False), **own, resume=tmp_path / "kept") == whole
-    assert len(saved) == 2 + 4, "the damaged ones, and the last clip's"
-    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 6
+    assert len(saved) == 4 + 4, "the damaged ones, and the last clip's"
+    assert score(clips(False), **own, resume=tmp_path / "kept") == whole and len(saved) == 8
     changed = score([("a", real, real)], **own, resume=tmp_path / "kept")
     assert changed["metrics"]["ssim"]["value"] == pytest.approx(1), "another content is another clip"
     saved.clear()
