@@ -1,7 +1,5 @@
 """Metrics of the generated person's face: identity (ArcFace) and quality (eDifFIQA)."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -11,8 +9,6 @@ from eval.metrics.base import MeanMetric, NotComputable
 
 class FaceMetric(MeanMetric):
     """Mean over frames; a frame without a face counts as 0, so that losing the face never helps."""
-
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,6 @@ class Flicker(MeanMetric):
     Source: Huang et al. 2024 (VBench), `temporal_flickering`.
     """
 
-    higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "videos"
 
     def update(self, generated: Collection[Tensor]) -> None:

@@ -48,7 +48,6 @@ class KID(SampleMetric):
     form one set. Network: FID's Inception-v3. Source: Bińkowski et al. 2018.
     """
 
-    higher_is_better: ClassVar[bool] = False
     distance: ClassVar[str] = "KID"
     unit: ClassVar[str] = "frames"
 

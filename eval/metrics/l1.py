@@ -1,7 +1,5 @@
 """L1 as the tables of DisCo and its followers have it."""
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from eval.metrics.base import MeanMetric, same_shape
@@ -14,8 +12,6 @@ class L1(MeanMetric):
     (256 x 256 in DisCo's table). Colour: 8-bit RGB. Pooling: mean over frames. Network: none. Source: the public code
     of Wang et al. 2024 (DisCo), `l1_eval`.
     """
-
-    higher_is_better: ClassVar[bool] = False
 
     def update(self, generated_BCHW: Tensor, real_BCHW: Tensor) -> None:
         """Add (B, 3, H, W) uint8 RGB pairs."""

@@ -55,7 +55,6 @@ class PoseAccuracy(MeanMetric):
         group: `body`, `face` or `hands`, key of `GROUPS`; the two hands are two parts.
     """
 
-    higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "frames that show the part"
 
     def __init__(self, group: str) -> None:

@@ -72,7 +72,6 @@ class WarpingError(MeanMetric):
     et al. 2016; there the flow is FlowNet2's, so published numbers are near and not equal.
     """
 
-    higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "videos"
 
     def update(self, batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
