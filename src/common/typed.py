@@ -282,6 +282,8 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         tag = first.get("ctx", {})
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
+    if first["type"] == "union_tag_not_found":
+        return UserError(f"{_join(where, *keys, first.get('ctx', {})['discriminator'].strip(chr(39)))} is missing")
     if first["type"] == "literal_error":
         return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
     if cause is not None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import src.app.entry
+from eval.run import main as run_main
 from eval.score import main as score_main
 from src.common.paths import PACKAGE_ROOT
 from src.data.subject import load_subject
@@ -272,6 +273,13 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
             ("video=gone.mp4", "dataset.cache=\t"),
             "dataset.cache is of dataset, of which nothing is chosen: give dataset=NAME",
         ),
+        (prepare_main, ("clip.mp4",), "clip.mp4 is no setting: settings are given as key=value; --help lists them"),
+        (prepare_main, ("video=a", "subjects=[a"), "subjects=[a cannot be read: close its brackets and quotes; a"),
+        (prepare_main, ("video=a", "force=…"), "a value with other signs than a name or a number has goes into quotes"),
+        (prepare_main, ("video=a", "trainer=cpu"), "trainer is a group of other commands: --help lists those of this"),
+        (sample_main, ("run=gone", "poses=a", "logger=none"), "logger is a group of other commands"),
+        (sample_main, ("run=gone", "poses=a", "pose_script=wave_left"), "pose_script is unknown: --help lists"),
+        (run_main, ("benchmark=people", "method=as_in_run"), "method.kind is missing"),
         (score_main, ("generated=a", "real=b", "protocol.psnr.identical=1e400"), "identical=inf must be a finite"),
     ],
 )
