@@ -124,6 +124,11 @@ def dotted_keys(cls: type) -> Iterator[str]:
     return (key for key, _ in _all_fields(cls))
 
 
+def kinds_of(cls: type, name: str) -> set[str]:
+    """What `kind` may be of a field that is a dataclass, or a union of such."""
+    return {kind for member in _parts(_hints(cls)[name]) for kind in _tags(member).get("kind", ())}
+
+
 def is_number(value: Any) -> bool:
     """Whether a plain value is a finite number, which true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -279,6 +279,11 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
         (prepare_main, ("video=a", "trainer=cpu"), "trainer is a group of other commands: --help lists those of this"),
         (sample_main, ("run=gone", "poses=a", "logger=none"), "logger is a group of other commands"),
         (sample_main, ("run=gone", "poses=a", "pose_script=wave_left"), "pose_script is unknown: --help lists"),
+        (
+            repair_main,
+            ("video=gone.mp4", "segments=[[1,2]]", "method=disco"),
+            "method=disco is not for this command: python -m eval.run method=disco films by it",
+        ),
         (run_main, ("benchmark=people", "method=as_in_run"), "method.kind is missing"),
         (score_main, ("generated=a", "real=b", "protocol.psnr.identical=1e400"), "identical=inf must be a finite"),
     ],
