@@ -1,4 +1,4 @@
-"""A benchmark from data to numbers: python -m eval.run benchmark=tiktok method=posecrafter num_frames=8."""
+"""A benchmark from data to numbers: python -m eval.run benchmark=people method=posecrafter num_frames=8."""
 
 from collections.abc import Sequence
 from pathlib import Path

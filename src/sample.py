@@ -8,7 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.as_in_run import GROUPS
-from src.app.entry import entry, settings_of
+from src.app.entry import entry, overrides, settings_of
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
 from src.common.typed import changed, given, typed
@@ -75,6 +75,12 @@ def _check_own(settings: SampleSettings) -> None:
     for name in ("subject", "mask"):
         if (value := getattr(settings, name)) is not None:
             raise UserError(f"{name}={value} goes with a method that learns no one: a run has its own person")
+    for override in overrides():
+        key = override.lstrip("+").partition("=")[0]
+        if key.split(".")[0] == "model":
+            raise UserError(
+                f"{key}= goes with a method that learns no one: a run has the model that it was learnt with"
+            )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 
 from src.media.video import write_video
 from src.people.identity import sample_identity
@@ -57,6 +58,33 @@ def command_lines(document: str) -> list[str]:
     blocks = [a or b for a, b in re.findall(f"{fenced}|{indented}", (ROOT / document).read_text(), re.M | re.S)]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("  #")[0].split(" # ")[0].strip() for line in lines if re.match(r"\s*(python -m|make) ", line)]
+
+
+def settings_shown() -> dict[tuple[str, ...], str]:
+    """What any text but `DOCUMENTS` gives to a command as `key=value`, as far as it names values; and where."""
+    patterns = ("*.md", "experiments/*", "eval/**/*.md", "src/**/*.md", "conf/**/*.yaml")
+    found = {}
+    for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
+        shown = re.findall(r"python -m ((?:src|eval)\.\w+)([^\n`#(:]*)", path.read_text().replace("\\\n", " "))
+        for module, rest in shown:
+            words = [word for word in rest.split() if re.fullmatch(r"[a-z][\w.]*=(\[\S*\]|[\w./-]+)", word)]
+            where = path.relative_to(ROOT).as_posix()
+            if where not in DOCUMENTS and (given := [word for word in words if not word.startswith("hydra")]):
+                found[(module, *given)] = where
+    return found
+
+
+def test_every_setting_that_a_text_gives_is_one(compose_config):
+    shown, needed = settings_shown(), {"pretrain": "part=vae", "eval": "benchmark=people"}
+    assert len(shown) > 15
+    for (module, *given), where in shown.items():
+        name = {"eval.run": "eval", "eval.bench": "score_bench"}.get(module, module.rpartition(".")[2])
+        chosen = {word.partition("=")[0] for word in given}
+        more = [needed[name]] if name in needed and needed[name].partition("=")[0] not in chosen else []
+        try:
+            compose_config(name, *given, *more)
+        except HydraException as error:
+            pytest.fail(f"{where}: python -m {module} {' '.join(given)}: {error}")
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class Protocol:
         if (self.resolution is None) != (self.resize is None):
             raise UserError(
                 "protocol.resolution and protocol.resize go together: set both, or neither to score frames at their "
-                f"own size; got resolution={self.resolution}, resize={self.resize}"
+                f"own size; got {'resize' if self.resolution is None else 'resolution'} alone"
             )
         for name, value, least in (
             ("resolution", self.resolution or 1, 1),

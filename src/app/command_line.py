@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 
 from src.common.errors import UserError
 from src.common.paths import CONF_DIR
@@ -204,14 +204,19 @@ def one_line(error: Exception, settings: type | None = None, *, beside: Collecti
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={name} is unknown (no {group}/{name}): choose one of {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return _unread(error.override)
     if alien := re.search(r"In '(\w+)/(\w+)': Could not override '(\w+)'", str(error)):
         group, name, other = alien.groups()
         return f"{group}={name} is not for this command: it comes with a choice of {other}, which is not made here"
-    unknown = re.match(r"Could not override '([\w.]+)'", str(error))
+    unknown = re.match(r"Could not override '([\w./]+)'", str(error))
+    known = set() if settings is None else set(dotted_keys(settings))
+    if unknown and unknown[1] not in known and (CONF_DIR / unknown[1]).is_dir():
+        return f"{unknown[1]} is a group of other commands: --help lists those of this one"
     # What names code takes arguments that no dataclass knows, by Hydra's own `+`.
     if settings is not None and unknown and unknown[1].split(".")[0] not in ("logger", "hydra"):
         key = unknown[1]
-        known, group = set(dotted_keys(settings)), key.rpartition(".")[0]
+        group = key.rpartition(".")[0]
         if key in known and group:
             return f"{key} is of {group}, of which nothing is chosen: give {group}=NAME as well; --help lists them"
         # One that the settings have and the command does not offer is no mistake in writing.
@@ -222,6 +227,17 @@ def one_line(error: Exception, settings: type | None = None, *, beside: Collecti
     text = str(error).removeprefix("UserError raised while resolving interpolation: ")
     lines = [line.strip() for line in text.split("Config search path:")[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
+
+
+def _unread(override: str) -> str:
+    """What to do about an argument that Hydra cannot read."""
+    key, equals, _ = override.partition("=")
+    if not equals:
+        return f"{override} is no setting: settings are given as key=value; --help lists them"
+    return (
+        f"{override} cannot be read: close its brackets and quotes; a value with other signs than a name or a number "
+        f"has goes into quotes that reach the program: \"{key}='VALUE'\""
+    )
 
 
 def is_hydras(error: Exception) -> bool:

@@ -28,5 +28,8 @@ def main() -> None:
 
 
 def _usage(commands: EntryPoints) -> str:
-    lines = [f"  posecrafter {command.name:10} = python -m {command.module}" for command in commands]
+    longest = max((len(command.name) for command in commands), default=0)
+    # Of a module's second command the function is called like the setting that it gives.
+    beside = {command.name: "" if command.attr == "main" else f" {command.attr}=true" for command in commands}
+    lines = [f"  posecrafter {each.name:{longest}} = python -m {each.module}{beside[each.name]}" for each in commands]
     return "\n".join(["usage: posecrafter <command> [key=value …]; posecrafter <command> --help", *lines]) + "\n"

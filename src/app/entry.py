@@ -25,11 +25,11 @@ from src.app.launchers import require_launcher
 from src.app.loggers import finish_wandb
 from src.app.sweep import in_sweep, sweep_dir_by_time
 from src.common.errors import ResourceError, UserError, explained, in_a_line
-from src.common.paths import CONF_DIR, PACKAGE_ROOT
+from src.common.paths import CONF_DIR, PACKAGE_ROOT, choices
 from src.common.reading import check_encoding
 from src.common.stopping import Stopped, going_on_with, raising_stops
 from src.common.system import quick_precision, take_workspace
-from src.common.typed import given, typed
+from src.common.typed import given, kinds_of, typed
 
 T = TypeVar("T")
 Main = Callable[[DictConfig], object]
@@ -74,6 +74,9 @@ def settings_of(cls: type[T], cfg: DictConfig, *, without: Collection[str] = ())
     for key in kept:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key} is not set: give it on the command line as {key}=VALUE")
+    kind = given(cfg.method).get("kind") if "method" in kept else None
+    if str(kind) in choices("method") and kind not in kinds_of(cls, "method"):
+        raise UserError(f"method={kind} is not for this command: python -m eval.run method={kind} films by it")
     # In their place in the whole, since a setting may point at what is not kept (${steps.8}).
     return typed(cls, {key: given(cfg[key]) for key in kept})
 

@@ -1,12 +1,14 @@
 """`--help` of a command: its settings and the groups that it composes, with the comments of `conf/`.
 
 The files are shown as they are written, without composing them, so that help needs no choice of a group that has no
-default.
+default; their comments are fitted into the terminal.
 """
 
 import re
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,10 @@ from src.common.reading import read_yaml
 FLAGS = """\
 Flags: -m sweeps over values with commas (key=a,b); --cfg job prints all settings as they are composed and stops;
 --config-dir=FOLDER takes groups of yours as well; --hydra-help lists the rest."""
-GROUPS = "Groups, of conf/<group>/: <group>=<choice> takes another, <group>.<key>=<value> changes a value."
+GROUPS = """\
+Groups, of conf/<group>/: <group>=<choice> takes another, with --help shows it; <group>.<key>=<value> changes a
+value."""
+_COMMENT = re.compile(r"(?:.*? )?# ")
 _BLOCK = re.compile(r"^(defaults|hydra):.*\n(?:(?:[ \t-].*)?\n)*", re.MULTILINE)
 
 
@@ -39,13 +44,17 @@ def help_text(
         arguments: of the command line; groups that they choose are shown in place of the defaults.
     """
     path = CONF_DIR / f"{config_name}.yaml"
-    text = path.read_text("utf-8")
-    sections = [_usage(module, word, positional), _summary(module), f"Settings, of conf/{path.name}:\n\n{_body(text)}"]
-    chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    groups = [_group(config_name, group, chosen.get(group, option)) for group, option in _groups(path)]
+    width = shutil.get_terminal_size().columns
+    settings = _fitted(_body(path.read_text("utf-8")), width)
+    sections = [_usage(module, word, positional), textwrap.fill(_summary(module), width, break_on_hyphens=False)]
+    sections += [f"Settings, of conf/{path.name}:\n\n{settings}"]
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    choices = _choices(config_name, given)
+    groups = [_group(config_name, group, default, choices[group], width) for group, default in _groups(path)]
     if groups:
-        sections += [GROUPS, *groups]
-    return "\n\n".join(section.strip("\n") for section in [*sections, FLAGS] if section) + "\n"
+        sections += [textwrap.fill(GROUPS, width), *groups]
+    sections += [textwrap.fill(FLAGS, width, break_on_hyphens=False)]
+    return "\n\n".join(section.strip("\n") for section in sections if section) + "\n"
 
 
 def keys_of(config_name: str) -> set[str]:
@@ -89,14 +98,75 @@ def _groups(path: Path) -> Iterator[tuple[str, Any]]:
                 yield group.removeprefix("optional "), option
 
 
-def _group(config_name: str, group: str, option: Any) -> str:
+def _files(config_name: str, group: str) -> dict[str, Path]:
+    """The choices of a group, which may be of one command alone."""
     folders = [folder for folder in (CONF_DIR / group, CONF_DIR / config_name / group) if folder.is_dir()]
-    files = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def _choices(config_name: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """What is chosen of each group: what is given, what another choice brings with it, or the default."""
+    defaults = dict(_groups(CONF_DIR / f"{config_name}.yaml"))
+    choices = {**defaults, **given}
+    for _ in defaults:  # what is brought may bring more
+        chosen = [_files(config_name, group).get(choices[group]) for group in defaults]
+        brought = dict(pair for file in chosen if file is not None for pair in _brought(file))
+        choices = {**defaults, **brought, **given}
+    return choices
+
+
+def _brought(file: Path) -> Iterator[tuple[str, Any]]:
+    """Groups of which a file takes another choice than the command, and that choice."""
+    for default in _defaults(file):
+        if isinstance(default, dict):
+            [(group, option)] = default.items()
+            if group.startswith("override /"):
+                yield group.removeprefix("override /"), option
+
+
+def _group(config_name: str, group: str, default: Any, option: Any, width: int) -> str:
+    files = _files(config_name, group)
     choice = {None: "none", "null": "none", "???": "to be chosen"}.get(option, str(option))
-    head = f"{group}: {', '.join(files)}\n  chosen: {choice}"
+    head = textwrap.fill(f"{group}: {', '.join(files)}", width, subsequent_indent="  ")
+    head += f"\n  chosen: {choice}"
+    shown = [*_stack(files, choice, default)][::-1]
+    head += f", on top of {', '.join(shown[1:])}" if shown[1:] else ""
+    bodies = [_fitted(textwrap.indent(_body(files[name].read_text("utf-8")), "    "), width) for name in shown]
+    below = [f"  {name}:\n\n{body}" for name, body in zip(shown[1:], bodies[1:], strict=True)]
+    return "\n\n".join([head, *bodies[:1], *below])
+
+
+def _stack(files: Mapping[str, Path], choice: str, default: Any) -> Iterator[str]:
+    """A choice after those that it stands on; what is `as_in_run` is, where there is no run, as the default has it."""
     if choice not in files:
-        return head
-    below = [name for name in _defaults(files[choice]) if isinstance(name, str) and name != "_self_"]
-    head += f", on top of {', '.join(below)}" if below else ""
-    lines = _body(files[choice].read_text("utf-8")).splitlines()
-    return head + "\n\n" + "\n".join(f"    {line}".rstrip() for line in lines)
+        return
+    for below in _defaults(files[choice]):
+        if isinstance(below, str) and below != "_self_":
+            yield from _stack(files, below, default) if below in files else _stack(files, str(default), None)
+    yield choice
+
+
+def _fitted(text: str, width: int) -> str:
+    """Lines of a file whose comments go on in the next line, in the same column, where they are too long."""
+    out: list[str] = []
+    lines = text.splitlines()
+    while lines:
+        line = lines.pop(0)
+        before = _COMMENT.match(line)
+        if before is None or len(line) <= width:
+            out.append(line)
+            continue
+        column = " " * (before.end() - 2) + "# "
+        words = line[before.end() :]
+        # Of a comment beside a value the next lines are the same sentence.
+        while before[0].strip() != "#" and lines and lines[0].startswith(column):
+            words += " " + lines.pop(0).removeprefix(column)
+        room = max(width, len(column) + 24)
+        out += textwrap.wrap(
+            *(words, room),
+            initial_indent=before[0],
+            subsequent_indent=column,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(out)

@@ -133,6 +133,11 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield prefix + key, value
 
 
+def kinds_of(cls: type, name: str) -> set[str]:
+    """What `kind` may be of a field that is a dataclass, or a union of such."""
+    return {kind for member in _parts(_hints(cls)[name]) for kind in _tags(member).get("kind", ())}
+
+
 def is_number(value: Any) -> bool:
     """Whether a plain value is a finite number, which true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -291,6 +296,8 @@ def _told(error: ValidationError, values: Any, where: str) -> UserError:
         tag = first.get("ctx", {})
         keys.append(tag["discriminator"].strip("'"))
         return UserError(f"{_join(where, *keys)}={tag['tag']} is unknown: choose one of {tag['expected_tags']}")
+    if first["type"] == "union_tag_not_found":
+        return UserError(f"{_join(where, *keys, first.get('ctx', {})['discriminator'].strip(chr(39)))} is missing")
     if first["type"] == "literal_error":
         return UserError(f"{_join(where, *keys)}={_shown(node)} is unknown: choose {first.get('ctx', {})['expected']}")
     if cause is not None:

@@ -1,6 +1,6 @@
 """What a method that films a person is to the commands: it is given a person and poses, and leaves a video.
 
-Dimensions: N training frames, M target poses, S×S pixels; RGB uint8.
+Dimensions: N training frames, M target poses, S×S pixels (of our own method H×W, as `data.aspect` says); RGB uint8.
 """
 
 from abc import ABC, abstractmethod

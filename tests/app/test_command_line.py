@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import src.app.entry
+from eval.run import main as run_main
 from eval.score import main as score_main
 from src.common.paths import PACKAGE_ROOT
 from src.data.subject import load_subject
@@ -272,6 +273,18 @@ def test_every_setting_has_a_type_and_a_range(arguments, message, call_main, tmp
             ("video=gone.mp4", "dataset.cache=\t"),
             "dataset.cache is of dataset, of which nothing is chosen: give dataset=NAME",
         ),
+        (prepare_main, ("clip.mp4",), "clip.mp4 is no setting: settings are given as key=value; --help lists them"),
+        (prepare_main, ("video=a", "subjects=[a"), "subjects=[a cannot be read: close its brackets and quotes; a"),
+        (prepare_main, ("video=a", "force=…"), "a value with other signs than a name or a number has goes into quotes"),
+        (prepare_main, ("video=a", "trainer=cpu"), "trainer is a group of other commands: --help lists those of this"),
+        (sample_main, ("run=gone", "poses=a", "logger=none"), "logger is a group of other commands"),
+        (sample_main, ("run=gone", "poses=a", "pose_script=wave_left"), "pose_script is unknown: --help lists"),
+        (
+            repair_main,
+            ("video=gone.mp4", "segments=[[1,2]]", "method=disco"),
+            "method=disco is not for this command: python -m eval.run method=disco films by it",
+        ),
+        (run_main, ("benchmark=people", "method=as_in_run"), "method.kind is missing"),
         (score_main, ("generated=a", "real=b", "protocol.psnr.identical=1e400"), "identical=inf must be a finite"),
     ],
 )
@@ -300,6 +313,8 @@ def test_null_is_a_value_and_what_is_not_given_is_as_in_the_run(train, call_main
     monkeypatch.setattr("src.sample.sample", lambda settings, method, sampling, trainer: seen.append(sampling))
     status, stderr = call_main(sample_main, "run=run", "poses=people_001", "trainer.devices=2")
     assert status == 2 and "trainer.devices=2: a person is learnt and filmed on one device" in stderr
+    status, stderr = call_main(sample_main, "run=run", "poses=people_001", "model.base=other")
+    assert status == 2 and "model.base= goes with a method that learns no one: a run has the model" in stderr
     for given in ((), ("sampling.frame_chunk=null",), ("sampling.frame_chunk=3",)):
         assert call_main(sample_main, "run=run", "poses=people_001", *given) == (0, "")
     assert [sampling.frame_chunk for sampling in seen] == [5, None, 3]

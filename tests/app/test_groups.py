@@ -1,5 +1,6 @@
 """The files of each config group and the dataclass that they are parsed into name the same settings."""
 
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from src.app.as_in_run import GROUPS as AS_IN_RUN
 from src.app.as_in_run import _missing
 from src.common.paths import CONF_DIR
 from src.common.trainer import TrainerSettings
-from src.common.typed import _hints, _member, _merged
+from src.common.typed import _hints, _member, _merged, _tags
 from src.data.datasets.settings import DatasetSettings
 from src.data.settings import DataSettings
-from src.methods.settings import AnyMethodSettings
+from src.methods.settings import KINDS, AnyMethodSettings
 from src.models.settings import ModelSettings
 from src.pose.extractors.settings import ExtractorSettings
 from src.pose.smooth import SmoothSettings
@@ -49,8 +50,10 @@ def values_of(file: Path) -> dict[str, Any]:
 
 def compare(cls: Any, values: dict[str, Any], where: str) -> None:
     member = _member(cls, values)
-    assert member is not None, where
-    assert sorted(values) == sorted(_hints(member)), where
+    assert member is not None, f"{where}: no dataclass of the group has this kind"
+    lacking, unknown = _hints(member).keys() - values, values.keys() - _hints(member)
+    assert not lacking, f"{where} does not set {sorted(lacking)} of {member.__name__}"
+    assert not unknown, f"{where} sets {sorted(unknown)}, which {member.__name__} does not have"
     for key, value in values.items():
         if isinstance(value, dict):
             compare(_hints(member)[key], value, f"{where}: {key}")
@@ -62,3 +65,8 @@ def test_a_group_sets_each_field_of_its_dataclass_and_nothing_else(group: str) -
     assert files
     for file in files:
         compare(GROUPS[group], values_of(file), f"{group}={file.stem}")
+
+
+def test_each_kind_of_method_says_what_it_needs() -> None:
+    kinds = {kind for cls in typing.get_args(typing.get_args(AnyMethodSettings)[0]) for kind in _tags(cls)["kind"]}
+    assert kinds == set(KINDS), "a kind of AnyMethodSettings without its line in KINDS, or the other way round"

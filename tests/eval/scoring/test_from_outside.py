@@ -206,6 +206,14 @@ def console(*words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return (status, *capsys.readouterr())
 
 
+def test_the_console_lists_what_each_command_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    status, out, _ = console(monkeypatch=monkeypatch, capsys=capsys)
+    lines = out.splitlines()[1:]
+    assert status == 0 and len({line.index(" = ") for line in lines}) == 1
+    assert "  posecrafter doctor       = python -m src.info check=true" in lines
+    assert "  posecrafter info         = python -m src.info" in lines
+
+
 def test_the_console_takes_generated_and_real_as_they_stand(
     tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
