@@ -235,10 +235,10 @@ def one_line(error: Exception, settings: type | None = None, *, beside: Collecti
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
 
 
-def is_hydras(error: Exception) -> bool:
-    """Whether an exception was raised by Hydra or OmegaConf themselves."""
+def raised_in(error: Exception, *packages: str) -> bool:
+    """Whether an exception was raised by one of these packages themselves."""
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
+    return bool(frames) and not set(packages).isdisjoint(Path(frames[-1].filename).parts)
 
 
 def _quoted_list(value: str) -> str:
