@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from omegaconf import DictConfig, OmegaConf
 
 from src.app.as_in_run import GROUPS
-from src.app.entry import entry, settings_of
+from src.app.entry import entry, overrides, settings_of
 from src.common.arrays import height_width
 from src.common.errors import UserError
 from src.common.trainer import TrainerSettings
@@ -168,6 +168,9 @@ def _check_own(settings: SampleSettings) -> None:
     for name in ("subject", "mask"):
         if (value := getattr(settings, name)) is not None:
             raise UserError(f"{name}={value} goes with a method that learns no one: a run has its own person")
+    for override in overrides():
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] == "model":
+            raise UserError(f"{override} goes with a method that learns no one: a run has its own model; leave it out")
 
 
 if __name__ == "__main__":
