@@ -231,6 +231,7 @@ def _full_frame_poses(
     content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
     key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
     cached, people = root / POSES / f"{key}.npz", root / POSES / f"{key}.png"
+    kept = root / POSES / f"{key}.people.npz"
     if cached.exists() and not force:
         try:
             found = load_poses(cached)
@@ -246,7 +247,12 @@ def _full_frame_poses(
             return found, people
     if extractor.caution:
         log.warning("%s", extractor.caution)
-    poses = extractor.extract(reader, total=len(reader))
+    # Of this clip alone: the extractor may read others, which nobody keeps.
+    extractor.kept = kept
+    try:
+        poses = extractor.extract(reader, total=len(reader))
+    finally:
+        extractor.kept = None
     if len(poses) != len(reader):
         raise UserError(
             f"{extractor.name} has {counted(len(poses), 'pose')} for the {counted(len(reader), 'frame')} of "
@@ -255,6 +261,7 @@ def _full_frame_poses(
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
     save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))
+    kept.unlink(missing_ok=True)
     return poses, people
 
 
