@@ -136,7 +136,7 @@ def pretrain(cfg: DictConfig) -> dict[str, float]:
     from src.training.fitting import fit_or_stop
 
     settings = settings_of_pretraining(cfg)
-    lightning.seed_everything(settings.seed)
+    lightning.seed_everything(settings.seed, verbose=False)
     trainer = build_trainer(settings)  # what it refuses is not to be found out after the people are rendered
     run_dir, weights_dir = Path(settings.run_dir), Path(settings.weights_dir)
     data = {"train": settings.data.train, "heldout": settings.data.heldout}
