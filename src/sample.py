@@ -76,11 +76,8 @@ def _check_own(settings: SampleSettings) -> None:
         if (value := getattr(settings, name)) is not None:
             raise UserError(f"{name}={value} goes with a method that learns no one: a run has its own person")
     for override in overrides():
-        key = override.lstrip("+").partition("=")[0]
-        if key.split(".")[0] == "model":
-            raise UserError(
-                f"{key}= goes with a method that learns no one: a run has the model that it was learnt with"
-            )
+        if override.lstrip("+~").partition("=")[0].partition(".")[0] == "model":
+            raise UserError(f"{override} goes with a method that learns no one: a run has its own model; leave it out")
 
 
 if __name__ == "__main__":

@@ -282,10 +282,9 @@ def _paths(subject: SubjectRun, protocol: Protocol) -> ClipPaths:
 
 def _dataset(prepared: PreparedDataset, failed: Mapping[str, str], settings: BenchmarkSettings) -> dict[str, Any]:
     path = manifest_path(settings.data.root, prepared.name)
-    known = len(prepared.subjects) + len(prepared.absent) + len(prepared.failed)
     return {
         "name": prepared.name,
-        "expected": known if prepared.num_published_clips is None else prepared.num_published_clips,
+        "expected": prepared.expected,
         "expected_frames": settings.data.num_test_frames,
         "absent": prepared.absent,
         "failed": dict(failed),

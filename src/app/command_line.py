@@ -240,10 +240,10 @@ def _unread(override: str) -> str:
     )
 
 
-def is_hydras(error: Exception) -> bool:
-    """Whether an exception was raised by Hydra or OmegaConf themselves."""
+def raised_in(error: Exception, *packages: str) -> bool:
+    """Whether an exception was raised by one of these packages themselves."""
     frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not {"hydra", "omegaconf"}.isdisjoint(Path(frames[-1].filename).parts)
+    return bool(frames) and not set(packages).isdisjoint(Path(frames[-1].filename).parts)
 
 
 def _quoted_list(value: str) -> str:

@@ -21,7 +21,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 from src.app import command_line
 from src.app.as_in_run import offer_groups
 from src.app.help import help_text, keys_of, wants_help
-from src.app.launchers import require_launcher
+from src.app.launchers import LAUNCHING, require_launcher
 from src.app.loggers import finish_wandb
 from src.app.sweep import in_sweep, sweep_dir_by_time
 from src.common.errors import ResourceError, UserError, explained, in_a_line
@@ -194,8 +194,14 @@ def _ending_in_one_line(config_name: str, settings: type, running: Callable[[], 
     except Exception as error:
         if (refused := explained(error)) is not None:
             exit_with(f"error: {refused}", USER_ERROR_STATUS)
+        if running():
+            raise
+        # What a launcher hands the jobs to refuses them, as Slurm does a partition, or loses one of its workers.
+        if command_line.raised_in(error, *LAUNCHING):
+            told = command_line.one_line(error)
+            exit_with(f"error: the launcher cannot run the jobs: {told}", USER_ERROR_STATUS)
         # Hydra's own checks of a command line end in any kind of exception.
-        if running() or not command_line.is_hydras(error):
+        if not command_line.raised_in(error, "hydra", "omegaconf"):
             raise
         what = f"the command line cannot be followed: {command_line.one_line(error)}"
         exit_with(f"error: {what}; settings are key=value, groups key=name", USER_ERROR_STATUS)

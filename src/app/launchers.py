@@ -20,6 +20,8 @@ LAUNCHERS = {
     "slurm_local": ("hydra-submitit-launcher", "slurm"),
     "ray_cluster": ("hydra-ray-launcher", "ray"),
 }
+# The libraries behind them.
+LAUNCHING = ("joblib", "submitit", "ray")
 _held: list[FileLock] = []
 
 

@@ -10,7 +10,7 @@ data/<data set>.manifest.json
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class PreparedDataset:
 
     Attributes:
         name, num_published_clips: see `src.data.datasets.base.Dataset`.
+        num_listed: how many clips the data set has here, whether they were asked for or not.
         subjects: by name, the entry of the manifest.
         absent: by name, why the clip is gone.
         failed: by name, why it could not be prepared.
@@ -44,15 +45,20 @@ class PreparedDataset:
 
     name: str
     num_published_clips: int | None
+    num_listed: int
     subjects: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
+    def expected(self) -> int:
+        """How many clips the whole data set has: those that were published, or of clips of one's own those listed."""
+        return self.num_listed if self.num_published_clips is None else self.num_published_clips
+
+    @property
     def complete(self) -> str:
-        """How much of the published data set is there: `3 of 128`."""
-        total = len(self.subjects) + len(self.absent) + len(self.failed)
-        return f"{len(self.subjects)} of {total if self.num_published_clips is None else self.num_published_clips}"
+        """How much of the whole data set is there: `3 of 128`."""
+        return f"{len(self.subjects)} of {self.expected}"
 
 
 def manifest_path(root: str | Path, dataset: str) -> Path:
@@ -76,11 +82,12 @@ def prepare_dataset(
     Raises:
         UserError: bad configuration, a name in `only` that is none of the data set's, or not a single clip to be had.
     """
-    clips = _asked_for(dataset, only)
+    listed = list(dataset)
+    clips = _asked_for(listed, dataset.name, only)
     root, path = Path(recipe.root), manifest_path(recipe.root, dataset.name)
     refuse_links(root, (Path(LOCKS, path.name),))
     before = _read(path)["subjects"]
-    result = PreparedDataset(dataset.name, dataset.num_published_clips)
+    result = PreparedDataset(dataset.name, dataset.num_published_clips, len(listed))
     for clip in clips:
         try:
             result.subjects[clip.name] = _prepared(clip, recipe, num_test, before.get(clip.name, {}))
@@ -104,12 +111,12 @@ def prepare_dataset(
     return result
 
 
-def _asked_for(dataset: Dataset, only: Collection[str] | None) -> list[DatasetClip]:
-    clips = [clip for clip in dataset if only is None or clip.name in only]
+def _asked_for(listed: Sequence[DatasetClip], dataset: str, only: Collection[str] | None) -> list[DatasetClip]:
+    clips = [clip for clip in listed if only is None or clip.name in only]
     if unknown := sorted(set(only or ()) - {clip.name for clip in clips}):
-        names = [clip.name for clip in dataset]
+        names = [clip.name for clip in listed]
         raise UserError(
-            f"subjects={','.join(unknown)}: the data set {dataset.name} has {names[0]} to {names[-1]} here, "
+            f"subjects={','.join(unknown)}: the data set {dataset} has {names[0]} to {names[-1]} here, "
             f"{counted(len(names), 'clip')}"
         )
     return clips

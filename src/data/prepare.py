@@ -229,7 +229,7 @@ def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Re
     reading = {key: made_from["settings"][key] for key in ("fps", "start", "max_frames")}
     content, mirrored = made_from["source"]["sha256"], ["mirrored"] if made_from["source"].get("mirrored") else []
     key = digest([_POSES_VERSION, content, reading, made_from["extractor"], *mirrored])[:24]
-    cached, people = folder / f"{key}.npz", folder / f"{key}.png"
+    cached, people, kept = (folder / f"{key}.{suffix}" for suffix in ("npz", "png", "people.npz"))
     if cached.exists() and not recipe.force:
         try:
             found = load_poses(cached)
@@ -245,7 +245,12 @@ def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Re
             return found, people
     if extractor.caution:
         log.warning("%s", extractor.caution)
-    poses = extractor.extract(reader, total=len(reader))
+    # Of this clip alone: the extractor may read others, which nobody keeps.
+    extractor.kept = kept
+    try:
+        poses = extractor.extract(reader, total=len(reader))
+    finally:
+        extractor.kept = None
     if len(poses) != len(reader):
         raise UserError(
             f"{extractor.name} has {counted(len(poses), 'pose')} for the {counted(len(reader), 'frame')} of "
@@ -254,6 +259,7 @@ def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Re
     if extractor.crowd is not None and len(extractor.crowd.people) > 1:
         people_sheet(track(reader, "numbering people", len(reader)), extractor.crowd, people)
     save_poses(cached, poses, fps=float(reader.fps), size=(reader.height, reader.width))
+    kept.unlink(missing_ok=True)
     return poses, people
 
 

@@ -43,7 +43,7 @@ def train(settings: PretrainSettings, build: Callable[..., PoolModule], config: 
         UserError: another pool is in the folders, a part that this one stands on is missing, or training diverged.
         Stopped: on request, after a checkpoint.
     """
-    lightning.seed_everything(settings.seed)
+    lightning.seed_everything(settings.seed, verbose=False)
     trainer = build_trainer(settings)  # what it refuses is not to be found out after the people are rendered
     run_dir, weights_dir = Path(settings.run_dir), Path(settings.weights_dir)
     data = {"train": settings.data.train, "heldout": settings.data.heldout}

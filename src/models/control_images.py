@@ -18,7 +18,7 @@ from huggingface_hub.errors import HFValidationError
 from src.common.arrays import Frames, MadeFrames
 from src.common.digests import digest, frames_sha256, sha256
 from src.common.errors import UserError
-from src.models.folders import clear_errors
+from src.models.folders import clear_errors, download_command
 from src.models.settings import ControlNetSettings
 from src.models.weights_file import read_tensors
 
@@ -43,13 +43,15 @@ def drawer(settings: ControlNetSettings) -> Draw:
     assert settings.condition != "images", "they are given"
     if settings.condition == "canny":
         return draw_canny
-    option = "model.controlnets: detector"
-    with warnings.catch_warnings(), clear_errors(option, settings.detector, DETECTORS[settings.condition]):
+    option, file = "model.controlnets: detector", DETECTORS[settings.condition]
+    get = f"Download it where there is a network ({download_command(settings.detector, file)})"
+    mend = f"{get} and set detector to its folder, or give condition=images"
+    with warnings.catch_warnings(), clear_errors(option, settings.detector, file, mend=mend):
         # Importing it warns of detectors that are not used here.
         warnings.simplefilter("ignore")
         if Path(settings.detector).is_dir() and detector_file(settings) is None:
             raise UserError(
-                f"{option}={settings.detector} has no {DETECTORS[settings.condition]}, which condition="
+                f"{option}={settings.detector} has no {file}, which condition="
                 f"{settings.condition} needs: download it from lllyasviel/Annotators, or give condition=images"
             )
         try:

@@ -29,8 +29,12 @@ WEIGHTS = re.compile(
 
 
 @contextlib.contextmanager
-def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
-    """Turn the many errors of a failed load into one line that says which weights, where from, and which option."""
+def clear_errors(option: str, name: str, expected: str, *, mend: str | None = None) -> Iterator[None]:
+    """Turn the many errors of a failed load into one line that says which weights, where from, and which option.
+
+    Args:
+        mend: what to do where they cannot be fetched; None: what helps with an image model.
+    """
     try:
         yield
     except UserError:
@@ -44,14 +48,14 @@ def clear_errors(option: str, name: str, expected: str) -> Iterator[None]:
         if not Path(name).exists() and not is_hub_id(name):
             raise UserError(f"{option}={name}: there is no such folder or file: expected {expected}") from error
         wanted = f"a local folder, a single file of weights or a hub id with {expected}"
-        mend = (
+        advice = mend or (
             f"Download it where there is a network ({download_command(name)}) and set {option}=FOLDER, or use "
             "model=mini, which needs no download"
         )
         if Path(name).is_dir():
-            wanted, mend = f"a folder with {expected}", "Complete the folder"
+            wanted, advice = f"a folder with {expected}", "Complete the folder"
         raise UserError(
-            f"{option}={name} could not be loaded: expected {wanted}. {mend}. The library says: {reason:.300}"
+            f"{option}={name} could not be loaded: expected {wanted}. {advice}. The library says: {reason:.300}"
         ) from error
 
 

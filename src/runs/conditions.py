@@ -100,12 +100,13 @@ def target_conditions(
     Raises:
         UserError: there are no frames to draw them from, or what is given does not fit.
     """
-    if condition is not None and all(net.condition != "images" for net in model.controlnets):
+    scales, found = scales_of(model, sampling), []
+    followed = any(net.condition == "images" and scale for net, scale in zip(model.controlnets, scales, strict=True))
+    if condition is not None and not followed:
         raise UserError(
             f"condition={condition} goes with a method that learns no one, or with model.controlnets of "
-            "condition=images, and the run has none: leave it out"
+            "condition=images, of which the run has none, or lets it rest: leave it out"
         )
-    scales, found = scales_of(model, sampling), []
     for number, (net, scale) in enumerate(zip(model.controlnets, scales, strict=True)):
         which = f"model.controlnets[{number}], {net.path}, "
         rest = f"or let it rest: sampling.controlnet_scales={[0 if n == number else s for n, s in enumerate(scales)]}"

@@ -93,6 +93,22 @@ def test_same_files_as_one_process(launcher, options, serial_results, tmp_path):
     assert sweep(tmp_path, f"hydra/launcher={launcher}", *options) == serial_results
 
 
+@pytest.mark.parametrize(
+    ("launcher", "option", "said"),
+    [
+        ("gpus", "hydra.launcher.n_jobs=0", "n_jobs == 0 in Parallel has no meaning"),
+        ("slurm", "hydra.launcher.partition=gpu", 'Could not detect "srun", are you indeed on a slurm cluster?'),
+    ],
+)
+def test_what_a_launcher_refuses_is_one_line(call_main, monkeypatch, tmp_path, launcher, option, said):
+    need(launcher)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    jobs = ("subject=people_001", "model=tiny", "seed=0,1")
+    status, stderr = call_main(main, "-m", *jobs, f"hydra/launcher={launcher}", option)
+    assert (status, stderr.splitlines()[-1]) == (2, f"error: the launcher cannot run the jobs: {said}")
+    assert "Traceback" not in stderr
+
+
 def test_a_missing_launcher_is_one_line_that_names_its_extra(monkeypatch):
     def missing(distribution: str) -> str:
         raise PackageNotFoundError(distribution)

@@ -106,6 +106,13 @@ def test_two_at_once_that_prepare_other_subjects_leave_both_in_the_manifest(tmp_
     assert list(manifest["absent"]) == ["some_003"] and list(manifest["failed"]) == ["some_004"]
 
 
+def test_the_whole_of_clips_of_ones_own_is_all_that_are_listed(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Listed, "num_published_clips", None)
+    part = run(tmp_path, [4, 3, 0], only=["some_002"])
+    manifest = json.loads(manifest_path(tmp_path / "data", "some").read_text())
+    assert part.expected == 3 and part.complete == manifest["complete"] == "1 of 3"
+
+
 def test_a_link_in_place_of_the_lock_of_a_manifest_is_refused(tmp_path: Path) -> None:
     lock, theirs = tmp_path / "data/.locks/some.manifest.json", tmp_path / "theirs"
     lock.parent.mkdir(parents=True)

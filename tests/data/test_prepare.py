@@ -1,6 +1,7 @@
 """`python -m src.prepare` with the real configuration."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,13 @@ from src.app.entry import settings_of
 from src.common.errors import UserError
 from src.data.subject import load_subject
 from src.media.video import read_video, write_frames, write_video
+from src.pose.extractors import kept_people
+from src.pose.extractors.base import extract_people
+from src.pose.extractors.dwpose import DWPoseExtractor
+from src.pose.extractors.settings import DWPoseSettings
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
+from src.pose.tracking import Person
 from src.poses import main as poses_main
 from src.prepare import PrepareSettings
 from src.prepare import main as prepare_main
@@ -103,6 +109,38 @@ def test_poses_of_the_detector_of_drawn_people_come_with_a_warning(prepare, tmp_
     prepare(*where, "pose=mini")
     [warning] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warning.startswith("pose=mini has seen drawn people alone")
+
+
+def test_a_search_for_people_that_was_stopped_goes_on(call_main, tmp_path, monkeypatch):
+    inputs(tmp_path)
+    person, looked = np.random.default_rng(1).random((16, NUM_KEYPOINTS, 2)), []
+
+    class Detector(DWPoseExtractor):
+        def extract(self, frames, *, total=None):
+            def detect(frame: np.ndarray) -> list[Person]:
+                looked.append(len(looked))
+                if len(looked) == 5:
+                    signal.raise_signal(signal.SIGINT)
+                return [Person(person[len(looked)], np.ones(NUM_KEYPOINTS))] * (len(looked) != 2)
+
+            return extract_people(detect, frames, total=total, name=self.name, kept=self.kept)[0]
+
+        def fingerprint(self) -> str:
+            return "counts"
+
+    monkeypatch.setattr(DWPoseSettings, "build", lambda self: Detector(detector="", estimator=""))
+    monkeypatch.setattr(kept_people, "EVERY_SECONDS", 0)
+    words = (prepare_main, "video=clip.mp4", "data.resolution=64", "pose=dwpose", "data.crop=none")
+    status, stderr = call_main(*words)
+    assert (status, looked) == (130, [0, 1, 2, 3, 4]) and stderr.startswith("stopped by SIGINT")
+    (kept,) = (tmp_path / "data/.poses").glob("*.people.npz")
+    torn = kept.read_bytes()[:-9]
+    assert call_main(*words)[0] == 0 and looked[5:] == [5, 6] and not kept.exists()
+    poses = load_subject("clip", tmp_path / "data").poses
+    assert poses.mask.any(1).tolist() == [True, False, True, True, True, True]
+    np.testing.assert_array_equal(poses.xy[[0, 3, 4]], person[[1, 4, 6]].astype(np.float32))
+    kept.write_bytes(torn)
+    assert call_main(*words, "force=true")[0] == 0 and len(looked) == 13, "what is damaged is looked for again"
 
 
 def test_a_missing_video_is_one_line(prepare, tmp_path):

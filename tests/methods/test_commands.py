@@ -135,6 +135,7 @@ def test_what_does_not_go_together_is_one_line(
         (["method=disco_ft", me], "method=disco_ft learns DisCo's cross-attention"),
         ([], "run is not set: give it on the command line as run=VALUE, or method=magicanimate or disco with"),
         (["run=outputs/x", me], "goes with a method that learns no one"),
+        (["run=outputs/x", "model.offload=true"], "model=tiny goes with a method that learns no one: a run"),
         (["method=magicanimate", me, "condition=densepose.mp4"], "method=magicanimate needs its weights"),
         ([*animate, me, "condition=densepose.mp4", "model=mini"], "model=mini is not for this command: it comes with"),
     ):

@@ -213,6 +213,14 @@ def test_soft_edges_are_found_by_a_detector_from_a_local_folder(condition, peopl
     assert "\n" not in str(refused.value)
 
 
+def test_a_detector_that_cannot_be_fetched_is_told_by_its_file(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as refused:
+        drawer(replace(CANNY, condition="depth", detector="nowhere/at-all"))
+    command = f"(hf download nowhere/at-all {DETECTORS['depth']}) and set detector to its folder, or give condition="
+    assert command in str(refused.value) and "model=mini" not in str(refused.value)
+
+
 def test_drawn_images_are_told_apart_by_frames_kind_and_file_without_drawing(people_clip, tmp_path, monkeypatch):
     frames, size = people_clip[0][:3], (64, 64)
     monkeypatch.setattr("src.models.control_images._loaded", lambda settings: lambda *_, **__: pytest.fail("drawn"))

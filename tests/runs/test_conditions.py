@@ -197,6 +197,8 @@ def test_images_that_are_given_stand_for_those_that_are_found(place, call):
     status, error = call(sample_main, *source)
     assert status == 2 and "follows images that are given: give condition= a video or a folder with one" in error
     assert call(sample_main, *source, "condition=own") == (0, "")
+    status, error = call(sample_main, *source, "condition=own", "sampling.controlnet_scales=[0]")
+    assert status == 2 and "of which the run has none, or lets it rest: leave it out" in error
     status, error = call(
         sample_main, "run=given", "poses=clip.mp4", "pose=file", "pose.path=clip.npz", "condition=run/frames"
     )

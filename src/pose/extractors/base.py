@@ -12,6 +12,7 @@ from src.common.counting import counted
 from src.common.digests import sha256
 from src.common.errors import UserError, in_one_line
 from src.common.progress import track
+from src.pose.extractors.kept_people import KeptPeople
 from src.pose.formats import PoseFile
 from src.pose.keypoints import PoseSequence
 from src.pose.tracking import Crowd, Detection, PersonChoice, select_person
@@ -31,11 +32,14 @@ class PoseExtractor(ABC):
     Attributes:
         crowd: everybody who was found in the clip that was read last; None where people are not told apart.
         download: whether weights that are not here may be fetched.
+        kept: of one that looks at each frame by itself, where it keeps the people of the clip that it reads, to go on
+            from there; None: nowhere.
         caution: what a user should know before a clip is prepared with its poses, if anything.
     """
 
     name: str
     download: bool = True
+    kept: Path | None = None
     crowd: Crowd | None = None
     caution: str | None = None
 
@@ -121,6 +125,7 @@ def extract_people(
     total: int | None,
     name: str,
     person: PersonChoice = "largest",
+    kept: Path | None = None,
 ) -> tuple[PoseSequence, Crowd]:
     """Run a detector over the frames under a progress bar and follow one person.
 
@@ -130,13 +135,16 @@ def extract_people(
         total: number of frames, if known.
         name: of the extractor, for messages.
         person: see `src.pose.tracking.follow`.
+        kept: see `PoseExtractor`; only of a `detect` that depends on its frame alone.
 
     Raises:
         NobodyFound: no person in any frame, or not the one asked for.
     """
-    people_F = []
-    for frame in track(frames, f"Poses ({name})", total=total):
+    people = KeptPeople(kept)
+    before = len(people.frames)
+    for number, frame in enumerate(track(frames, f"Poses ({name})", total=total)):
         if frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame must be (H, W, 3) uint8 RGB, got {frame.shape} {frame.dtype}")
-        people_F.append(detect(frame))
-    return select_person(people_F, source=name, person=person)
+        if number >= before:
+            people.add(detect(frame))
+    return select_person(people.frames, source=name, person=person)

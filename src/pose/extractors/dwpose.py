@@ -95,7 +95,9 @@ class DWPoseExtractor(PoseExtractor):
             keypoints, scores = estimator(image, bboxes=boxes)
             return to_people(keypoints, scores, height_width(frame), confidence_threshold=self.confidence_threshold)
 
-        poses, self.crowd = extract_people(detect, frames, total=total, name=self.name, person=self.person)
+        poses, self.crowd = extract_people(
+            detect, frames, total=total, name=self.name, person=self.person, kept=self.kept
+        )
         return poses
 
     def _load(self) -> tuple[Any, Any]:
