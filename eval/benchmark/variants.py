@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from src.common.typed import dotted, identity, plain
+from src.common.nested import dotted
+from src.common.typed import identity, plain
 from src.runs.identity import idle_settings
 from src.runs.settings import RunSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.reporting.results import Result
 from src.common.counting import counted
-from src.common.typed import dotted
+from src.common.nested import dotted
 from src.runs.identity import idle_settings
 
 # Settings in a label; what differs in more is not told by a list of them.

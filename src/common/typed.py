@@ -98,18 +98,6 @@ def identity(settings: Any, scope: str) -> dict[str, Any]:
     return _counting(settings, SCOPES[scope], "fine_tune")
 
 
-def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Dotted key and both values of the first difference of two nested mappings; None where they are equal."""
-    for key in {**one, **other}:
-        mine, theirs = one.get(key), other.get(key)
-        if mine == theirs:
-            continue
-        if isinstance(mine, Mapping) and isinstance(theirs, Mapping) and (found := first_difference(mine, theirs)):
-            return _join(key, found[0]), *found[1:]
-        return key, mine, theirs
-    return None
-
-
 def raw_keys(cls: type) -> Iterator[tuple[str, bool]]:
     """Dotted names of the fields whose values the command line must not parse (`Raw`), and which are names of files."""
     for key, kind in _all_fields(cls):
@@ -122,15 +110,6 @@ def raw_keys(cls: type) -> Iterator[tuple[str, bool]]:
 def dotted_keys(cls: type) -> Iterator[str]:
     """Dotted names of all settings of a dataclass, groups included."""
     return (key for key, _ in _all_fields(cls))
-
-
-def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested plain values by dotted name."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from dotted(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def kinds_of(cls: type, name: str) -> set[str]:

@@ -5,7 +5,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
 from src.common.digests import digest
-from src.common.typed import first_difference, identity
+from src.common.nested import first_difference
+from src.common.typed import identity
 from src.data.subject_split import TrainingClip
 from src.models.settings import weights_identity
 from src.runs.settings import LearningSettings

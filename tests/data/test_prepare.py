@@ -17,7 +17,7 @@ from src.pose.extractors.dwpose import DWPoseExtractor
 from src.pose.extractors.settings import DWPoseSettings
 from src.pose.formats import load_poses, save_poses
 from src.pose.keypoints import NUM_KEYPOINTS, PoseSequence
-from src.pose.tracking import Person
+from src.pose.tracking import Detection
 from src.poses import main as poses_main
 from src.prepare import PrepareSettings
 from src.prepare import main as prepare_main
@@ -117,11 +117,11 @@ def test_a_search_for_people_that_was_stopped_goes_on(call_main, tmp_path, monke
 
     class Detector(DWPoseExtractor):
         def extract(self, frames, *, total=None):
-            def detect(frame: np.ndarray) -> list[Person]:
+            def detect(frame: np.ndarray) -> list[Detection]:
                 looked.append(len(looked))
                 if len(looked) == 5:
                     signal.raise_signal(signal.SIGINT)
-                return [Person(person[len(looked)], np.ones(NUM_KEYPOINTS))] * (len(looked) != 2)
+                return [Detection(person[len(looked)], np.ones(NUM_KEYPOINTS))] * (len(looked) != 2)
 
             return extract_people(detect, frames, total=total, name=self.name, kept=self.kept)[0]
 

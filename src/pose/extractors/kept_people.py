@@ -14,7 +14,7 @@ from src.common.atomic import atomic_path
 from src.common.counting import counted
 from src.common.errors import DamagedFile
 from src.pose.keypoints import NUM_KEYPOINTS
-from src.pose.tracking import Person
+from src.pose.tracking import Detection
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class KeptPeople:
 
     def __init__(self, path: Path | None) -> None:
         self._path, self._written = path, time.monotonic()
-        self.frames: list[list[Person]] = []
+        self.frames: list[list[Detection]] = []
         if path is None or not path.exists():
             return
         try:
@@ -42,7 +42,7 @@ class KeptPeople:
         else:
             log.info("%s were looked at before: %s", counted(len(self.frames), "frame"), path)
 
-    def add(self, people: list[Person]) -> None:
+    def add(self, people: list[Detection]) -> None:
         """Take the people of the next frame.
 
         Raises:
@@ -61,13 +61,13 @@ class KeptPeople:
             self._written = time.monotonic()
 
 
-def _read(path: Path) -> list[list[Person]]:
+def _read(path: Path) -> list[list[Detection]]:
     arrays = read_npz(path)
     counts, xy, confidence = (arrays.get(name, np.empty(0)) for name in ("counts", "xy", "confidence"))
     whole = counts.ndim == 1 and counts.dtype == np.int64 and (counts >= 0).all()
     shape = (int(counts.sum()) if whole else -1, NUM_KEYPOINTS)
     if (xy.shape, confidence.shape) != ((*shape, 2), shape) or not (np.isfinite(xy).all() and (confidence >= 0).all()):
         raise DamagedFile(f"{path} does not hold the people of frames")
-    people = [Person(*found) for found in zip(xy, confidence, strict=True)]
+    people = [Detection(*found) for found in zip(xy, confidence, strict=True)]
     ends = np.cumsum(counts)
     return [people[end - count : end] for count, end in zip(counts, ends, strict=True)]
