@@ -118,22 +118,22 @@ def read_json(path: str | Path, limits: Limits = RECORD) -> Any:
     return value
 
 
-def read_yaml(path: str | Path) -> Any:
+def read_yaml(path: str | Path, limits: Limits = YAML_RECORD) -> Any:
     """Read a YAML file of plain data: what JSON has, and keys that are numbers; no alias, no tag, no date.
 
     Raises:
         As `read_json`.
     """
-    text = read_text(path, max_bytes=YAML_RECORD.max_bytes)
+    text = read_text(path, max_bytes=limits.max_bytes)
     with in_one_line(path, "read"):
         try:
             value = yaml.load(text, _PlainLoader)
         except RecursionError:
-            raise DamagedFile(_too_deep(path, YAML_RECORD)) from None
+            raise DamagedFile(_too_deep(path, limits)) from None
         # PyYAML's constructors raise what int() or datetime() do.
         except (yaml.YAMLError, ValueError, OverflowError, IndexError, TypeError, KeyError, AttributeError) as error:
             raise DamagedFile(f"{path} is not YAML: {error}") from None
-        _check_tree(path, value, YAML_RECORD)
+        _check_tree(path, value, limits)
     return value
 
 

@@ -310,11 +310,11 @@ def test_null_is_a_value_and_what_is_not_given_is_as_in_the_run(train, call_main
     toy = ("model=tiny", "trainer=cpu", "trainer.max_steps=1", "data.num_frames=2", "sample_after_train=false")
     train("subject=people_001", *toy, "sampling.frame_chunk=5", "run_dir=run")
     seen = []
-    monkeypatch.setattr("src.sample.sample", lambda settings, method, sampling, trainer: seen.append(sampling))
+    monkeypatch.setattr("src.runs.film.film_person", lambda settings, method, sampling, trainer: seen.append(sampling))
     status, stderr = call_main(sample_main, "run=run", "poses=people_001", "trainer.devices=2")
     assert status == 2 and "trainer.devices=2: a person is learnt and filmed on one device" in stderr
     status, stderr = call_main(sample_main, "run=run", "poses=people_001", "model.base=other")
-    assert status == 2 and "model.base= goes with a method that learns no one: a run has the model" in stderr
+    assert status == 2 and "model.base=other goes with a method that learns no one: a run has its own model" in stderr
     for given in ((), ("sampling.frame_chunk=null",), ("sampling.frame_chunk=3",)):
         assert call_main(sample_main, "run=run", "poses=people_001", *given) == (0, "")
     assert [sampling.frame_chunk for sampling in seen] == [5, None, 3]

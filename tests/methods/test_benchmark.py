@@ -208,8 +208,7 @@ def test_disco_learns_and_films_at_one_size(folder, call_main) -> None:
 
 def test_the_command_lists_the_methods(run_module) -> None:
     shown = run_module("eval.run", "benchmark=people", "--help").stdout
-    [line] = [line for line in shown.splitlines() if line.startswith("method: ")]
-    listed = line.removeprefix("method:").replace(" ", "").split(",")
+    listed = "".join(shown.split("\nmethod:")[1].split("chosen:")[0].split()).split(",")
     kinds = {"posecrafter", "controlvideo", "noise", "selection", "insertion"}
     assert set(listed) >= kinds | {"magicanimate", "disco", "disco_ft", "external"}
 
