@@ -64,10 +64,12 @@ def run_benchmark(
     extractor = settings.pose.build()
     extractor.download = settings.download
     settings.protocol.check_extractor(extractor.name)
-    choose_device(settings.device)
+    path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
+    if settings.system is None and not path.exists():
+        # What is scored already needs no device, and what waits for another system none yet.
+        choose_device(settings.device)
     refused = check_places(settings) if settings.system is None else None
     fetch(unpublished(settings.scoring, extractor), settings.store())
-    path = Path(settings.output) / settings.benchmark.name / (settings.label or settings.default_label()) / FILE_NAME
     _check_free(path, settings)
     # Two at once would each find the other's subjects locked, and call them failed.
     with only_writer(path.parent):

@@ -115,11 +115,11 @@ class StoredResult:
             ("clips", known, -MOST, MOST),
             ("weights", self.weights, 0, MOST),
             ("found", self.found, 0, 1),
-            ("seconds", {"of": self.seconds}, 0, MOST),
+            ("seconds", {"": self.seconds}, 0, MOST),
         ):
             for clip, numbers in by_clip.items():
                 for name, value in numbers.items():
-                    check_range(f"{what}.{clip}.{name}", value, least=least, most=most)
+                    check_range(".".join(filter(None, (what, clip, name))), value, least=least, most=most)
         for clip, named in self.files.items():
             if missing := sorted({"generated", "real"} - named.keys()):
                 raise UserError(f"files.{clip} does not name its {missing[0]} frames: score again")

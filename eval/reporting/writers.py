@@ -88,7 +88,7 @@ def _pipe(cells: Sequence[str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text of others in Markdown: one line, no HTML, no cell, and no link or picture of theirs.
+    """Text of others in Markdown: one line, no HTML, no cell, no picture of theirs and no link but a bare address.
 
     >>> print(one_line("a | ![b](https://x/y.png) [0.1, 0.2]"))
     a \\| ![b\\](https://x/y.png) [0.1, 0.2]

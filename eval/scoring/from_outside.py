@@ -161,11 +161,13 @@ def _clips(generated: Any, real: Any, reference: Any) -> Iterator[ScoredClip]:
 
 
 def _clip(name: Any, generated: Any, real: Any = None, reference: Any = None) -> ScoredClip:
-    if not isinstance(name, str):
+    if not isinstance(name, (str, int, Path)):
         # Of (generated, real) the truth would be scored.
         raise UserError(
-            f"a clip's name must be a text, got {type(name).__name__}: a loader yields (name, generated, real)"
+            f"a clip's name must be a text or a number, got {type(name).__name__}: a loader yields (name, generated, "
+            "real)"
         )
+    name = str(name)
     mine = frames_of(generated, f"generated frames of {name}")
     true = None if real is None else frames_of(real, f"real frames of {name}")
     if isinstance(reference, (str, Path)):

@@ -238,7 +238,7 @@ def _tiff_tag(data: bytes, tag: int) -> int | None:
         return None
     file = io.BytesIO(data)
     try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if 43 in data[2:4] else 8))  # 43: BigTIFF
         file.seek(tags.next)
         tags.load(file)
         return int(tags[tag])

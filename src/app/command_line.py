@@ -242,8 +242,8 @@ def _unread(override: str) -> str:
 
 def raised_in(error: Exception, *packages: str) -> bool:
     """Whether an exception was raised by one of these packages themselves."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and not set(packages).isdisjoint(Path(frames[-1].filename).parts)
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].partition(".")[0] in packages
 
 
 def _quoted_list(value: str) -> str:

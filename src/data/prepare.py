@@ -245,6 +245,8 @@ def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Re
             return found, people
     if extractor.caution:
         log.warning("%s", extractor.caution)
+    if recipe.force:
+        kept.unlink(missing_ok=True)
     # Of this clip alone: the extractor may read others, which nobody keeps.
     extractor.kept = kept
     try:
@@ -252,6 +254,7 @@ def _full_frame_poses(reader: VideoReader, made_from: dict[str, Any], recipe: Re
     finally:
         extractor.kept = None
     if len(poses) != len(reader):
+        kept.unlink(missing_ok=True)
         raise UserError(
             f"{extractor.name} has {counted(len(poses), 'pose')} for the {counted(len(reader), 'frame')} of "
             f"{reader.path}"

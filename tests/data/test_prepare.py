@@ -113,7 +113,7 @@ def test_poses_of_the_detector_of_drawn_people_come_with_a_warning(prepare, tmp_
 
 def test_a_search_for_people_that_was_stopped_goes_on(call_main, tmp_path, monkeypatch):
     inputs(tmp_path)
-    person, looked = np.random.default_rng(1).random((16, NUM_KEYPOINTS, 2)), []
+    person, looked = np.random.default_rng(1).random((32, NUM_KEYPOINTS, 2)), []
 
     class Detector(DWPoseExtractor):
         def extract(self, frames, *, total=None):
@@ -134,13 +134,15 @@ def test_a_search_for_people_that_was_stopped_goes_on(call_main, tmp_path, monke
     status, stderr = call_main(*words)
     assert (status, looked) == (130, [0, 1, 2, 3, 4]) and stderr.startswith("stopped by SIGINT")
     (kept,) = (tmp_path / "data/.poses").glob("*.people.npz")
-    torn = kept.read_bytes()[:-9]
+    whole, torn = kept.read_bytes(), kept.read_bytes()[:-9]
     assert call_main(*words)[0] == 0 and looked[5:] == [5, 6] and not kept.exists()
     poses = load_subject("clip", tmp_path / "data").poses
     assert poses.mask.any(1).tolist() == [True, False, True, True, True, True]
     np.testing.assert_array_equal(poses.xy[[0, 3, 4]], person[[1, 4, 6]].astype(np.float32))
     kept.write_bytes(torn)
     assert call_main(*words, "force=true")[0] == 0 and len(looked) == 13, "what is damaged is looked for again"
+    kept.write_bytes(whole)
+    assert call_main(*words, "force=true")[0] == 0 and len(looked) == 19, "force goes on from nothing"
 
 
 def test_a_missing_video_is_one_line(prepare, tmp_path):

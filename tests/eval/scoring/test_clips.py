@@ -8,6 +8,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 
@@ -302,10 +303,13 @@ def test_an_animation_of_uneven_times_is_refused(tmp_path: Path, frames: np.ndar
 def test_deep_images_become_8_bits_by_a_stated_rule(tmp_path: Path) -> None:
     values = np.repeat(np.arange(0, 65536, 257, dtype=np.uint16)[:256, None], 3, 1).reshape(16, 16, 3)
     expected = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1).reshape(16, 16, 3)
-    for name, image in (("16.png", values), ("f.tif", (values / np.float32(65535)).astype(np.float32))):
+    floats = (values / np.float32(65535)).astype(np.float32)
+    for name, image in (("16.png", values), ("f.tif", floats)):
         (tmp_path / name[:-4]).mkdir()
         cv2.imwrite(str(tmp_path / name[:-4] / name), image, [cv2.IMWRITE_TIFF_COMPRESSION, 1])
         assert np.array_equal(read(tmp_path / name[:-4]).generated[0], expected), name
+    tifffile.imwrite(tmp_path / "f" / "f.tif", floats, bigtiff=True, photometric="rgb")
+    assert np.array_equal(read(tmp_path / "f").generated[0], expected), "BigTIFF"
     for bad, message in ((np.nan, "not finite"), (1.5, r"must lie in \[0, 1\]"), (-0.1, r"must lie in \[0, 1\]")):
         image = np.zeros((16, 16, 3), np.float32)
         image[3, 4] = bad

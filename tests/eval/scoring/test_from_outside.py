@@ -83,7 +83,7 @@ def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
         (lambda: score({"a": generated}, {"b": real}, **PLAIN), "must have the same names"),
         (lambda: score([("a",)], **PLAIN), "a loader must yield"),
         (lambda: score([generated, real], **PLAIN), "a loader must yield .*got ndarray"),
-        (lambda: score([(generated, real)], **PLAIN), "name must be a text, got ndarray"),
+        (lambda: score([(generated, real)], **PLAIN), "name must be a text or a number, got ndarray"),
         (lambda: score(generated, real, reference=[0], **PLAIN), "reference image of clip must be .*got list"),
         (lambda: score(torch.from_numpy(generated).to_sparse(), real, **PLAIN), "a dense tensor"),
         (lambda: score(torch.from_numpy(generated).to(torch.float8_e5m2), real, **PLAIN), r"they must lie in \[0, 1\]"),
@@ -95,6 +95,10 @@ def test_what_is_no_clip_is_refused_in_one_line(tmp_path: Path, pair) -> None:
     ):
         with pytest.raises(UserError, match=told):
             bad()
+
+
+def test_a_loader_may_number_its_clips(pair) -> None:
+    assert list(score([(0, *pair), (1, *pair)], **PLAIN)["clips"]) == ["0", "1"]
 
 
 def test_folders_nested_by_subject_and_video_are_scored_in_one_call(tmp_path: Path, pair) -> None:
