@@ -23,7 +23,7 @@ from tests.models.measure_compile import SIZES, STEP_FRAMES, build, cpu_seconds
 from tests.models.public_layout import FiveDimensional
 
 FRAMES = {"small": 16, "large": 8}
-STEPS, REPEATS, GUIDANCE, TIMESTEP = 4, 5, 12.0, 481
+STEPS, REPEATS, GUIDANCE, TIMESTEP = 2, 5, 12.0, 481
 SIDES = ("public", "ours")
 
 
