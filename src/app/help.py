@@ -111,7 +111,9 @@ def _choices(config_name: str, given: Mapping[str, str]) -> dict[str, Any]:
     for _ in defaults:  # what is brought may bring more
         chosen = [_files(config_name, group).get(choices[group]) for group in defaults]
         brought = dict(pair for file in chosen if file is not None for pair in _brought(file))
-        choices = {**defaults, **brought, **given}
+        before, choices = choices, {**defaults, **brought, **given}
+        if choices == before:
+            break
     return choices
 
 

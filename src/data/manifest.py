@@ -53,9 +53,10 @@ class PreparedDataset:
     @property
     def expected(self) -> int:
         """How many clips the whole data set has: those that were published, or of clips of one's own those listed."""
-        # Of clips of one's own some may be prepared that are no longer listed.
-        here = max(self.num_listed, len(self.subjects) + len(self.absent) + len(self.failed))
-        return here if self.num_published_clips is None else self.num_published_clips
+        if self.num_published_clips is not None:
+            return self.num_published_clips
+        # Some may be prepared that are no longer listed.
+        return max(self.num_listed, len(self.subjects) + len(self.absent) + len(self.failed))
 
     @property
     def complete(self) -> str:

@@ -14,7 +14,6 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import DownBlock2D
 from torch import Tensor, nn
-from torch.compiler import is_compiling
 
 from src.models.chunking import CPU_TILE_BYTES
 from src.models.clip_norm import ClipNorm
@@ -56,8 +55,9 @@ def _quicker_by_library(x: Tensor, chunks: Sequence[slice]) -> bool:
     On a CPU it reads a group while that is in the cache; of a GPU it would occupy one block a group. In 16 bits ours
     alone is the same in chunks as whole.
     """
-    small = x.numel() * x.element_size() <= CPU_TILE_BYTES
-    return x.device.type == "cpu" and small and len(chunks) == 1 and x.dtype == torch.float32 and not is_compiling()
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dtype != torch.float32:
+        return False
+    return len(chunks) == 1 and x.numel() * x.element_size() <= CPU_TILE_BYTES
 
 
 class FrameChunks(ModelHook):
